@@ -8,10 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use url::Url;
-use workers::provider::{
-    sandbox_client::{SandboxConfig, SandboxProvider},
-    sandbox_server::SandboxServer,
-};
+use workers::provider::{ClientConfig, sandbox_client::SandboxProvider, sandbox_server::SandboxServer};
 
 use crate::config::Payments;
 
@@ -67,6 +64,6 @@ pub(crate) fn connect(
     let (url, api_key) = known.context(
         "payments.provider_url must be set for workers started apart (`orderworks sandbox` runs one)",
     )?;
-    let config = SandboxConfig { url, api_key, timeout: payments.timeout };
+    let config = ClientConfig { url, key: api_key, timeout: payments.timeout };
     Ok(SandboxProvider::new(config, ambient.clone())?)
 }

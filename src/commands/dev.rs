@@ -56,7 +56,7 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
     let sandbox =
         Sandbox::start(SocketAddr::from(([127, 0, 0, 1], 0)), &config.folder, None, &ambient).await?;
     let mut roles = Roles::new(&wiring, &stop, HealthStatus::Degraded);
-    roles.workers(worker, Some(&sandbox))?;
+    roles.workers(worker, Some(&sandbox)).await?;
     roles.relay(relay);
     roles.scheduler(scheduler, Some(&sandbox))?;
     roles.api(api, listener, address.ip().is_loopback());

@@ -21,8 +21,10 @@ pub(super) async fn worker(args: WorkerArgs, mut config: Config) -> anyhow::Resu
     if !args.queues.is_empty() {
         config.workers.queues = args.queues;
     }
-    alone(&config, args.health.health, async |roles, wiring| roles.workers(wiring.worker().await?, None))
-        .await
+    alone(&config, args.health.health, async |roles, wiring| {
+        roles.workers(wiring.worker().await?, None).await
+    })
+    .await
 }
 
 pub(super) async fn relay(args: HealthArgs, config: Config) -> anyhow::Result<()> {

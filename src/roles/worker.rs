@@ -14,15 +14,25 @@ use super::Roles;
 use crate::{health, mail, provider, sandbox::Sandbox, wiring::WorkerParts};
 
 impl Roles<'_> {
-    pub(crate) fn workers(&mut self, parts: WorkerParts, sandbox: Option<&Sandbox>) -> anyhow::Result<()> {
+    pub(crate) async fn workers(
+        &mut self,
+        parts: WorkerParts,
+        sandbox: Option<&Sandbox>,
+    ) -> anyhow::Result<()> {
         let (config, ambient) = (self.wiring.config, self.wiring.ambient);
         let WorkerParts { orders, payments, jobs, checks } = parts;
+        let settings = &config.workers;
+        let charges = settings.queues.iter().any(|(name, _)| name == PAYMENTS);
+        let provider = provider::connect(&config.payments, sandbox, ambient)?;
+        if charges {
+            provider::check_open_payments(provider.as_ref(), orders.as_ref(), payments.as_ref(), ambient)
+                .await?;
+        }
         let level = config.records.level;
         let recorder = Recorder::spawn(
             jobs.records,
             RecorderConfig { default_level: level, ..RecorderConfig::default() },
         );
-        let provider = provider::connect(&config.payments, sandbox, ambient)?;
         let breaker = provider.breaker().clone();
         let env = Env::new(Parts {
             orders,
@@ -33,7 +43,6 @@ impl Roles<'_> {
             ambient: ambient.clone(),
             worker: self.wiring.name.clone(),
         });
-        let settings = &config.workers;
         let pool = Workers::new(jobs.queue, Arc::new(workers::registry()?), env, ambient.clone())
             .name(self.wiring.name.clone())
             .recorder(recorder.clone())
@@ -45,7 +54,7 @@ impl Roles<'_> {
             PAYMENTS => pool.queue_behind(name, *slots, breaker.gate()),
             _ => pool.queue(name, *slots),
         });
-        if settings.queues.iter().any(|(name, _)| name == PAYMENTS) {
+        if charges {
             self.health.push(health::provider(breaker.standing()));
         }
         self.health.push(health::workers(pool.health(), self.without));

@@ -18,7 +18,7 @@ use axum::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::util::{Dev, ready};
+use crate::util::{Dev, ready, run};
 
 const KEY: &str = "rk_test_canaryOfATest";
 const SECRET: &str = "whsec_canaryOfATest";
@@ -100,4 +100,34 @@ async fn an_order_is_charged_at_stripe_once_the_key_is_good() {
     assert!(!log.contains("canary"), "a secret is in the log");
     assert_eq!(log.matches("circuit breaker opened").count(), 1, "logged once: {log}");
     assert_eq!(log.matches("circuit breaker closed").count(), 1, "{log}");
+}
+
+#[tokio::test]
+async fn no_worker_starts_while_open_payments_are_at_another_provider() {
+    let refused = Arc::new(AtomicU16::new(1));
+    let (data, url) = (tempfile::tempdir().expect("a folder"), stripe(Arc::clone(&refused)).await);
+    let settings = [
+        ("ORDERWORKS_PAYMENTS_PROVIDER", "stripe"),
+        ("ORDERWORKS_PAYMENTS_STRIPE_KEY", KEY),
+        ("ORDERWORKS_PAYMENTS_STRIPE_URL", &url),
+    ];
+    let dev = Dev::start_with(data.path(), &settings).await;
+    let id = dev.merchant().accepted("first", "pm_card_visa").await;
+    // The payment is opened before the call that is refused.
+    let address = dev.ready.url.strip_prefix("http://").expect("a URL");
+    ready(address, |report| report["status"] == "degraded").await;
+    assert!(dev.stop().await.success());
+
+    let (ok, _, told) = run(data.path(), &["dev", "--json", "--listen", "127.0.0.1:0"]).await;
+    assert!(!ok, "started with the sandbox");
+    let expected = "payments.provider is \"sandbox\", but at least 1 undecided payments are at \"stripe\"";
+    assert!(told.contains(expected), "{told}");
+
+    refused.store(0, Ordering::SeqCst);
+    let dev = Dev::start_with(data.path(), &settings).await;
+    let ended = dev.merchant().ended(&id).await;
+    assert_eq!(ended["payment"]["status"], "captured", "{ended}");
+    assert!(dev.stop().await.success());
+    let dev = Dev::start(data.path()).await;
+    assert!(dev.stop().await.success(), "what is decided holds up nobody");
 }

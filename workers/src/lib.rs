@@ -5,6 +5,7 @@ pub mod env;
 pub mod event_body;
 pub mod jobs;
 pub mod mail;
+pub mod open_payments;
 pub mod provider;
 pub mod queues;
 pub mod registry;

@@ -2,7 +2,6 @@
 
 /// Queue of charges and refunds.
 pub const PAYMENTS: &str = "payments";
-/// Queue of shipments.
 pub const FULFILMENT: &str = "fulfilment";
 pub const EMAIL: &str = "email";
 pub const WEBHOOKS: &str = "webhooks";

@@ -12,8 +12,6 @@ use crate::{
     },
 };
 
-/// The registry of all jobs.
-///
 /// Fails, at boot, when two jobs have the same `KIND`.
 pub fn registry() -> Result<Registry<Env>, RegisterError> {
     Registry::new()

@@ -27,7 +27,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{event_body::body_of, subscriptions::expand};
 
-/// Most messages per batch.
 pub const BATCH_MAX: u32 = 256;
 /// Most jobs per publish call; a batch with many endpoints is published in several calls.
 const PUBLISH_MAX: usize = 1024;
@@ -70,7 +69,6 @@ pub struct RelayHealth {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Round {
-    /// Messages claimed.
     claimed: usize,
     sent: usize,
     jobs: usize,

@@ -20,6 +20,7 @@ mod tls;
 
 use async_trait::async_trait;
 use base::{Ambient, Timestamp};
+use futures::future::try_join_all;
 use store::{
     domain::{Decision, MerchantId, OrderId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
     error::StoreError,
@@ -31,6 +32,9 @@ pub use self::{
     config::{CassandraConfig, CassandraConfigError, CassandraLogin, CassandraTls, ListingReads, MoneyScope},
     connect::CassandraConnectError,
 };
+
+/// Payments read concurrently for [`PaymentStore::payments`]: each is a partition of its own, read at SERIAL.
+const READ_AT_ONCE: usize = 8;
 
 /// Payments in Cassandra. Clones share the connections.
 #[derive(Clone)]
@@ -118,6 +122,15 @@ impl PaymentStore for CassandraPayments {
     async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
         let session = self.session.get()?;
         Ok(session.bounded(session.read_serial(id)).await?.map(|stored| stored.payment))
+    }
+
+    async fn payments(&self, ids: &[PaymentId]) -> Result<Vec<Payment>, StoreError> {
+        let mut found = Vec::new();
+        for ids in ids.chunks(READ_AT_ONCE) {
+            let read = try_join_all(ids.iter().map(|id| self.payment(*id))).await?;
+            found.extend(read.into_iter().flatten());
+        }
+        Ok(found)
     }
 
     async fn committed_payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {

@@ -13,11 +13,14 @@ use base::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    domain::{EndpointId, EventId, MerchantId, OrderId, RefundId},
+    domain::{EndpointId, Event, EventId, MerchantId, Order, OrderId, RefundId},
     error::StoreError,
-    orders::CaptureFacts,
-    webhooks::Subscription,
+    orders::{CaptureFacts, MailRecord},
+    webhooks::{Subscription, WebhookAttempt},
 };
+
+/// Most rows of one kind in an answer of [`Audit::order_records`]: what a listing of one order holds.
+pub const RECORDS_MAX: usize = 1000;
 
 /// Most settlements of an order.
 pub const SETTLEMENTS_MAX: u32 = 100;
@@ -36,6 +39,21 @@ pub struct OrderMoney {
     pub unsent_since: Option<Timestamp>,
     /// What people have settled, oldest first.
     pub settlements: Vec<Settlement>,
+}
+
+/// What the order store records about an order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OrderRecords {
+    /// As [`crate::orders::Orders::order_by_id`] returns it.
+    pub order: Order,
+    /// As [`Audit::order_money`] returns it.
+    pub money: OrderMoney,
+    /// As [`crate::orders::Mails::mails`] returns them.
+    pub mails: Vec<MailRecord>,
+    /// As [`crate::outbox::Outbox::order_events`] returns them.
+    pub events: Vec<Event>,
+    /// As [`crate::webhooks::Webhooks::attempts_of_order`] returns them.
+    pub attempts: Vec<WebhookAttempt>,
 }
 
 /// Violations of an order that a person has settled outside of the stores.
@@ -124,6 +142,15 @@ pub trait Audit: Send + Sync + 'static {
 
     /// The capture and refunds of an order; `None` when there is no such order.
     async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>, StoreError>;
+
+    /// The records of these orders, in the sequence of `orders`, by a few statements for all of them; without those
+    /// that are not stored. `None` where they cannot be read together: they have more than [`RECORDS_MAX`] rows of a
+    /// kind, or a merchant was migrated meanwhile. Fails if one row does not read back.
+    async fn order_records(&self, orders: &[OrderId]) -> Result<Option<Vec<OrderRecords>>, StoreError>;
+
+    /// Those of these orders that are stored, whether they read back or not. One whose merchant was migrated meanwhile
+    /// may be left out.
+    async fn stored_orders(&self, orders: &[OrderId]) -> Result<Vec<OrderId>, StoreError>;
 
     /// Stock by (merchant, sku), after `after`, at most `limit` products.
     async fn stock_counts(

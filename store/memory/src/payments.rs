@@ -270,6 +270,11 @@ impl PaymentStore for MemoryPayments {
         self.0.read("payment", |state| state.payment(id).cloned()).await
     }
 
+    async fn payments(&self, ids: &[PaymentId]) -> Result<Vec<Payment>, StoreError> {
+        let read = |state: &PaymentsState| ids.iter().filter_map(|id| state.payment(*id).cloned()).collect();
+        self.0.read("payments", read).await
+    }
+
     async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError> {
         let attempts = |state: &PaymentsState| state.rows.get(&id).map(|row| row.attempts.clone());
         Ok(self.0.read("attempts", attempts).await?.unwrap_or_default())
@@ -286,12 +291,7 @@ impl PaymentStore for MemoryPayments {
                     if provider_reference == reference)
         };
         let find = |state: &PaymentsState| {
-            state
-                .rows
-                .values()
-                .map(|row| &row.payment)
-                .find(|payment| matching(payment))
-                .map(|found| found.id)
+            state.rows.values().find(|row| matching(&row.payment)).map(|row| row.payment.id)
         };
         self.0.read("by_provider_reference", find).await
     }

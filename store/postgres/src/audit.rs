@@ -13,11 +13,14 @@ use base::{
 };
 use sqlx::postgres::PgRow;
 use store::{
-    audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, SETTLEMENTS_MAX, Settlement, StockCount},
+    audit::{
+        Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRecords, SETTLEMENTS_MAX, Settlement, StockCount,
+    },
     domain::{EventId, MerchantId, OrderId},
     error::StoreError,
     rules::{
         columns::Columns,
+        records::RecordsPage,
         rows,
         transitions::{asked_by, is_called_off},
     },
@@ -26,6 +29,7 @@ use store::{
 use super::{
     PostgresOrders,
     fault::PostgresFault,
+    order_records,
     order_row::{self, columns},
     refunds,
     router::ReadMode,
@@ -119,6 +123,20 @@ impl Audit for PostgresOrders {
     async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>, StoreError> {
         let read = |database| async move { order_money(&database, order).await };
         Ok(self.router.read(order, ReadMode::Primary, read, Option::is_none).await?)
+    }
+
+    async fn order_records(&self, orders: &[OrderId]) -> Result<Option<Vec<OrderRecords>>, StoreError> {
+        let pages = self.router.read_together(orders, order_records::read).await?;
+        Ok(pages.and_then(|pages| RecordsPage::join(pages, orders)))
+    }
+
+    async fn stored_orders(&self, orders: &[OrderId]) -> Result<Vec<OrderId>, StoreError> {
+        let read = |database: Database, ids: Vec<Uuid>| async move {
+            let rows = database.rows(sqlx::query(order_records::STORED).bind(ids)).await?;
+            rows.iter().map(|row| row.id("id", OrderId)).collect::<Result<Vec<_>, PostgresFault>>()
+        };
+        let pages = self.router.read_together(orders, read).await?.unwrap_or_default();
+        Ok(pages.into_iter().flatten().collect())
     }
 
     async fn stock_counts(

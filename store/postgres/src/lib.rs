@@ -13,6 +13,7 @@ pub mod merchant_migration;
 mod merchants;
 mod notify;
 mod order_flow;
+mod order_records;
 mod order_row;
 mod outbox;
 mod outbox_insert;

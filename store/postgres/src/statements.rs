@@ -1,8 +1,8 @@
 //! The statements whose query plans are guaranteed, for the plan test.
 
 use super::{
-    audit, catalog, customers, mails, order_flow, order_row, outbox, outbox_insert, place_order, refunds,
-    router, stock, transitions, verifications, webhooks,
+    audit, catalog, customers, mails, order_flow, order_records, order_row, outbox, outbox_insert,
+    place_order, refunds, router, stock, transitions, verifications, webhooks,
 };
 
 /// Name and text of each statement.
@@ -24,6 +24,13 @@ pub const ALL: &[(&str, &str)] = &[
     ("audit::SET_RESERVED", audit::SET_RESERVED),
     ("audit::OPEN", audit::OPEN),
     ("audit::ENDPOINTS", audit::ENDPOINTS),
+    ("order_records::ORDERS", order_records::ORDERS),
+    ("order_records::STORED", order_records::STORED),
+    ("order_records::REFUNDS", order_records::REFUNDS),
+    ("order_records::MAILS", order_records::MAILS),
+    ("order_records::EVENTS", order_records::EVENTS),
+    ("order_records::COMMANDS", order_records::COMMANDS),
+    ("order_records::ATTEMPTS", order_records::ATTEMPTS),
     ("outbox::CLAIM", outbox::CLAIM),
     ("outbox::TAKEN", outbox::TAKEN),
     ("outbox::MARK_SENT", outbox::MARK_SENT),

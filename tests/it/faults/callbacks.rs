@@ -1,7 +1,7 @@
 //! Provider webhooks of a fault run: late, repeated and out of order, until each is accepted.
 //!
 //! They have the form and signature of Stripe's webhooks, which the API accepts; the charges that they point to are
-//! those of the sandbox's ledger.
+//! those of the provider's ledger.
 
 use std::{sync::Arc, time::Duration};
 

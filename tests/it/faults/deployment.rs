@@ -10,7 +10,7 @@ use super::{
     plan::{InjectedFault, Link, Mood, Planned, Role},
     servers::Servers,
 };
-use crate::util::{self, Client, TestMerchant, TestServers, free_port};
+use crate::util::{self, Client, StripeServer, TestMerchant, TestServers, free_port};
 
 const APIS: usize = 2;
 const RELAYS: usize = 2;
@@ -24,6 +24,7 @@ pub(super) const RARE: &str = "RARE";
 pub(super) const RARE_STOCK: i64 = 150;
 /// Secret that signs the provider's webhooks.
 pub(super) const REPORT_SECRET: &str = "whsec_ofTheFaultRun";
+const STRIPE_KEY: &str = "rk_test_ofTheFaultRun";
 /// Environment variable with the path of libfaketime(1), which gives a process another time.
 const FAKETIME: &str = "ORDERWORKS_TEST_FAKETIME";
 
@@ -33,8 +34,10 @@ pub(super) struct Deployment {
     pub(super) shops: Vec<TestMerchant>,
     /// Base URL of each API process, such as `http://127.0.0.1:8080`.
     pub(super) bases: Vec<String>,
-    /// Ledger of the sandbox itself, without a proxy.
+    /// Ledger of the provider itself, without a proxy.
     pub(super) ledger: String,
+    /// The stand-in for Stripe, where the run has one in place of the sandbox.
+    pub(super) stripe: Option<StripeServer>,
     processes: BTreeMap<Role, Vec<Mutex<Process>>>,
     lines: BTreeMap<Link, Proxy>,
     front: Front,
@@ -48,15 +51,18 @@ struct Process {
 }
 
 impl Deployment {
-    /// Starts all processes and opens the shops; `None` without servers for a fault run.
-    pub(super) async fn open() -> Option<Self> {
+    /// Starts all processes and opens the shops; `None` without servers for a fault run. With `stripe_skew` the
+    /// provider is a stand-in for Stripe whose clock is so many seconds ahead.
+    pub(super) async fn open(stripe_skew: Option<i64>) -> Option<Self> {
         let servers = Servers::found()?;
         let mut stage =
             TestServers::open_with("{ datacenter1 = 3 }").await.expect("ops/faults names all servers");
-        let (lines, front) =
-            (lay_lines(&mut stage).await, Front::of(stage.setting("PAYMENTS_PROVIDER_URL")).await);
-        let ledger = stage.ledger_url();
-        stage.set("PAYMENTS_PROVIDER_URL", &front.url);
+        let lines = lay_lines(&mut stage).await;
+        let stripe = match stripe_skew {
+            Some(seconds) => Some(StripeServer::start(Ambient::system(), seconds).await),
+            None => None,
+        };
+        let (front, ledger) = put_provider(&mut stage, stripe.as_ref()).await;
         stage.set("PAYMENTS_STRIPE_WEBHOOK_SECRETS", &format!("[\"{REPORT_SECRET}\"]"));
         let sandbox = stage.sandbox.take().expect("runs since the stage was opened");
         let sandbox = Process { args: stage.sandbox_arguments(), running: Some(sandbox) };
@@ -77,7 +83,7 @@ impl Deployment {
         for _ in 0..SHOPS {
             shops.push(TestMerchant::open_with(&stage, &bases[0], &stocked()).await);
         }
-        Some(Self { stage, shops, bases, ledger, processes, lines, front, servers })
+        Some(Self { stage, shops, bases, ledger, stripe, processes, lines, front, servers })
     }
 
     /// Executes a fault and undoes it. Returns when the broken part is whole again, before the system has recovered.
@@ -170,6 +176,20 @@ fn commands(addresses: &[String]) -> [(Role, Vec<Vec<&str>>); 4] {
 
 fn stocked() -> Vec<(&'static str, i64)> {
     SKUS.map(|sku| (sku, PLENTY)).into_iter().chain([(RARE, RARE_STOCK)]).collect()
+}
+
+/// The provider of the run behind a faulty proxy, and its ledger without one.
+async fn put_provider(stage: &mut TestServers, stripe: Option<&StripeServer>) -> (Front, String) {
+    let Some(stripe) = stripe else {
+        let front = Front::of(stage.setting("PAYMENTS_PROVIDER_URL")).await;
+        stage.set("PAYMENTS_PROVIDER_URL", &front.url);
+        return (front, stage.ledger_url());
+    };
+    let front = Front::of(&stripe.url).await;
+    stage.set("PAYMENTS_PROVIDER", "stripe");
+    stage.set("PAYMENTS_STRIPE_KEY", STRIPE_KEY);
+    stage.set("PAYMENTS_STRIPE_URL", &front.url);
+    (front, format!("{}/v1/ledger", stripe.url))
 }
 
 /// Proxies to all servers but Cassandra, whose nodes announce their own addresses.

@@ -1,4 +1,4 @@
-//! Faulty proxy in front of the sandbox provider: passes calls on, or makes them fail, hang or repeat.
+//! Faulty proxy in front of the provider: passes calls on, or makes them fail, hang or repeat.
 
 use std::time::Duration;
 
@@ -26,12 +26,12 @@ pub(super) struct Front {
 }
 
 impl Front {
-    /// A proxy for the sandbox at this address, such as `http://127.0.0.1:8092/`.
-    pub(super) async fn of(sandbox: &str) -> Self {
+    /// A proxy for the provider at this address, such as `http://127.0.0.1:8092/`.
+    pub(super) async fn of(provider: &str) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let url = format!("http://{}/", listener.local_addr().expect("an address"));
         let http = reqwest::Client::builder().no_proxy().build().expect("builds");
-        let behind = sandbox.trim_end_matches('/').to_owned();
+        let behind = provider.trim_end_matches('/').to_owned();
         let front = Self { url, mood: watch::Sender::new(Mood::Fine), behind, http };
         let app = Router::new().fallback(pass).with_state(front.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
@@ -62,8 +62,11 @@ async fn pass(
         let known = names.iter().filter_map(|name| Some((*name, headers.get(*name)?)));
         let request = known.fold(request, |request, (name, value)| request.header(name, value));
         let answer = request.send().await?;
-        let (status, kind) = (answer.status(), answer.headers().get("content-type").cloned());
-        Ok::<_, reqwest::Error>((status, kind, answer.bytes().await?))
+        // The date tells the provider's clock.
+        let names = [http::header::CONTENT_TYPE, http::header::DATE];
+        let known = names.into_iter().filter_map(|name| Some((answer.headers().get(&name)?.clone(), name)));
+        let headers: HeaderMap = known.map(|(value, name)| (name, value)).collect();
+        Ok::<_, reqwest::Error>((answer.status(), headers, answer.bytes().await?))
     };
     if mood == Mood::Twice {
         drop(call().await);
@@ -74,11 +77,7 @@ async fn pass(
         std::future::pending::<()>().await;
     }
     match answer {
-        Ok((status, kind, body)) => {
-            let headers: HeaderMap =
-                kind.into_iter().map(|kind| (http::header::CONTENT_TYPE, kind)).collect();
-            (status, headers, body).into_response()
-        }
+        Ok(answer) => answer.into_response(),
         // Whether the call took effect is unknown here, too.
         Err(_) => StatusCode::BAD_GATEWAY.into_response(),
     }

@@ -7,7 +7,7 @@ use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use fastrand::Rng;
 
-pub(super) const LANES: [FaultTrack; 4] = [
+pub(super) const LANES: [FaultTrack; 5] = [
     FaultTrack {
         name: "kills",
         faults: &[
@@ -27,10 +27,10 @@ pub(super) const LANES: [FaultTrack; 4] = [
             InjectedFault::Pause(Role::Worker),
             InjectedFault::Pause(Role::Relay),
             InjectedFault::Pause(Role::Provider),
-            InjectedFault::WrongClock,
         ],
         gap_ms: 5_000..=15_000,
     },
+    FaultTrack { name: "clocks", faults: &[InjectedFault::WrongClock], gap_ms: 5_000..=15_000 },
     FaultTrack {
         name: "lines",
         faults: &[
@@ -77,7 +77,7 @@ pub(super) enum InjectedFault {
     Kill(Role),
     /// SIGSTOP, then SIGCONT.
     Pause(Role),
-    /// A worker runs with a clock that is off by minutes.
+    /// A worker runs with a clock that is off by minutes. The provider's own may be off, too: see `ops/faults`.
     WrongClock,
     /// All connections are cut; new ones are accepted.
     Cut(Link),
@@ -143,7 +143,7 @@ pub(super) struct Planned {
     pub(super) which: usize,
     /// Duration of the fault.
     pub(super) span: Duration,
-    /// For [`Fault::WrongClock`].
+    /// For [`InjectedFault::WrongClock`].
     pub(super) clock_off_seconds: i64,
 }
 
@@ -172,6 +172,11 @@ pub(super) fn draw(seed: u64, lane: usize, length: Duration) -> Vec<Planned> {
 }
 
 impl InjectedFault {
+    /// Whether it happens to the process of the sandbox.
+    pub(super) const fn is_of_sandbox(self) -> bool {
+        matches!(self, Self::Kill(Role::Provider) | Self::Pause(Role::Provider))
+    }
+
     fn span_ms(self) -> RangeInclusive<u64> {
         match self {
             Self::Kill(_) | Self::Cut(_) => 0..=0,

@@ -2,7 +2,7 @@
 //! response.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -22,6 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::deployment::{Deployment, RARE, SKUS};
 
+/// Unusual payment methods of the provider: a declined one, then three with late or unusual answers.
+const SANDBOX_METHODS: [&str; 4] =
+    ["pm_card_chargeDeclined", "pm_sandbox_flaky", "pm_sandbox_slow", "pm_sandbox_timeout"];
+const STRIPE_METHODS: [&str; 4] = ["pm_declined", "pm_charged_500", "pm_slow", "pm_lost_500"];
+
 /// Customers waiting for a response at most; no new customer starts beyond this.
 const WAITING_MAX: usize = 200;
 
@@ -31,6 +36,8 @@ pub(super) struct Traffic {
     seed: u64,
     /// Ids of accepted orders by shop and key.
     accepted: Mutex<BTreeMap<(usize, String), String>>,
+    /// Ids of orders that were refunded by hand, and otherwise not asked to be.
+    by_hand: Mutex<BTreeSet<String>>,
     /// Number of keys that were answered with two different ids.
     pub(super) answered_twice: AtomicUsize,
     pub(super) sold_out: AtomicUsize,
@@ -39,7 +46,8 @@ pub(super) struct Traffic {
 impl Traffic {
     pub(super) fn new(town: Arc<Deployment>, seed: u64) -> Self {
         let (answered_twice, sold_out) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { town, seed, accepted: Mutex::default(), answered_twice, sold_out }
+        let (accepted, by_hand) = (Mutex::default(), Mutex::default());
+        Self { town, seed, accepted, by_hand, answered_twice, sold_out }
     }
 
     /// Places orders at this rate until told to end; returns when every customer has a response.
@@ -86,10 +94,16 @@ impl Traffic {
         self.accepted.lock().expect("not poisoned").clone()
     }
 
+    pub(super) fn by_hand(&self) -> BTreeSet<String> {
+        self.by_hand.lock().expect("not poisoned").clone()
+    }
+
     async fn customer(&self, n: u64) {
         let mut rng = Rng::with_seed(self.seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let shop = rng.usize(..self.town.shops.len());
-        let body = self.town.shops[shop].order(sku(&mut rng), rng.u32(1..=3), method(&mut rng));
+        let unusual = if self.town.stripe.is_some() { STRIPE_METHODS } else { SANDBOX_METHODS };
+        let method = method(&mut rng, unusual);
+        let body = self.town.shops[shop].order(sku(&mut rng), rng.u32(1..=3), method);
         let Some(id) = self.insist(&mut rng, shop, format!("order-{n}"), &body).await else { return };
         match rng.u32(..100) {
             0..5 => {
@@ -104,7 +118,20 @@ impl Traffic {
                 let part = if rng.bool() { json!({}) } else { json!({ "amount_minor": 500 }) };
                 self.change(&mut rng, shop, &format!("/v1/orders/{id}/refund"), &part).await;
             }
+            10..13 => self.refund_by_hand(&mut rng, shop, &id).await,
             _ => {}
+        }
+    }
+
+    /// Refunds a part in Stripe's dashboard. Few of these are reported.
+    async fn refund_by_hand(&self, rng: &mut Rng, shop: usize, id: &str) {
+        let Some(stripe) = &self.town.stripe else { return };
+        self.until_not_pending(rng, shop, id).await;
+        let captured =
+            |intent: &Value| intent["status"] == "succeeded" && intent["metadata"]["order_id"] == *id;
+        let Some(intent) = stripe.intents().into_iter().find(captured) else { return };
+        if stripe.refund_by_hand(intent["id"].as_str().expect("an id"), rng.i64(1..=500)) {
+            self.by_hand.lock().expect("not poisoned").insert(id.to_owned());
         }
     }
 
@@ -177,12 +204,12 @@ fn sku(rng: &mut Rng) -> &'static str {
 }
 
 /// One in eight uses an unusual payment method.
-fn method(rng: &mut Rng) -> &'static str {
+fn method(rng: &mut Rng, unusual: [&'static str; 4]) -> &'static str {
     match rng.u32(..100) {
-        0..4 => "pm_card_chargeDeclined",
-        4..7 => "pm_sandbox_flaky",
-        7..10 => "pm_sandbox_slow",
-        10..12 => "pm_sandbox_timeout",
+        0..4 => unusual[0],
+        4..7 => unusual[1],
+        7..10 => unusual[2],
+        10..12 => unusual[3],
         _ => "pm_card_visa",
     }
 }

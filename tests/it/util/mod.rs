@@ -6,12 +6,16 @@ mod broker;
 mod client;
 mod receiver;
 mod role;
+#[path = "../../../workers/tests/it/util/stripe/mod.rs"]
+#[expect(dead_code, reason = "a part of it is for tests of the jobs")]
+mod stripe;
 mod test_servers;
 
 pub(crate) use broker::{Vhost, missing as missing_broker};
 pub(crate) use client::{Client, order};
 pub(crate) use receiver::Receiver;
 pub(crate) use role::{Role, free_port, ready};
+pub(crate) use stripe::StripeServer;
 pub(crate) use test_servers::{TestMerchant, TestServers};
 
 use std::{path::Path, process::Stdio, time::Duration};
@@ -163,7 +167,7 @@ pub(crate) fn orderworks(data: &Path) -> Command {
 
 /// Runs a command to its end; returns whether it succeeded, standard output, standard error.
 pub(crate) async fn run(data: &Path, args: &[&str]) -> (bool, String, String) {
-    let child = orderworks(data).args(args).stdin(Stdio::null()).output();
+    let child = orderworks(data).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
     let done = tokio::time::timeout(PATIENCE, child).await.expect("ends in time").expect("runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     (done.status.success(), text(done.stdout), text(done.stderr))

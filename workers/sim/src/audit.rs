@@ -86,7 +86,6 @@ fn money(world: &Deployment, order: &Order, captured_minor: Option<i64>, ledger:
     }
 }
 
-/// Sequences without gaps.
 fn sequence(world: &Deployment, order: &Order, events: &[Event]) {
     let of_order = events.iter().filter(|event| event.order == Some(order.id));
     let told: Vec<u64> = of_order.map(|event| event.sequence).collect();
@@ -97,7 +96,7 @@ fn sequence(world: &Deployment, order: &Order, events: &[Event]) {
     }
 }
 
-/// I2: each requested refund was made, once and in its amount, unless it was refused.
+/// I2: each requested refund was made, once and in its amount, unless it was refused or one by hand left no room.
 fn refunds(world: &Deployment, ledger: &[Entry]) {
     for (refund, (order, amount_minor)) in world.watch.refunds() {
         let key = refund_key(refund);
@@ -107,7 +106,8 @@ fn refunds(world: &Deployment, ledger: &[Entry]) {
             .map(|entry| entry.amount_minor)
             .collect();
         let expected = if world.provider.has_refused(order, &key) { vec![] } else { vec![amount_minor] };
-        if made != expected {
+        // A recorded refund by hand may have left no room for this one, which then ends without a call.
+        if made != expected && !(made.is_empty() && world.provider.is_by_hand(order)) {
             world.watch.breach("I2", format!("{refund} of {order} over {amount_minor} was made: {made:?}"));
         }
     }

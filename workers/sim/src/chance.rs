@@ -4,14 +4,12 @@
 //! one with two kinds of faults ("swarm testing", Groce et al., ISSTA 2012).
 
 use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
-/// Kinds of faults.
+use parking_lot::Mutex;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InjectedFault {
     /// A store never gets the request.
@@ -34,6 +32,8 @@ pub(crate) enum InjectedFault {
     ProviderSlow,
     /// The provider refuses a refund for good, at most once for an order.
     RefundRefused,
+    /// A part of a charge is refunded in the provider's dashboard.
+    RefundByHand,
     MailBusy,
     /// The mail server took the mail, its answer is lost.
     MailAnswerLost,
@@ -105,7 +105,6 @@ impl Chance {
         Some(self.some_time(life))
     }
 
-    /// Ends all faults.
     pub(crate) fn calm_down(&self) {
         self.calm.store(true, Ordering::Relaxed);
     }
@@ -114,12 +113,10 @@ impl Chance {
         self.calm.load(Ordering::Relaxed)
     }
 
-    /// A number below `bound`.
     pub(crate) fn below(&self, bound: u64) -> u64 {
         self.draw(|rng| rng.u64(0..bound.max(1)))
     }
 
-    /// True once in `times` times.
     pub(crate) fn one_in(&self, times: u64) -> bool {
         self.below(times) == 0
     }
@@ -157,7 +154,7 @@ impl Chance {
     }
 
     fn draw<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
-        draw(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
+        draw(&mut self.rng.lock())
     }
 }
 

@@ -5,17 +5,22 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use base::{Ambient, TraceContext};
+use base::TraceContext;
 use store::{
     OrderStore, StoreError,
     catalog::{Catalog as _, ProductData},
-    domain::{Customer, EndpointId, EventKind, MerchantId, OrderId, RefundId},
+    domain::{Customer, EndpointId, EventId, EventKind, MerchantId, OrderId, RefundId},
     merchants::Merchants as _,
     orders::{IdempotencyKey, NewLine, NewOrder, PlaceOutcome, RefundRequested},
+    outbox::Command,
     webhooks::{Endpoint, EndpointChange, Subscription, Webhooks as _},
 };
 
-use crate::{chance::pause, deployment::Deployment, outside::url_of};
+use crate::{
+    chance::{InjectedFault, pause},
+    deployment::Deployment,
+    outside::url_of,
+};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
 const METHODS: [&str; 5] =
@@ -28,8 +33,9 @@ const SECOND_THOUGHTS: Duration = Duration::from_secs(15);
 const REPEAT_MAX: Duration = Duration::from_secs(1);
 /// Most requests for the refund of an order that is not paid yet.
 const REFUND_TRIES: u32 = 6;
+/// Occasions to refund an order by hand.
+const BY_HAND_TRIES: u32 = 4;
 
-/// A merchant and its products.
 #[derive(Clone)]
 pub(crate) struct Merchant {
     id: MerchantId,
@@ -134,6 +140,7 @@ async fn shop(world: Arc<Deployment>, merchant: Merchant, number: u64) {
     let world = &customer.world;
     pause(world.chance.up_to(SHOPPING)).await;
     let Some(order) = customer.place(&merchant, number).await else { return };
+    spawn(world, refund_by_hand(Arc::clone(world), order));
     for _ in 0..world.chance.below(4) {
         pause(world.chance.some_time(SECOND_THOUGHTS)).await;
         match world.chance.below(3) {
@@ -147,18 +154,31 @@ async fn shop(world: Arc<Deployment>, merchant: Merchant, number: u64) {
     }
 }
 
+/// Refunds parts of an order in the provider's dashboard; half of them are reported.
+async fn refund_by_hand(world: Arc<Deployment>, order: OrderId) {
+    let client = Client::of(world);
+    let world = &client.world;
+    for _ in 0..BY_HAND_TRIES {
+        pause(world.chance.some_time(SECOND_THOUGHTS)).await;
+        if !world.chance.happens(InjectedFault::RefundByHand) {
+            continue;
+        }
+        let part = i64::try_from(1 + world.chance.below(4000)).unwrap_or(1);
+        let Some(reference) = world.provider.refund_by_hand(order, part) else { continue };
+        if world.chance.one_in(2) {
+            client.report(order, reference).await;
+        }
+    }
+}
+
 async fn restock(world: Arc<Deployment>, merchant: Merchant) {
     let client = Client::of(world);
     let world = &client.world;
     pause(world.chance.up_to(SHOPPING)).await;
-    let sku = world.chance.pick(&merchant.skus).clone();
+    let sku = world.chance.pick(&merchant.skus);
     let on_hand = i64::try_from(world.chance.below(12)).unwrap_or(0);
-    client
-        .insist(|orders, ambient| {
-            let sku = sku.clone();
-            async move { orders.put_inventory(merchant.id, &sku, on_hand, ambient.now(), None).await }
-        })
-        .await;
+    let orders = &client.orders;
+    client.insist(|| orders.put_inventory(merchant.id, sku, on_hand, world.ambient.now(), None)).await;
 }
 
 async fn change_mind(world: Arc<Deployment>, endpoint: Steady) {
@@ -169,21 +189,15 @@ async fn change_mind(world: Arc<Deployment>, endpoint: Steady) {
     match world.chance.below(3) {
         0 => world.outside.close(id),
         1 => {
-            client.insist(|orders, _| async move { orders.delete_endpoint(merchant, id).await }).await;
+            client.insist(|| client.orders.delete_endpoint(merchant, id)).await;
         }
         _ => {
             let change = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
-            client
-                .insist(|orders, _| {
-                    let change = change.clone();
-                    async move { orders.update_endpoint(merchant, id, change).await }
-                })
-                .await;
+            client.insist(|| client.orders.update_endpoint(merchant, id, change.clone())).await;
         }
     }
 }
 
-/// A client of the API.
 struct Client {
     world: Arc<Deployment>,
     orders: Arc<dyn OrderStore>,
@@ -195,12 +209,12 @@ impl Client {
     }
 
     /// Repeats a call until it is answered.
-    async fn insist<T, F>(&self, call: impl Fn(Arc<dyn OrderStore>, Ambient) -> F) -> Option<T>
+    async fn insist<T, F>(&self, call: impl Fn() -> F) -> Option<T>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
         loop {
-            match call(Arc::clone(&self.orders), self.world.ambient.clone()).await {
+            match call().await {
                 Ok(answer) => return Some(answer),
                 Err(StoreError::Unavailable { .. }) => pause(self.world.chance.some_time(REPEAT_MAX)).await,
                 Err(error) => {
@@ -212,7 +226,7 @@ impl Client {
     }
 
     async fn place(&self, merchant: &Merchant, number: u64) -> Option<OrderId> {
-        let chance = &self.world.chance;
+        let (chance, ambient) = (&self.world.chance, &self.world.ambient);
         let mut lines = Vec::new();
         for sku in &merchant.skus {
             if lines.is_empty() || chance.one_in(3) {
@@ -222,10 +236,10 @@ impl Client {
         }
         let payment_method = (*chance.pick(&METHODS)).to_owned();
         let placement = self
-            .insist(|orders, ambient| {
+            .insist(|| {
                 // A repeated request has a new id and a new trace, and the same key.
                 let order = NewOrder {
-                    id: OrderId::fresh(&ambient),
+                    id: OrderId::fresh(ambient),
                     merchant: merchant.id,
                     customer: Customer { email: "ada@customer.example".to_owned(), name: "Ada".to_owned() },
                     account: None,
@@ -236,10 +250,10 @@ impl Client {
                     shipping_address: None,
                     reference: None,
                     idempotency: IdempotencyKey { key: format!("request-{number}"), fingerprint: [7; 32] },
-                    trace: Some(TraceContext::fresh(&ambient)),
+                    trace: Some(TraceContext::fresh(ambient)),
                     at: ambient.now(),
                 };
-                async move { orders.place_order(order).await }
+                self.orders.place_order(order)
             })
             .await?;
         self.world.trace.note("customer", || format!("placing: {placement:?}"));
@@ -254,22 +268,28 @@ impl Client {
         }
     }
 
+    /// Passes the provider's webhook on, as the API does.
+    async fn report(&self, order: OrderId, reference: String) {
+        let id = EventId::fresh(&self.world.ambient);
+        let command = Command::ProviderReport { order, reference };
+        self.insist(|| self.orders.submit(id, command.clone(), self.world.ambient.now())).await;
+    }
+
     async fn cancel(&self, merchant: MerchantId, order: OrderId) {
         self.world.trace.note("customer", || format!("cancels {order}"));
-        self.insist(|orders, ambient| async move {
-            orders.cancel(merchant, order, "requested_by_customer", ambient.now()).await
-        })
-        .await;
+        let cancel =
+            || self.orders.cancel(merchant, order, "requested_by_customer", self.world.ambient.now());
+        self.insist(cancel).await;
     }
 
     async fn refund(&self, merchant: MerchantId, order: OrderId, amount_minor: Option<i64>) {
         let refund = RefundId::fresh(&self.world.ambient);
         for _ in 0..REFUND_TRIES {
-            let answer = self
-                .insist(|orders, ambient| async move {
-                    orders.request_refund(merchant, order, refund, amount_minor, ambient.now()).await
-                })
-                .await;
+            let request = || {
+                let at = self.world.ambient.now();
+                self.orders.request_refund(merchant, order, refund, amount_minor, at)
+            };
+            let answer = self.insist(request).await;
             self.world.trace.note("customer", || format!("wants {amount_minor:?} of {order}: {answer:?}"));
             match answer {
                 Some(RefundRequested::Refused(_)) => {

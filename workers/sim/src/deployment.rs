@@ -12,7 +12,7 @@ use store::{
 use store_memory::{MemoryOrders, MemoryPayments};
 use tokio::time::Instant;
 use webhooks::{UrlPolicy, WebhookSender, shares::ShareLimits};
-use workers::{Env, Parts, WebhookDelivery, mail::Mailer};
+use workers::{Env, Parts, WebhookDelivery, mail::Mailer, provider::PaymentProvider as _};
 
 use crate::{
     Mutation, chance::Chance, link::FaultyLink, outside::Outside, provider::SimProvider, queue::SimQueue,
@@ -23,11 +23,13 @@ use crate::{
 const START_MILLIS: i64 = 1_767_225_600_000;
 /// Largest skew of a process's clock, ahead of the true time.
 const SKEW_MAX: Duration = Duration::from_secs(2);
+/// Largest difference between the clocks of a worker and of a provider that creates charges first: of those no outcome
+/// may depend on a clock.
+const PROVIDER_SKEW_MAX: Duration = Duration::from_mins(10);
 /// Slots of webhooks that the processes share out to merchants.
 const WEBHOOK_SLOTS: usize = 16;
 const SENDER: &str = "Shop <orders@shop.example>";
 
-/// All parts of a run.
 pub(crate) struct Deployment {
     pub(crate) chance: Arc<Chance>,
     pub(crate) trace: Arc<Trace>,
@@ -44,6 +46,8 @@ pub(crate) struct Deployment {
     mailer: Mailer,
     /// See [`Mutation::EndUnfound`].
     pub(crate) ends_unfound: bool,
+    /// See [`Mutation::RefundAgain`].
+    pub(crate) refunds_again: bool,
     /// Cloned by each customer and merchant with open requests.
     pub(crate) busy: Arc<()>,
     began: Instant,
@@ -92,6 +96,7 @@ impl Deployment {
             mailer: Mailer::through(outside.clone(), SENDER).map_err(|error| error.to_string())?,
             registry: workers::registry().map_err(|error| error.to_string())?,
             ends_unfound: mutation == Some(Mutation::EndUnfound),
+            refunds_again: mutation == Some(Mutation::RefundAgain),
             busy: Arc::default(),
             chance,
             trace,
@@ -105,11 +110,14 @@ impl Deployment {
 
     /// Clock and generator of one process.
     pub(crate) fn process_ambient(&self) -> Ambient {
-        let skew = if self.chance.one_in(2) { self.chance.up_to(SKEW_MAX) } else { Duration::ZERO };
+        self.ambient_ahead(SKEW_MAX)
+    }
+
+    fn ambient_ahead(&self, most: Duration) -> Ambient {
+        let skew = if self.chance.one_in(2) { self.chance.up_to(most) } else { Duration::ZERO };
         Ambient::seeded(Arc::new(SimClock { began: self.began, skew }), self.chance.fork())
     }
 
-    /// The order store as a process sees it.
     pub(crate) fn orders_of(&self, process: &str) -> Arc<dyn OrderStore> {
         Arc::new(self.orders.through(self.link(process)))
     }
@@ -125,7 +133,8 @@ impl Deployment {
     }
 
     pub(crate) fn env(&self, process: &str) -> Env {
-        let ambient = self.process_ambient();
+        let skew_max = if self.provider.creates_first() { PROVIDER_SKEW_MAX } else { SKEW_MAX };
+        let ambient = self.ambient_ahead(skew_max);
         let policy = UrlPolicy { allow_loopback: false };
         let sender = WebhookSender::through(self.outside.clone(), policy);
         Env::new(Parts {

@@ -11,6 +11,7 @@ mod outside;
 mod process;
 mod provider;
 mod queue;
+mod repair;
 mod sweep;
 mod trace;
 mod watch;
@@ -28,6 +29,8 @@ pub use self::{
 const FAULTS_MAX: Duration = Duration::from_mins(3);
 /// Deadline for the completion of all work: the longest wait is that of a webhook after three failures.
 const REST_WITHIN: Duration = Duration::from_hours(12);
+/// Rounds of repairs; each may lead to another one.
+const REPAIRS_MAX: u32 = 8;
 /// Interval of the checks for completion.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -44,7 +47,6 @@ pub struct Options {
 pub struct Report {
     pub seed: u64,
     pub mutation: Option<Mutation>,
-    /// The first violation, if any.
     pub violation: Option<Violation>,
     /// Steps, one a line; empty unless requested.
     pub trace: Vec<String>,
@@ -92,8 +94,9 @@ async fn simulate(Options { seed, mutation, in_words }: Options) -> Result<Repor
     })
 }
 
-/// Waits until all work is complete, then audits.
+/// Waits until all work is complete, repairs what was refunded by hand, then audits.
 async fn rest(world: &Deployment, steady: &[Steady]) {
+    let mut repairs = 0;
     let deadline = tokio::time::Instant::now() + REST_WITHIN;
     loop {
         tokio::time::sleep(LOOK).await;
@@ -104,7 +107,11 @@ async fn rest(world: &Deployment, steady: &[Steady]) {
             // Time for writes that are late by up to half a minute, and for their consequences.
             tokio::time::sleep(LOOK * 4).await;
             if world.is_idle() {
-                return audit::audit(world, steady);
+                match repair::repair(world).await {
+                    Ok(true) if repairs < REPAIRS_MAX => repairs += 1,
+                    Ok(_) => return audit::audit(world, steady),
+                    Err(error) => return world.watch.breach("repair", error.to_string()),
+                }
             }
         }
         if tokio::time::Instant::now() > deadline {

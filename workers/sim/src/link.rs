@@ -15,7 +15,6 @@ const SLOW_MAX: Duration = Duration::from_secs(20);
 /// Longest delay of a late write.
 const LATE_MAX: Duration = Duration::from_secs(30);
 
-/// Connection of a process to the stores.
 pub(crate) struct FaultyLink {
     pub(crate) chance: Arc<Chance>,
     pub(crate) trace: Arc<Trace>,

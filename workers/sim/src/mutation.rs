@@ -15,6 +15,8 @@ pub enum Mutation {
     EndUnfound,
     /// A failed refund still counts as requested, so that its amount cannot be asked for again.
     CountFailedRefunds,
+    /// The repair makes a refund that was made by hand, instead of recording it.
+    RefundAgain,
     /// A message that a relay cannot read is marked as sent.
     SkipUnreadable,
 }

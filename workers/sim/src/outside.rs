@@ -1,13 +1,10 @@
 //! Simulated mail server and receivers of merchants, as unreliable as the seed decides.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use lettre::Message;
+use parking_lot::Mutex;
 use store::domain::{EndpointId, EventId};
 use webhooks::{Answer, SignedPost, WebhookCarrier};
 use workers::mail::{Mail, MailError, MailTransport};
@@ -41,21 +38,17 @@ impl Outside {
 
     /// Whether the mail server took a mail with this Message-ID.
     pub(crate) fn has_mail(&self, message_id: &str) -> bool {
-        self.lock().mails.contains(message_id)
+        self.seen.lock().mails.contains(message_id)
     }
 
     /// Events taken, by endpoint.
     pub(crate) fn hooks(&self) -> BTreeSet<(EndpointId, EventId)> {
-        self.lock().hooks.clone()
+        self.seen.lock().hooks.clone()
     }
 
     /// Closes a receiver for good.
     pub(crate) fn close(&self, endpoint: EndpointId) {
-        self.lock().gone.insert(endpoint);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, TakenCalls> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().gone.insert(endpoint);
     }
 
     fn receive(&self, post: &SignedPost) -> Answer {
@@ -63,7 +56,7 @@ impl Outside {
         let (Ok(endpoint), Ok(event)) = (endpoint, post.id.parse()) else {
             return Answer::of_status(404, None);
         };
-        let gone = self.lock().gone.contains(&endpoint);
+        let gone = self.seen.lock().gone.contains(&endpoint);
         if gone {
             return Answer::of_status(410, None);
         }
@@ -75,7 +68,7 @@ impl Outside {
                 _ => Answer::of_status(503, Some(self.chance.up_to(RETRY_AFTER_MAX))),
             };
         }
-        self.lock().hooks.insert((endpoint, event));
+        self.seen.lock().hooks.insert((endpoint, event));
         if self.chance.happens(InjectedFault::HookAnswerLost) {
             Answer::failed("timeout")
         } else {
@@ -96,7 +89,7 @@ impl MailTransport for Outside {
         let result = if self.chance.happens(InjectedFault::MailBusy) {
             Err(MailError::Busy { status: 451 })
         } else {
-            self.lock().mails.insert(id.clone());
+            self.seen.lock().mails.insert(id.clone());
             let lost = self.chance.happens(InjectedFault::MailAnswerLost);
             if lost { Err(MailError::Connection("smtp_timeout")) } else { Ok(()) }
         };

@@ -2,14 +2,12 @@
 
 use std::{
     ops::Range,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     thread,
 };
 
 use clap::ValueEnum as _;
+use parking_lot::Mutex;
 
 use crate::{Mutation, Options, Report, run};
 
@@ -50,7 +48,7 @@ pub fn sweep(
                 failed.fetch_min(seed, Ordering::Relaxed);
                 continue;
             }
-            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut found = found.lock();
             found.clean += 1;
             found.deliveries += report.deliveries;
             found.steps += report.steps;
@@ -61,7 +59,7 @@ pub fn sweep(
         let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
         workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| "a run panicked".to_owned())?)
     })?;
-    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut found = found.into_inner();
     let failed = failed.into_inner();
     if failed < u64::MAX {
         found.failure = Some(run(Options { seed: failed, mutation, in_words: true })?);

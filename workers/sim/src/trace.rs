@@ -1,7 +1,6 @@
 //! Trace of a run, in order: as text when requested, as a fingerprint always.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// Most lines kept; an endless loop must not fill the memory.
@@ -32,7 +31,7 @@ impl Trace {
     /// Records a step; `words` is called only when the text is kept.
     pub(crate) fn note(&self, step: &str, words: impl FnOnce() -> String) {
         let millis = self.began.elapsed().as_millis();
-        let mut kept = self.lock();
+        let mut kept = self.kept.lock();
         kept.steps += 1;
         let with_time = fold(kept.fingerprint, &millis.to_le_bytes());
         kept.fingerprint = fold(with_time, step.as_bytes());
@@ -44,12 +43,8 @@ impl Trace {
 
     /// The lines, the fingerprint of all steps with their times, and the number of steps.
     pub(crate) fn close(&self) -> (Vec<String>, u64, u64) {
-        let mut kept = self.lock();
+        let mut kept = self.kept.lock();
         (std::mem::take(&mut kept.lines), kept.fingerprint, kept.steps)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, TraceState> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

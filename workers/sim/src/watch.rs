@@ -1,11 +1,8 @@
 //! Invariants that are checked at every change; the first violation is kept.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use parking_lot::Mutex;
 use store::{
     catalog::Product,
     domain::{MerchantId, Order, OrderId, Payment, RefundId},
@@ -52,23 +49,19 @@ impl Watch {
     /// Records a violation; only the first is kept, because later ones may only follow from it.
     pub(crate) fn breach(&self, invariant: &'static str, detail: String) {
         self.trace.note("BREACH", || format!("{invariant}: {detail}"));
-        self.lock().violation.get_or_insert(Violation { invariant, detail });
+        self.seen.lock().violation.get_or_insert(Violation { invariant, detail });
     }
 
     pub(crate) fn violation(&self) -> Option<Violation> {
-        self.lock().violation.clone()
+        self.seen.lock().violation.clone()
     }
 
     pub(crate) fn refunds(&self) -> BTreeMap<RefundId, (OrderId, i64)> {
-        self.lock().refunds.clone()
+        self.seen.lock().refunds.clone()
     }
 
     pub(crate) fn put_in(&self, merchant: MerchantId, sku: &str) -> i64 {
-        self.lock().put_in.get(&(merchant, sku.to_owned())).copied().unwrap_or(0)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, WatchState> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().put_in.get(&(merchant, sku.to_owned())).copied().unwrap_or(0)
     }
 }
 
@@ -102,7 +95,7 @@ impl Observer for Watch {
         let (on_hand_before, reserved_before) = before.map_or((0, 0), |p| (p.on_hand, p.reserved));
         // Shipping lowers both; setting the stock leaves `reserved` unchanged.
         if reserved == reserved_before {
-            *self.lock().put_in.entry((merchant, sku.clone())).or_default() += on_hand - on_hand_before;
+            *self.seen.lock().put_in.entry((merchant, sku.clone())).or_default() += on_hand - on_hand_before;
         }
     }
 
@@ -111,14 +104,14 @@ impl Observer for Watch {
             OutboxBody::Event(event) => {
                 self.trace.note("event", || format!("{} {} {:?}", event.id, event.kind, event.order));
                 let Some(order) = event.order else { return };
-                let before = self.lock().sequences.insert(order, event.sequence).unwrap_or(0);
+                let before = self.seen.lock().sequences.insert(order, event.sequence).unwrap_or(0);
                 if event.sequence != before + 1 {
                     self.breach("sequence", format!("{order} told {} after {before}", event.sequence));
                 }
             }
             OutboxBody::Command { command: Command::Refund { order, refund, amount_minor }, .. } => {
                 self.trace.note("command", || format!("refund {refund} of {order} over {amount_minor}"));
-                let twice = self.lock().refunds.insert(*refund, (*order, *amount_minor)).is_some();
+                let twice = self.seen.lock().refunds.insert(*refund, (*order, *amount_minor)).is_some();
                 if twice {
                     self.breach("I2", format!("refund {refund} was ordered twice"));
                 }

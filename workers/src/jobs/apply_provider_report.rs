@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     env::Env,
-    provider::{ChargeOutcome, RefundOutcome, RefundReport, RefundRequest, refund_by_hand, refund_key},
+    provider::{RefundOutcome, RefundReport, refund_by_hand},
     queues::PAYMENTS,
 };
 
@@ -68,18 +68,15 @@ impl Job for ApplyProviderReport {
             return Err(JobError::cancel("another_charge"));
         }
         match (&payment.decision, report.outcome) {
-            (Some(Decision::Declined { .. }), Some(ChargeOutcome::Captured { reference })) => {
-                return self.refund_late_capture(ctx, &payment, &reference, &report.refunds).await;
+            (Some(Decision::Declined { .. }), Some(Decision::Captured { provider_reference })) => {
+                return self.refund_late_capture(ctx, &payment, provider_reference, &report.refunds).await;
             }
-            (
-                Some(Decision::Captured { provider_reference }),
-                Some(ChargeOutcome::Captured { reference }),
-            ) if *provider_reference != reference => {
+            (Some(decision), Some(outcome @ Decision::Captured { .. })) if *decision != outcome => {
                 self.alarm("capture contradicts the recorded decision");
                 return Err(JobError::cancel("captured_twice_or_after_its_end"));
             }
             // Another charge than the recorded one decides nothing: that one may be captured at this moment.
-            (None, Some(ChargeOutcome::Declined { .. }))
+            (None, Some(Decision::Declined { .. }))
                 if env.provider.creates_first() && payment.charge.as_ref() != Some(&self.reference) => {}
             (_, Some(outcome)) => charge_payment::learn(ctx, self.order, &payment, outcome).await?,
             (_, None) => {}
@@ -100,25 +97,20 @@ impl ApplyProviderReport {
         &self,
         ctx: &JobContext<Env>,
         payment: &Payment,
-        charge: &str,
+        charge: String,
         refunds: &[RefundReport],
     ) -> Result<(), JobError> {
-        let id = RefundId::derived(payment.id.0, charge);
+        let id = RefundId::derived(payment.id.0, &charge);
         let other = refunds.iter().filter(|refund| refund.refund != Some(id));
         let other = other.filter(|refund| matches!(refund.outcome, RefundOutcome::Done { .. }));
         let left = payment.amount_minor - other.map(|refund| refund.amount_minor).sum::<i64>();
         if left <= 0 {
             return Ok(());
         }
-        let request = RefundRequest {
-            idempotency_key: refund_key(id),
-            charge: charge.to_owned(),
-            amount_minor: left,
-            currency: payment.currency,
-            order: self.order,
-        };
-        match ctx.env.provider.refund(&request).await.map_err(provider_failure)? {
+        let refund = RefundPayment { order: self.order, refund: id, amount_minor: left };
+        match refund.ask_provider(ctx, charge, payment.currency).await? {
             RefundOutcome::Done { reference } => {
+                let charge = &self.reference;
                 tracing::warn!(order.id = %self.order, charge, reference, "late capture refunded");
             }
             RefundOutcome::Refused { .. } => self.alarm("late capture cannot be refunded"),

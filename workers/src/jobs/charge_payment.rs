@@ -47,7 +47,6 @@ const FENCED_OFF: &str = "fenced_off_by_a_newer_attempt";
 /// run that has not read it may still call: the job's timeout with a wide margin.
 const CALL_STRAY_MAX: Duration = Duration::from_mins(3);
 
-/// Captures an order's total.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChargePayment {
     pub order: OrderId,
@@ -81,15 +80,8 @@ impl Job for ChargePayment {
 async fn charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
     let env = &ctx.env;
     unless_paused(env)?;
-    let payment = env.payments.open_payment(new_payment(ctx, order)).await?;
-    if payment.decision.is_none() {
-        same_provider(env, &payment)?;
-    }
-    let epoch = match env.payments.begin_attempt(payment.id, &env.worker, ctx.ambient.now()).await? {
-        Begun::Attempt { epoch } => epoch,
-        Begun::Decided(decision) => return apply(ctx, order.id, &payment, decision).await,
-        Begun::NotFound => return Err(JobError::retry("payment_not_found")),
-    };
+    let payment = open(ctx, order).await?;
+    let Some(epoch) = begin(ctx, order.id, &payment).await? else { return Ok(()) };
     match ask_provider(ctx, &payment, epoch).await {
         Ok(outcome) => record(ctx, order.id, &payment, epoch, outcome).await,
         Err(Unanswered::Provider(error)) => {
@@ -112,16 +104,32 @@ impl From<ProviderError> for Unanswered {
     }
 }
 
-fn new_payment(ctx: &JobContext<Env>, order: &Order) -> NewPayment {
-    NewPayment {
+/// Opens the payment. One that is not decided must be at the configured provider.
+async fn open(ctx: &JobContext<Env>, order: &Order) -> Result<Payment, JobError> {
+    let env = &ctx.env;
+    let payment = NewPayment {
         id: PaymentId::of_order(order.id),
         order: order.id,
         merchant: order.merchant,
         amount_minor: order.total_minor,
         currency: order.currency,
         method: order.payment_method.clone(),
-        provider: ctx.env.provider.name().to_owned(),
+        provider: env.provider.name().to_owned(),
         at: ctx.ambient.now(),
+    };
+    let payment = env.payments.open_payment(payment).await?;
+    if payment.decision.is_none() {
+        same_provider(env, &payment)?;
+    }
+    Ok(payment)
+}
+
+/// Begins an attempt; `None` where the payment is decided, after its decision was applied.
+async fn begin(ctx: &JobContext<Env>, order: OrderId, payment: &Payment) -> Result<Option<u64>, JobError> {
+    match ctx.env.payments.begin_attempt(payment.id, &ctx.env.worker, ctx.ambient.now()).await? {
+        Begun::Attempt { epoch } => Ok(Some(epoch)),
+        Begun::Decided(decision) => apply(ctx, order, payment, decision).await.map(|()| None),
+        Begun::NotFound => Err(JobError::retry("payment_not_found")),
     }
 }
 
@@ -212,12 +220,8 @@ async fn record(
     order: OrderId,
     payment: &Payment,
     epoch: u64,
-    outcome: ChargeOutcome,
+    decision: Decision,
 ) -> Result<(), JobError> {
-    let decision = match outcome {
-        ChargeOutcome::Captured { reference } => Decision::Captured { provider_reference: reference },
-        ChargeOutcome::Declined { code } => Decision::Declined { code },
-    };
     match ctx.env.payments.record_decision(payment.id, epoch, decision.clone(), ctx.ambient.now()).await? {
         Decided::Recorded => apply(ctx, order, payment, decision).await,
         Decided::Already(earlier) => apply(ctx, order, payment, earlier).await,
@@ -278,35 +282,27 @@ async fn find_stray_charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), J
     let Some(payment) = payment.filter(|payment| payment.epoch > 0) else {
         return rest_after(ctx, order.updated_at);
     };
-    match payment.decision.clone() {
-        Some(Decision::Declined { .. }) => return Ok(()),
-        Some(captured) => return apply(ctx, order.id, &payment, captured).await,
-        None => {}
+    if let Some(decision) = payment.decision.clone() {
+        return apply(ctx, order.id, &payment, decision).await;
     }
     same_provider(env, &payment)?;
-    match env.provider.abandon(&query_of(&payment)).await.map_err(provider_failure)? {
-        Some(outcome) => learn(ctx, order.id, &payment, outcome).await,
-        None => nothing_charged(ctx, order, &payment).await,
+    if let Some(outcome) = env.provider.abandon(&query_of(&payment)).await.map_err(provider_failure)? {
+        return learn(ctx, order.id, &payment, outcome).await;
     }
+    // The provider knows of no charge: looks again until no call can be in flight any more.
+    let attempts = env.payments.attempts(payment.id).await?;
+    rest_after(ctx, attempts.iter().map(|attempt| attempt.begun_at).fold(order.updated_at, Ord::max))
 }
 
 /// Ends the payment of an order that ended otherwise, where only a recorded charge is captured: the attempt fences off
 /// all that have not recorded theirs, and its decision keeps later ones from beginning. So no clock is needed to know
 /// that no call is in flight.
 async fn close(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
-    let payments = &ctx.env.payments;
-    let payment = payments.open_payment(new_payment(ctx, order)).await?;
-    if payment.decision.is_none() {
-        same_provider(&ctx.env, &payment)?;
-    }
-    let epoch = match payments.begin_attempt(payment.id, &ctx.env.worker, ctx.ambient.now()).await? {
-        Begun::Attempt { epoch } => epoch,
-        Begun::Decided(Decision::Declined { .. }) => return Ok(()),
-        Begun::Decided(captured) => return apply(ctx, order.id, &payment, captured).await,
-        Begun::NotFound => return Err(JobError::retry("payment_not_found")),
-    };
+    let payment = open(ctx, order).await?;
+    let Some(epoch) = begin(ctx, order.id, &payment).await? else { return Ok(()) };
     // Read after the attempt began: no earlier one records a charge any more.
-    let fenced = payments.payment(payment.id).await?.ok_or_else(|| JobError::retry("payment_not_found"))?;
+    let fenced = ctx.env.payments.payment(payment.id).await?;
+    let fenced = fenced.ok_or_else(|| JobError::retry("payment_not_found"))?;
     let found = match fenced.charge {
         Some(_) => ctx.env.provider.abandon(&query_of(&fenced)).await.map_err(provider_failure)?,
         None => None,
@@ -322,18 +318,10 @@ pub(super) async fn learn(
     payment: &Payment,
     outcome: ChargeOutcome,
 ) -> Result<(), JobError> {
-    match ctx.env.payments.begin_attempt(payment.id, &ctx.env.worker, ctx.ambient.now()).await? {
-        Begun::Attempt { epoch } => record(ctx, order, payment, epoch, outcome).await,
-        Begun::Decided(decision) => apply(ctx, order, payment, decision).await,
-        Begun::NotFound => Err(JobError::retry("payment_not_found")),
+    match begin(ctx, order, payment).await? {
+        Some(epoch) => record(ctx, order, payment, epoch, outcome).await,
+        None => Ok(()),
     }
-}
-
-/// The provider knows of no charge: looks again until no call can be in flight any more.
-async fn nothing_charged(ctx: &JobContext<Env>, order: &Order, payment: &Payment) -> Result<(), JobError> {
-    let attempts = ctx.env.payments.attempts(payment.id).await?;
-    let begun_at = attempts.iter().map(|attempt| attempt.begun_at).max().unwrap_or(Timestamp::UNIX_EPOCH);
-    rest_after(ctx, order.updated_at.max(begun_at))
 }
 
 /// Snoozes until no run that began by `since` can still charge; then the job is done.

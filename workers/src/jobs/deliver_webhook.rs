@@ -36,7 +36,6 @@ const DISABLE_FROM_ATTEMPT: u32 = 5;
 /// Longest wait a receiver may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
-/// Posts an event to an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliverWebhook {
     pub endpoint: EndpointId,

@@ -15,7 +15,6 @@ use crate::{env::Env, queues::FULFILMENT};
 /// Wait between two looks at an order whose refunds amount to its whole price and have not ended.
 const HELD_WAIT: Duration = Duration::from_secs(15);
 
-/// Takes the stock out of the inventory and creates the shipment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FulfilOrder {
     pub order: OrderId,

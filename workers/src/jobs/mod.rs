@@ -81,7 +81,6 @@ fn unless_paused(env: &Env) -> Result<(), JobError> {
     env.provider.paused().map_or(Ok(()), |wait| Err(JobError::Snooze(wait)))
 }
 
-/// The query that finds the charge of a payment.
 fn query_of(payment: &Payment) -> ChargeQuery {
     ChargeQuery { idempotency_key: capture_key(payment.id), charge: payment.charge.clone() }
 }

@@ -85,18 +85,7 @@ impl RefundPayment {
         payment: PaymentId,
     ) -> Result<(RefundState, String), JobError> {
         let (charge, currency) = charge_of(ctx, payment).await?;
-        let request = RefundRequest {
-            idempotency_key: refund_key(self.refund),
-            charge,
-            amount_minor: self.amount_minor,
-            currency,
-            order: self.order,
-        };
-        let answer = tokio::time::timeout(REFUND_TIMEOUT, ctx.env.provider.refund(&request)).await;
-        // No lookup is needed: the next attempt calls again under the same key.
-        let outcome =
-            answer.unwrap_or(Err(ProviderError::Unknown { cause: "timeout" })).map_err(provider_failure)?;
-        let (done, reference) = match outcome {
+        let (done, reference) = match self.ask_provider(ctx, charge, currency).await? {
             RefundOutcome::Done { reference } => (true, reference),
             RefundOutcome::Refused { code } => {
                 tracing::error!(alarm = true, order.id = %self.order, refund.id = %self.refund, code, "refund rejected");
@@ -106,6 +95,24 @@ impl RefundPayment {
         let at = ctx.ambient.now();
         let ended = ctx.env.payments.end_refund(payment, self.refund, done, &reference, at).await?;
         ended.map(|state| (state, reference)).ok_or_else(|| JobError::retry("refund_not_found"))
+    }
+
+    pub(super) async fn ask_provider(
+        &self,
+        ctx: &JobContext<Env>,
+        charge: String,
+        currency: Currency,
+    ) -> Result<RefundOutcome, JobError> {
+        let request = RefundRequest {
+            idempotency_key: refund_key(self.refund),
+            charge,
+            amount_minor: self.amount_minor,
+            currency,
+            order: self.order,
+        };
+        let answer = tokio::time::timeout(REFUND_TIMEOUT, ctx.env.provider.refund(&request)).await;
+        // No lookup is needed: the next attempt calls again under the same key.
+        answer.unwrap_or(Err(ProviderError::Unknown { cause: "timeout" })).map_err(provider_failure)
     }
 
     /// Records the end in the order; `failure` is the code of a refusal.

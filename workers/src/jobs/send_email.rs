@@ -20,7 +20,6 @@ use crate::{
     queues::EMAIL,
 };
 
-/// Sends one mail about an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendEmail {
     pub order: OrderId,

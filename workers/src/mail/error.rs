@@ -24,10 +24,8 @@ pub enum MailError {
     /// The server rejected this mail permanently, with a reply code 5xx.
     #[error("smtp_refused_{status}")]
     Refused { status: u16 },
-    /// The server rejected our credentials.
     #[error("smtp_authentication_{status}")]
     Authentication { status: u16 },
-    /// The server cannot take the mail now.
     #[error("smtp_busy_{status}")]
     Busy { status: u16 },
     /// The server was not reached, or the connection broke: it may have taken the mail.

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use store::{customers::Account, domain::Order, token::Token, verifications::Verification};
 
-/// The mails about orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Template {

@@ -14,7 +14,6 @@ use super::{
     kind::{Mail, Template},
 };
 
-/// A rendered mail.
 pub(super) struct Shown {
     pub(super) subject: String,
     pub(super) text: String,

@@ -63,7 +63,6 @@ impl Guarded {
         Self { provider, limiter, breaker, ambient }
     }
 
-    /// Its breaker, for gates and health.
     pub fn breaker(&self) -> &Breaker {
         &self.breaker
     }

@@ -27,6 +27,12 @@ pub trait Ledger: Send + Sync {
     /// The entries of one order, as far as one page holds them.
     async fn of_order(&self, order: OrderId, charge: Option<&str>)
     -> Result<Vec<LedgerEntry>, ProviderError>;
+
+    /// All entries of these orders, perhaps among others. `None` where one page does not hold them, or the ledger
+    /// cannot list them together.
+    async fn of_orders(&self, _orders: &[OrderId]) -> Result<Option<Vec<LedgerEntry>>, ProviderError> {
+        Ok(None)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,9 +46,7 @@ pub struct LedgerPage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
-    /// Money to the merchant.
     Charge,
-    /// Money back to the customer.
     Refund,
 }
 

@@ -25,7 +25,9 @@ use store::domain::{Currency, OrderId, PaymentId, RefundId};
 
 pub use error::ProviderError;
 pub use ledger::{EntryKind, Ledger, LedgerEntry, LedgerPage};
-pub use wire::ClientError;
+/// The final outcome of a charge is what its payment records as decision.
+pub use store::domain::Decision as ChargeOutcome;
+pub use wire::{ClientConfig, ClientError};
 
 #[async_trait]
 pub trait PaymentProvider: Send + Sync + 'static {
@@ -91,7 +93,6 @@ pub struct CaptureRequest {
     pub charge: Option<String>,
 }
 
-/// Result of [`PaymentProvider::create`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
     /// Created under the provider's id. It must be recorded before it is captured.
@@ -121,15 +122,6 @@ pub struct RefundRequest {
     pub order: OrderId,
 }
 
-/// Final outcome of a charge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ChargeOutcome {
-    /// The money is captured, under the provider's id of the charge.
-    Captured { reference: String },
-    /// The charge is declined for good under this key, with a stable code such as `card_declined`.
-    Declined { code: String },
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefundOutcome {
     /// The money is on its way back, under the provider's id of the refund.
@@ -145,7 +137,6 @@ pub struct ChargeReport {
     pub order: Option<OrderId>,
     /// Requested amount in minor units.
     pub amount_minor: i64,
-    /// Currency of all amounts.
     pub currency: Currency,
     /// `None` while the charge is in progress.
     pub outcome: Option<ChargeOutcome>,

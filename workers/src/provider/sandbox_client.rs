@@ -7,56 +7,37 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use base::{Ambient, time::between};
-use http::StatusCode;
-use reqwest::{Client, RequestBuilder, Response};
-use secrecy::{ExposeSecret, SecretString};
+use http::{Method, StatusCode};
+use reqwest::{RequestBuilder, Response};
 use serde::{Deserialize, de::DeserializeOwned};
 use store::domain::OrderId;
-use url::Url;
 use webhooks::http_client::retry_after;
 
 use super::{
     CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, EntryKind, Ledger, LedgerEntry, LedgerPage,
     PaymentProvider, ProviderError, RefundOutcome, RefundReport, RefundRequest,
     sandbox_server::Entry,
-    wire::{self, ClientError, decode},
+    wire::{self, ClientConfig, ClientError, HttpClient, decode},
 };
 
-/// Most ledger entries per request.
 const LEDGER_PAGE_MAX: u32 = 100;
-
-#[derive(Debug, Clone)]
-pub struct SandboxConfig {
-    /// Base URL, such as `http://127.0.0.1:8092`.
-    pub url: Url,
-    /// Sent as bearer token.
-    pub api_key: SecretString,
-    /// Longest wait for one answer; its slow payment method takes two seconds.
-    pub timeout: Duration,
-}
+/// Most ledger entries of several orders, which is the server's limit.
+const OF_ORDERS_MAX: u32 = 1000;
 
 /// The sandbox provider; clones share the connections.
 #[derive(Clone)]
 pub struct SandboxProvider {
-    client: Client,
-    config: SandboxConfig,
+    http: HttpClient,
     ambient: Ambient,
 }
 
 impl SandboxProvider {
     /// Sets up the client; connects only when used.
-    pub fn new(config: SandboxConfig, ambient: Ambient) -> Result<Self, ClientError> {
-        Ok(Self { client: wire::client(config.timeout)?, config, ambient })
-    }
-
-    fn url(&self, path: &str) -> Url {
-        let mut url = self.config.url.clone();
-        url.set_path(path);
-        url
+    pub fn new(config: ClientConfig, ambient: Ambient) -> Result<Self, ClientError> {
+        Ok(Self { http: HttpClient::new(config)?, ambient })
     }
 
     async fn exchange(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), ProviderError> {
-        let request = request.bearer_auth(self.config.api_key.expose_secret());
         let response = wire::send(request).await?;
         self.refusal(&response)?;
         wire::read(response).await
@@ -73,7 +54,7 @@ impl SandboxProvider {
     }
 
     async fn entries(&self, query: &[(&str, String)]) -> Result<LedgerPage, ProviderError> {
-        let call = self.client.get(self.url("/v1/ledger")).query(query);
+        let call = self.http.request(Method::GET, "/v1/ledger").query(query);
         let list: List<Entry> = self.ask(call, "ledger_refused").await?;
         let entries: Vec<_> = list.data.into_iter().map(entry).collect::<Result<_, _>>()?;
         let position = entries.last().map(|entry| entry.id.clone());
@@ -106,7 +87,7 @@ impl PaymentProvider for SandboxProvider {
             "payment_method": request.method,
             "metadata": { "order_id": request.order },
         });
-        let call = self.client.post(self.url("/v1/charges"));
+        let call = self.http.request(Method::POST, "/v1/charges");
         let call = call.header("idempotency-key", &request.idempotency_key).json(&body);
         let charge: Charge = self.ask(call, "charge_refused").await?;
         let asked_for = charge.idempotency_key == request.idempotency_key
@@ -117,7 +98,7 @@ impl PaymentProvider for SandboxProvider {
 
     async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
         let key = charge.idempotency_key.as_str();
-        let call = self.client.get(self.url("/v1/charges")).query(&[("idempotency_key", key)]);
+        let call = self.http.request(Method::GET, "/v1/charges").query(&[("idempotency_key", key)]);
         let found: List<Charge> = self.ask(call, "lookup_refused").await?;
         match found.data.into_iter().next() {
             Some(charge) if charge.idempotency_key == key => charge.outcome().map(Some),
@@ -132,7 +113,7 @@ impl PaymentProvider for SandboxProvider {
             "amount_minor": request.amount_minor,
             "metadata": { "order_id": request.order },
         });
-        let call = self.client.post(self.url("/v1/refunds"));
+        let call = self.http.request(Method::POST, "/v1/refunds");
         let call = call.header("idempotency-key", &request.idempotency_key).json(&body);
         let (status, body) = self.exchange(call).await?;
         if status.is_success() {
@@ -171,7 +152,7 @@ impl PaymentProvider for SandboxProvider {
             order: charge.order,
             amount_minor: charge.amount_minor,
             currency: charge.currency,
-            outcome: Some(ChargeOutcome::Captured { reference: charge.id }),
+            outcome: Some(ChargeOutcome::Captured { provider_reference: charge.id }),
             refunds: refunds.collect(),
         }))
     }
@@ -203,6 +184,13 @@ impl Ledger for SandboxProvider {
     ) -> Result<Vec<LedgerEntry>, ProviderError> {
         let query = [("order", order.to_string()), ("limit", LEDGER_PAGE_MAX.to_string())];
         Ok(self.entries(&query).await?.entries)
+    }
+
+    async fn of_orders(&self, orders: &[OrderId]) -> Result<Option<Vec<LedgerEntry>>, ProviderError> {
+        let ids: Vec<String> = orders.iter().map(ToString::to_string).collect();
+        let query = [("orders", ids.join(",")), ("limit", OF_ORDERS_MAX.to_string())];
+        let page = self.entries(&query).await?;
+        Ok((!page.has_more).then_some(page.entries))
     }
 }
 
@@ -241,7 +229,7 @@ struct Charge {
 impl Charge {
     fn outcome(self) -> Result<ChargeOutcome, ProviderError> {
         match (self.status.as_str(), self.decline_code) {
-            ("captured", _) => Ok(ChargeOutcome::Captured { reference: self.id }),
+            ("captured", _) => Ok(ChargeOutcome::Captured { provider_reference: self.id }),
             ("declined", Some(code)) => Ok(ChargeOutcome::Declined { code }),
             _ => Err(ProviderError::Protocol { detail: "unknown_status" }),
         }

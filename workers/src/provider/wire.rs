@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use reqwest::{Client, RequestBuilder, Response};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use url::Url;
 
 use webhooks::http_client::{install_tls_provider, read_bounded};
 
@@ -18,17 +20,42 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 #[error("cannot set up the HTTP client")]
 pub struct ClientError(#[from] reqwest::Error);
 
-/// A client that waits at most `timeout` for a whole answer and uses neither redirects nor proxies.
-pub(super) fn client(timeout: Duration) -> Result<Client, ClientError> {
-    install_tls_provider();
-    let client = Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(timeout)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .user_agent(concat!("Orderworks/", env!("CARGO_PKG_VERSION")))
-        .build()?;
-    Ok(client)
+/// Address of a provider and the key to it.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// Base URL; requests replace its path.
+    pub url: Url,
+    /// Sent as bearer token.
+    pub key: SecretString,
+    /// Longest wait for one answer.
+    pub timeout: Duration,
+}
+
+/// HTTP client of a provider, without redirects and proxies; clones share the connections.
+#[derive(Clone)]
+pub(super) struct HttpClient {
+    client: Client,
+    config: ClientConfig,
+}
+
+impl HttpClient {
+    pub(super) fn new(config: ClientConfig) -> Result<Self, ClientError> {
+        install_tls_provider();
+        let client = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(config.timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .user_agent(concat!("Orderworks/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { client, config })
+    }
+
+    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let mut url = self.config.url.clone();
+        url.set_path(path);
+        self.client.request(method, url).bearer_auth(self.config.key.expose_secret())
+    }
 }
 
 /// Sends a request; an answer of any status is `Ok`.
@@ -36,14 +63,12 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Response, ProviderEr
     request.send().await.map_err(|error| classify(&error))
 }
 
-/// Status and whole body of an answer.
 pub(super) async fn read(response: Response) -> Result<(StatusCode, Vec<u8>), ProviderError> {
     let status = response.status();
     let (body, whole) = read_bounded(response, RESPONSE_BYTES_MAX).await.map_err(|error| classify(&error))?;
     if whole { Ok((status, body)) } else { Err(ProviderError::Protocol { detail: "answer_too_large" }) }
 }
 
-/// Parses an answer as JSON of this shape.
 pub(super) fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ProviderError> {
     serde_json::from_slice(body).map_err(|_| ProviderError::Protocol { detail: "undecodable_answer" })
 }

@@ -5,7 +5,6 @@ use store::StoreError;
 
 use crate::provider::ProviderError;
 
-/// The audit could not be completed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {

@@ -12,11 +12,12 @@ use crate::provider::LedgerEntry;
 /// Most attempts in one listing; beyond it a missing one must be looked up by itself.
 pub(super) const ATTEMPTS_LISTED_MAX: usize = 1000;
 
-/// The records of one order.
 pub(super) struct Facts {
     pub(super) order: Order,
     pub(super) money: OrderMoney,
     pub(super) payment: Option<Payment>,
+    /// Whether the payment is at another provider than the one whose ledger is read.
+    pub(super) elsewhere: bool,
     /// `None` where the provider's ledger cannot be read.
     pub(super) ledger: Option<Vec<LedgerEntry>>,
     pub(super) mails: Vec<MailRecord>,

@@ -133,7 +133,6 @@ impl fmt::Display for Code {
     }
 }
 
-/// Repair of a violation.
 #[derive(Debug, Clone)]
 pub enum Repair {
     /// Publish the missing job, under the id it always had. Safe: each job takes effect once, by its key.
@@ -153,7 +152,6 @@ impl Repair {
     pub(super) const RESTORE: Self =
         Self::Manual("run the release that wrote it, or restore what is damaged from a backup");
 
-    /// Description for reports.
     pub fn describe(&self) -> String {
         match self {
             Self::Publish(job) => format!("publish {} as {}", job.kind, job.id),
@@ -169,7 +167,6 @@ impl Repair {
     }
 }
 
-/// A violation of an invariant.
 #[derive(Debug, Clone)]
 pub struct Violation {
     pub code: Code,

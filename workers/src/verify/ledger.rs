@@ -1,11 +1,11 @@
 //! The provider's ledger: its entries, compared with orders and payments.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use store::domain::{OrderId, Payment, PaymentId};
 
 use super::{
-    Audit,
+    Audit, Scope,
     error::VerifyError,
     facts::charge_of,
     finding::{Code, Repair, Violation},
@@ -21,7 +21,8 @@ const RATE_LIMITED_WAIT_MAX: Duration = Duration::from_secs(10);
 impl Audit<'_> {
     /// Checks the ledger up to the grace, and the orders that its entries name; returns the position from which the
     /// next audit goes on. A change at the provider need not have changed anything here. What no look at an order
-    /// finds again holds the position back.
+    /// finds again holds the position back. An incremental audit stores the position after each page, so that the next
+    /// one goes on there if this one is interrupted.
     pub(super) async fn ledger_after(
         &mut self,
         mut after: Option<String>,
@@ -41,8 +42,12 @@ impl Audit<'_> {
             if !ledger.lists_by_order() && self.summary.total() > found {
                 held.get_or_insert(before);
             }
+            let position = held.clone().unwrap_or_else(|| after.clone());
             if !page.has_more {
-                return Ok(held.unwrap_or(after));
+                return Ok(position);
+            }
+            if self.plan.scope == Scope::Changed {
+                self.keep_mark(course, position).await?;
             }
         }
     }
@@ -56,11 +61,12 @@ impl Audit<'_> {
     ) -> Result<Vec<OrderId>, VerifyError> {
         let kept_from = self.of.kept_from(self.of.kept.orders);
         let by_order = self.ledger.is_some_and(Ledger::lists_by_order);
+        let missing = self.missing(entries.iter().filter_map(|entry| entry.order).collect()).await?;
         let mut orders = Vec::new();
         for entry in entries {
             *self.summary.ledger.get_or_insert(0) += 1;
             match entry.order {
-                Some(order) if self.is_there(order).await? => {
+                Some(order) if !missing.contains(&order) => {
                     let unrecorded = !by_order && !self.is_recorded(order, entry).await?;
                     if unrecorded || (named == Named::All && course.is_new(order)) {
                         orders.push(order);
@@ -84,19 +90,40 @@ impl Audit<'_> {
         Ok(payment.as_ref().and_then(charge_of) == Some(entry.id.as_str()))
     }
 
-    /// The entries of an order, with those of the page that the ledger cannot find by order.
+    /// The entries of these orders by order; `None` where the ledger is to be asked for each order.
+    pub(super) async fn entries_of_all(
+        &self,
+        orders: &[OrderId],
+    ) -> Result<Option<HashMap<OrderId, Vec<LedgerEntry>>>, VerifyError> {
+        let Some(ledger) = self.ledger else { return Ok(None) };
+        let Some(entries) = patiently(|| ledger.of_orders(orders)).await? else { return Ok(None) };
+        let mut by_order = HashMap::<_, Vec<_>>::new();
+        for entry in entries {
+            if let Some(order) = entry.order {
+                by_order.entry(order).or_default().push(entry);
+            }
+        }
+        Ok(Some(by_order))
+    }
+
+    /// The entries of an order, read by themselves.
     pub(super) async fn entries_of(
         &self,
         ledger: &dyn Ledger,
         id: OrderId,
         payment: Option<&Payment>,
     ) -> Result<Vec<LedgerEntry>, VerifyError> {
-        let mut entries = patiently(|| ledger.of_order(id, payment.and_then(charge_of))).await?;
+        let entries = patiently(|| ledger.of_order(id, payment.and_then(charge_of))).await?;
+        Ok(self.with_page(id, entries))
+    }
+
+    /// The entries of an order, with those of the page that the ledger cannot find by order.
+    pub(super) fn with_page(&self, id: OrderId, mut entries: Vec<LedgerEntry>) -> Vec<LedgerEntry> {
         let others = self.page.iter().filter(|entry| entry.order == Some(id));
         let others: Vec<_> =
             others.filter(|entry| entries.iter().all(|known| known.id != entry.id)).collect();
         entries.extend(others.into_iter().cloned());
-        Ok(entries)
+        entries
     }
 }
 

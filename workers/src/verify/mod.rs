@@ -22,7 +22,6 @@ mod rules;
 mod scan;
 mod settle;
 mod totals;
-mod window;
 
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
@@ -34,7 +33,6 @@ use self::{
     facts::Facts,
     finding::{Finding, JOB_IS_DEAD},
     queues::{JobFate, Queues},
-    window::AuditWindow,
 };
 use crate::provider::{Ledger, LedgerEntry, PaymentProvider};
 
@@ -42,7 +40,9 @@ pub use error::VerifyError;
 pub use finding::{Code, Invariant, Repair, Violation};
 pub use settle::Settled;
 
-/// The stores that an audit compares.
+/// Orders completed or checked concurrently.
+const AT_ONCE: usize = 8;
+
 pub struct Verify {
     /// Orders, stock, mails, events, webhook attempts.
     pub orders: Arc<dyn OrderStore>,
@@ -74,13 +74,11 @@ pub enum Scope {
     Full,
 }
 
-/// Settings of one run.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub scope: Scope,
     /// Orders that changed less than this ago are in progress.
     pub grace: Duration,
-    /// Whether to make the safe repairs.
     pub repair: bool,
 }
 
@@ -95,7 +93,6 @@ pub trait Watch: Send + Sync {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Orders checked.
     pub orders: u64,
     /// Of them, orders in progress or with a job still to come.
     pub open: u64,
@@ -103,7 +100,6 @@ pub struct Summary {
     pub payments: u64,
     /// Ledger entries whose order was looked up; `None` where the ledger cannot be listed.
     pub ledger: Option<u64>,
-    /// Products checked.
     pub products: u64,
     pub violations: BTreeMap<Code, u64>,
     pub repaired: u64,
@@ -121,7 +117,6 @@ impl Summary {
     }
 }
 
-/// One run of an audit.
 struct Audit<'a> {
     of: &'a Verify,
     plan: Plan,
@@ -135,7 +130,6 @@ struct Audit<'a> {
     summary: Summary,
 }
 
-/// Result of checking an order.
 enum Examined {
     Missing,
     /// Changed within the grace; its newest outbox message gets it checked again.
@@ -174,24 +168,26 @@ impl Verify {
 
 impl Audit<'_> {
     async fn examine(&self, id: OrderId) -> Result<Examined, VerifyError> {
-        let facts = match self.facts(id).await {
-            Ok(Some(facts)) => facts,
-            Ok(None) => return Ok(Examined::Missing),
+        match self.facts(id).await {
+            Ok(Some(facts)) => self.check(&facts).await,
+            Ok(None) => Ok(Examined::Missing),
             // Damaged data is a finding and does not stop the audit.
             Err(VerifyError::Store(StoreError::Corrupt { detail, .. })) => {
-                return Ok(Examined::Wrong(vec![Finding::of(id, Code::Unreadable, detail, Repair::RESTORE)]));
+                Ok(Examined::Wrong(vec![Finding::of(id, Code::Unreadable, detail, Repair::RESTORE)]))
             }
-            Err(error) => return Err(error),
-        };
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn check(&self, facts: &Facts) -> Result<Examined, VerifyError> {
         let changed = facts.money.refunds.iter().map(|refund| refund.requested_at);
         if changed.chain([facts.order.updated_at]).any(|at| at >= self.before) {
             return Ok(Examined::Young);
         }
         let history_from = self.of.kept_from(self.of.kept.history);
-        let window = AuditWindow { before: self.before, history_from, ambient: &self.of.ambient };
-        let mut findings = rules::order(&facts, &window)?;
+        let mut findings = rules::order(facts, self.before, history_from, &self.of.ambient)?;
         findings.retain(|finding| !finding.violation.is_settled_by(&facts.money.settlements));
-        self.filter(&facts, findings).await
+        self.filter(facts, findings).await
     }
 
     /// Drops findings that an outstanding job will resolve.

@@ -23,7 +23,6 @@ use crate::jobs::ended_without_subject;
 
 /// Most listed jobs that are compared; beyond it no job counts as lost.
 const HELD_MAX: usize = 100_000;
-/// Jobs per listing.
 const PAGE: u32 = 1000;
 /// The longest delay of a job inside a broker, with its lateness and one run.
 const UNLISTED_MAX: Duration = Duration::from_mins(10);
@@ -43,7 +42,6 @@ pub(super) enum JobFate {
     Gone,
 }
 
-/// The queues as one audit sees them.
 pub(super) struct Queues<'a> {
     engine: &'a dyn Admin,
     records: &'a dyn RecordStore,

@@ -18,10 +18,11 @@ use store::{
     domain::{EventId, OrderId},
 };
 
-use super::{Audit, Code, Examined, Finding, Repair, Scope, VerifyError, Violation};
+use super::{
+    AT_ONCE, Audit, Code, Examined, Finding, Repair, Scope, VerifyError, Violation, facts::Facts,
+    gather::TOGETHER_MAX,
+};
 
-/// Orders checked concurrently.
-const AT_ONCE: usize = 8;
 const ORDERS_PAGE: u32 = 256;
 const MESSAGES_PAGE: u32 = 1000;
 const PAGE: u32 = 500;
@@ -98,11 +99,20 @@ impl Audit<'_> {
         let outbox = self.outbox().await;
         self.or_unreadable(outbox).await?;
         if !matches!(self.plan.scope, Scope::Since(_)) {
-            let until = course.held_at.unwrap_or(self.before).min(self.before);
-            let mark = AuditMark { until, again: course.again.into_iter().collect(), ledger };
-            self.of.orders.set_audit_mark(&mark).await?;
+            self.keep_mark(&course, ledger).await?;
         }
         Ok(())
+    }
+
+    /// Stores the mark from which the next audit goes on; after all orders were checked.
+    pub(super) async fn keep_mark(
+        &self,
+        course: &Progress,
+        ledger: Option<String>,
+    ) -> Result<(), VerifyError> {
+        let until = course.held_at.unwrap_or(self.before).min(self.before);
+        let mark = AuditMark { until, again: course.again.iter().copied().collect(), ledger };
+        Ok(self.of.orders.set_audit_mark(&mark).await?)
     }
 
     /// Reports corrupt data in a part of the scan as a violation, so that the other parts are scanned.
@@ -158,7 +168,7 @@ impl Audit<'_> {
         course: &mut Progress,
     ) -> Result<(), VerifyError> {
         let mut suspects = Vec::new();
-        for (order, seen) in self.look_at_all(orders.to_vec()).await? {
+        for (order, seen) in self.look_at_all(orders).await? {
             self.summary.orders += u64::from(!matches!(seen, Examined::Missing));
             match seen {
                 Examined::Missing | Examined::Right => {}
@@ -174,9 +184,9 @@ impl Audit<'_> {
             return Ok(());
         }
         tokio::time::sleep(SECOND_LOOK_AFTER).await;
-        let ids = suspects.iter().map(|(order, _)| *order).collect();
+        let ids: Vec<OrderId> = suspects.iter().map(|(order, _)| *order).collect();
         let mut first: HashMap<_, _> = suspects.into_iter().collect();
-        for (order, seen) in self.look_at_all(ids).await? {
+        for (order, seen) in self.look_at_all(&ids).await? {
             let before = first.remove(&order).unwrap_or_default();
             match seen {
                 Examined::Missing | Examined::Right => {}
@@ -196,35 +206,75 @@ impl Audit<'_> {
         Ok(())
     }
 
-    async fn look_at_all(&self, orders: Vec<OrderId>) -> Result<Vec<(OrderId, Examined)>, VerifyError> {
-        let looks = orders.into_iter().map(|order| async move { Ok((order, self.examine(order).await?)) });
-        stream::iter(looks).buffered(AT_ONCE).try_collect().await
+    /// Examines these orders, many together; those that are not stored may be left out. What cannot be read together,
+    /// as one row does not read back or there are too many, is halved down to single orders.
+    async fn look_at_all(&self, orders: &[OrderId]) -> Result<Vec<(OrderId, Examined)>, VerifyError> {
+        let mut looked = Vec::with_capacity(orders.len());
+        let mut pages: Vec<&[OrderId]> = orders.chunks(TOGETHER_MAX).rev().collect();
+        while let Some(page) = pages.pop() {
+            let facts = match self.facts_of_all(page).await {
+                Err(VerifyError::Store(StoreError::Corrupt { .. })) => None,
+                answer => answer?,
+            };
+            match (facts, page) {
+                (Some(facts), _) => looked.extend(self.check_all(facts).await?),
+                (None, [order]) => looked.push((*order, self.examine(*order).await?)),
+                (None, _) => {
+                    let (first, second) = page.split_at(page.len() / 2);
+                    pages.extend([second, first]);
+                }
+            }
+        }
+        Ok(looked)
+    }
+
+    async fn check_all(&self, facts: Vec<Facts>) -> Result<Vec<(OrderId, Examined)>, VerifyError> {
+        let checks =
+            facts.into_iter().map(|facts| async move { Ok((facts.order.id, self.check(&facts).await?)) });
+        stream::iter(checks).buffered(AT_ONCE).try_collect().await
     }
 
     /// Reports payments without an order.
     async fn payments(&mut self) -> Result<(), VerifyError> {
-        let kept_from = self.of.kept_from(self.of.kept.orders);
+        let (kept_from, before) = (self.of.kept_from(self.of.kept.orders), self.before);
         let mut after = None;
         loop {
-            let page = self.of.payments.scan(after, PAGE).await?;
+            let mut page = self.of.payments.scan(after, PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.id);
-            for entry in page {
-                self.summary.payments += 1;
-                let kept = kept_from.is_none_or(|from| entry.created_at >= from);
-                if kept && entry.created_at < self.before && !self.is_there(entry.order).await? {
-                    let found =
-                        format!("{} {} opened at {}", entry.amount_minor, entry.currency, entry.created_at);
-                    let people = "restore the order from a backup, or give the money back";
-                    let finding = Finding::manual(entry.order, Code::PaymentOrphan, found, people);
-                    self.report(finding.with("payment", entry.id).violation).await?;
-                }
+            self.summary.payments += page.len() as u64;
+            page.retain(|entry| {
+                kept_from.is_none_or(|from| entry.created_at >= from) && entry.created_at < before
+            });
+            let missing = self.missing(page.iter().map(|entry| entry.order).collect()).await?;
+            for entry in page.into_iter().filter(|entry| missing.contains(&entry.order)) {
+                let found =
+                    format!("{} {} opened at {}", entry.amount_minor, entry.currency, entry.created_at);
+                let people = "restore the order from a backup, or give the money back";
+                let finding = Finding::manual(entry.order, Code::PaymentOrphan, found, people);
+                self.report(finding.with("payment", entry.id).violation).await?;
             }
         }
     }
 
+    /// Those of the orders that are not stored.
+    pub(super) async fn missing(&self, orders: Vec<OrderId>) -> Result<HashSet<OrderId>, VerifyError> {
+        let stored = self.of.orders.stored_orders(&orders).await?;
+        let mut missing: HashSet<OrderId> = orders.into_iter().collect();
+        for order in stored {
+            missing.remove(&order);
+        }
+        let suspects: Vec<OrderId> = missing.iter().copied().collect();
+        for order in suspects {
+            if self.is_there(order).await? {
+                missing.remove(&order);
+            }
+        }
+        Ok(missing)
+    }
+
     /// Whether the order is stored; one that cannot be read back is.
-    pub(super) async fn is_there(&self, order: OrderId) -> Result<bool, VerifyError> {
+    async fn is_there(&self, order: OrderId) -> Result<bool, VerifyError> {
         match self.of.orders.order_by_id(order).await {
             Ok(order) => Ok(order.is_some()),
             Err(StoreError::Corrupt { .. }) => Ok(true),

@@ -103,7 +103,7 @@ async fn what_the_provider_reports_is_looked_up_and_changes_nothing_that_is_know
     let charge = shop.ledger(order).await[0].id.clone();
     let report = shop.provider.report(&charge).await.expect("answers").expect("is known");
     assert_eq!((report.order, report.amount_minor), (Some(order), 2500));
-    assert_eq!(report.outcome, Some(ChargeOutcome::Captured { reference: charge.clone() }));
+    assert_eq!(report.outcome, Some(ChargeOutcome::Captured { provider_reference: charge.clone() }));
     let told: Vec<_> = report.refunds.iter().map(|told| (told.refund, told.amount_minor)).collect();
     assert_eq!(told, [(Some(refund.refund), 1000)]);
     assert_eq!(shop.provider.report("ch_none").await, Ok(None));

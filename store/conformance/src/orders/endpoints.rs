@@ -243,7 +243,12 @@ impl OrdersFixture {
         assert_eq!(self.store.endpoint_by_id(endpoint.id).await.expect("reads"), mine);
     }
 
-    fn attempt(&self, endpoint: EndpointId, event: EventId, status: Option<u16>) -> WebhookAttempt {
+    pub(super) fn attempt(
+        &self,
+        endpoint: EndpointId,
+        event: EventId,
+        status: Option<u16>,
+    ) -> WebhookAttempt {
         WebhookAttempt {
             endpoint,
             event,

@@ -7,6 +7,7 @@ pub mod endpoints;
 pub mod failed_refunds;
 mod fixture;
 pub mod listing;
+pub mod order_records;
 pub mod outbox;
 pub mod place_order;
 pub mod random_ops;
@@ -85,6 +86,11 @@ macro_rules! order_store_suite {
                 orders_are_filtered_by_status,
                 events_are_paged_newest_first,
                 order_events_follow_a_sequence,
+            ],
+            order_records: [
+                records_of_many_orders_are_those_of_each,
+                records_of_many_rows_are_all_or_refused,
+                stored_orders_are_told_from_unknown_ones,
             ],
             transitions: [
                 a_paid_order_is_told,

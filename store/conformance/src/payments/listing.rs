@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base::Timestamp;
 use store::{
-    domain::{MerchantId, PaymentId},
+    domain::{MerchantId, PaymentId, RefundId},
     payments::{NewPayment, PaymentStore},
 };
 
@@ -106,6 +106,33 @@ pub async fn all_payments_are_scanned(store: Arc<dyn PaymentStore>) {
             assert_eq!((entry.currency, entry.created_at), (payment.currency, payment.created_at));
         }
     }
+}
+
+pub async fn many_payments_are_read_at_once(store: Arc<dyn PaymentStore>) {
+    let world = PaymentsFixture::new(store);
+    let mut payments = Vec::new();
+    for amount in 1..=20 {
+        payments.push(world.opened(amount).await);
+    }
+    for amount in [100, 200] {
+        let id = world.captured(amount).await.id;
+        for end in [Some(true), Some(false), None] {
+            world.time.tick();
+            let refund = RefundId::fresh(&world.time.ambient);
+            world.store.begin_refund(id, refund, 10, world.time.tick()).await.expect("begins");
+            if let Some(done) = end {
+                world.store.end_refund(id, refund, done, "re_1", world.time.tick()).await.expect("ends");
+            }
+        }
+        payments.push(world.read(id).await);
+    }
+    let mut ids: Vec<PaymentId> = payments.iter().map(|payment| payment.id).collect();
+    ids.insert(5, PaymentId::fresh(&world.time.ambient));
+    let mut found = world.store.payments(&ids).await.expect("reads");
+    found.sort_by_key(|payment| payment.id);
+    payments.sort_by_key(|payment| payment.id);
+    assert_eq!(found, payments, "without the unknown one");
+    assert_eq!(world.store.payments(&[]).await.expect("reads"), []);
 }
 
 async fn ids_of(

@@ -53,6 +53,7 @@ macro_rules! payment_store_suite {
                 a_day_is_paged_without_gaps,
                 a_day_is_of_one_merchant,
                 all_payments_are_scanned,
+                many_payments_are_read_at_once,
             ],
             refunds: [
                 a_refund_needs_captured_money,

@@ -160,7 +160,11 @@ pub trait PaymentStore: Send + Sync + 'static {
     /// One payment, read so that a decision in flight is seen (SERIAL in Cassandra).
     async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError>;
 
-    /// The same to display: every answered write is seen, one in flight may not be, and none is disturbed. A SERIAL
+    /// Many payments, each as [`PaymentStore::payment`] returns it, in any sequence; without those not stored. Fails if
+    /// one does not read back.
+    async fn payments(&self, ids: &[PaymentId]) -> Result<Vec<Payment>, StoreError>;
+
+    /// The payment to display: every answered write is seen, one in flight may not be, and none is disturbed. A SERIAL
     /// read of Cassandra would make the decision that it meets start again, so that polling could delay it for ever.
     async fn committed_payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
         self.payment(id).await

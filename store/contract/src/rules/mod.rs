@@ -11,6 +11,7 @@ pub mod columns;
 pub mod in_flight;
 pub mod messages;
 pub mod place_order;
+pub mod records;
 pub mod rows;
 pub mod stock;
 pub mod texts;

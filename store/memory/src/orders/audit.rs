@@ -6,17 +6,20 @@ use async_trait::async_trait;
 use base::{Ambient, Timestamp, ids::floor};
 use store::{
     audit::{
-        Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRefund, SETTLEMENTS_MAX, Settlement, StockCount,
+        Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRecords, OrderRefund, SETTLEMENTS_MAX,
+        Settlement, StockCount,
     },
     domain::{EventId, MerchantId, OrderId},
     error::StoreError,
-    outbox::OutboxBody,
+    orders::{Mails, Orders},
+    outbox::{Outbox, OutboxBody},
     rules::{
         Damage,
         messages::Messages,
         stock::of_order,
         transitions::{asked_by, is_called_off},
     },
+    webhooks::Webhooks,
 };
 
 use super::{
@@ -55,6 +58,26 @@ impl Audit for MemoryOrders {
 
     async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>, StoreError> {
         self.held.read("order_money", |state| money(state, order)).await
+    }
+
+    async fn order_records(&self, orders: &[OrderId]) -> Result<Option<Vec<OrderRecords>>, StoreError> {
+        let mut found = Vec::new();
+        for id in orders.iter().copied() {
+            let (Some(order), Some(money)) = (self.order_by_id(id).await?, self.order_money(id).await?)
+            else {
+                continue;
+            };
+            let (mails, events) = (self.mails(id.into()).await?, self.order_events(id, 0).await?);
+            let attempts = self.attempts_of_order(id).await?;
+            found.push(OrderRecords { order, money, mails, events, attempts });
+        }
+        Ok(Some(found))
+    }
+
+    async fn stored_orders(&self, orders: &[OrderId]) -> Result<Vec<OrderId>, StoreError> {
+        let list =
+            |state: &OrdersState| orders.iter().copied().filter(|id| state.orders.contains_key(id)).collect();
+        self.held.read("stored_orders", list).await
     }
 
     async fn stock_counts(

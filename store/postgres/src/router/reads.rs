@@ -1,10 +1,16 @@
 //! Reads: each on the primary of its owner, or on a replica of it.
 
-use base::postgres::{Database, Query};
+use std::collections::{BTreeMap, BTreeSet};
+
+use base::{
+    ids::Uuid,
+    postgres::{Database, Query},
+};
 use sqlx::postgres::PgRow;
 use store::{
-    domain::MerchantId,
+    domain::{MerchantId, OrderId},
     merchants::{KeyHash, KeyRecord},
+    rules::columns::Columns,
 };
 use tokio::time::Instant;
 
@@ -14,7 +20,12 @@ use super::{
     member::Member,
     owner::Owner,
 };
-use crate::{api_keys, fault::PostgresFault};
+use crate::{
+    api_keys,
+    fault::PostgresFault,
+    order_records::STORED,
+    row::{column, get},
+};
 
 impl Router {
     /// The first row of a read; `None` comes from the primary.
@@ -70,6 +81,46 @@ impl Router {
             return Ok(answer);
         }
         self.read_at(&self.place_of(owner).await?, owner, mode, &ask, &is_missing).await
+    }
+
+    /// Reads data of many orders on the primaries, that of one shard together. `None` when a merchant turns out to have
+    /// left a shard meanwhile, which is then forgotten.
+    pub(crate) async fn read_together<T, F>(
+        &self,
+        orders: &[OrderId],
+        ask: impl Fn(Database, Vec<Uuid>) -> F,
+    ) -> Result<Option<Vec<T>>, PostgresFault>
+    where
+        F: Future<Output = Result<T, PostgresFault>>,
+    {
+        let (began, ids) = (Instant::now(), column(orders, |order| order.0));
+        if self.locations.is_none() {
+            return Ok(Some(vec![ask(self.first().reads().clone(), ids).await?]));
+        }
+        // The merchant of an order never changes, so a copy that a migration left names it as well.
+        let mut by_merchant = BTreeMap::<MerchantId, BTreeSet<Uuid>>::new();
+        let found = self.pages(|database| merchants_of(database, ids.clone())).await?;
+        for (merchant, id) in found.into_iter().flatten() {
+            by_merchant.entry(merchant).or_default().insert(id);
+        }
+        let mut by_shard = BTreeMap::<u16, (Vec<ReadPlace<'_>>, Vec<Uuid>)>::new();
+        for (merchant, ids) in by_merchant {
+            let place = self.place_of(merchant.into()).await?;
+            let shard = by_shard.entry(place.member.primary.number()).or_default();
+            shard.0.push(place);
+            shard.1.extend(ids);
+        }
+        let mut answers = Vec::new();
+        for (places, ids) in by_shard.into_values() {
+            let Some(ReadPlace { member, .. }) = places.first() else { continue };
+            answers.push(ask(member.primary.reads().clone(), ids).await?);
+            for place in &places {
+                if !self.is_proven(place, began).await? {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(answers))
     }
 
     async fn read_at<T, F>(
@@ -146,6 +197,11 @@ impl Router {
             Some(locations) => Box::pin(locations.key(&self.members, hash)).await,
         }
     }
+}
+
+async fn merchants_of(database: Database, ids: Vec<Uuid>) -> Result<Vec<(MerchantId, Uuid)>, PostgresFault> {
+    let rows = database.rows(sqlx::query(STORED).bind(ids)).await?;
+    rows.iter().map(|row| Ok((row.id("merchant_id", MerchantId)?, get(row, "id")?))).collect()
 }
 
 /// The member that a read is for.

@@ -91,6 +91,13 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("audit::SET_RESERVED", "uuid, text, timestamptz", "merchant(1), 'sku-1', now()"),
     ("audit::OPEN", "uuid, uuid, bigint", "merchant(8), made(moment(20000), 0), 500"),
     ("audit::ENDPOINTS", "uuid", "merchant(8)"),
+    ("order_records::ORDERS", "uuid[]", "ids(39000, 39127)"),
+    ("order_records::STORED", "uuid[]", "ids(39000, 39127)"),
+    ("order_records::REFUNDS", RECORDS, RECORDS_OF),
+    ("order_records::MAILS", RECORDS, RECORDS_OF),
+    ("order_records::EVENTS", RECORDS, RECORDS_OF),
+    ("order_records::COMMANDS", RECORDS, RECORDS_OF),
+    ("order_records::ATTEMPTS", RECORDS, RECORDS_OF),
     (
         "outbox::CLAIM",
         "text, timestamptz, timestamptz, bigint",
@@ -166,6 +173,8 @@ const MESSAGES: &str = "timestamptz, uuid[], uuid[], uuid[], text[], uuid[], big
 const MESSAGE: &str = "now(), ARRAY[made(now(), 1)], ARRAY[merchant(1)], ARRAY[made(now(), 1)], \
                        ARRAY['order.placed'], ARRAY[made(now(), 1)], ARRAY[1], ARRAY['{}'], ARRAY[NULL]";
 const STOCK: &str = "uuid, text[], bigint[], timestamptz";
+const RECORDS: &str = "uuid[], uuid[], bigint";
+const RECORDS_OF: &str = "ids(19000, 19127), ids(18000, 18127), 1001";
 
 /// Statements that may read a whole table: they count the queue, or read a merchant's categories and endpoints, which
 /// are a third of their table here.

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use base::{Timestamp, ids};
 use sqlx::SqliteConnection;
 use store::{
-    audit::{Audit, AuditMark, AuditedEndpoint, OrderMoney, SETTLEMENTS_MAX, Settlement, StockCount},
+    audit::{
+        Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRecords, SETTLEMENTS_MAX, Settlement, StockCount,
+    },
     domain::{EventId, MerchantId, OrderId},
     error::StoreError,
     rules::{
@@ -17,7 +19,7 @@ use store::{
 use super::{
     SqliteOrders,
     fault::{SqliteFault, to_json},
-    order_row, refunds,
+    order_records, order_row, refunds,
     transaction::Unit,
 };
 
@@ -92,6 +94,16 @@ impl Audit for SqliteOrders {
     async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>, StoreError> {
         let mut snapshot = self.database.readers().begin().await.map_err(SqliteFault::from)?;
         Ok(money(&mut snapshot, order).await?)
+    }
+
+    async fn order_records(&self, orders: &[OrderId]) -> Result<Option<Vec<OrderRecords>>, StoreError> {
+        let mut snapshot = self.database.readers().begin().await.map_err(SqliteFault::from)?;
+        Ok(order_records::read(&mut snapshot, orders).await?)
+    }
+
+    async fn stored_orders(&self, orders: &[OrderId]) -> Result<Vec<OrderId>, StoreError> {
+        let query = sqlx::query(order_records::STORED).bind(to_json(orders)?);
+        self.all(query, |row| row.id("id", OrderId)).await
     }
 
     async fn stock_counts(

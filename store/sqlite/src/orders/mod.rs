@@ -11,6 +11,7 @@ pub(crate) mod fault;
 mod mails;
 mod merchants;
 mod order_flow;
+mod order_records;
 mod order_row;
 mod outbox;
 mod place_order;

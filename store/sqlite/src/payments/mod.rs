@@ -178,6 +178,11 @@ impl PaymentStore for SqlitePayments {
         rows::payment(&mut snapshot, id).await.map_err(failed)
     }
 
+    async fn payments(&self, ids: &[PaymentId]) -> Result<Vec<Payment>, StoreError> {
+        let mut snapshot = self.database.readers().begin().await.map_err(failed)?;
+        rows::payments(&mut snapshot, ids).await.map_err(failed)
+    }
+
     async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError> {
         self.list(sqlx::query(ATTEMPTS).bind(id.to_string()), rows::attempt).await
     }

@@ -1,6 +1,8 @@
 //! Mapping of rows to the domain's types. A row that does not read back is a [`SqliteError::Corrupt`], with its payment
 //! and column.
 
+use std::collections::HashMap;
+
 use base::sqlite::SqliteError;
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use store::{
@@ -9,16 +11,31 @@ use store::{
     rules::columns::Columns,
 };
 
-use super::statements::{PAYMENT, REFUNDS};
+use super::statements::{PAYMENTS, REFUNDS};
 use crate::row::get;
 
 /// A payment with its decision and refunds.
 pub(super) async fn payment(c: &mut SqliteConnection, id: PaymentId) -> Result<Option<Payment>, SqliteError> {
-    let Some(row) = sqlx::query(PAYMENT).bind(id.to_string()).fetch_optional(&mut *c).await? else {
-        return Ok(None);
+    Ok(payments(c, &[id]).await?.pop())
+}
+
+/// Payments with their decisions and refunds.
+pub(super) async fn payments(
+    c: &mut SqliteConnection,
+    ids: &[PaymentId],
+) -> Result<Vec<Payment>, SqliteError> {
+    let ids = serde_json::to_string(ids).map_err(|error| SqliteError::Corrupt(error.to_string()))?;
+    let rows = sqlx::query(PAYMENTS).bind(&ids).fetch_all(&mut *c).await?;
+    let mut refunds = HashMap::<PaymentId, Vec<SqliteRow>>::new();
+    for row in sqlx::query(REFUNDS).bind(&ids).fetch_all(c).await? {
+        refunds.entry(row.id("payment_id", PaymentId)?).or_default().push(row);
+    }
+    let payment = |row: &SqliteRow| {
+        let id: PaymentId = row.id("id", PaymentId)?;
+        let refunds = refunds.get(&id).map(Vec::as_slice).unwrap_or_default();
+        read(id, row, refunds).map_err(|error| name(&id.to_string(), error))
     };
-    let refunds = sqlx::query(REFUNDS).bind(id.to_string()).fetch_all(c).await?;
-    read(id, &row, &refunds).map(Some).map_err(|error| name(&id.to_string(), error))
+    rows.iter().map(payment).collect()
 }
 
 fn read(id: PaymentId, row: &SqliteRow, refunds: &[SqliteRow]) -> Result<Payment, SqliteError> {

@@ -50,17 +50,18 @@ pub(super) const END_REFUND: &str = "
 pub(super) const REFUND_END: &str =
     "SELECT done FROM payment_refund_ends WHERE payment_id = ? AND refund_id = ?";
 
-pub(super) const PAYMENT: &str = "
-    SELECT p.order_id, p.merchant_id, p.amount_minor, p.currency, p.method, p.provider, p.created_at,
+/// Payments, by their ids in a JSON array.
+pub(super) const PAYMENTS: &str = "
+    SELECT p.id, p.order_id, p.merchant_id, p.amount_minor, p.currency, p.method, p.provider, p.created_at,
         (SELECT coalesce(max(a.epoch), 0) FROM payment_attempts a WHERE a.payment_id = p.id) AS epoch,
         (SELECT c.reference FROM payment_charges c WHERE c.payment_id = p.id) AS charge,
         d.provider_reference, d.decline_code, d.decided_at
     FROM payments p LEFT JOIN payment_decisions d ON d.payment_id = p.id
-    WHERE p.id = ?";
+    WHERE p.id IN (SELECT value FROM json_each(?))";
 pub(super) const REFUNDS: &str = "
-    SELECT r.refund_id, r.amount_minor, r.begun_at, e.done
+    SELECT r.payment_id, r.refund_id, r.amount_minor, r.begun_at, e.done
     FROM payment_refunds r LEFT JOIN payment_refund_ends e USING (payment_id, refund_id)
-    WHERE r.payment_id = ? ORDER BY r.begun_at, r.refund_id";
+    WHERE r.payment_id IN (SELECT value FROM json_each(?)) ORDER BY r.begun_at, r.refund_id";
 pub(super) const ATTEMPTS: &str = "
     SELECT a.payment_id, a.epoch, a.worker, a.begun_at, n.note
     FROM payment_attempts a LEFT JOIN payment_attempt_notes n USING (payment_id, epoch)

@@ -40,7 +40,7 @@ impl Publish for SimQueue {
 
     async fn publish_events(&self, events: Vec<Event>) -> Result<(), EngineError> {
         let (kept, confirmed) = self.exchange(events.len()).await?;
-        self.lock().announced.extend(events.into_iter().take(kept));
+        self.0.state.lock().announced.extend(events.into_iter().take(kept));
         self.confirm(confirmed).await
     }
 }

@@ -6,17 +6,14 @@
 
 mod engine;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base::{Ambient, ErrorClass, Timestamp, time::between};
 use jobs::{
     Envelope,
     engine::{CRASHES_MAX, Delivery, EngineError, Event, Interrupt, JobSignal, Receipt, Settlement},
 };
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
@@ -87,25 +84,23 @@ impl SimQueue {
         Self(Arc::new(SimQueueInner { chance, trace, watch, ambient, acks_first, state, work }))
     }
 
-    /// Whether no job is held, in any state.
     pub(crate) fn is_empty(&self) -> bool {
-        let state = self.lock();
+        let state = self.0.state.lock();
         state.copies.is_empty() && state.acked.is_empty()
     }
 
     /// Ids and kinds of the jobs held.
     pub(crate) fn held(&self) -> Vec<String> {
-        let state = self.lock();
+        let state = self.0.state.lock();
         state.copies.values().map(|held| format!("{} {}", held.envelope.id, held.envelope.kind)).collect()
     }
 
-    /// Published events, in order.
     pub(crate) fn published_events(&self) -> Vec<Event> {
-        self.lock().announced.clone()
+        self.0.state.lock().announced.clone()
     }
 
     pub(crate) fn runs(&self) -> u64 {
-        self.lock().runs
+        self.0.state.lock().runs
     }
 
     /// The next job for a consumer: any waiting one.
@@ -126,13 +121,13 @@ impl SimQueue {
         self.note(receipt, &settlement);
         let number = receipt.session;
         if self.0.acks_first {
-            let held = self.lock().acked.remove(&number);
+            let held = self.0.state.lock().acked.remove(&number);
             if let Some(held) = held {
                 self.conclude(held, settlement);
             }
             return;
         }
-        let mut state = self.lock();
+        let mut state = self.0.state.lock();
         let Some(held) = state.copies.get(&number) else { return };
         let fenced = held.lease.as_ref().is_none_or(|lease| lease.tag != receipt.tag);
         if fenced {
@@ -152,7 +147,7 @@ impl SimQueue {
     /// Takes a consumer for lost: its jobs will be delivered to others.
     pub(crate) fn lost(&self, consumer: u64) {
         let held_by = |held: &SimJob| held.lease.as_ref().is_some_and(|lease| lease.consumer == consumer);
-        let mut state = self.lock();
+        let mut state = self.0.state.lock();
         state.acked.retain(|_, held| !held_by(held));
         let numbers: Vec<u64> =
             state.copies.iter().filter(|(_, held)| held_by(held)).map(|(number, _)| *number).collect();
@@ -163,7 +158,7 @@ impl SimQueue {
     }
 
     fn try_claim(&self, consumer: u64) -> Option<Delivery> {
-        let mut state = self.lock();
+        let mut state = self.0.state.lock();
         let waiting = state.ready.len();
         if waiting == 0 {
             return None;
@@ -223,7 +218,7 @@ impl SimQueue {
 
     /// Takes a job from its consumer and makes it ready again later.
     fn lose(&self, number: u64) {
-        let Some(mut held) = self.lock().remove(number) else { return };
+        let Some(mut held) = self.0.state.lock().remove(number) else { return };
         held.crashes += 1;
         held.lease = None;
         let mut found_after = self.0.chance.some_time(FOUND_AFTER_MAX);
@@ -243,7 +238,7 @@ impl SimQueue {
             let holds = |held: &SimJob| {
                 held.lease.as_ref().filter(|lease| lease.tag == tag).map(|l| l.signal.clone())
             };
-            let signal = queue.lock().copies.get(&number).and_then(holds);
+            let signal = queue.0.state.lock().copies.get(&number).and_then(holds);
             if let Some(signal) = signal {
                 queue.0.trace.note("fault", || format!("LeaseLost of delivery {tag}"));
                 signal.fire(Interrupt::LeaseLost);
@@ -254,7 +249,7 @@ impl SimQueue {
 
     /// Keeps a job, ready after `wait`; a lost copy keeps its number.
     fn keep(&self, number: Option<u64>, held: SimJob, wait: Duration) {
-        let mut state = self.lock();
+        let mut state = self.0.state.lock();
         let number = number.unwrap_or_else(|| state.fresh());
         state.copies.insert(number, held);
         if wait.is_zero() {
@@ -267,7 +262,7 @@ impl SimQueue {
         let queue = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
-            let mut state = queue.lock();
+            let mut state = queue.0.state.lock();
             if state.copies.contains_key(&number) {
                 state.ready.push(number);
                 queue.0.work.notify_one();
@@ -288,10 +283,6 @@ impl SimQueue {
 
     fn until(&self, at: Timestamp) -> Duration {
         between(self.0.ambient.now(), at)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, SimQueueState> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unavailable(detail: &str) -> EngineError {

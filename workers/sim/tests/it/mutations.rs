@@ -45,3 +45,8 @@ fn a_job_that_ends_where_it_does_not_find_its_subject_is_caught() {
 fn failed_refunds_that_count_are_caught() {
     is_caught(Mutation::CountFailedRefunds, &["I1", "I2", "rest"]);
 }
+
+#[test]
+fn a_repair_that_makes_a_refund_made_by_hand_is_caught() {
+    is_caught(Mutation::RefundAgain, &["I2"]);
+}

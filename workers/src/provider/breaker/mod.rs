@@ -19,11 +19,12 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use base::Ambient;
+use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
     sync::watch,
@@ -71,7 +72,6 @@ pub enum CallOutcome {
     Neither,
 }
 
-/// State of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// All calls are let through.
@@ -117,7 +117,6 @@ pub struct Call {
 }
 
 impl Breaker {
-    /// A closed breaker.
     pub fn new(provider: &'static str, config: BreakerConfig, ambient: Ambient) -> Self {
         let (standing, gate) = (watch::Sender::new(Standing::Closed), watch::Sender::new(true));
         let state = Mutex::new(BreakerState::default());
@@ -136,12 +135,12 @@ impl Breaker {
 
     /// How long to wait, where a call would not be let through now.
     pub fn paused(&self) -> Option<Duration> {
-        self.0.wait(&self.0.state())
+        self.0.wait(&self.0.state.lock())
     }
 
     /// Lets a call through, or returns how long to wait.
     pub fn enter(&self) -> Result<Call, Duration> {
-        let mut state = self.0.state();
+        let mut state = self.0.state.lock();
         if let Some(wait) = self.0.wait(&state) {
             return Err(wait);
         }
@@ -174,7 +173,7 @@ impl BreakerInner {
     }
 
     fn settle(self: &Arc<Self>, changes: u64, outcome: CallOutcome) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.changes != changes {
             return;
         }
@@ -219,17 +218,12 @@ impl BreakerInner {
             drop(runtime.spawn(half_open(Arc::downgrade(self), until, why)));
         }
     }
-
-    fn state(&self) -> MutexGuard<'_, BreakerState> {
-        // Every change leaves the state consistent, so a panic while it was locked does not matter.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 async fn half_open(inner: Weak<BreakerInner>, until: Instant, why: &'static str) {
     sleep_until(until).await;
     let Some(inner) = inner.upgrade() else { return };
-    let mut state = inner.state();
+    let mut state = inner.state.lock();
     state.until = None;
     state.changes += 1;
     inner.standing.send_replace(Standing::HalfOpen { why });

@@ -26,6 +26,8 @@ pub struct Entry {
 pub(super) enum Of<'a> {
     All,
     Order(&'a str),
+    /// Orders, as a JSON array of their ids.
+    Orders(&'a str),
     /// A charge and its refunds.
     Charge(&'a str),
 }
@@ -45,10 +47,8 @@ macro_rules! page {
 pub struct Summary {
     /// Always `ledger_summary`.
     pub object: String,
-    /// Number of captured charges.
     pub charges: i64,
     pub refunds: i64,
-    /// Number of orders with a charge.
     pub orders_charged: i64,
     /// Number of orders with more than one charge; anything but 0 is a defect of the caller.
     pub orders_charged_more_than_once: i64,
@@ -84,6 +84,7 @@ impl SandboxInner {
         let (sql, whose) = match of {
             Of::All => (page!("?2 IS NULL"), None),
             Of::Order(id) => (page!("order_id = ?2"), Some(id)),
+            Of::Orders(ids) => (page!("order_id IN (SELECT value FROM json_each(?2))"), Some(ids)),
             Of::Charge(id) => (page!("charge = ?2"), Some(id)),
         };
         let rows = sqlx::query(sql)

@@ -11,7 +11,6 @@ use super::inner::SandboxInner;
 /// How often `pm_sandbox_flaky` answers 503 per key.
 const FLAKY_FAILURES: i64 = 2;
 
-/// The ledger could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SandboxError {
     #[error(transparent)]
@@ -54,7 +53,6 @@ pub(super) enum Charged {
 }
 
 pub(super) enum Refunded {
-    /// The refund as JSON.
     Answer(String),
     NoSuchCharge,
     /// All refunds together would exceed the charge.

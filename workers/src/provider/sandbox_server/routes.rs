@@ -131,9 +131,10 @@ async fn refund(
 struct LedgerQuery {
     limit: Option<u32>,
     after: Option<String>,
-    /// Entries of this order only.
     order: Option<String>,
-    /// Entries of this charge only; overrides `order`.
+    /// Entries of these orders only, with commas between them; overrides `order`.
+    orders: Option<String>,
+    /// Entries of this charge only; overrides both.
     charge: Option<String>,
 }
 
@@ -142,10 +143,13 @@ async fn ledger(
     Query(query): Query<LedgerQuery>,
 ) -> Result<Response, SandboxError> {
     let limit = query.limit.unwrap_or(LEDGER_PAGE_DEFAULT).clamp(1, LEDGER_PAGE_MAX);
-    let of = match (&query.charge, &query.order) {
-        (Some(charge), _) => Of::Charge(charge),
-        (None, Some(order)) => Of::Order(order),
-        (None, None) => Of::All,
+    let array = |list: &String| serde_json::json!(list.split(',').collect::<Vec<_>>()).to_string();
+    let orders = query.orders.as_ref().map(array);
+    let of = match (&query.charge, &orders, &query.order) {
+        (Some(charge), ..) => Of::Charge(charge),
+        (None, Some(orders), _) => Of::Orders(orders),
+        (None, None, Some(order)) => Of::Order(order),
+        (None, None, None) => Of::All,
     };
     let (data, has_more) = server.entries(limit, query.after.as_deref(), of).await?;
     Ok(Json(serde_json::json!({ "object": "list", "data": data, "has_more": has_more })).into_response())

@@ -6,16 +6,15 @@ use std::sync::{
 };
 
 use base::{Ambient, Timestamp};
-use http::header::CONTENT_TYPE;
+use http::{Method, header::CONTENT_TYPE};
 use reqwest::RequestBuilder;
-use secrecy::ExposeSecret;
 use serde::{Deserialize, de::DeserializeOwned};
 use webhooks::http_client::{date, retry_after};
 
-use super::{config::StripeConfig, error, form::Form, objects::StripeError};
+use super::{error, form::Form, objects::StripeError};
 use crate::provider::{
-    ClientError, ProviderError,
-    wire::{self, decode},
+    ClientConfig, ClientError, ProviderError,
+    wire::{self, HttpClient, decode},
 };
 
 /// The version of Stripe's API that this code is written against; sent with each call, so that the account's own
@@ -25,10 +24,10 @@ pub const API_VERSION: &str = "2025-09-30.clover";
 /// Largest page that Stripe returns.
 const PAGE: u32 = 100;
 
+/// The Stripe provider; clones share the connections.
 #[derive(Clone)]
-pub(super) struct Client {
-    http: reqwest::Client,
-    config: StripeConfig,
+pub struct StripeProvider {
+    http: HttpClient,
     ambient: Ambient,
     /// Milliseconds that Stripe's clock is ahead of ours, by its last answer.
     ahead: Arc<AtomicI64>,
@@ -47,9 +46,10 @@ pub(super) struct List<T> {
     pub(super) has_more: bool,
 }
 
-impl Client {
-    pub(super) fn new(config: StripeConfig, ambient: Ambient) -> Result<Self, ClientError> {
-        Ok(Self { http: wire::client(config.timeout)?, config, ambient, ahead: Arc::default() })
+impl StripeProvider {
+    /// Sets up the client; connects only when used.
+    pub fn new(config: ClientConfig, ambient: Ambient) -> Result<Self, ClientError> {
+        Ok(Self { http: HttpClient::new(config)?, ambient, ahead: Arc::default() })
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -67,14 +67,11 @@ impl Client {
         path: &str,
         query: Form,
     ) -> Result<Answer<T>, ProviderError> {
-        let mut url = self.config.url.clone();
-        url.set_path(path);
-        url.set_query(Some(&query.text()).filter(|text| !text.is_empty()).map(String::as_str));
-        self.exchange(self.http.get(url)).await
+        self.exchange(self.http.request(Method::GET, path).query(&query.pairs())).await
     }
 
     /// A page of a list, after the entry with this id.
-    pub(super) async fn page<T: DeserializeOwned>(
+    pub(super) async fn list<T: DeserializeOwned>(
         &self,
         path: &str,
         query: Form,
@@ -95,16 +92,13 @@ impl Client {
         form: Form,
         key: Option<&str>,
     ) -> Result<Answer<T>, ProviderError> {
-        let mut url = self.config.url.clone();
-        url.set_path(path);
-        let call = self.http.post(url);
+        let call = self.http.request(Method::POST, path);
         let call = key.into_iter().fold(call, |call, key| call.header("idempotency-key", key));
         let call = call.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.text());
         self.exchange(call).await
     }
 
     async fn exchange<T: DeserializeOwned>(&self, call: RequestBuilder) -> Result<Answer<T>, ProviderError> {
-        let call = call.bearer_auth(self.config.secret_key.expose_secret());
         let response = wire::send(call.header("stripe-version", API_VERSION)).await?;
         if let Some(date) = date(response.headers()) {
             let ahead = date.as_millisecond().saturating_sub(self.now().as_millisecond());

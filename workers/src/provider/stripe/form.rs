@@ -2,28 +2,27 @@
 
 use std::fmt::Display;
 
-use url::form_urlencoded::byte_serialize;
+use url::form_urlencoded::Serializer;
 
 /// Pairs in the order they were added: equal requests have equal texts.
-pub(super) struct Form(String);
+pub(super) struct Form(Vec<(&'static str, String)>);
 
 impl Form {
     pub(super) fn new() -> Self {
-        Self(String::new())
+        Self(Vec::new())
     }
 
-    pub(super) fn with(mut self, name: &str, value: impl Display) -> Self {
-        if !self.0.is_empty() {
-            self.0.push('&');
-        }
-        self.0.extend(byte_serialize(name.as_bytes()));
-        self.0.push('=');
-        self.0.extend(byte_serialize(value.to_string().as_bytes()));
+    pub(super) fn with(mut self, name: &'static str, value: impl Display) -> Self {
+        self.0.push((name, value.to_string()));
         self
     }
 
-    pub(super) fn text(self) -> String {
+    pub(super) fn pairs(self) -> Vec<(&'static str, String)> {
         self.0
+    }
+
+    pub(super) fn text(self) -> String {
+        Serializer::new(String::new()).extend_pairs(self.0).finish()
     }
 }
 

@@ -1,17 +1,23 @@
-//! Charges: creation, confirmation, lookup, cancellation and report of a payment intent.
+//! The provider's contract, with its charges: creation, confirmation, lookup, cancellation and report of a payment
+//! intent.
 //!
 //! An outcome is concluded from a final intent only; [`Intent::standing`] tells what an intent without one needs.
 
 use std::time::Duration;
 
+use async_trait::async_trait;
+
 use super::{
     amount::{from_stripe, to_stripe},
-    client::{Answer, Client},
+    client::{Answer, StripeProvider},
     form::Form,
     objects::{Intent, OUR_REASON, Standing, StripeError},
     refunds,
 };
-use crate::provider::{CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Created, ProviderError};
+use crate::provider::{
+    CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Created, Ledger, PaymentProvider,
+    ProviderError, RefundOutcome, RefundRequest,
+};
 
 pub(super) const INTENTS: &str = "/v1/payment_intents";
 /// Bank debits take days; Stripe reports their end.
@@ -19,132 +25,142 @@ const PENDING_WAIT: Duration = Duration::from_mins(15);
 /// Wait for an intent that changed while it was looked at.
 const CHANGED_WAIT: Duration = Duration::from_secs(1);
 
-/// See [`crate::provider::PaymentProvider::create`]. The key is that of the attempt: an intent that is not recorded is
-/// never confirmed, so a lost one does no harm, and an error that Stripe keeps under a key ends with its attempt.
-pub(super) async fn create(client: &Client, request: &CaptureRequest) -> Result<Created, ProviderError> {
-    let Some(amount) = to_stripe(request.amount_minor, request.currency) else {
-        return Ok(Created::Declined { code: "amount_not_supported".to_owned() });
-    };
-    let form = Form::new()
-        .with("amount", amount)
-        .with("currency", request.currency.as_str().to_ascii_lowercase())
-        .with("payment_method", &request.method)
-        .with("automatic_payment_methods[enabled]", true)
-        .with("automatic_payment_methods[allow_redirects]", "never")
-        .with("metadata[order_id]", request.order)
-        .with("metadata[payment_id]", request.payment);
-    match client.post::<Intent>(INTENTS, form, Some(&key(request, "create"))).await? {
-        Answer::Done(intent) if intent.is_over(request.amount_minor, request.currency) => {
-            Ok(Created::Charge(intent.id))
+#[async_trait]
+impl PaymentProvider for StripeProvider {
+    fn name(&self) -> &'static str {
+        "stripe"
+    }
+
+    fn creates_first(&self) -> bool {
+        true
+    }
+
+    /// The key is that of the attempt: an intent that is not recorded is never confirmed, so a lost one does no harm,
+    /// and an error that Stripe keeps under a key ends with its attempt.
+    async fn create(&self, request: &CaptureRequest) -> Result<Created, ProviderError> {
+        let Some(amount) = to_stripe(request.amount_minor, request.currency) else {
+            return Ok(Created::Declined { code: "amount_not_supported".to_owned() });
+        };
+        let form = Form::new()
+            .with("amount", amount)
+            .with("currency", request.currency.as_str().to_ascii_lowercase())
+            .with("payment_method", &request.method)
+            .with("automatic_payment_methods[enabled]", true)
+            .with("automatic_payment_methods[allow_redirects]", "never")
+            .with("metadata[order_id]", request.order)
+            .with("metadata[payment_id]", request.payment);
+        match self.post::<Intent>(INTENTS, form, Some(&key(request, "create"))).await? {
+            Answer::Done(intent) if intent.is_over(request.amount_minor, request.currency) => {
+                Ok(Created::Charge(intent.id))
+            }
+            Answer::Done(_) => Err(ProviderError::Protocol { detail: "another_charge" }),
+            Answer::Refused(error) => match error.rejection() {
+                Some(code) => Ok(Created::Declined { code }),
+                None => Err(error.report("charge_refused")),
+            },
         }
-        Answer::Done(_) => Err(ProviderError::Protocol { detail: "another_charge" }),
-        Answer::Refused(error) => match error.rejection() {
-            Some(code) => Ok(Created::Declined { code }),
-            None => Err(error.report("charge_refused")),
-        },
     }
-}
 
-/// Confirms the recorded intent. The key is that of the attempt: an intent moves money once, whatever the keys are.
-///
-/// See [`crate::provider::PaymentProvider::capture`].
-pub(super) async fn capture(
-    client: &Client,
-    request: &CaptureRequest,
-) -> Result<ChargeOutcome, ProviderError> {
-    let id = request.charge.as_deref().ok_or(ProviderError::Protocol { detail: "charge_not_created" })?;
-    let form = Form::new().with("off_session", true);
-    let key = key(request, "confirm");
-    let intent = match client.post::<Intent>(&path(id, "/confirm"), form, Some(&key)).await? {
-        Answer::Done(intent) if intent.id == id && intent.is_over(request.amount_minor, request.currency) => {
-            intent
+    /// Confirms the recorded intent. The key is that of the attempt: an intent moves money once, whatever the keys are.
+    async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
+        let id = request.charge.as_deref().ok_or(ProviderError::Protocol { detail: "charge_not_created" })?;
+        let form = Form::new().with("off_session", true);
+        let key = key(request, "confirm");
+        let intent = match self.post::<Intent>(&path(id, "/confirm"), form, Some(&key)).await? {
+            Answer::Done(intent)
+                if intent.id == id && intent.is_over(request.amount_minor, request.currency) =>
+            {
+                intent
+            }
+            Answer::Done(_) => return Err(ProviderError::Protocol { detail: "another_charge" }),
+            Answer::Refused(error) if error.is("payment_intent_unexpected_state") => self.read(id).await?,
+            Answer::Refused(error) => match error.rejection() {
+                Some(code) => return self.decline(id, code).await,
+                None => return Err(error.report("charge_refused")),
+            },
+        };
+        self.conclude(intent).await?.ok_or(ProviderError::Pending { look_again: CHANGED_WAIT })
+    }
+
+    async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+        match &charge.charge {
+            Some(id) => self.conclude(self.read(id).await?).await,
+            None => Ok(None),
         }
-        Answer::Done(_) => return Err(ProviderError::Protocol { detail: "another_charge" }),
-        Answer::Refused(error) if error.is("payment_intent_unexpected_state") => read(client, id).await?,
-        Answer::Refused(error) => match error.rejection() {
-            Some(code) => return decline(client, id, code).await,
-            None => return Err(error.report("charge_refused")),
-        },
-    };
-    conclude(client, intent).await?.ok_or(ProviderError::Pending { look_again: CHANGED_WAIT })
-}
-
-/// See [`crate::provider::PaymentProvider::find`].
-pub(super) async fn find(
-    client: &Client,
-    charge: &ChargeQuery,
-) -> Result<Option<ChargeOutcome>, ProviderError> {
-    match &charge.charge {
-        Some(id) => conclude(client, read(client, id).await?).await,
-        None => Ok(None),
     }
-}
 
-/// See [`crate::provider::PaymentProvider::abandon`].
-pub(super) async fn abandon(
-    client: &Client,
-    charge: &ChargeQuery,
-) -> Result<Option<ChargeOutcome>, ProviderError> {
-    match (find(client, charge).await?, &charge.charge) {
-        (None, Some(id)) => decline(client, id, "payment_canceled".to_owned()).await.map(Some),
-        (found, _) => Ok(found),
-    }
-}
-
-/// The outcome of an intent. One that nothing here can advance is cancelled, which makes it final.
-async fn conclude(client: &Client, intent: Intent) -> Result<Option<ChargeOutcome>, ProviderError> {
-    match intent.standing() {
-        Standing::Final(outcome) => Ok(Some(outcome)),
-        Standing::Unconfirmed => Ok(None),
-        Standing::Processing => Err(ProviderError::Pending { look_again: PENDING_WAIT }),
-        Standing::Stuck { code } => decline(client, &intent.id, code).await.map(Some),
-    }
-}
-
-/// Cancels an intent, so that it cannot become money later; then it is declined with this code.
-async fn decline(client: &Client, id: &str, code: String) -> Result<ChargeOutcome, ProviderError> {
-    let form = Form::new().with("cancellation_reason", OUR_REASON);
-    match client.post::<Intent>(&path(id, "/cancel"), form, None).await? {
-        Answer::Done(canceled) if canceled.is_canceled() => Ok(ChargeOutcome::Declined { code }),
-        Answer::Done(_) => Err(ProviderError::Protocol { detail: "cancelled_in_vain" }),
-        // Its status changed meanwhile, or an earlier attempt cancelled it: the next attempt reads it.
-        Answer::Refused(error) if error.is("payment_intent_unexpected_state") => {
-            Err(ProviderError::Pending { look_again: CHANGED_WAIT })
+    async fn abandon(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+        match (self.find(charge).await?, &charge.charge) {
+            (None, Some(id)) => self.decline(id, "payment_canceled".to_owned()).await.map(Some),
+            (found, _) => Ok(found),
         }
-        Answer::Refused(error) => Err(error.report("cancel_refused")),
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {
+        refunds::refund(self, request).await
+    }
+
+    async fn report(&self, id: &str) -> Result<Option<ChargeReport>, ProviderError> {
+        // The id comes from outside, although signed by Stripe: it must not form an arbitrary path.
+        if !id.starts_with("pi_") || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            return Ok(None);
+        }
+        let intent = match self.get::<Intent>(&path(id, ""), Form::new()).await? {
+            Answer::Done(intent) => intent,
+            Answer::Refused(error) if error.is("resource_missing") => return Ok(None),
+            Answer::Refused(error) => return Err(error.report("lookup_refused")),
+        };
+        let odd = ProviderError::Protocol { detail: "unknown_amount" };
+        let currency = intent.currency().ok_or(odd)?;
+        let amount_minor = from_stripe(intent.amount, currency).ok_or(odd)?;
+        let refunds =
+            if intent.has_succeeded() { refunds::of(self, id, currency).await? } else { Vec::new() };
+        let order = intent.order();
+        let outcome = match self.conclude(intent).await {
+            Err(ProviderError::Pending { .. }) => None,
+            concluded => concluded?,
+        };
+        Ok(Some(ChargeReport { order, amount_minor, currency, outcome, refunds }))
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        Some(self)
     }
 }
 
-/// See [`crate::provider::PaymentProvider::report`].
-pub(super) async fn report(client: &Client, id: &str) -> Result<Option<ChargeReport>, ProviderError> {
-    // The id comes from outside, although signed by Stripe: it must not form an arbitrary path.
-    if !id.starts_with("pi_") || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-        return Ok(None);
+impl StripeProvider {
+    /// The outcome of an intent. One that nothing here can advance is cancelled, which makes it final.
+    async fn conclude(&self, intent: Intent) -> Result<Option<ChargeOutcome>, ProviderError> {
+        match intent.standing() {
+            Standing::Final(outcome) => Ok(Some(outcome)),
+            Standing::Unconfirmed => Ok(None),
+            Standing::Processing => Err(ProviderError::Pending { look_again: PENDING_WAIT }),
+            Standing::Stuck { code } => self.decline(&intent.id, code).await.map(Some),
+        }
     }
-    let intent = match client.get::<Intent>(&path(id, ""), Form::new()).await? {
-        Answer::Done(intent) => intent,
-        Answer::Refused(error) if error.is("resource_missing") => return Ok(None),
-        Answer::Refused(error) => return Err(error.report("lookup_refused")),
-    };
-    let odd = ProviderError::Protocol { detail: "unknown_amount" };
-    let currency = intent.currency().ok_or(odd)?;
-    let amount_minor = from_stripe(intent.amount, currency).ok_or(odd)?;
-    let refunds = if intent.has_succeeded() { refunds::of(client, id, currency).await? } else { Vec::new() };
-    let order = intent.order();
-    let outcome = match conclude(client, intent).await {
-        Err(ProviderError::Pending { .. }) => None,
-        concluded => concluded?,
-    };
-    Ok(Some(ChargeReport { order, amount_minor, currency, outcome, refunds }))
-}
 
-/// Reads an intent that is recorded here. Where Stripe does not know it, the key is that of another account or mode.
-pub(super) async fn read(client: &Client, id: &str) -> Result<Intent, ProviderError> {
-    match client.get::<Intent>(&path(id, ""), Form::new()).await? {
-        Answer::Done(intent) if intent.id == id => Ok(intent),
-        Answer::Done(_) => Err(ProviderError::Protocol { detail: "another_charge" }),
-        Answer::Refused(error) if error.is("resource_missing") => Err(ProviderError::Authentication),
-        Answer::Refused(error) => Err(error.report("lookup_refused")),
+    /// Cancels an intent, so that it cannot become money later; then it is declined with this code.
+    async fn decline(&self, id: &str, code: String) -> Result<ChargeOutcome, ProviderError> {
+        let form = Form::new().with("cancellation_reason", OUR_REASON);
+        match self.post::<Intent>(&path(id, "/cancel"), form, None).await? {
+            Answer::Done(canceled) if canceled.is_canceled() => Ok(ChargeOutcome::Declined { code }),
+            Answer::Done(_) => Err(ProviderError::Protocol { detail: "cancelled_in_vain" }),
+            // Its status changed meanwhile, or an earlier attempt cancelled it: the next attempt reads it.
+            Answer::Refused(error) if error.is("payment_intent_unexpected_state") => {
+                Err(ProviderError::Pending { look_again: CHANGED_WAIT })
+            }
+            Answer::Refused(error) => Err(error.report("cancel_refused")),
+        }
+    }
+
+    /// Reads an intent that is recorded here. Where Stripe does not know it, the key is of another account or mode.
+    pub(super) async fn read(&self, id: &str) -> Result<Intent, ProviderError> {
+        match self.get::<Intent>(&path(id, ""), Form::new()).await? {
+            Answer::Done(intent) if intent.id == id => Ok(intent),
+            Answer::Done(_) => Err(ProviderError::Protocol { detail: "another_charge" }),
+            Answer::Refused(error) if error.is("resource_missing") => Err(ProviderError::Authentication),
+            Answer::Refused(error) => Err(error.report("lookup_refused")),
+        }
     }
 }
 

@@ -15,11 +15,10 @@ use base::{Timestamp, time::between};
 use store::domain::OrderId;
 
 use super::{
-    StripeProvider,
     amount::from_stripe,
-    client::{Answer, List},
+    client::{Answer, List, StripeProvider},
     form::Form,
-    intents::{self, INTENTS},
+    intents::INTENTS,
     objects::Intent,
     refunds,
 };
@@ -56,12 +55,12 @@ impl Ledger for StripeProvider {
     async fn page(&self, after: Option<&str>, grace: Duration) -> Result<LedgerPage, ProviderError> {
         let window = Window::at(after)?;
         let query = Form::new().with("created[gte]", window.from).with("expand[]", "data.latest_charge");
-        let page: List<Intent> = match self.client.page(INTENTS, query, window.after).await? {
+        let page: List<Intent> = match self.list(INTENTS, query, window.after).await? {
             Answer::Done(page) => page,
             Answer::Refused(error) => return Err(error.report("list_refused")),
         };
         let grace_seconds = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
-        let now = self.client.now_at_stripe().as_second();
+        let now = self.now_at_stripe().as_second();
         let until = window.until.unwrap_or_else(|| now.saturating_sub(grace_seconds).max(window.from));
         let next = page.data.last().filter(|_| page.has_more);
         let position =
@@ -84,12 +83,12 @@ impl Ledger for StripeProvider {
         charge: Option<&str>,
     ) -> Result<Vec<LedgerEntry>, ProviderError> {
         let Some(id) = charge else { return Ok(Vec::new()) };
-        let intent = intents::read(&self.client, id).await?;
+        let intent = self.read(id).await?;
         if !intent.has_succeeded() {
             return Ok(Vec::new());
         }
         let charge = self.charge(&intent)?;
-        let refunds = refunds::of(&self.client, id, charge.currency).await?;
+        let refunds = refunds::of(self, id, charge.currency).await?;
         let refunds =
             refunds.into_iter().filter(|refund| matches!(refund.outcome, RefundOutcome::Done { .. }));
         let refunds: Vec<_> = refunds.map(|refund| refund_of(&charge, refund)).collect();
@@ -102,9 +101,8 @@ impl StripeProvider {
         let odd = ProviderError::Protocol { detail: "unknown_amount" };
         let currency = intent.currency().ok_or(odd)?;
         // By our clock: what Stripe's is ahead or behind does not make it young or old.
-        let age =
-            between(Timestamp::from_second(intent.created).unwrap_or_default(), self.client.now_at_stripe());
-        let at = self.client.now().checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH);
+        let age = between(Timestamp::from_second(intent.created).unwrap_or_default(), self.now_at_stripe());
+        let at = self.now().checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH);
         Ok(LedgerEntry {
             id: intent.id.clone(),
             movement: EntryKind::Charge,

@@ -66,12 +66,10 @@ pub(super) struct Metadata {
 }
 
 impl Intent {
-    /// The order in the metadata.
     pub(super) fn order(&self) -> Option<OrderId> {
         self.metadata.as_ref()?.order_id.as_deref()?.parse().ok()
     }
 
-    /// The payment in the metadata.
     pub(super) fn payment(&self) -> Option<PaymentId> {
         self.metadata.as_ref()?.payment_id.as_deref()?.parse().ok()
     }
@@ -103,7 +101,9 @@ impl Intent {
         let error = self.last_payment_error.as_deref().map(StripeError::decline);
         let declined = |code: &str| error.clone().unwrap_or_else(|| code.to_owned());
         match (self.status.as_str(), &error) {
-            ("succeeded", _) => Standing::Final(ChargeOutcome::Captured { reference: self.id.clone() }),
+            ("succeeded", _) => {
+                Standing::Final(ChargeOutcome::Captured { provider_reference: self.id.clone() })
+            }
             ("canceled", _) => {
                 let ours = self.cancellation_reason.as_deref() == Some(OUR_REASON);
                 let code = declined(if ours { "authentication_required" } else { "payment_canceled" });
@@ -119,7 +119,6 @@ impl Intent {
     }
 }
 
-/// What an intent's status means.
 pub(super) enum Standing {
     Final(ChargeOutcome),
     /// It holds no money, unless a call under way brings it.

@@ -9,7 +9,7 @@ use store::domain::Currency;
 
 use super::{
     amount::{from_stripe, to_stripe},
-    client::{Answer, Client, List},
+    client::{Answer, List, StripeProvider},
     form::Form,
     objects::{Metadata, StripeError},
 };
@@ -44,15 +44,18 @@ impl Refund {
 }
 
 /// See [`crate::provider::PaymentProvider::refund`].
-pub(super) async fn refund(client: &Client, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {
+pub(super) async fn refund(
+    stripe: &StripeProvider,
+    request: &RefundRequest,
+) -> Result<RefundOutcome, ProviderError> {
     let Some(amount) = to_stripe(request.amount_minor, request.currency) else {
         return Ok(RefundOutcome::Refused { code: "amount_not_supported".to_owned() });
     };
-    let known = list(client, &request.charge).await?;
+    let known = list(stripe, &request.charge).await?;
     let ours = |refund: &Refund| refund.ours() == Some(request.idempotency_key.as_str());
     let refund = match known.into_iter().find(ours) {
         Some(refund) => refund,
-        None => match create(client, request, amount).await? {
+        None => match create(stripe, request, amount).await? {
             Answer::Done(refund) => refund,
             Answer::Refused(error) => return refused(&error),
         },
@@ -65,7 +68,7 @@ pub(super) async fn refund(client: &Client, request: &RefundRequest) -> Result<R
 
 /// All refunds of a charge, oldest first.
 pub(super) async fn of(
-    client: &Client,
+    stripe: &StripeProvider,
     charge: &str,
     currency: Currency,
 ) -> Result<Vec<RefundReport>, ProviderError> {
@@ -75,11 +78,11 @@ pub(super) async fn of(
         let amount_minor = amount.ok_or(ProviderError::Protocol { detail: "unknown_amount" })?;
         Ok(RefundReport { reference, refund: id, amount_minor, outcome: refund.outcome() })
     };
-    list(client, charge).await?.into_iter().rev().map(report).collect()
+    list(stripe, charge).await?.into_iter().rev().map(report).collect()
 }
 
 async fn create(
-    client: &Client,
+    stripe: &StripeProvider,
     request: &RefundRequest,
     amount: i64,
 ) -> Result<Answer<Refund>, ProviderError> {
@@ -88,7 +91,7 @@ async fn create(
         .with("amount", amount)
         .with("metadata[order_id]", request.order)
         .with("metadata[refund_id]", &request.idempotency_key);
-    client.post(REFUNDS, form, Some(&request.idempotency_key)).await
+    stripe.post(REFUNDS, form, Some(&request.idempotency_key)).await
 }
 
 /// The outcome of a permanent rejection.
@@ -104,12 +107,12 @@ fn refused(error: &StripeError) -> Result<RefundOutcome, ProviderError> {
 }
 
 /// All refunds of a charge, newest first.
-async fn list(client: &Client, charge: &str) -> Result<Vec<Refund>, ProviderError> {
+async fn list(stripe: &StripeProvider, charge: &str) -> Result<Vec<Refund>, ProviderError> {
     let mut all: Vec<Refund> = Vec::new();
     for _ in 0..PAGES_MAX {
         let (query, after) = (Form::new().with("payment_intent", charge), all.last());
         let after = after.map(|last| last.id.as_str());
-        let page: List<Refund> = match client.page(REFUNDS, query, after).await? {
+        let page: List<Refund> = match stripe.list(REFUNDS, query, after).await? {
             Answer::Done(page) => page,
             Answer::Refused(error) if error.is("resource_missing") => {
                 return Err(ProviderError::OWN_CHARGE_MISSING);

@@ -16,7 +16,7 @@ impl Check<'_> {
         event: &Event,
         endpoint: Option<EndpointId>,
     ) -> Result<Option<Envelope>, EngineError> {
-        let jobs = expand(&OutboxBody::Event(event.clone()), endpoint.as_slice(), self.window.ambient)?;
+        let jobs = expand(&OutboxBody::Event(event.clone()), endpoint.as_slice(), self.ambient)?;
         Ok(jobs.into_iter().find(|job| job.kind == J::KIND))
     }
 
@@ -34,6 +34,6 @@ impl Check<'_> {
     pub(super) fn job_as<J: Job>(&self, id: JobId, job: &J) -> Result<Envelope, EngineError> {
         let trace = self.facts.order.trace;
         let options = EnqueueOptions { id: Some(id), trace, ..EnqueueOptions::default() };
-        Envelope::new(job, options, self.window.ambient)
+        Envelope::new(job, options, self.ambient)
     }
 }

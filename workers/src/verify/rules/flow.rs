@@ -12,7 +12,7 @@ use crate::{
 impl Check<'_> {
     pub(super) fn flow(&mut self) -> Result<(), EngineError> {
         let order = &self.facts.order;
-        if !self.window.is_due(order.updated_at) {
+        if order.updated_at >= self.before {
             return Ok(());
         }
         let (code, job, found) = match order.status {

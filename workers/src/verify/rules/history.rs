@@ -63,7 +63,7 @@ impl Check<'_> {
             }
         };
         let job = self.job_of::<DeliverWebhook>(event, Some(endpoint.id))?;
-        let Some(job) = job.filter(|_| self.window.is_due(since)) else { return Ok(None) };
+        let Some(job) = job.filter(|_| since < self.before) else { return Ok(None) };
         let finding = Finding::missing(self.facts.order.id, code, found, job, since);
         Ok(Some(finding.with("event", event.id).with("endpoint", endpoint.id)))
     }

@@ -19,8 +19,7 @@ impl Check<'_> {
             let Some(template) = mail_for(event.kind).filter(|template| !recorded(*template)) else {
                 continue;
             };
-            let Some(job) = self.job_of::<SendEmail>(event, None)?.filter(|_| self.window.is_due(event.at))
-            else {
+            let Some(job) = self.job_of::<SendEmail>(event, None)?.filter(|_| event.at < self.before) else {
                 continue;
             };
             let found = format!("{} since {}", event.kind, event.at);

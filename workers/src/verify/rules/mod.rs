@@ -8,23 +8,30 @@ mod history;
 mod mails;
 mod money;
 
+use base::{Ambient, Timestamp};
 use jobs::engine::EngineError;
 
-use super::{facts::Facts, finding::Finding, window::AuditWindow};
+use super::{facts::Facts, finding::Finding};
 
-/// A check of one order.
 struct Check<'a> {
     facts: &'a Facts,
-    window: &'a AuditWindow<'a>,
+    /// Changes after this are still in progress.
+    before: Timestamp,
+    ambient: &'a Ambient,
     findings: Vec<Finding>,
 }
 
-/// All suspected violations of an order.
-pub(super) fn order(facts: &Facts, window: &AuditWindow<'_>) -> Result<Vec<Finding>, EngineError> {
-    let mut check = Check { facts, window, findings: Vec::new() };
+/// All suspected violations of an order. What one placed before `history_from` led to may have been dropped.
+pub(super) fn order(
+    facts: &Facts,
+    before: Timestamp,
+    history_from: Option<Timestamp>,
+    ambient: &Ambient,
+) -> Result<Vec<Finding>, EngineError> {
+    let mut check = Check { facts, before, ambient, findings: Vec::new() };
     check.flow()?;
     check.money()?;
-    if window.history_from.is_none_or(|from| facts.order.created_at >= from) {
+    if history_from.is_none_or(|from| facts.order.created_at >= from) {
         check.mails()?;
         check.history()?;
     }

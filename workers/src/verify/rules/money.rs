@@ -28,7 +28,9 @@ impl Check<'_> {
         self.refunds()?;
         if let Some(ledger) = &self.facts.ledger {
             self.charges(ledger)?;
-            self.ledger_refunds(ledger)?;
+            if !self.facts.elsewhere {
+                self.ledger_refunds(ledger)?;
+            }
         }
         Ok(())
     }
@@ -119,12 +121,12 @@ impl Check<'_> {
     }
 
     fn refunds(&mut self) -> Result<(), EngineError> {
-        let (facts, window) = (self.facts, self.window);
+        let (facts, before) = (self.facts, self.before);
         let of_payment = |id: RefundId| facts.refunds().iter().find(|refund| refund.id == id);
         for asked in &facts.money.refunds {
             let state = of_payment(asked.id).map(|refund| refund.state);
             let is_open = asked.recorded_at.is_none() && asked.failed_at.is_none();
-            if is_open && window.is_due(asked.requested_at) {
+            if is_open && asked.requested_at < before {
                 self.findings.push(self.stuck(asked, state)?);
             } else if asked.recorded_at.is_some() && state != Some(RefundState::Done) {
                 let found = format!("recorded in the order, {state:?} in the payment");
@@ -134,7 +136,7 @@ impl Check<'_> {
             }
         }
         // Failed in the payment and unknown to the order: moves no money, and keeps none.
-        let live = |refund: &&Refund| refund.state != RefundState::Failed && window.is_due(refund.begun_at);
+        let live = |refund: &&Refund| refund.state != RefundState::Failed && refund.begun_at < before;
         let known = |refund: &&Refund| {
             facts.money.refunds.iter().any(|asked| asked.id == refund.id && asked.failed_at.is_none())
         };
@@ -179,8 +181,8 @@ impl Check<'_> {
     }
 
     fn charges(&mut self, ledger: &[LedgerEntry]) -> Result<(), EngineError> {
-        let (facts, window) = (self.facts, self.window);
-        let (order, payment) = (&facts.order, facts.payment.as_ref());
+        let (facts, before) = (self.facts, self.before);
+        let (order, payment) = (&facts.order, facts.payment.as_ref().filter(|_| !facts.elsewhere));
         let charges = || ledger.iter().filter(|entry| entry.movement == EntryKind::Charge);
         let ours = payment.and_then(captured_as);
         if let (Some(ours), Some(payment)) = (ours, payment) {
@@ -204,7 +206,7 @@ impl Check<'_> {
             };
             self.findings.extend(finding.map(|finding| finding.with("charge", ours)));
         }
-        let unknown = charges().filter(|entry| Some(entry.id.as_str()) != ours && window.is_due(entry.at));
+        let unknown = charges().filter(|entry| Some(entry.id.as_str()) != ours && entry.at < before);
         for entry in unknown.filter(|entry| !is_refunded(entry, ledger)) {
             let found = format!(
                 "charged {} {} at {}, and no payment records it",
@@ -234,7 +236,7 @@ impl Check<'_> {
     }
 
     fn ledger_refunds(&mut self, ledger: &[LedgerEntry]) -> Result<(), EngineError> {
-        let (order, known, window) = (self.facts.order.id, self.facts.refunds(), self.window);
+        let (order, known, before) = (self.facts.order.id, self.facts.refunds(), self.before);
         let entries = || ledger.iter().filter(|entry| entry.movement == EntryKind::Refund);
         let is_of = |entry: &LedgerEntry, refund: &Refund| {
             entry.idempotency_key == refund_key(refund.id)
@@ -254,7 +256,7 @@ impl Check<'_> {
         let ours = self.facts.payment.as_ref().and_then(captured_as);
         // The refund of a charge that no payment records undoes it.
         let of_ours = |entry: &&LedgerEntry| ours == Some(entry.charge.as_str());
-        let due = |entry: &&LedgerEntry| window.is_due(entry.at);
+        let due = |entry: &&LedgerEntry| entry.at < before;
         for entry in entries().filter(unknown).filter(of_ours).filter(due) {
             let found = format!("{} refunded at {}, and no payment records it", entry.amount_minor, entry.at);
             let finding = self.reported(Code::LedgerRefundUnexpected, found, &entry.id, entry.at)?;

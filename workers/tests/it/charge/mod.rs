@@ -17,9 +17,8 @@ use store::{
 use workers::{
     jobs::{ChargePayment, RefundPayment},
     provider::{
-        CaptureRequest, ChargeOutcome, ChargeQuery, EntryKind, PaymentProvider, ProviderError, RefundOutcome,
-        RefundRequest, capture_key,
-        sandbox_client::{SandboxConfig, SandboxProvider},
+        CaptureRequest, ChargeOutcome, ChargeQuery, ClientConfig, EntryKind, PaymentProvider, ProviderError,
+        RefundOutcome, RefundRequest, capture_key, sandbox_client::SandboxProvider,
     },
     subscriptions::expand,
 };
@@ -146,9 +145,9 @@ async fn a_provider_that_is_away_or_refuses_our_key_leaves_the_order_pending() {
         (away.as_str(), "sk_sandbox_test", "provider_unavailable"),
         (shop.sandbox_url.as_str(), "sk_wrong", "provider_authentication"),
     ] {
-        let config = SandboxConfig {
+        let config = ClientConfig {
             url: url.parse().expect("a URL"),
-            api_key: key.into(),
+            key: key.into(),
             timeout: Duration::from_secs(5),
         };
         let provider = SandboxProvider::new(config, shop.ambient.clone()).expect("a client");

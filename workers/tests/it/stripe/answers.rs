@@ -122,7 +122,7 @@ async fn declines_have_stable_codes() {
 async fn only_a_final_intent_is_an_outcome() {
     let ok = |status: &str| Act::Answer(200, vec![], intent(status, 1250));
     let late = || Act::Answer(400, vec![], error(r#""code":"payment_intent_unexpected_state""#));
-    let captured = ChargeOutcome::Captured { reference: "pi_1".to_owned() };
+    let captured = ChargeOutcome::Captured { provider_reference: "pi_1".to_owned() };
     // Confirmed before: read.
     assert_eq!(capture([late(), ok("succeeded")]).await, Ok(captured));
     for status in ["processing", "requires_confirmation", "requires_payment_method"] {

@@ -3,14 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use base::time::later;
 use jobs::{Job, JobError};
 use store::{
     PaymentStore,
     domain::{Decision, Order, OrderId, OrderStatus, PaymentId},
-    payments::{Begun, ChargeRecorded, NewPayment},
+    payments::{Begun, ChargeRecorded, Decided, NewPayment},
 };
 use workers::{
     jobs::{ApplyProviderReport, ChargePayment},
+    open_payments::{OpenElsewhere, open_elsewhere},
     provider::{
         CaptureRequest, ChargeOutcome, ChargeQuery, Created, PaymentProvider, ProviderError, RefundOutcome,
         RefundRequest,
@@ -97,6 +99,30 @@ async fn a_payment_at_another_provider_waits_and_nothing_is_called() {
 }
 
 #[tokio::test]
+async fn open_payments_of_pending_orders_at_another_provider_are_counted() {
+    let counter = Counter::open(0).await;
+    let (shop, at) = (&counter.shop, later(counter.shop.ambient.now(), Duration::from_mins(1)));
+    let counted = async |provider: &str| {
+        let found = open_elsewhere(shop.orders.as_ref(), shop.payments.as_ref(), provider, at).await;
+        found.expect("reads").map(|OpenElsewhere { payments, provider }| (payments, provider))
+    };
+    let orders = [shop.place("pm_card_visa").await, shop.place("pm_card_visa").await];
+    assert_eq!(counted("stripe").await, None, "no payment is opened");
+    let decided = counter.opened_elsewhere(&orders[0]).await;
+    counter.opened_elsewhere(&orders[1]).await;
+    assert_eq!(counted("stripe").await, Some((2, "sandbox".to_owned())));
+    assert_eq!(counted("sandbox").await, None);
+    let begun = shop.payments.begin_attempt(decided, "w", at).await.expect("begins");
+    assert_eq!(begun, Begun::Attempt { epoch: 1 });
+    let decision = Decision::Declined { code: "card_declined".to_owned() };
+    let recorded = shop.payments.record_decision(decided, 1, decision, at).await.expect("decides");
+    assert_eq!(recorded, Decided::Recorded);
+    assert_eq!(counted("stripe").await, Some((1, "sandbox".to_owned())));
+    counter.cancel(orders[1].id).await;
+    assert_eq!(counted("stripe").await, None, "an order that has ended holds up nobody");
+}
+
+#[tokio::test]
 async fn an_account_that_does_not_know_the_recorded_charge_is_an_outage() {
     let counter = Counter::open(0).await;
     let order = counter.shop.place("pm_lost_500").await.id;
@@ -138,7 +164,7 @@ impl PaymentProvider for Late {
     }
 
     async fn find(&self, _charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
-        Ok(Some(ChargeOutcome::Captured { reference: "pi_1".to_owned() }))
+        Ok(Some(ChargeOutcome::Captured { provider_reference: "pi_1".to_owned() }))
     }
 
     async fn refund(&self, _request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {

@@ -1,8 +1,9 @@
 //! Stripe provider against stand-ins of third parties: `localstripe` keeps charges ([`flows`], [`reports`]),
 //! `stripe-mock` checks requests ([`shapes`]); against a server with the answers that Stripe documents ([`answers`]);
-//! and against one with the states that it documents, and a clock of its own ([`states`], [`fences`]).
+//! and against one with the states that it documents, and a clock of its own ([`states`], [`fences`], [`by_hand`]).
 
 mod answers;
+mod by_hand;
 mod fences;
 mod flows;
 mod reports;
@@ -16,7 +17,7 @@ use serde_json::Value;
 use store::domain::{OrderId, PaymentId};
 use workers::{
     Env,
-    provider::stripe::{StripeConfig, StripeProvider},
+    provider::{ClientConfig, stripe::StripeProvider},
 };
 
 use crate::util::{Front, TestMerchant};
@@ -38,7 +39,7 @@ fn client(front: &Front, timeout: Duration, ambient: Ambient) -> StripeProvider 
 }
 
 pub(crate) fn client_of(url: &str, timeout: Duration, ambient: Ambient) -> StripeProvider {
-    let config = StripeConfig { url: url.parse().expect("a URL"), secret_key: KEY.into(), timeout };
+    let config = ClientConfig { url: url.parse().expect("a URL"), key: KEY.into(), timeout };
     StripeProvider::new(config, ambient).expect("a client")
 }
 

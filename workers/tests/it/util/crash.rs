@@ -110,6 +110,10 @@ impl PaymentStore for CrashingPayments {
         self.crash.after(Step::Decide, result).await
     }
 
+    async fn payments(&self, ids: &[PaymentId]) -> Result<Vec<Payment>, StoreError> {
+        self.inner.payments(ids).await
+    }
+
     async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
         self.inner.payment(id).await
     }

@@ -23,8 +23,8 @@ use workers::{
     jobs::RefundPayment,
     mail::Mailer,
     provider::{
-        PaymentProvider,
-        sandbox_client::{SandboxConfig, SandboxProvider},
+        ClientConfig, PaymentProvider,
+        sandbox_client::SandboxProvider,
         sandbox_server::{Entry, SandboxServer, Summary},
     },
 };
@@ -319,6 +319,6 @@ impl TestMerchant {
 
 pub(crate) fn sandbox_client(url: &str, timeout: Duration, ambient: Ambient) -> SandboxProvider {
     let url = url.parse().expect("a URL");
-    let config = SandboxConfig { url, api_key: SecretString::from(API_KEY), timeout };
+    let config = ClientConfig { url, key: SecretString::from(API_KEY), timeout };
     SandboxProvider::new(config, ambient).expect("a client")
 }

@@ -148,6 +148,12 @@ impl AuditDeployment {
         (summary, notes.violations)
     }
 
+    /// Expects that an audit breaks off.
+    pub(super) async fn breaks_off(&self, scope: Scope) {
+        let plan = Plan { scope, grace: Duration::ZERO, repair: false };
+        self.verify.run(plan, &mut Notes::default()).await.expect_err("cannot look at everything");
+    }
+
     /// Records that the jobs which would resolve these violations ended as cancelled with this error.
     pub(super) async fn ended(&self, violations: &[Violation], error: &str) {
         let record = |violation: &Violation| {

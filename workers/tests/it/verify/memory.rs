@@ -1,10 +1,25 @@
 //! Memory of incremental audits.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
-use workers::verify::{Code, Scope};
+use async_trait::async_trait;
+use store::domain::OrderId;
+use workers::{
+    provider::{
+        CaptureRequest, ChargeOutcome, ChargeQuery, Ledger, LedgerEntry, LedgerPage, PaymentProvider,
+        ProviderError, RefundOutcome, RefundRequest, sandbox_client::SandboxProvider,
+    },
+    verify::{Code, Scope},
+};
 
 use super::deployment::{AuditDeployment, codes};
+use crate::util::TestMerchant;
 
 /// Ends the overlap of two minutes for commits in progress, which would hide the subject of a test.
 async fn forget_the_overlap(town: &AuditDeployment) {
@@ -88,4 +103,67 @@ async fn pages_are_scanned_to_their_end() {
     assert_eq!(codes(&violations), [Code::MailMissing]);
     let (summary, violations) = town.audit(Scope::Since(Duration::from_mins(30)), false).await;
     assert_eq!((summary.orders, codes(&violations)), (300, vec![Code::MailMissing]));
+}
+
+/// The sandbox, whose ledger answers for so many pages.
+struct CutOff {
+    provider: SandboxProvider,
+    pages: AtomicUsize,
+}
+
+#[async_trait]
+impl PaymentProvider for CutOff {
+    fn name(&self) -> &'static str {
+        self.provider.name()
+    }
+
+    async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
+        self.provider.capture(request).await
+    }
+
+    async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+        self.provider.find(charge).await
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {
+        self.provider.refund(request).await
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Ledger for CutOff {
+    async fn page(&self, after: Option<&str>, grace: Duration) -> Result<LedgerPage, ProviderError> {
+        let left = self.pages.fetch_update(Relaxed, Relaxed, |pages| pages.checked_sub(1));
+        left.map_err(|_| ProviderError::Unavailable { retry_after: None })?;
+        self.provider.page(after, grace).await
+    }
+
+    async fn of_order(
+        &self,
+        order: OrderId,
+        charge: Option<&str>,
+    ) -> Result<Vec<LedgerEntry>, ProviderError> {
+        self.provider.of_order(order, charge).await
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_audit_goes_on_from_its_last_page_of_the_ledger() {
+    let shop = TestMerchant::open().await;
+    let provider = Arc::new(CutOff { provider: shop.provider.clone(), pages: AtomicUsize::new(2) });
+    let town = AuditDeployment::open_at(shop, provider.clone()).await;
+    for _ in 0..250 {
+        town.shop.place("pm_card_visa").await;
+    }
+    town.work().await;
+    town.breaks_off(Scope::Changed).await;
+    provider.pages.store(usize::MAX, Relaxed);
+    forget_the_overlap(&town).await;
+    let (summary, violations) = town.audit(Scope::Changed, false).await;
+    assert_eq!((summary.ledger, codes(&violations)), (Some(50), Vec::new()), "two pages were read before");
+    assert_eq!(summary.orders, 50, "those that the rest names");
 }

@@ -3,14 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, ambient::ManualClock};
+use jobs::Job;
 use serde_json::json;
 use store::domain::{OrderId, OrderStatus, PaymentId};
-use workers::verify::{Code, Scope};
+use workers::{
+    jobs::ChargePayment,
+    verify::{Code, Scope},
+};
 
 use super::deployment::{AuditDeployment, codes};
 use crate::{
     stripe::client_of,
-    util::{StripeServer, TestMerchant},
+    util::{StripeServer, TestMerchant, context},
 };
 
 struct Audited {
@@ -100,6 +104,22 @@ async fn a_capture_that_stripe_does_not_have_is_found() {
 }
 
 #[tokio::test]
+async fn a_payment_of_an_earlier_provider_is_not_looked_for_and_a_second_charge_of_its_order_is_found() {
+    let audited = Audited::open(0).await;
+    let town = &audited.town;
+    let order = town.shop.place("pm_card_visa").await.id;
+    ChargePayment { order }.run(&context(town.shop.env())).await.expect("charges at the sandbox");
+    town.work().await;
+    assert_eq!(town.shop.status(order).await, OrderStatus::Fulfilled);
+    audited.pass_time();
+    assert_eq!(town.codes().await, []);
+    audited.charge_for(order);
+    audited.pass_time();
+    assert_eq!(town.codes().await, [Code::LedgerCaptureUnexpected]);
+    town.leaves_to_people().await;
+}
+
+#[tokio::test]
 async fn a_ledger_of_many_pages_is_read_once() {
     let audited = Audited::open(-600).await;
     for _ in 0..250 {
@@ -110,4 +130,18 @@ async fn a_ledger_of_many_pages_is_read_once() {
     let (summary, violations) = audited.town.audit(Scope::Full, false).await;
     assert_eq!((summary.ledger, violations.len()), (Some(250), 250));
     assert_eq!(audited.stripe.calls().iter().filter(|call| *call == "list").count(), 3);
+}
+
+#[tokio::test]
+async fn a_refund_made_by_hand_that_nobody_reported_is_recorded_by_the_repair_and_never_made_again() {
+    for skew in [600, -600] {
+        let audited = Audited::open(skew).await;
+        let (town, order) = (&audited.town, audited.town.served().await.id);
+        assert!(audited.stripe.refund_by_hand("pi_1", 2500));
+        audited.pass_time();
+        assert_eq!(town.codes().await, [Code::LedgerRefundUnexpected], "{skew}");
+        town.repairs().await;
+        assert_eq!(town.shop.status(order).await, OrderStatus::Refunded, "{skew}");
+        assert_eq!(audited.stripe.refunded().len(), 1, "{skew}");
+    }
 }

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{
-    super::{audit, catalog, customers, order_flow, outbox, stock, transitions, verifications, webhooks},
+    super::{
+        audit, catalog, customers, order_flow, order_records, outbox, stock, transitions, verifications,
+        webhooks,
+    },
     TestMerchant,
 };
 
@@ -57,6 +60,15 @@ async fn expiry_and_audits_scan_open_orders_or_a_key() {
         steps(audit::UNSENT).await.into_iter().filter(|step| step.contains("outbox")).collect();
     assert_eq!(unsent, [of_order, commands]);
     assert_eq!(steps(audit::COMMANDS).await, [commands]);
+}
+
+#[tokio::test]
+async fn records_of_many_orders_are_found_by_the_orders_ids() {
+    for sql in order_records::ALL {
+        let steps = steps(sql).await;
+        let is_by_id = |step: &String| step.starts_with("SEARCH") && step.contains("id=?");
+        assert!(!steps.is_empty() && steps.iter().all(is_by_id), "{sql}: {steps:?}");
+    }
 }
 
 #[tokio::test]

@@ -38,6 +38,29 @@ async fn a_reservation_of_an_unreadable_order_is_left_alone_and_the_rest_repaire
 }
 
 #[tokio::test]
+async fn an_unreadable_order_hides_no_other_of_its_page() {
+    let town = AuditDeployment::open().await;
+    let mut orders = Vec::new();
+    for _ in 0..9 {
+        orders.push(town.shop.place("pm_card_visa").await.id);
+    }
+    town.work().await;
+    town.plant("orders.db", &format!("UPDATE orders SET status = 'on_hold' WHERE id = '{}'", orders[4]))
+        .await;
+    for order in [orders[3], orders[8]] {
+        town.plant("orders.db", &format!("DELETE FROM mails WHERE order_id = '{order}'")).await;
+    }
+    let (summary, violations) = town.audit(Scope::Full, false).await;
+    let found: Vec<_> = violations.iter().map(|found| (found.code, found.order())).collect();
+    let expected = [
+        (Code::MailMissing, Some(orders[3])),
+        (Code::Unreadable, Some(orders[4])),
+        (Code::MailMissing, Some(orders[8])),
+    ];
+    assert_eq!((summary.orders, &found[..]), (9, &expected[..]));
+}
+
+#[tokio::test]
 async fn a_message_that_is_set_aside_is_told() {
     let town = AuditDeployment::open().await;
     let order = town.served().await;

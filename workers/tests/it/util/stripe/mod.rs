@@ -1,5 +1,8 @@
 //! Stand-in for Stripe with the states that its documentation names: intents that are confirmed in a second call and
-//! held while a bank is asked, answers with status 500 that are kept under their key, refunds, a clock of its own.
+//! held while a bank is asked, answers with status 500 that are kept under their key, refunds, disputes, a clock of its
+//! own. What people do in its dashboard has the suffix `_by_hand`.
+//! `/v1/ledger`, which Stripe does not have, lists what moved money in the form of the sandbox's ledger. The fault
+//! suite of the binary runs this file, too.
 //!
 //! The payment method tells what becomes of a confirmation:
 //!
@@ -8,14 +11,19 @@
 //! | `pm_card_visa` | succeeds |
 //! | `pm_declined` | 402, `requires_payment_method` with `last_payment_error` |
 //! | `pm_held` | is held until [`StripeServer::release`]; until then the intent shows [`StripeServer::show`] |
+//! | `pm_slow` | is held for eight seconds |
 //! | `pm_charged_500` | succeeds and answers 500, kept under the key |
 //! | `pm_lost_500` | the first one answers 500 without effect, kept under the key |
 //! | `pm_action` | `requires_action` |
 //! | `pm_debit` | `processing` |
 
+mod by_hand;
+mod refunds;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use axum::{
@@ -29,6 +37,9 @@ use axum::{
 use base::{Ambient, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+
+/// How long a bank is asked about `pm_slow`: longer than a caller waits.
+const SLOW: Duration = Duration::from_secs(8);
 
 /// The server; clones share its records.
 #[derive(Clone)]
@@ -48,6 +59,10 @@ struct Stripe {
 struct Records {
     intents: Vec<Value>,
     refunds: Vec<Value>,
+    /// What moved money, oldest first.
+    ledger: Vec<Value>,
+    /// Intents whose charge is disputed: nothing of it can be refunded.
+    disputed: HashSet<String>,
     /// Answers by idempotency key.
     kept: HashMap<String, (u16, Value)>,
     /// Intents in a call under way: another call meets a lock timeout.
@@ -75,7 +90,8 @@ impl StripeServer {
             .route("/v1/payment_intents/{id}", get(read))
             .route("/v1/payment_intents/{id}/confirm", post(confirm))
             .route("/v1/payment_intents/{id}/cancel", post(cancel))
-            .route("/v1/refunds", post(refund).get(refunds))
+            .route("/v1/refunds", post(refunds::create).get(refunds::list))
+            .route("/v1/ledger", get(refunds::ledger))
             .with_state(Arc::clone(&shared));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
@@ -101,18 +117,6 @@ impl StripeServer {
     /// Changes an intent as nothing of the shop would.
     pub(crate) fn change(&self, id: &str, member: &str, value: Value) {
         self.shared.records().intent(id).expect("an intent")[member] = value;
-    }
-
-    /// A charge that nothing of the shop made, with its metadata.
-    pub(crate) fn charge_by_hand(&self, metadata: &Value, amount: i64) -> String {
-        let mut records = self.shared.records();
-        let id = format!("pi_{}", records.intents.len() + 1);
-        let created = self.shared.now().as_second();
-        records.intents.push(json!({
-            "id": id, "object": "payment_intent", "status": "succeeded", "amount": amount, "currency": "eur",
-            "metadata": metadata, "created": created,
-        }));
-        id
     }
 
     pub(crate) fn intents(&self) -> Vec<Value> {
@@ -168,7 +172,13 @@ impl Stripe {
 
 impl Records {
     fn intent(&mut self, id: &str) -> Option<&mut Value> {
-        self.intents.iter_mut().find(|intent| intent["id"] == *id)
+        let number: usize = id.strip_prefix("pi_")?.parse().ok()?;
+        self.intents.get_mut(number.checked_sub(1)?)
+    }
+
+    fn captured(&mut self, intent: &Value) {
+        let order = &intent["metadata"]["order_id"];
+        self.ledger.push(json!({ "id": intent["id"], "type": "charge", "order_id": order }));
     }
 }
 
@@ -217,24 +227,34 @@ async fn read(State(shared): State<Arc<Stripe>>, Path(id): Path<String>, headers
 async fn confirm(State(shared): State<Arc<Stripe>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
     let held = {
         let mut records = shared.records();
-        let held = !records.locked.contains(&id)
-            && records.intent(&id).is_some_and(|intent| intent["payment_method"] == "pm_held");
-        if held {
+        let is_locked = records.locked.contains(&id);
+        let method = records
+            .intent(&id)
+            .filter(|intent| !is_locked && intent["status"] == "requires_confirmation")
+            .and_then(|intent| intent["payment_method"].as_str().map(str::to_owned))
+            .filter(|method| method == "pm_held" || method == "pm_slow");
+        if method.is_some() {
             records.locked.insert(id.clone());
         }
-        held
+        method
     };
-    if held {
+    if let Some(method) = held {
         // The bank decides whether or not the caller waits.
         let shared = Arc::clone(&shared);
         let done = tokio::spawn(async move {
-            shared.released.subscribe().wait_for(|released| *released).await.expect("the sender lives");
+            if method == "pm_slow" {
+                tokio::time::sleep(SLOW).await;
+            } else {
+                shared.released.subscribe().wait_for(|released| *released).await.expect("the sender lives");
+            }
             let mut records = shared.records();
             records.locked.remove(&id);
             records.calls.push(format!("confirm {id}"));
             let intent = records.intent(&id).expect("an intent");
             intent["status"] = "succeeded".into();
-            shared.respond((200, intent.clone()))
+            let intent = intent.clone();
+            records.captured(&intent);
+            shared.respond((200, intent))
         });
         return done.await.expect("answers");
     }
@@ -242,7 +262,8 @@ async fn confirm(State(shared): State<Arc<Stripe>>, Path(id): Path<String>, head
         if records.locked.contains(&id) {
             return error(429, json!({ "code": "lock_timeout" }));
         }
-        let first_500 = records.calls.iter().filter(|call| **call == format!("confirm {id}")).count() == 1;
+        let this_call = records.calls.last().cloned().unwrap_or_default();
+        let first_500 = records.calls.iter().filter(|call| **call == this_call).count() == 1;
         let Some(intent) = records.intent(&id) else { return missing("intent") };
         if intent["status"] != "requires_confirmation" {
             let body = json!({ "code": "payment_intent_unexpected_state", "payment_intent": intent });
@@ -264,7 +285,11 @@ async fn confirm(State(shared): State<Arc<Stripe>>, Path(id): Path<String>, head
             _ => ("succeeded", None),
         };
         intent["status"] = status.into();
-        reply.unwrap_or_else(|| (200, intent.clone()))
+        let intent = intent.clone();
+        if status == "succeeded" {
+            records.captured(&intent);
+        }
+        reply.unwrap_or((200, intent))
     })
 }
 
@@ -296,7 +321,7 @@ fn page(all: &[Value], asked: &HashMap<String, String>) -> Reply {
     let number = |name: &str| asked.get(name).map(|text| text.parse::<i64>().expect("a number"));
     let (from, until) = (number("created[gte]").unwrap_or(0), number("created[lt]").unwrap_or(i64::MAX));
     let within = |entry: &&Value| entry["created"].as_i64().is_some_and(|at| (from..until).contains(&at));
-    let mut data: Vec<Value> = all.iter().rev().filter(within).cloned().collect();
+    let mut data: Vec<&Value> = all.iter().rev().filter(within).collect();
     if let Some(after) = asked.get("starting_after") {
         let position = data.iter().position(|entry| entry["id"] == **after).expect("an entry of the list");
         data.drain(..=position);
@@ -313,37 +338,4 @@ async fn list(
     headers: HeaderMap,
 ) -> Response {
     shared.answer("list".to_owned(), &headers, |records| page(&records.intents, &asked))
-}
-
-async fn refund(State(shared): State<Arc<Stripe>>, headers: HeaderMap, body: String) -> Response {
-    let (form, created) = (form(&body), shared.now().as_second());
-    shared.answer("refund".to_owned(), &headers, |records| {
-        let charge = &form["payment_intent"];
-        let amount: i64 = form["amount"].parse().expect("an amount");
-        let of_charge = records.refunds.iter().filter(|refund| refund["payment_intent"] == **charge);
-        let back: i64 = of_charge.filter_map(|refund| refund["amount"].as_i64()).sum();
-        let Some(intent) = records.intent(charge) else { return missing("payment_intent") };
-        if back + amount > intent["amount"].as_i64().expect("an amount") {
-            return error(400, json!({ "code": "charge_already_refunded" }));
-        }
-        let refund = json!({
-            "id": format!("re_{}", records.refunds.len() + 1), "object": "refund", "status": "succeeded",
-            "payment_intent": charge, "amount": amount, "created": created,
-            "metadata": { "refund_id": form.get("metadata[refund_id]") },
-        });
-        records.refunds.push(refund.clone());
-        (200, refund)
-    })
-}
-
-async fn refunds(
-    State(shared): State<Arc<Stripe>>,
-    Query(asked): Query<HashMap<String, String>>,
-    headers: HeaderMap,
-) -> Response {
-    shared.answer("list refunds".to_owned(), &headers, |records| {
-        let of_charge =
-            records.refunds.iter().filter(|refund| refund["payment_intent"] == *asked["payment_intent"]);
-        page(&of_charge.cloned().collect::<Vec<_>>(), &asked)
-    })
 }
