@@ -129,35 +129,20 @@ pub struct Receipt {
     pub session: u64,
 }
 
-/// Settlement of a delivery.
+/// Settlement of a delivery: `at` is the earliest start of the next run, `error` a text for people.
+#[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
     /// Completed.
     Done,
-    /// Retry; uses an attempt.
-    Retry {
-        /// Earliest start of the next attempt.
-        at: Timestamp,
-        /// Error text of the failed attempt.
-        error: String,
-    },
+    /// Uses an attempt.
+    Retry { at: Timestamp, error: String },
     /// Run again later; uses no attempt.
-    Snooze {
-        /// Earliest start of the next run.
-        at: Timestamp,
-    },
+    Snooze { at: Timestamp },
     /// Ended for good, by the job itself or by a cancel request.
-    Cancelled {
-        /// Reason of the cancellation.
-        error: String,
-    },
-    /// Sent to the dead queue.
-    Dead {
-        /// Reason, for filters.
-        reason: DeadReason,
-        /// Error text, for people.
-        error: String,
-    },
+    Cancelled { error: String },
+    /// Sent to the dead queue; `reason` is for filters.
+    Dead { reason: DeadReason, error: String },
     /// Not run: back to the front of its queue, without an attempt or a crash counted.
     Release,
 }

@@ -27,13 +27,11 @@ pub struct WorkersHealth {
 }
 
 /// Health of one queue's worker.
+#[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone, Serialize)]
 pub struct QueueHealth {
-    /// Name of the queue.
     pub queue: String,
-    /// Most jobs running at a time.
     pub concurrency: usize,
-    /// Jobs running now.
     pub running: usize,
     /// Restarts of the queue's consumer or worker.
     pub restarts: u64,
