@@ -55,12 +55,10 @@ pub struct Permit<M: ShareKey, E: ShareKey> {
 }
 
 impl<M: ShareKey, E: ShareKey> Shares<M, E> {
-    /// Nothing is in flight yet and no endpoint has failed.
     pub fn new(limits: ShareLimits, ambient: Ambient) -> Arc<Self> {
         Arc::new(Self { limits, ambient, state: Mutex::default() })
     }
 
-    /// A permit, or how long to wait.
     pub fn enter(self: &Arc<Self>, merchant: M, endpoint: E, message: Message) -> Result<Permit<M, E>, Wait> {
         let began = Instant::now();
         let mut state = self.state();
@@ -109,7 +107,6 @@ impl<M: ShareKey, E: ShareKey> Shares<M, E> {
 }
 
 impl<M: ShareKey, E: ShareKey> Permit<M, E> {
-    /// Longest time for this post.
     pub fn timeout(&self) -> Duration {
         if self.slot.slow { TOTAL_TIMEOUT } else { self.shares.limits.quick.min(TOTAL_TIMEOUT) }
     }
