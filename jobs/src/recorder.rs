@@ -7,12 +7,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
@@ -107,7 +108,7 @@ impl Recorder {
     /// Writes the buffered records and ends the writer task. Later records are dropped and counted. Idempotent.
     pub async fn close(&self) {
         self.shared.closing.cancel();
-        let writer = crate::lock::lock(&self.shared.writer).take();
+        let writer = self.shared.writer.lock().take();
         if let Some(writer) = writer
             && let Err(error) = writer.await
         {

@@ -20,12 +20,10 @@
 mod limits;
 mod state;
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use base::Ambient;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 pub use self::{
@@ -61,7 +59,7 @@ impl<M: ShareKey, E: ShareKey> Shares<M, E> {
 
     pub fn enter(self: &Arc<Self>, merchant: M, endpoint: E, message: Message) -> Result<Permit<M, E>, Wait> {
         let began = Instant::now();
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if let Some(pause) = state.rest(endpoint, began) {
             return Err(Wait::Rest(self.until_probe(&mut state, endpoint, &pause, message.age)));
         }
@@ -99,11 +97,6 @@ impl<M: ShareKey, E: ShareKey> Shares<M, E> {
     fn later_half(&self, whole: Duration) -> Duration {
         whole / 2 + self.ambient.jitter(whole / 2)
     }
-
-    fn state(&self) -> MutexGuard<'_, SharesState<M, E>> {
-        // Every change leaves the state consistent, so a panic while it was locked does not matter.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl<M: ShareKey, E: ShareKey> Permit<M, E> {
@@ -117,7 +110,7 @@ impl<M: ShareKey, E: ShareKey> Permit<M, E> {
         let (now, endpoint) = (Instant::now(), self.slot.endpoint);
         let took = now.saturating_duration_since(self.began);
         let timed_out = answer.error == Some("timeout") || took >= self.shares.limits.quick;
-        let mut state = self.shares.state();
+        let mut state = self.shares.state.lock();
         let record = state.record(endpoint, now);
         if timed_out && !record.slow {
             tracing::info!(endpoint.id = %endpoint, "webhook endpoint slow, using slow lane");
@@ -142,7 +135,7 @@ impl<M: ShareKey, E: ShareKey> Permit<M, E> {
 impl<M: ShareKey, E: ShareKey> Drop for Permit<M, E> {
     fn drop(&mut self) {
         if !self.settled {
-            self.shares.state().end(self.slot, None, Instant::now());
+            self.shares.state.lock().end(self.slot, None, Instant::now());
         }
     }
 }

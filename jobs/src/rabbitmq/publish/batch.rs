@@ -2,13 +2,14 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use base::ErrorClass;
+use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
@@ -16,7 +17,6 @@ use tokio::{
 
 use crate::{
     engine::EngineError,
-    lock::lock,
     rabbitmq::wire::{
         fault::{ENGINE, unavailable},
         message::Raw,
@@ -114,7 +114,7 @@ impl Ticket {
     fn finish(&mut self, outcome: Result<(), Failure>) {
         self.settled = true;
         if let Err(failure) = outcome {
-            lock(&self.batch.failures).push((self.index, failure));
+            self.batch.failures.lock().push((self.index, failure));
         }
         if self.batch.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.batch.done.notify_one();
@@ -156,6 +156,6 @@ impl Batch {
             }
             left = now_left;
         }
-        Ok(std::mem::take(&mut *lock(&self.failures)))
+        Ok(std::mem::take(&mut *self.failures.lock()))
     }
 }
