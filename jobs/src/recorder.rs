@@ -123,13 +123,6 @@ impl Recorder {
     }
 }
 
-impl std::fmt::Debug for Recorder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Recorder").field("dropped", &self.dropped()).finish_non_exhaustive()
-    }
-}
-
-/// Whether a level includes an outcome.
 pub(crate) fn keeps(level: RecordLevel, outcome: AttemptOutcome) -> bool {
     match level {
         RecordLevel::All => true,
