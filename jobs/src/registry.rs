@@ -45,7 +45,6 @@ pub enum RegisterError {
 /// Runs one delivery: decodes its payload and calls the job.
 pub(crate) type RunFn<E> = fn(JobContext<E>, Arc<Envelope>) -> BoxFuture<'static, Result<(), Failure>>;
 
-/// Type-erased entry of one kind.
 pub(crate) struct Entry<E> {
     pub(crate) policy: Policy,
     pub(crate) run: RunFn<E>,

@@ -18,7 +18,6 @@ use crate::{
     envelope::JobId,
 };
 
-/// Message from the settler to the driver.
 pub(super) enum Command {
     Settle(Settled),
     Close(oneshot::Sender<Result<(), EngineError>>),

@@ -57,7 +57,6 @@ impl Feed {
         self.state.lock().source = None;
     }
 
-    /// Makes the worker ask for a delivery again.
     pub(super) fn wake(&self) {
         let waker = self.state.lock().waker.take();
         if let Some(waker) = waker {

@@ -120,7 +120,6 @@ impl QueueState {
         *self.link.lock() = Link { settler: None, trouble: Some("gate closed".to_owned()), held_back: true };
     }
 
-    /// Whether a consumer was started before.
     pub(super) fn has_consumed(&self) -> bool {
         self.consumed.load(Ordering::Relaxed)
     }

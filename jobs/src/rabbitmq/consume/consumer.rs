@@ -15,7 +15,6 @@ use crate::{
     envelope::JobId,
 };
 
-/// Command to the session.
 pub(crate) enum Command {
     Settle(Receipt, Settlement),
     Close(oneshot::Sender<Result<(), EngineError>>),

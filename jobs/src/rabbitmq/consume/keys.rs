@@ -42,7 +42,6 @@ impl Keys {
         self.freed.send_replace(());
     }
 
-    /// Notifies at each freed key.
     pub(super) fn subscribe(&self) -> watch::Receiver<()> {
         self.freed.subscribe()
     }

@@ -51,7 +51,6 @@ impl Outgoing {
 /// Detail of the state before the first connection.
 pub(super) const NOT_CONNECTED: &str = "not connected yet";
 
-/// State of the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PublisherState {
     Up,
@@ -91,7 +90,6 @@ pub(super) enum Failure {
     Blocked,
 }
 
-/// Messages published together.
 pub(super) struct Batch {
     pub(super) messages: Vec<Outgoing>,
     left: AtomicUsize,
