@@ -6,12 +6,10 @@
 //! function of its seed and of the calls made, so a test replays. Does not provide timers: those are tokio's, which
 //! tests pause on their own.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use rand::{Rng, RngExt, rngs::StdRng};
 use uuid::Uuid;
 
@@ -97,9 +95,9 @@ impl Ambient {
         let max_nanos = u64::try_from(max.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(match &*self.randomness {
             Randomness::System(generators) => {
-                held(&generators[Stream::Shown as usize]).random_range(0..=max_nanos)
+                generators[Stream::Shown as usize].lock().random_range(0..=max_nanos)
             }
-            Randomness::Seeded(generator) => held(generator).u64(0..=max_nanos),
+            Randomness::Seeded(generator) => generator.lock().u64(0..=max_nanos),
         })
     }
 
@@ -121,15 +119,10 @@ enum Stream {
 impl Randomness {
     fn fill(&self, stream: Stream, target: &mut [u8]) {
         match self {
-            Self::Seeded(generator) => held(generator).fill(target),
-            Self::System(generators) => held(&generators[stream as usize]).fill_bytes(target),
+            Self::Seeded(generator) => generator.lock().fill(target),
+            Self::System(generators) => generators[stream as usize].lock().fill_bytes(target),
         }
     }
-}
-
-/// Locks a generator. A poisoned lock is safe to use: no panic can happen in the middle of a generator's step.
-fn held<T>(generator: &Mutex<T>) -> MutexGuard<'_, T> {
-    generator.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl std::fmt::Debug for Ambient {
@@ -154,14 +147,14 @@ pub struct ManualClock(Arc<Mutex<Timestamp>>);
 impl ManualClock {
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
-        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.0.lock();
         *now = later(*now, by);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock()
     }
 }
 
@@ -195,7 +188,7 @@ mod tests {
         assert_ne!(trace.trace_id(), crate::TraceContext::fresh(&ambient).trace_id());
         let Randomness::System(after) = &*ambient.randomness else { panic!("not a seeded one") };
         let before = generators();
-        let is_same = |stream| *held(&after[stream as usize]) == *held(&before[stream as usize]);
+        let is_same = |stream| *after[stream as usize].lock() == *before[stream as usize].lock();
         assert!(is_same(Stream::Ids) && is_same(Stream::Secrets));
         assert!(!is_same(Stream::Shown));
     }

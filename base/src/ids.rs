@@ -72,11 +72,7 @@ macro_rules! typed_id {
             }
         }
 
-        impl std::fmt::Debug for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                std::fmt::Display::fmt(self, f)
-            }
-        }
+        $crate::as_text!($name);
 
         impl std::str::FromStr for $name {
             type Err = $crate::ids::ParseIdError;
@@ -88,6 +84,18 @@ macro_rules! typed_id {
                     .ok_or($crate::ids::ParseIdError { prefix: $prefix })
             }
         }
+    };
+}
+
+/// Implements `Debug`, `Serialize` and `Deserialize` by the text that a type displays and parses.
+#[macro_export]
+macro_rules! as_text {
+    ($name:ty) => {
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        }
 
         impl $crate::ids::serde::Serialize for $name {
             fn serialize<S: $crate::ids::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -96,8 +104,8 @@ macro_rules! typed_id {
         }
 
         impl<'de> $crate::ids::serde::Deserialize<'de> for $name {
-            fn deserialize<D: $crate::ids::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'de, str> as $crate::ids::serde::Deserialize>::deserialize(deserializer)?;
+            fn deserialize<D: $crate::ids::serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text: std::borrow::Cow<'de, str> = $crate::ids::serde::Deserialize::deserialize(from)?;
                 text.parse().map_err($crate::ids::serde::de::Error::custom)
             }
         }

@@ -47,11 +47,7 @@ impl fmt::Display for TraceContext {
     }
 }
 
-impl fmt::Debug for TraceContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+crate::as_text!(TraceContext);
 
 impl FromStr for TraceContext {
     type Err = ParseTraceError;
@@ -72,19 +68,6 @@ impl FromStr for TraceContext {
         let trace_id = u128::from_str_radix(trace, 16).map_err(|_| ParseTraceError)?;
         let span_id = u64::from_str_radix(span, 16).map_err(|_| ParseTraceError)?;
         if trace_id == 0 || span_id == 0 { Err(ParseTraceError) } else { Ok(Self { trace_id, span_id }) }
-    }
-}
-
-impl serde::Serialize for TraceContext {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for TraceContext {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -16,17 +16,15 @@ use crate::{
 /// Upper bound of an encoded payload, in bytes. Payloads carry ids; a larger payload is a mistake in the job.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 
-/// A published job with its payload still encoded.
+/// A published job with its payload still encoded. Fields without a line are those of [`crate::Job`].
+#[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Envelope {
     /// Id of the job; publishing an id the engine still holds changes nothing, where
     /// [`crate::engine::Capabilities::dedupes_ids`] is set.
     pub id: JobId,
-    /// [`crate::Job::KIND`].
     pub kind: String,
-    /// [`crate::Job::VERSION`] of the payload.
     pub version: u16,
-    /// [`crate::Job::QUEUE`].
     pub queue: String,
     /// [`crate::Job::PRIORITY`], unless the publisher chose another one.
     pub priority: Priority,
@@ -42,9 +40,7 @@ pub struct Envelope {
     pub trace: Option<TraceContext>,
     /// [`crate::Job::unique_key`], prefixed with the kind and a slash.
     pub unique_key: Option<String>,
-    /// [`crate::Job::concurrency_key`].
     pub concurrency_key: Option<String>,
-    /// [`crate::Job::subject`].
     pub subject: Option<String>,
     /// The job struct as JSON, at most [`PAYLOAD_BYTES_MAX`] bytes.
     pub payload: Box<RawValue>,

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::error::JobError;
 
-/// A failed run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("{}", .0.describe())]

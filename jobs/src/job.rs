@@ -138,12 +138,8 @@ impl FromStr for Priority {
 pub enum Backoff {
     /// Full jitter: uniform in `0..=min(cap, base * 2^(failures - 1))`, which of the usual rules spreads simultaneous
     /// failures best (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015).
-    FullJitter {
-        /// Upper bound after the first failure.
-        base: Duration,
-        /// Upper bound of all delays.
-        cap: Duration,
-    },
+    #[expect(missing_docs, reason = "the line above says what they mean")]
+    FullJitter { base: Duration, cap: Duration },
     /// A fixed table: entry `n` after failure `n + 1`, the last entry repeated; jitter adds up to a tenth of each.
     Table(&'static [Duration]),
 }

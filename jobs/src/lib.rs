@@ -9,7 +9,6 @@ mod failure;
 mod id;
 pub mod job;
 pub mod job_store;
-mod lock;
 mod names;
 #[cfg(feature = "postgres")]
 pub mod postgres;

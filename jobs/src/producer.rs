@@ -60,9 +60,3 @@ impl Producer {
         self.engine.publish(envelopes).await
     }
 }
-
-impl std::fmt::Debug for Producer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Producer").field("engine", &self.engine.name()).finish_non_exhaustive()
-    }
-}

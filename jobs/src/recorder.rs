@@ -7,12 +7,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
@@ -107,7 +108,7 @@ impl Recorder {
     /// Writes the buffered records and ends the writer task. Later records are dropped and counted. Idempotent.
     pub async fn close(&self) {
         self.shared.closing.cancel();
-        let writer = crate::lock::lock(&self.shared.writer).take();
+        let writer = self.shared.writer.lock().take();
         if let Some(writer) = writer
             && let Err(error) = writer.await
         {
@@ -122,13 +123,6 @@ impl Recorder {
     }
 }
 
-impl std::fmt::Debug for Recorder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Recorder").field("dropped", &self.dropped()).finish_non_exhaustive()
-    }
-}
-
-/// Whether a level includes an outcome.
 pub(crate) fn keeps(level: RecordLevel, outcome: AttemptOutcome) -> bool {
     match level {
         RecordLevel::All => true,

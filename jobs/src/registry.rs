@@ -27,47 +27,24 @@ pub struct Registry<E> {
 }
 
 /// Reason why a job type cannot join a registry.
+#[expect(missing_docs, reason = "the message of each says what it means")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegisterError {
-    /// Two types have the same kind; a message could not tell them apart.
+    /// A message could not tell the two types apart.
     #[error("kind `{kind}` is claimed by both `{first}` and `{second}`")]
-    DuplicateKind {
-        /// The duplicated kind.
-        kind: &'static str,
-        /// The type registered first.
-        first: &'static str,
-        /// The type registered second.
-        second: &'static str,
-    },
-    /// A kind outside `[a-z0-9_]{1,60}`.
+    DuplicateKind { kind: &'static str, first: &'static str, second: &'static str },
     #[error("kind `{kind}` of `{job}` must match [a-z0-9_]{{1,60}}")]
-    BadKind {
-        /// The invalid kind.
-        kind: &'static str,
-        /// The type that declares it.
-        job: &'static str,
-    },
-    /// A queue name outside `[a-z0-9_]{1,60}`.
+    BadKind { kind: &'static str, job: &'static str },
     #[error("queue `{queue}` of `{job}` must match [a-z0-9_]{{1,60}}")]
-    BadQueue {
-        /// The invalid queue name.
-        queue: &'static str,
-        /// The type that declares it.
-        job: &'static str,
-    },
-    /// `MAX_ATTEMPTS` is 0, so no run could ever happen.
+    BadQueue { queue: &'static str, job: &'static str },
     #[error("`{job}` allows no attempt; MAX_ATTEMPTS counts the first run too")]
-    NoAttempts {
-        /// The type that allows none.
-        job: &'static str,
-    },
+    NoAttempts { job: &'static str },
 }
 
 /// Runs one delivery: decodes its payload and calls the job.
 pub(crate) type RunFn<E> = fn(JobContext<E>, Arc<Envelope>) -> BoxFuture<'static, Result<(), Failure>>;
 
-/// Type-erased entry of one kind.
 pub(crate) struct Entry<E> {
     pub(crate) policy: Policy,
     pub(crate) run: RunFn<E>,

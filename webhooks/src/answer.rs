@@ -15,7 +15,6 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// An answer with this status and requested wait.
     pub fn of_status(status: u16, retry_after: Option<Duration>) -> Self {
         let error = (!(200..300).contains(&status)).then_some("status");
         Self { status: Some(status), error, retry_after }

@@ -35,19 +35,16 @@ pub struct WebhookSender {
 /// Transport of posts: HTTP, or that of a simulation.
 #[async_trait]
 pub trait WebhookCarrier: Send + Sync + 'static {
-    /// Sends a post and returns its result.
     async fn carry(&self, post: SignedPost) -> Answer;
 }
 
 /// A post that is not yet checked and signed.
 pub struct Post<'a> {
-    /// URL of the endpoint.
     pub url: &'a str,
     /// The endpoint's secret, `whsec_…`.
     pub secret: &'a str,
     /// The event's id (`webhook-id`), by which receivers recognise repetitions.
     pub id: String,
-    /// JSON body.
     pub body: String,
     /// Trace context, sent as `traceparent`.
     pub trace: Option<TraceContext>,
@@ -57,22 +54,18 @@ pub struct Post<'a> {
     pub timeout: Duration,
 }
 
-/// A checked and signed post.
+/// A checked and signed post. Fields without a line are those of [`Post`].
 #[derive(Debug, Clone)]
 pub struct SignedPost {
     /// Target; its form is allowed by the policy, its resolved address is not yet checked.
     pub url: Url,
-    /// As in [`Post::id`].
     pub id: String,
     /// Time of the attempt, in seconds since the epoch.
     pub timestamp: i64,
     /// Signature of id, timestamp and body.
     pub signature: String,
-    /// As in [`Post::trace`].
     pub trace: Option<TraceContext>,
-    /// JSON body.
     pub body: String,
-    /// As in [`Post::timeout`].
     pub timeout: Duration,
 }
 
@@ -82,12 +75,10 @@ impl WebhookSender {
         Ok(Self::through(Arc::new(HttpCarrier::new(policy, ambient)?), policy))
     }
 
-    /// Sends through this transport.
     pub fn through(carrier: Arc<dyn WebhookCarrier>, policy: UrlPolicy) -> Self {
         Self { carrier, policy }
     }
 
-    /// Checks, signs and posts.
     pub async fn post(&self, post: Post<'_>) -> Result<Answer, SecretError> {
         let signature = sign(post.secret, &post.id, post.at, &post.body)?;
         // Literal addresses never reach the resolver, so the form is checked on every attempt as well.

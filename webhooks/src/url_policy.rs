@@ -52,7 +52,6 @@ pub struct UrlPolicy {
 }
 
 /// Reason for rejecting a URL.
-#[expect(missing_docs, reason = "the message of each says what it means")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlRefusal {

@@ -14,19 +14,16 @@ use super::error::OpenError;
 const PLANNING: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
 
 /// The address of a server, and its limits.
+#[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone)]
 pub struct PostgresConfig {
     /// `postgres://user:password@host:port/database?sslmode=verify-full`; the mode defaults to `prefer`.
     pub url: SecretString,
     /// The server itself, where `url` leads to a `PgBouncer`: migrations need a session of their own.
     pub direct_url: Option<SecretString>,
-    /// Connections at most.
     pub pool_max: u32,
-    /// Longest wait for a free connection.
     pub acquire_timeout: Duration,
-    /// Longest run of a statement.
     pub statement_timeout: Duration,
-    /// Longest wait for a lock.
     pub lock_timeout: Duration,
     /// Time that a transaction may be idle before the server ends it.
     pub idle_in_transaction_timeout: Duration,

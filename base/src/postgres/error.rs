@@ -5,30 +5,22 @@ use sqlx::migrate::MigrateError;
 use super::class::classify;
 
 /// The error for a server that cannot be used.
+#[expect(missing_docs, reason = "the message of each says what it means")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The address cannot be parsed.
     #[error("the PostgreSQL address cannot be read; expected postgres://user:password@host:port/database")]
     Address,
     /// The server does not answer or rejects the login.
     #[error("cannot connect to PostgreSQL")]
     Connect(#[source] sqlx::Error),
-    /// The schema could not be brought up to date.
     #[error("cannot migrate PostgreSQL")]
     Migrate(#[from] MigrateError),
     /// Migrations of this release are missing. A newer schema is no error: it must serve the previous release.
     #[error(
         "the schema kept in {history} is at version {found}, this release needs {needed}: run `orderworks migrate`"
     )]
-    SchemaTooOld {
-        /// The table of applied migrations.
-        history: &'static str,
-        /// The version of the newest applied migration.
-        found: i64,
-        /// The version this release needs.
-        needed: i64,
-    },
+    SchemaTooOld { history: &'static str, found: i64, needed: i64 },
 }
 
 impl OpenError {

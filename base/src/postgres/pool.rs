@@ -28,7 +28,6 @@ const AGE_MAX: Duration = Duration::from_mins(30);
 /// Longest time in which a connection left in an unknown state is brought back in order.
 const TIDY_MAX: Duration = Duration::from_secs(10);
 
-/// The connections to a server. Clones share them.
 #[derive(Clone)]
 pub(super) struct Connections(Pool<Connector>);
 
@@ -97,7 +96,6 @@ impl Manager for Connector {
     }
 }
 
-/// The state of a lent session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SessionState {
     /// As it was lent: no transaction, no statement in flight.
@@ -126,7 +124,6 @@ impl PooledSession {
         Ok(())
     }
 
-    /// Ends the transaction.
     async fn end(mut self, statement: &str) -> Result<(), sqlx::Error> {
         self.say(statement).await?;
         self.state = SessionState::InOrder;

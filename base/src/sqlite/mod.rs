@@ -43,27 +43,14 @@ pub struct Database {
 }
 
 /// The error for a database file that could not be opened.
+#[expect(missing_docs, reason = "the message of each says what it means")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The file or its folder cannot be used.
     #[error("cannot open the SQLite file {path}")]
-    Open {
-        /// The file.
-        path: String,
-        /// SQLite's error.
-        #[source]
-        source: sqlx::Error,
-    },
-    /// The schema could not be brought up to date.
+    Open { path: String, source: sqlx::Error },
     #[error("cannot migrate the SQLite file {path}")]
-    Migrate {
-        /// The file.
-        path: String,
-        /// The migrator's error.
-        #[source]
-        source: sqlx::migrate::MigrateError,
-    },
+    Migrate { path: String, source: sqlx::migrate::MigrateError },
 }
 
 impl Database {

@@ -113,12 +113,8 @@ impl Admin for VecEngine {
         Ok(self.0.rows().consumers(self.0.ambient.now()))
     }
 
-    async fn pause(&self, queue: &str) -> Result<(), EngineError> {
-        self.0.change(|rows, _| rows.set_paused(queue, true))
-    }
-
-    async fn resume(&self, queue: &str) -> Result<(), EngineError> {
-        self.0.change(|rows, _| rows.set_paused(queue, false))
+    async fn set_paused(&self, queue: &str, paused: bool) -> Result<(), EngineError> {
+        self.0.change(|rows, _| rows.set_paused(queue, paused))
     }
 
     async fn purge(&self, queue: &str) -> Result<u64, EngineError> {

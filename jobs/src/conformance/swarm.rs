@@ -1,12 +1,9 @@
 //! Cases of many consumers at once, some of them crashing.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use base::{Ambient, Timestamp};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
@@ -60,7 +57,7 @@ struct Effects {
 impl Effects {
     /// A handler idempotent by the job's id; every run is counted.
     fn apply(&self, id: JobId) {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.lock();
         keys.0.insert(id);
         keys.1 += 1;
         self.count.send_replace(keys.0.len());
@@ -77,7 +74,7 @@ pub async fn nothing_is_lost_while_consumers_crash(h: &impl Harness) {
     // Jobs returned by a late crash.
     drain(&*engine, &effects).await;
     until_empty(&*engine).await;
-    let keys = effects.keys.lock().unwrap_or_else(PoisonError::into_inner);
+    let keys = effects.keys.lock();
     assert_eq!(keys.0, ids.into_iter().collect());
     let crashes = usize::try_from(CONSUMERS).expect("small") * CRASHES_EACH;
     assert!(keys.1 - JOBS <= crashes * PREFETCH, "{} runs for {JOBS} jobs", keys.1);

@@ -1,21 +1,16 @@
 //! The consumer interface of an engine: deliveries one way, settlements the other. Its guarantees are in
 //! [`crate::engine`].
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use base::Timestamp;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{EngineError, JobSignal};
-use crate::{
-    envelope::{Envelope, JobId},
-    lock::lock,
-};
+use crate::envelope::{Envelope, JobId};
 
 /// Settings of a consumer.
 #[derive(Debug, Clone)]
@@ -85,23 +80,23 @@ impl SharedHealth {
     }
 
     pub(crate) fn read(&self) -> ConsumerHealth {
-        lock(&self.0).clone()
+        self.0.lock().clone()
     }
 
     pub(crate) fn count_stale(&self, settlements: u64) {
-        lock(&self.0).stale_settlements += settlements;
+        self.0.lock().stale_settlements += settlements;
     }
 
     /// Records a successful exchange. Returns true when the one before failed.
     pub(crate) fn well(&self, now: Timestamp) -> bool {
-        let mut health = lock(&self.0);
+        let mut health = self.0.lock();
         health.last_contact = now;
         health.trouble.take().is_some()
     }
 
     /// Records a failed exchange. Returns true when the one before succeeded.
     pub(crate) fn troubled(&self, trouble: String) -> bool {
-        lock(&self.0).trouble.replace(trouble).is_none()
+        self.0.lock().trouble.replace(trouble).is_none()
     }
 }
 
@@ -129,35 +124,20 @@ pub struct Receipt {
     pub session: u64,
 }
 
-/// Settlement of a delivery.
+/// Settlement of a delivery: `at` is the earliest start of the next run, `error` a text for people.
+#[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
     /// Completed.
     Done,
-    /// Retry; uses an attempt.
-    Retry {
-        /// Earliest start of the next attempt.
-        at: Timestamp,
-        /// Error text of the failed attempt.
-        error: String,
-    },
+    /// Uses an attempt.
+    Retry { at: Timestamp, error: String },
     /// Run again later; uses no attempt.
-    Snooze {
-        /// Earliest start of the next run.
-        at: Timestamp,
-    },
+    Snooze { at: Timestamp },
     /// Ended for good, by the job itself or by a cancel request.
-    Cancelled {
-        /// Reason of the cancellation.
-        error: String,
-    },
-    /// Sent to the dead queue.
-    Dead {
-        /// Reason, for filters.
-        reason: DeadReason,
-        /// Error text, for people.
-        error: String,
-    },
+    Cancelled { error: String },
+    /// Sent to the dead queue; `reason` is for filters.
+    Dead { reason: DeadReason, error: String },
     /// Not run: back to the front of its queue, without an attempt or a crash counted.
     Release,
 }

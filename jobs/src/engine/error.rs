@@ -5,45 +5,25 @@ use base::ErrorClass;
 use crate::error::Cause;
 
 /// Error of an engine call.
+#[expect(missing_docs, reason = "the message of each says what it means")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
     /// The server or file failed; the class says whether to call again, with the same ids.
     #[error("the {engine} engine {}", class.predicate())]
-    Failed {
-        /// What follows for the caller.
-        class: ErrorClass,
-        /// [`crate::engine::EngineInfo::name`].
-        engine: &'static str,
-        /// Error of the driver, or its cause in one line.
-        source: Cause,
-    },
-    /// The queue was never declared.
+    Failed { class: ErrorClass, engine: &'static str, source: Cause },
     #[error("there is no queue `{0}`")]
     NoSuchQueue(String),
-    /// A queue exists with other arguments than this release declares.
+    /// `remedy` is the command that resolves the difference.
     #[error("queue `{queue}` exists with other arguments: {difference}; {remedy}")]
-    Topology {
-        /// Name of the queue.
-        queue: String,
-        /// The arguments that differ.
-        difference: String,
-        /// The command that resolves the difference.
-        remedy: String,
-    },
+    Topology { queue: String, difference: String, remedy: String },
     /// The request can never be accepted: payload too large, or an invalid name.
     #[error("the job was refused: {0}")]
     Refused(String),
     /// The server rejects this configuration for good: wrong credentials, no such virtual host, or a malformed address.
-    /// Retrying does not help; a worker should exit with this error.
+    /// Retrying does not help; a worker should exit with this error. `detail` holds no secret.
     #[error("the {engine} engine is not allowed in: {detail}")]
-    Denied {
-        /// [`crate::engine::EngineInfo::name`].
-        engine: &'static str,
-        /// Answer of the server, without secrets.
-        detail: String,
-    },
-    /// The engine was closed.
+    Denied { engine: &'static str, detail: String },
     #[error("the engine is closed")]
     Closed,
 }

@@ -7,9 +7,9 @@ use super::DeadReason;
 use crate::envelope::{Envelope, JobId};
 
 /// Numbers of jobs in a queue, by state. May lag; `RabbitMQ` counts are those of its last statistics.
+#[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Depth {
-    /// Name of the queue.
     pub queue: String,
     /// Jobs that may start now.
     pub ready: u64,
@@ -17,11 +17,9 @@ pub struct Depth {
     pub delayed: u64,
     /// Jobs delivered and not settled.
     pub running: u64,
-    /// Jobs in the dead queue.
     pub dead: u64,
     /// Time at which the oldest ready job became ready; the signal for scaling workers.
     pub oldest_ready_at: Option<Timestamp>,
-    /// Whether the queue is paused.
     pub paused: bool,
 }
 
@@ -70,25 +68,21 @@ pub struct InspectedJob {
     pub dead: Option<DeadInfo>,
 }
 
-/// Circumstances of a job's death.
+/// Circumstances of a job's move to the dead queue.
+#[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone, Serialize)]
 pub struct DeadInfo {
-    /// Reason why it was moved to the dead queue.
     pub reason: DeadReason,
-    /// Time of its first failure.
     pub first_failed_at: Timestamp,
-    /// Time at which it was moved to the dead queue.
     pub died_at: Timestamp,
 }
 
 /// Conditions of a job listing, all of which must hold.
+#[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
-    /// Only jobs of this queue.
     pub queue: Option<String>,
-    /// Only jobs in this state.
     pub state: Option<JobState>,
-    /// Only jobs of this kind.
     pub kind: Option<String>,
     /// Page start: only jobs after this one in the order of the listing.
     pub after: Option<JobId>,
@@ -97,19 +91,16 @@ pub struct JobFilter {
 }
 
 /// Conditions of a redrive, all of which must hold.
+#[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone, Default)]
 pub struct DeadFilter {
-    /// Only jobs of this queue.
     pub queue: Option<String>,
-    /// Only jobs of this kind.
     pub kind: Option<String>,
-    /// Only jobs dead for this reason.
     pub reason: Option<DeadReason>,
     /// Only jobs whose last error contains this text.
     pub error_contains: Option<String>,
     /// Only jobs that died at or after this time.
     pub since: Option<Timestamp>,
-    /// Most jobs redriven.
     pub limit: u32,
     /// Return the ids without moving the jobs.
     pub dry_run: bool,

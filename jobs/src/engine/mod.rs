@@ -94,10 +94,17 @@ pub trait Admin: EngineInfo {
 
     /// Stops deliveries from a queue, in every process and over restarts, until [`Admin::resume`]. Running jobs
     /// continue, publishing stays possible.
-    async fn pause(&self, queue: &str) -> Result<(), EngineError>;
+    async fn pause(&self, queue: &str) -> Result<(), EngineError> {
+        self.set_paused(queue, true).await
+    }
 
     /// Ends a pause.
-    async fn resume(&self, queue: &str) -> Result<(), EngineError>;
+    async fn resume(&self, queue: &str) -> Result<(), EngineError> {
+        self.set_paused(queue, false).await
+    }
+
+    /// [`Admin::pause`] or [`Admin::resume`].
+    async fn set_paused(&self, queue: &str, paused: bool) -> Result<(), EngineError>;
 
     /// Deletes ready and delayed jobs of a queue, neither running nor dead ones. Returns how many.
     async fn purge(&self, queue: &str) -> Result<u64, EngineError>;

@@ -30,17 +30,15 @@ use crate::{
 pub const CANCELS_MAX: u32 = 10_000;
 
 /// A job that waits for its earliest start outside the broker.
+#[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone)]
 pub struct ScheduledJob {
-    /// The job to publish.
     pub envelope: Envelope,
     /// Earliest publish.
     pub due_at: Timestamp,
     /// Consumers the job has lost.
     pub crashes: u32,
-    /// Error text of the last failure.
     pub last_error: Option<String>,
-    /// Time of the first failure.
     pub first_failed_at: Option<Timestamp>,
     /// Id of the claim under which the job was returned; see [`ScheduledJobs::unschedule`].
     pub claim: i64,
@@ -58,19 +56,16 @@ pub struct Control {
 }
 
 /// Status of a consumer, written every few seconds, for the depth that other processes report.
+#[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone)]
 pub struct ConsumerNote {
-    /// Session id of the consumer.
     pub session: u64,
-    /// Name of the consumer.
     pub name: String,
-    /// Queue it consumes.
     pub queue: String,
     /// Jobs delivered to it and not settled.
     pub running: u64,
     /// Time at which its youngest job had become ready; jobs still waiting are younger.
     pub reached_at: Option<Timestamp>,
-    /// Time of the note.
     pub at: Timestamp,
 }
 

@@ -2,10 +2,11 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, Weak, atomic::AtomicBool},
+    sync::{Arc, Weak, atomic::AtomicBool},
 };
 
 use base::Ambient;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
@@ -16,7 +17,6 @@ use super::{
 use crate::{
     engine::EngineError,
     job_store::{Control, JobStore},
-    lock::lock,
 };
 
 /// Queues in a broker. Clones share the connections.
@@ -44,24 +44,24 @@ pub(super) struct RabbitClient {
 
 impl RabbitClient {
     pub(super) fn add_consumer(&self, shared: &Arc<ConsumerShared>) {
-        let mut consumers = lock(&self.consumers);
+        let mut consumers = self.consumers.lock();
         consumers.retain(|c| c.strong_count() > 0);
         consumers.push(Arc::downgrade(shared));
     }
 
     pub(super) fn consumers_of(&self, queue: &str) -> Vec<Arc<ConsumerShared>> {
-        let consumers = lock(&self.consumers);
+        let consumers = self.consumers.lock();
         consumers.iter().filter_map(Weak::upgrade).filter(|c| c.queue == queue).collect()
     }
 
     /// Returns [`EngineError::NoSuchQueue`] unless all queues are declared.
     pub(super) async fn require_queues(&self, names: HashSet<&str>) -> Result<(), EngineError> {
-        if names.iter().all(|name| lock(&self.declared).contains(*name)) {
+        if names.iter().all(|name| self.declared.lock().contains(*name)) {
             return Ok(());
         }
         let known: HashSet<String> = self.store.queues().await?.into_iter().collect();
         let missing = names.into_iter().find(|name| !known.contains(*name)).map(str::to_owned);
-        *lock(&self.declared) = known;
+        *self.declared.lock() = known;
         missing.map_or(Ok(()), |name| Err(EngineError::NoSuchQueue(name)))
     }
 

@@ -29,9 +29,10 @@ mod consume;
 mod publish;
 mod wire;
 
-use std::sync::{Arc, Mutex, atomic::AtomicBool};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use base::Ambient;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use self::{

@@ -19,15 +19,12 @@ pub use self::postgres::PostgresRecords;
 use crate::{engine::EngineError, envelope::JobId};
 
 /// One finished attempt.
+#[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptRecord {
-    /// Id of the job.
     pub job: JobId,
-    /// [`crate::Job::KIND`].
     pub kind: String,
-    /// [`crate::Job::QUEUE`].
     pub queue: String,
-    /// [`crate::Job::subject`].
     pub subject: Option<String>,
     /// Number of the attempt, from 1.
     pub attempt: u32,
@@ -35,15 +32,11 @@ pub struct AttemptRecord {
     pub worker: String,
     /// Time of the job's first publish.
     pub created_at: Timestamp,
-    /// Start of this run.
     pub started_at: Timestamp,
-    /// Length of this run.
     pub duration: Duration,
-    /// How the attempt ended.
     pub outcome: AttemptOutcome,
     /// Error text; absent when the attempt completed.
     pub error: Option<String>,
-    /// Trace context of the job.
     pub trace: Option<TraceContext>,
 }
 
@@ -85,17 +78,13 @@ pub enum RecordLevel {
 }
 
 /// Conditions of a listing, all of which must hold; newest records first.
+#[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone, Default)]
 pub struct RecordFilter {
-    /// Only records of this job.
     pub job: Option<JobId>,
-    /// Only records of jobs with this subject.
     pub subject: Option<String>,
-    /// Only records of this queue.
     pub queue: Option<String>,
-    /// Only records of this kind.
     pub kind: Option<String>,
-    /// Only records with this outcome.
     pub outcome: Option<AttemptOutcome>,
     /// Only attempts that started before this time.
     pub before: Option<Timestamp>,

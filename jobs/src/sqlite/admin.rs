@@ -7,7 +7,7 @@ use sqlx::{Row, Sqlite};
 use super::{
     control::{self, CHUNK_MAX},
     fault::SqliteFault,
-    file::{QueueFile, SqliteEngine},
+    file::SqliteEngine,
     row::{self, envelope_columns},
 };
 use crate::{
@@ -82,12 +82,13 @@ impl Admin for SqliteEngine {
         Ok(info.collect())
     }
 
-    async fn pause(&self, queue: &str) -> Result<(), EngineError> {
-        set_paused(&self.file, queue, true).await
-    }
-
-    async fn resume(&self, queue: &str) -> Result<(), EngineError> {
-        set_paused(&self.file, queue, false).await
+    async fn set_paused(&self, queue: &str, paused: bool) -> Result<(), EngineError> {
+        let set = sqlx::query("UPDATE queues SET paused = ?2 WHERE name = ?1");
+        if self.file.execute(set.bind(queue).bind(paused)).await? == 0 {
+            return Err(EngineError::NoSuchQueue(queue.to_owned()));
+        }
+        self.file.wakes.wake(queue);
+        Ok(())
     }
 
     async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
@@ -173,13 +174,4 @@ impl Admin for SqliteEngine {
         self.file.wakes.wake_all();
         Ok(ids)
     }
-}
-
-async fn set_paused(file: &QueueFile, queue: &str, paused: bool) -> Result<(), EngineError> {
-    let set = sqlx::query("UPDATE queues SET paused = ?2 WHERE name = ?1");
-    if file.execute(set.bind(queue).bind(paused)).await? == 0 {
-        return Err(EngineError::NoSuchQueue(queue.to_owned()));
-    }
-    file.wakes.wake(queue);
-    Ok(())
 }

@@ -38,7 +38,6 @@ pub(super) struct Claim {
     pub(super) undecodable: Vec<(String, String)>,
 }
 
-/// Claims up to `free` jobs of `queue` for `session`.
 pub(super) async fn claim(
     c: &mut SqliteConnection,
     queue: &str,

@@ -2,13 +2,11 @@
 //!
 //! Guarantees: a settlement is passed on only while its delivery is held under the same fencing token, and once.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use base::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{claim::Claimed, settle::Settled};
@@ -18,10 +16,8 @@ use crate::{
         SharedHealth,
     },
     envelope::JobId,
-    lock::lock,
 };
 
-/// Message from the settler to the driver.
 pub(super) enum Command {
     Settle(Settled),
     Close(oneshot::Sender<Result<(), EngineError>>),
@@ -57,21 +53,21 @@ impl ConsumerShared {
     }
 
     pub(super) fn session(&self) -> i64 {
-        lock(&self.state).session
+        self.state.lock().session
     }
 
     pub(super) fn held(&self) -> usize {
-        lock(&self.state).held.len()
+        self.state.lock().held.len()
     }
 
     /// Sequences of the held jobs, as a JSON array.
     pub(super) fn held_json(&self) -> String {
-        lock(&self.state).held.values().map(|held| held.sequence).collect::<serde_json::Value>().to_string()
+        self.state.lock().held.values().map(|held| held.sequence).collect::<serde_json::Value>().to_string()
     }
 
     /// Adds claimed jobs to the held ones and returns their deliveries.
     pub(super) fn take_in(&self, jobs: Vec<Claimed>, fence: i64) -> Vec<Delivery> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let (session, tag) = (state.session.cast_unsigned(), fence.cast_unsigned());
         let deliver = |job: Claimed| {
             let signal = JobSignal::default();
@@ -90,7 +86,7 @@ impl ConsumerShared {
     pub(super) fn forget(&self, settled: &[Settled]) -> bool {
         let done: HashMap<i64, i64> = settled.iter().map(|s| (s.sequence, s.fence)).collect();
         let mut keyed = false;
-        lock(&self.state).held.retain(|_, held| {
+        self.state.lock().held.retain(|_, held| {
             let gone = done.get(&held.sequence) == Some(&held.fence);
             keyed |= gone && held.keyed;
             !gone
@@ -100,7 +96,7 @@ impl ConsumerShared {
 
     /// Drops all held jobs and fires their signals. For a lost lease (`session` is the new one) and at the end.
     pub(super) fn lose_all(&self, session: i64) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.session = session;
         for (_, held) in state.held.drain() {
             held.signal.fire(Interrupt::LeaseLost);
@@ -109,7 +105,7 @@ impl ConsumerShared {
 
     /// Fires the signal of the held job with this row and fencing token.
     pub(super) fn fire(&self, sequence: i64, fence: i64, why: Interrupt) {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         if let Some(held) = state.held.values().find(|h| (h.sequence, h.fence) == (sequence, fence)) {
             held.signal.fire(why);
         }
@@ -117,14 +113,14 @@ impl ConsumerShared {
 
     /// Fires the signals of held jobs with a cancel request.
     pub(super) fn fire_cancelled(&self, sequences: &[i64]) {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let cancelled = state.held.values().filter(|held| sequences.contains(&held.sequence));
         cancelled.for_each(|held| held.signal.fire(Interrupt::Cancelled));
     }
 
     /// The settlement as written to the file; `None` unless its delivery is held and not settled yet.
     fn accept(&self, receipt: Receipt, settlement: Settlement) -> Option<Settled> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let session = state.session.cast_unsigned();
         let held = state.held.get_mut(&receipt.job)?;
         let mine = receipt.session == session && receipt.tag == held.fence.cast_unsigned();

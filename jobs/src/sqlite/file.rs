@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -11,6 +11,7 @@ use base::{
     sqlite::{Database, Query},
 };
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use sqlx::SqliteConnection;
 
 use super::{
@@ -18,7 +19,7 @@ use super::{
     fault::{SqliteFault, unavailable},
     wake::Wakes,
 };
-use crate::{engine::EngineError, lock::lock};
+use crate::engine::EngineError;
 
 /// Longest wait for the result of a write; another process may hold the file's lock.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,11 +51,11 @@ impl QueueFile {
     }
 
     pub(super) fn add_consumer(&self, shared: &Arc<ConsumerShared>) {
-        lock(&self.consumers).push(Arc::downgrade(shared));
+        self.consumers.lock().push(Arc::downgrade(shared));
     }
 
     pub(super) fn live_consumers(&self) -> Vec<Arc<ConsumerShared>> {
-        let mut consumers = lock(&self.consumers);
+        let mut consumers = self.consumers.lock();
         consumers.retain(|c| c.strong_count() > 0);
         consumers.iter().filter_map(Weak::upgrade).collect()
     }
@@ -84,12 +85,12 @@ impl QueueFile {
 
     /// Returns [`EngineError::NoSuchQueue`] unless all queues are declared.
     pub(super) async fn require_queues(&self, names: HashSet<&str>) -> Result<(), EngineError> {
-        if names.iter().all(|name| lock(&self.declared).contains(*name)) {
+        if names.iter().all(|name| self.declared.lock().contains(*name)) {
             return Ok(());
         }
         let known: HashSet<String> = self.queue_names().await?.into_iter().collect();
         let missing = names.into_iter().find(|name| !known.contains(*name)).map(str::to_owned);
-        *lock(&self.declared) = known;
+        *self.declared.lock() = known;
         missing.map_or(Ok(()), |name| Err(EngineError::NoSuchQueue(name)))
     }
 }

@@ -85,7 +85,7 @@ impl Consume for SqliteEngine {
             "INSERT INTO queues (name) SELECT value FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING",
         );
         self.file.execute(declare.bind(serde_json::Value::from(names.clone()).to_string())).await?;
-        crate::lock::lock(&self.file.declared).extend(names);
+        self.file.declared.lock().extend(names);
         Ok(())
     }
 

@@ -84,11 +84,7 @@ impl RecordStore for SqliteRecords {
                ORDER BY started_at LIMIT ?2)",
         );
         let expire = expire.bind(before.as_millisecond()).bind(limit);
-        let expired: Result<u64, SqliteFault> = self
-            .database
-            .write(move |c| Box::pin(async move { Ok(expire.execute(c).await?.rows_affected()) }))
-            .await;
-        Ok(expired?)
+        Ok(self.database.run(expire).await.map_err(SqliteFault::from)?)
     }
 }
 

@@ -12,7 +12,6 @@ use sqlx::SqliteConnection;
 use super::fault::SqliteFault;
 use crate::{engine::Settlement, error::bounded};
 
-/// A settlement to write to the file.
 #[derive(Debug, Clone)]
 pub(super) struct Settled {
     pub(super) sequence: i64,

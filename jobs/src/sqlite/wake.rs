@@ -1,10 +1,9 @@
 //! Wake-up channels of waiting consumers.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::collections::HashMap;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
-
-use crate::lock::lock;
 
 /// One wake-up channel per queue. A watch channel rather than a `Notify`: a consumer that was busy at the time still
 /// sees the wake-up.
@@ -15,18 +14,18 @@ pub(super) struct Wakes {
 
 impl Wakes {
     pub(super) fn subscribe(&self, queue: &str) -> watch::Receiver<()> {
-        let mut channels = lock(&self.channels);
+        let mut channels = self.channels.lock();
         channels.entry(queue.to_owned()).or_default().subscribe()
     }
 
     pub(super) fn wake(&self, queue: &str) {
-        if let Some(channel) = lock(&self.channels).get(queue) {
+        if let Some(channel) = self.channels.lock().get(queue) {
             channel.send_replace(());
         }
     }
 
     pub(super) fn wake_all(&self) {
-        for channel in lock(&self.channels).values() {
+        for channel in self.channels.lock().values() {
             channel.send_replace(());
         }
     }

@@ -6,7 +6,7 @@
 
 use std::{
     convert::Infallible,
-    sync::{Arc, Mutex},
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
@@ -16,6 +16,7 @@ use apalis_core::{
     task::{Task, builder::TaskBuilder, task_id::RandomId},
     worker::context::WorkerContext,
 };
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::{
@@ -23,10 +24,7 @@ use super::{
     run::Work,
     shared::{Stop, WorkerShared},
 };
-use crate::{
-    engine::{Delivery, Settlement, Settler},
-    lock::lock,
-};
+use crate::engine::{Delivery, Settlement, Settler};
 
 /// The current consumer of a queue, shared by the backend, which starts its deliveries, and the session, which replaces
 /// it and releases deliveries at a stop. The lock is contended at these moments only.
@@ -50,18 +48,17 @@ impl Feed {
 
     /// Takes deliveries from this consumer from now on.
     pub(super) fn connect(&self, deliveries: mpsc::Receiver<Delivery>, settler: Arc<dyn Settler>) {
-        lock(&self.state).source = Some((deliveries, settler));
+        self.state.lock().source = Some((deliveries, settler));
         self.wake();
     }
 
     /// Drops the consumer's deliveries that were not started.
     pub(super) fn disconnect(&self) {
-        lock(&self.state).source = None;
+        self.state.lock().source = None;
     }
 
-    /// Makes the worker ask for a delivery again.
     pub(super) fn wake(&self) {
-        let waker = lock(&self.state).waker.take();
+        let waker = self.state.lock().waker.take();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -69,7 +66,7 @@ impl Feed {
 
     /// Releases deliveries that were not started; returns how many. For a consumer that was told to stop.
     pub(super) fn hand_back(&self) -> usize {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let Some((deliveries, settler)) = &mut state.source else { return 0 };
         let waiting = std::iter::from_fn(|| deliveries.try_recv().ok());
         waiting.map(|delivery| settler.settle(delivery.receipt, Settlement::Release)).count()
@@ -79,7 +76,7 @@ impl Feed {
     /// returns.
     pub(super) async fn hand_back_late(&self) {
         std::future::poll_fn::<(), _>(|context| {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             let Some((deliveries, settler)) = &mut state.source else { return Poll::Pending };
             while let Poll::Ready(Some(delivery)) = deliveries.poll_recv(context) {
                 settler.settle(delivery.receipt, Settlement::Release);
@@ -92,7 +89,7 @@ impl Feed {
     /// The next delivery to start. Stop and gate are checked under the lock: after [`Feed::hand_back`] no delivery
     /// received before it can start. The end of the channel is the session's to notice.
     fn poll(&self, context: &mut Context<'_>) -> Poll<(Delivery, Arc<dyn Settler>)> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if !self.stop.is_asked()
             && !self.queue.gate.is_shut()
             && let Some((deliveries, settler)) = &mut state.source

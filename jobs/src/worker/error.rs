@@ -6,41 +6,26 @@ use tokio::task::JoinError;
 use crate::engine::EngineError;
 
 /// Reason why workers could not start or had to stop.
+#[expect(missing_docs, reason = "the message of each says what it means")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkerError {
-    /// No queue was configured.
     #[error("no queue to work on; name at least one")]
     NoQueues,
-    /// A queue was configured twice, with possibly different concurrency.
+    /// The two may differ in concurrency.
     #[error("queue `{0}` is named twice")]
     DuplicateQueue(String),
-    /// The concurrency of a queue is 0, so it would never run a job.
     #[error("queue `{0}` needs a concurrency of at least 1")]
     NoSlots(String),
-    /// No kind is registered for a queue, so all its jobs would be dead as unknown.
+    /// All its jobs would be dead as unknown.
     #[error("no job kind is registered for queue `{queue}`; queues with jobs: {known}")]
-    NothingRegistered {
-        /// Queue without a registered kind.
-        queue: String,
-        /// The queues with registered kinds.
-        known: String,
-    },
+    NothingRegistered { queue: String, known: String },
     /// The engine rejects the configuration or is closed; retrying does not help.
     #[error("cannot consume queue `{queue}`")]
-    Engine {
-        /// Queue of the failed consumer.
-        queue: String,
-        /// Error of the engine.
-        #[source]
-        source: EngineError,
-    },
+    Engine { queue: String, source: EngineError },
     /// A job computed without awaiting until after the last deadline, so its thread could not be stopped.
     #[error("queue `{queue}` did not stop: a job blocks its thread")]
-    Blocked {
-        /// Queue of the job.
-        queue: String,
-    },
+    Blocked { queue: String },
 }
 
 #[derive(Debug, thiserror::Error)]

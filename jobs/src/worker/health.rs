@@ -6,19 +6,17 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, Weak,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::gate::Gate;
-use crate::{
-    engine::{ConsumerHealth, Interrupt, JobSignal, Receipt, Settlement, Settler},
-    lock::lock,
-};
+use crate::engine::{ConsumerHealth, Interrupt, JobSignal, Receipt, Settlement, Settler};
 
 /// Live view of all queues of one [`crate::Workers`]; taken before running, cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -27,13 +25,11 @@ pub struct WorkersHealth {
 }
 
 /// Health of one queue's worker.
+#[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone, Serialize)]
 pub struct QueueHealth {
-    /// Name of the queue.
     pub queue: String,
-    /// Most jobs running at a time.
     pub concurrency: usize,
-    /// Jobs running now.
     pub running: usize,
     /// Restarts of the queue's consumer or worker.
     pub restarts: u64,
@@ -55,7 +51,7 @@ impl QueueHealth {
 impl WorkersHealth {
     /// One entry per queue, in the order of their configuration.
     pub fn queues(&self) -> Vec<QueueHealth> {
-        lock(&self.queues).iter().map(|queue| queue.health()).collect()
+        self.queues.lock().iter().map(|queue| queue.health()).collect()
     }
 
     /// Whether all queues are ready; false when there is none.
@@ -65,11 +61,11 @@ impl WorkersHealth {
     }
 
     pub(super) fn add(&self, queue: QueueState) {
-        lock(&self.queues).push(Arc::new(queue));
+        self.queues.lock().push(Arc::new(queue));
     }
 
     pub(super) fn states(&self) -> Vec<Arc<QueueState>> {
-        lock(&self.queues).clone()
+        self.queues.lock().clone()
     }
 }
 
@@ -112,19 +108,18 @@ impl QueueState {
 
     pub(super) fn attach(&self, settler: &Arc<dyn Settler>) {
         self.consumed.store(true, Ordering::Relaxed);
-        *lock(&self.link) = Link { settler: Some(Arc::downgrade(settler)), ..Link::default() };
+        *self.link.lock() = Link { settler: Some(Arc::downgrade(settler)), ..Link::default() };
     }
 
     pub(super) fn detach(&self, trouble: impl Into<String>) {
-        *lock(&self.link) = Link { trouble: Some(trouble.into()), ..Link::default() };
+        *self.link.lock() = Link { trouble: Some(trouble.into()), ..Link::default() };
     }
 
     /// Records that there is no consumer because the gate is closed.
     pub(super) fn hold_back(&self) {
-        *lock(&self.link) = Link { settler: None, trouble: Some("gate closed".to_owned()), held_back: true };
+        *self.link.lock() = Link { settler: None, trouble: Some("gate closed".to_owned()), held_back: true };
     }
 
-    /// Whether a consumer was started before.
     pub(super) fn has_consumed(&self) -> bool {
         self.consumed.load(Ordering::Relaxed)
     }
@@ -134,11 +129,11 @@ impl QueueState {
     }
 
     pub(super) fn started(&self, receipt: Receipt, signal: JobSignal) {
-        lock(&self.running).insert(receipt, signal);
+        self.running.lock().insert(receipt, signal);
     }
 
     pub(super) fn ended(&self, receipt: Receipt) {
-        let mut running = lock(&self.running);
+        let mut running = self.running.lock();
         running.remove(&receipt);
         if running.is_empty() {
             self.idle.notify_waiters();
@@ -158,16 +153,16 @@ impl QueueState {
     }
 
     pub(super) fn running(&self) -> usize {
-        lock(&self.running).len()
+        self.running.lock().len()
     }
 
     pub(super) fn fire(&self, why: Interrupt) {
-        lock(&self.running).values().for_each(|signal| signal.fire(why));
+        self.running.lock().values().for_each(|signal| signal.fire(why));
     }
 
     /// Releases the jobs whose run was dropped before its outcome; returns how many.
     pub(super) fn release_unfinished(&self, settler: &dyn Settler) -> usize {
-        let unfinished = std::mem::take(&mut *lock(&self.running));
+        let unfinished = std::mem::take(&mut *self.running.lock());
         for receipt in unfinished.keys() {
             settler.settle(*receipt, Settlement::Release);
         }
@@ -176,12 +171,12 @@ impl QueueState {
 
     /// Forgets the jobs of an ended worker; the engine delivers them again.
     pub(super) fn forget_running(&self) {
-        lock(&self.running).clear();
+        self.running.lock().clear();
     }
 
     fn health(&self) -> QueueHealth {
         let (settler, trouble, held_back) = {
-            let link = lock(&self.link);
+            let link = self.link.lock();
             (link.settler.as_ref().and_then(Weak::upgrade), link.trouble.clone(), link.held_back)
         };
         QueueHealth {

@@ -39,12 +39,10 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    /// Whether a stop or an abort was requested.
     pub(super) fn is_asked(&self) -> bool {
         self.shutdown.is_cancelled() || self.abort.is_cancelled()
     }
 
-    /// Waits until a stop or an abort is requested.
     pub(super) async fn asked(&self) {
         tokio::select! {
             () = self.shutdown.cancelled() => {}

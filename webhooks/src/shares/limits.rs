@@ -18,9 +18,7 @@ pub(super) const WAIT_MAX: Duration = Duration::from_hours(2);
 /// Limits of concurrent posts in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShareLimits {
-    /// Posts of one merchant.
     pub per_merchant: usize,
-    /// Posts to one endpoint.
     pub per_endpoint: usize,
     /// Posts in the slow lane, over all merchants; one merchant has a quarter of its share there.
     pub slow: usize,
@@ -42,7 +40,6 @@ impl ShareLimits {
 pub struct Message {
     /// Whether no attempt has failed yet.
     pub first: bool,
-    /// Time since its publishing.
     pub age: Duration,
 }
 

@@ -20,12 +20,10 @@
 mod limits;
 mod state;
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use base::Ambient;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 pub use self::{
@@ -55,15 +53,13 @@ pub struct Permit<M: ShareKey, E: ShareKey> {
 }
 
 impl<M: ShareKey, E: ShareKey> Shares<M, E> {
-    /// Nothing is in flight yet and no endpoint has failed.
     pub fn new(limits: ShareLimits, ambient: Ambient) -> Arc<Self> {
         Arc::new(Self { limits, ambient, state: Mutex::default() })
     }
 
-    /// A permit, or how long to wait.
     pub fn enter(self: &Arc<Self>, merchant: M, endpoint: E, message: Message) -> Result<Permit<M, E>, Wait> {
         let began = Instant::now();
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if let Some(pause) = state.rest(endpoint, began) {
             return Err(Wait::Rest(self.until_probe(&mut state, endpoint, &pause, message.age)));
         }
@@ -101,15 +97,9 @@ impl<M: ShareKey, E: ShareKey> Shares<M, E> {
     fn later_half(&self, whole: Duration) -> Duration {
         whole / 2 + self.ambient.jitter(whole / 2)
     }
-
-    fn state(&self) -> MutexGuard<'_, SharesState<M, E>> {
-        // Every change leaves the state consistent, so a panic while it was locked does not matter.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl<M: ShareKey, E: ShareKey> Permit<M, E> {
-    /// Longest time for this post.
     pub fn timeout(&self) -> Duration {
         if self.slot.slow { TOTAL_TIMEOUT } else { self.shares.limits.quick.min(TOTAL_TIMEOUT) }
     }
@@ -120,7 +110,7 @@ impl<M: ShareKey, E: ShareKey> Permit<M, E> {
         let (now, endpoint) = (Instant::now(), self.slot.endpoint);
         let took = now.saturating_duration_since(self.began);
         let timed_out = answer.error == Some("timeout") || took >= self.shares.limits.quick;
-        let mut state = self.shares.state();
+        let mut state = self.shares.state.lock();
         let record = state.record(endpoint, now);
         if timed_out && !record.slow {
             tracing::info!(endpoint.id = %endpoint, "webhook endpoint slow, using slow lane");
@@ -145,7 +135,7 @@ impl<M: ShareKey, E: ShareKey> Permit<M, E> {
 impl<M: ShareKey, E: ShareKey> Drop for Permit<M, E> {
     fn drop(&mut self) {
         if !self.settled {
-            self.shares.state().end(self.slot, None, Instant::now());
+            self.shares.state.lock().end(self.slot, None, Instant::now());
         }
     }
 }

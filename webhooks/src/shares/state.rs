@@ -155,7 +155,6 @@ impl<M: ShareKey, E: ShareKey> SharesState<M, E> {
         Some(wait)
     }
 
-    /// The record of an endpoint, created where missing.
     pub(super) fn record(&mut self, endpoint: E, now: Instant) -> &mut Record {
         let fresh =
             Record { running: 0, failures: 0, slow: false, rests_until: now, probe_at: now, touched: now };

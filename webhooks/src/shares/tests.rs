@@ -182,8 +182,8 @@ async fn what_is_remembered_is_bounded() {
     for _ in 0..REMEMBERED_MAX + 100 {
         rig.post(rig.endpoint(), Answer::failed("connect"));
     }
-    let (lanes, endpoints) = rig.shares.state().remembered();
+    let (lanes, endpoints) = rig.shares.state.lock().remembered();
     assert_eq!((lanes, endpoints), (0, REMEMBERED_MAX));
     rig.post(rig.endpoint(), TAKEN);
-    assert!(rig.shares.state().remembered().1 <= REMEMBERED_MAX, "those that work are not kept");
+    assert!(rig.shares.state.lock().remembered().1 <= REMEMBERED_MAX, "those that work are not kept");
 }

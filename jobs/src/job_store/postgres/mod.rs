@@ -52,12 +52,10 @@ impl PostgresJobStore {
         self.run(async || Ok(self.database.run(statement()).await.map(drop)?)).await
     }
 
-    /// All rows of one statement.
     async fn rows<'q>(&self, statement: impl Fn() -> Query<'q>) -> Result<Vec<PgRow>, EngineError> {
         self.run(async || Ok(self.database.rows(statement()).await?)).await
     }
 
-    /// The one number that a statement returns.
     async fn number<'q>(&self, statement: impl Fn() -> Query<'q>) -> Result<i64, EngineError> {
         self.run(async || {
             let row = self.database.row(statement()).await?;

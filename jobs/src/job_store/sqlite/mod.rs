@@ -40,7 +40,6 @@ impl SqliteJobStore {
         self.database.write(work).await.map_err(engine_error)
     }
 
-    /// Runs one statement.
     async fn execute(&self, statement: Query<'static>) -> Result<(), EngineError> {
         self.write(move |c| Box::pin(async move { Ok(statement.execute(c).await.map(drop)?) })).await
     }

@@ -85,7 +85,6 @@ impl RabbitClient {
         Ok(scan)
     }
 
-    /// All dead jobs of a queue, for listings.
     pub(super) async fn dead_jobs(&self, queue: &str) -> Result<Vec<InspectedJob>, EngineError> {
         let mut scan = self.scan_dead(queue).await?;
         let jobs = scan.jobs.drain(..).map(|dead| dead.job).collect();

@@ -1,4 +1,4 @@
-//! Parts of inspection: message counts, jobs held by consumers of this handle, pauses.
+//! Parts of inspection: message counts, jobs held by consumers of this handle.
 
 use std::time::Duration;
 
@@ -28,19 +28,6 @@ impl RabbitClient {
             sum += count;
         }
         Ok(sum)
-    }
-
-    pub(super) async fn set_paused(&self, queue: &str, paused: bool) -> Result<(), EngineError> {
-        self.require_queues([queue].into()).await?;
-        if !self.store.set_paused(queue, paused).await? {
-            return Err(EngineError::NoSuchQueue(queue.to_owned()));
-        }
-        self.refresh_control().await?;
-        // Consumers of this handle apply the change before this returns; others at their next refresh.
-        for consumer in self.consumers_of(queue) {
-            consumer.ask(Command::ApplyControl).await;
-        }
-        Ok(())
     }
 
     /// Jobs held by consumers of this handle; those of other processes are not visible.

@@ -17,6 +17,7 @@ use self::{
 };
 use super::{
     client::RabbitEngine,
+    consume::consumer::Command,
     wire::{
         fault::answer,
         ladder::RUNGS,
@@ -77,12 +78,18 @@ impl Admin for RabbitEngine {
         Ok(consumers)
     }
 
-    async fn pause(&self, queue: &str) -> Result<(), EngineError> {
-        self.client.set_paused(queue, true).await
-    }
-
-    async fn resume(&self, queue: &str) -> Result<(), EngineError> {
-        self.client.set_paused(queue, false).await
+    async fn set_paused(&self, queue: &str, paused: bool) -> Result<(), EngineError> {
+        let client = &self.client;
+        client.require_queues([queue].into()).await?;
+        if !client.store.set_paused(queue, paused).await? {
+            return Err(EngineError::NoSuchQueue(queue.to_owned()));
+        }
+        client.refresh_control().await?;
+        // Consumers of this handle apply the change before this returns; others at their next refresh.
+        for consumer in client.consumers_of(queue) {
+            consumer.ask(Command::ApplyControl).await;
+        }
+        Ok(())
     }
 
     async fn purge(&self, queue: &str) -> Result<u64, EngineError> {

@@ -1,21 +1,20 @@
 //! State and commands shared by a consumer's settler, its session and the engine.
 
 use std::sync::{
-    Arc, Mutex,
+    Arc,
     atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
 };
 
 use async_trait::async_trait;
 use base::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     engine::{ConsumerHealth, EngineError, InspectedJob, Receipt, Settlement, Settler, SharedHealth},
     envelope::JobId,
-    lock::lock,
 };
 
-/// Command to the session.
 pub(crate) enum Command {
     Settle(Receipt, Settlement),
     Close(oneshot::Sender<Result<(), EngineError>>),
@@ -63,16 +62,16 @@ impl ConsumerShared {
 
     /// Records that a settlement cannot be made durable. Returns true when the previous one could.
     pub(super) fn stall(&self, why: String) -> bool {
-        lock(&self.stalled).replace(why).is_none()
+        self.stalled.lock().replace(why).is_none()
     }
 
     /// Records that a settlement was made durable.
     pub(super) fn flow(&self) {
-        *lock(&self.stalled) = None;
+        *self.stalled.lock() = None;
     }
 
     pub(super) fn stalled(&self) -> Option<String> {
-        lock(&self.stalled).clone()
+        self.stalled.lock().clone()
     }
 
     /// Sends a command to the session and waits for the reply; `None` when the session has ended.

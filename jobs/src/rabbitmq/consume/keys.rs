@@ -3,11 +3,10 @@
 //! Guarantees: of all deliveries of this handle with one key, over all its queues, one is dispatched at a time. Does
 //! not reach other processes: a broker has no lock that is released when its holder dies.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::collections::HashMap;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
-
-use crate::lock::lock;
 
 /// The keys in use, each with session and delivery tag of its holder.
 #[derive(Default)]
@@ -19,7 +18,7 @@ pub(crate) struct Keys {
 impl Keys {
     /// Takes the key for this delivery. Returns false when it is in use.
     pub(super) fn take(&self, key: &str, session: u64, tag: u64) -> bool {
-        let mut taken = lock(&self.taken);
+        let mut taken = self.taken.lock();
         if taken.contains_key(key) {
             return false;
         }
@@ -29,7 +28,7 @@ impl Keys {
 
     /// Frees the key if this delivery holds it.
     pub(super) fn free(&self, key: &str, session: u64, tag: u64) {
-        let mut taken = lock(&self.taken);
+        let mut taken = self.taken.lock();
         if taken.get(key) == Some(&(session, tag)) {
             taken.remove(key);
             drop(taken);
@@ -39,11 +38,10 @@ impl Keys {
 
     /// Frees all keys of an ended session.
     pub(super) fn free_all(&self, session: u64) {
-        lock(&self.taken).retain(|_, (holder, _)| *holder != session);
+        self.taken.lock().retain(|_, (holder, _)| *holder != session);
         self.freed.send_replace(());
     }
 
-    /// Notifies at each freed key.
     pub(super) fn subscribe(&self) -> watch::Receiver<()> {
         self.freed.subscribe()
     }

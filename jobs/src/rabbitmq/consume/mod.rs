@@ -46,7 +46,7 @@ impl Consume for RabbitEngine {
         }
         let names: Vec<String> = queues.iter().map(|queue| queue.name.clone()).collect();
         self.client.store.add_queues(&names).await?;
-        crate::lock::lock(&self.client.declared).extend(names);
+        self.client.declared.lock().extend(names);
         Ok(())
     }
 

@@ -37,21 +37,16 @@ const AGAIN: Backoff = Backoff::FullJitter { base: Duration::from_millis(100), c
 pub(super) enum DeliveryOutcome {
     /// Completed or cancelled.
     Ended,
-    Retry {
-        at: Timestamp,
-        error: String,
-    },
+    /// Uses an attempt.
+    Retry { at: Timestamp, error: String },
     /// Run again at this time, or at once; nothing is counted.
     Again(Option<Timestamp>),
     /// The remaining delay takes another rung.
     Wait,
-    Dead {
-        reason: DeadReason,
-        error: String,
-    },
-    Unreadable {
-        error: String,
-    },
+    /// Sent to the dead queue.
+    Dead { reason: DeadReason, error: String },
+    /// Sent to the dead queue unchanged.
+    Unreadable { error: String },
 }
 
 /// A delivery whose settlement is being made durable.

@@ -27,7 +27,6 @@ use crate::{
     },
 };
 
-/// A delivery held by the session.
 pub(super) struct Slot {
     pub(super) stage: DeliveryStage,
     /// The decoded message; taken when a settlement that needs it is made durable.
@@ -39,7 +38,6 @@ pub(super) struct Slot {
     pub(super) since: Instant,
 }
 
-/// State of a held delivery.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum DeliveryStage {
     /// Not dispatched yet.

@@ -24,7 +24,6 @@ enum Entry<T> {
     Acknowledged,
 }
 
-/// Acknowledgements to send in one round.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Acks {
     /// All deliveries up to this tag.
@@ -73,7 +72,6 @@ impl<T> Window<T> {
         }
     }
 
-    /// Number of deliveries finished and not acknowledged.
     pub(super) fn finished(&self) -> usize {
         self.finished
     }

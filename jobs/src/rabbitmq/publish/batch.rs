@@ -2,13 +2,14 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use base::ErrorClass;
+use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
@@ -16,7 +17,6 @@ use tokio::{
 
 use crate::{
     engine::EngineError,
-    lock::lock,
     rabbitmq::wire::{
         fault::{ENGINE, unavailable},
         message::Raw,
@@ -51,7 +51,6 @@ impl Outgoing {
 /// Detail of the state before the first connection.
 pub(super) const NOT_CONNECTED: &str = "not connected yet";
 
-/// State of the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PublisherState {
     Up,
@@ -91,7 +90,6 @@ pub(super) enum Failure {
     Blocked,
 }
 
-/// Messages published together.
 pub(super) struct Batch {
     pub(super) messages: Vec<Outgoing>,
     left: AtomicUsize,
@@ -114,7 +112,7 @@ impl Ticket {
     fn finish(&mut self, outcome: Result<(), Failure>) {
         self.settled = true;
         if let Err(failure) = outcome {
-            lock(&self.batch.failures).push((self.index, failure));
+            self.batch.failures.lock().push((self.index, failure));
         }
         if self.batch.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.batch.done.notify_one();
@@ -156,6 +154,6 @@ impl Batch {
             }
             left = now_left;
         }
-        Ok(std::mem::take(&mut *lock(&self.failures)))
+        Ok(std::mem::take(&mut *self.failures.lock()))
     }
 }

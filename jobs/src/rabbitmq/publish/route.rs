@@ -18,11 +18,8 @@ use crate::{
     },
 };
 
-/// Destination of one job.
 pub(crate) enum Route {
-    /// To the broker.
     Publish(Outgoing),
-    /// To the job store.
     Schedule(ScheduledJob),
 }
 

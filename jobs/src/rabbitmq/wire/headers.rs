@@ -79,7 +79,6 @@ known_headers! {
     died_at: "ow-died-at",
 }
 
-/// One header, or its absence.
 #[derive(Clone, Copy)]
 pub(super) struct Header<'h> {
     name: &'static str,
@@ -87,7 +86,6 @@ pub(super) struct Header<'h> {
 }
 
 impl Known<'_> {
-    /// The metadata of the message beside the envelope.
     pub(super) fn meta(&self) -> Result<Meta, String> {
         let reason = self.dead_reason.text()?.and_then(DeadReason::parse);
         let died_at = self.died_at.time()?;

@@ -93,14 +93,8 @@ pub(crate) fn encode(envelope: &Envelope, meta: &Meta) -> Raw {
     headers.text("ow-unique-key", envelope.unique_key.as_deref());
     headers.text("ow-concurrency-key", envelope.concurrency_key.as_deref());
     headers.meta(meta);
-    let properties = BasicProperties::default()
-        .with_message_id(short(&envelope.id.to_string()))
-        .with_type(short(&envelope.kind))
-        .with_priority(rank(envelope.priority))
-        .with_content_type("application/json".into())
-        .with_delivery_mode(PERSISTENT)
-        .with_app_id(FORMAT.into())
-        .with_headers(headers.0);
+    let properties = persistent(&envelope.id.to_string(), &envelope.kind, FORMAT, headers);
+    let properties = properties.with_priority(rank(envelope.priority));
     Raw { properties, body: envelope.payload.get().as_bytes().to_vec() }
 }
 
@@ -109,14 +103,18 @@ pub(crate) fn event_message(event: Event) -> Raw {
     let mut headers = Headers(FieldTable::default());
     headers.text("ow-source", Some(&event.source));
     headers.text("traceparent", event.trace.map(|trace| trace.to_string()).as_deref());
-    let properties = BasicProperties::default()
-        .with_message_id(short(&event.id))
-        .with_type(short(&event.topic))
+    let properties = persistent(&event.id, &event.topic, "orderworks", headers);
+    Raw { properties, body: event.body.into_bytes() }
+}
+
+fn persistent(id: &str, kind: &str, app: &str, headers: Headers) -> BasicProperties {
+    BasicProperties::default()
+        .with_message_id(short(id))
+        .with_type(short(kind))
         .with_content_type("application/json".into())
         .with_delivery_mode(PERSISTENT)
-        .with_app_id("orderworks".into())
-        .with_headers(headers.0);
-    Raw { properties, body: event.body.into_bytes() }
+        .with_app_id(app.into())
+        .with_headers(headers.0)
 }
 
 /// An undecodable message for the dead queue: its properties and headers are kept, so that a later release may decode

@@ -30,7 +30,7 @@ async fn dispatch(
         let mut changed = std::pin::pin!(inner.changed.notified());
         changed.as_mut().enable();
         let now = inner.ambient.now();
-        let claim = crate::lock::lock(&inner.state).claim(session, now);
+        let claim = inner.state.lock().claim(session, now);
         match claim {
             Claim::Job(delivery) => {
                 inner.changed.notify_waiters();

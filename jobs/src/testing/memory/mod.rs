@@ -125,12 +125,8 @@ impl Admin for MemoryEngine {
         self.open(|state, now| Ok(state.consumers(now)))
     }
 
-    async fn pause(&self, queue: &str) -> Result<(), EngineError> {
-        self.open(|state, _| state.set_paused(queue, true))
-    }
-
-    async fn resume(&self, queue: &str) -> Result<(), EngineError> {
-        self.open(|state, _| state.set_paused(queue, false))
+    async fn set_paused(&self, queue: &str, paused: bool) -> Result<(), EngineError> {
+        self.open(|state, _| state.set_paused(queue, paused))
     }
 
     async fn purge(&self, queue: &str) -> Result<u64, EngineError> {

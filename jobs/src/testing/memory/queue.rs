@@ -1,12 +1,10 @@
 //! The jobs of an in-memory engine, behind one lock.
 
-use std::sync::Mutex;
-
 use base::{Ambient, Timestamp};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::state::MemoryState;
-use crate::lock::lock;
 
 pub(super) struct MemoryQueue {
     pub(super) ambient: Ambient,
@@ -20,13 +18,13 @@ impl MemoryQueue {
     }
 
     pub(super) fn look<T>(&self, see: impl FnOnce(&MemoryState) -> T) -> T {
-        see(&lock(&self.state))
+        see(&self.state.lock())
     }
 
     /// Changes the state and wakes all waiters: there are few in a test.
     pub(super) fn change<T>(&self, act: impl FnOnce(&mut MemoryState, Timestamp) -> T) -> T {
         let now = self.ambient.now();
-        let done = act(&mut lock(&self.state), now);
+        let done = act(&mut self.state.lock(), now);
         self.changed.notify_waiters();
         done
     }

@@ -90,20 +90,21 @@ impl<const QUEUE: usize> Noop<QUEUE> {
     }
 }
 
-struct Progress {
+/// Runs of jobs: a warm-up, then those measured, `wanted` together.
+pub(crate) struct Progress {
     done: AtomicUsize,
     warm_up: usize,
     wanted: usize,
     began: OnceLock<Instant>,
     ended: OnceLock<Instant>,
-    all: Notify,
+    pub(crate) all: Notify,
     origin: Instant,
     /// Latencies; `None` unless they are measured.
     taken: Option<Mutex<Vec<Duration>>>,
 }
 
 impl Progress {
-    fn new(warm_up: usize, wanted: usize, latencies: bool) -> Arc<Self> {
+    pub(crate) fn new(warm_up: usize, wanted: usize, latencies: bool) -> Arc<Self> {
         Arc::new(Self {
             done: AtomicUsize::new(0),
             warm_up,
@@ -114,6 +115,24 @@ impl Progress {
             origin: Instant::now(),
             taken: latencies.then(Mutex::default),
         })
+    }
+
+    /// Counts a run that has ended.
+    pub(crate) fn count(&self) {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        if done == self.warm_up {
+            self.began.get_or_init(Instant::now);
+        }
+        if done == self.wanted {
+            self.ended.get_or_init(Instant::now);
+            self.all.notify_one();
+        }
+    }
+
+    /// Measured runs a second.
+    pub(crate) fn per_second(&self) -> anyhow::Result<f64> {
+        let (began, ended) = self.began.get().zip(self.ended.get()).context("nothing was run")?;
+        Ok((self.wanted - self.warm_up) as f64 / ended.duration_since(*began).as_secs_f64())
     }
 }
 
@@ -128,14 +147,7 @@ impl<const QUEUE: usize> Job for Noop<QUEUE> {
             let since = progress.origin.elapsed().saturating_sub(Duration::from_nanos(self.at));
             taken.lock().unwrap_or_else(PoisonError::into_inner).push(since);
         }
-        let done = progress.done.fetch_add(1, Ordering::Relaxed) + 1;
-        if done == progress.warm_up {
-            progress.began.get_or_init(Instant::now);
-        }
-        if done == progress.wanted {
-            progress.ended.get_or_init(Instant::now);
-            progress.all.notify_one();
-        }
+        progress.count();
         Ok(())
     }
 }
@@ -229,9 +241,8 @@ pub(crate) async fn process(url: &str, queue: Queue, count: usize, keep: bool) -
     if !keep {
         clear(url, queue).await?;
     }
-    let (began, ended) = progress.began.get().zip(progress.ended.get()).context("nothing was run")?;
     Ok(Figures::from([
-        ("per_second".to_owned(), count as f64 / ended.duration_since(*began).as_secs_f64()),
+        ("per_second".to_owned(), progress.per_second()?),
         ("peak_mib".to_owned(), kib_to_mib(peak_kib(std::process::id()))),
         ("records_dropped".to_owned(), dropped as f64),
     ]))

@@ -2,23 +2,17 @@
 //!
 //! apalis-amqp publishes without confirms, so its figure promises less than the others.
 
-use std::{
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Instant,
-};
+use std::time::Instant;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use apalis::prelude::*;
 use apalis_amqp::{AmqpBackend, Config};
 use apalis_core::task::metadata::MetadataStore;
 use lapin::options::ConfirmSelectOptions;
-use tokio::sync::Notify;
 
 use crate::{
     figures::{BODY_BYTES, Figures},
+    ours::Progress,
     raw,
 };
 
@@ -55,19 +49,12 @@ pub(crate) async fn push(url: &str, count: usize) -> anyhow::Result<Figures> {
 pub(crate) async fn process(url: &str, count: usize) -> anyhow::Result<Figures> {
     let warm_up = count / 10;
     fill(url, warm_up + count + 2 * usize::from(raw::PREFETCH)).await?;
-    let counting = Arc::new((AtomicUsize::new(0), OnceLock::new(), OnceLock::new(), Notify::new()));
-    let counted = counting.clone();
+    let progress = Progress::new(warm_up, warm_up + count, false);
+    let counting = progress.clone();
     let task = move |_: String| {
-        let counting = counted.clone();
+        let progress = counting.clone();
         async move {
-            let done = counting.0.fetch_add(1, Ordering::Relaxed) + 1;
-            if done == warm_up {
-                counting.1.get_or_init(Instant::now);
-            }
-            if done == warm_up + count {
-                counting.2.get_or_init(Instant::now);
-                counting.3.notify_one();
-            }
+            progress.count();
             Ok::<(), BoxDynError>(())
         }
     };
@@ -78,12 +65,10 @@ pub(crate) async fn process(url: &str, count: usize) -> anyhow::Result<Figures> 
     let worker = WorkerBuilder::new("bench").backend(backend).concurrency(CONCURRENCY).build(task);
     tokio::select! {
         ended = worker.run() => return Err(anyhow!("the worker ended: {ended:?}")),
-        () = counting.3.notified() => {}
+        () = progress.all.notified() => {}
     }
     clear(url).await?;
-    let (began, ended) = counting.1.get().zip(counting.2.get()).context("nothing was run")?;
-    let taken = ended.duration_since(*began);
-    Ok(Figures::from([("per_second".to_owned(), count as f64 / taken.as_secs_f64())]))
+    Ok(Figures::from([("per_second".to_owned(), progress.per_second()?)]))
 }
 
 /// Fills the queue with the bare client, since pushing takes long.

@@ -15,7 +15,6 @@ const GATHER: Duration = Duration::from_millis(1);
 const WINDOW: Duration = Duration::from_millis(4);
 const FAST: usize = 32;
 
-/// Rate of deliveries.
 pub(super) struct Coalescer {
     since: Instant,
     count: usize,
