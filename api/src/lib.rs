@@ -32,7 +32,7 @@ use catalog_cache::CatalogCache;
 pub use config::{
     ApiConfig, CartLimits, CheckoutLimits, ReadLimits, ServerLimits, SessionLimits, SignInLimits,
 };
-pub use health::{Health, HealthCheck, HealthStatus, OrdersCheck, PaymentsCheck, Readiness};
+pub use health::{HealthCheck, HealthStatus, Readiness};
 pub use routes::openapi;
 pub use server::{ApiError, run};
 pub use state::{ApiParts, ApiState};

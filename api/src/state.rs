@@ -15,7 +15,7 @@ use crate::{
     catalog_cache::CatalogCache,
     client_ip,
     config::ApiConfig,
-    health::{HealthCheck, OrdersCheck, PaymentsCheck, Readiness},
+    health::{HealthCheck, Readiness},
     key_cache::KeyCache,
     limits::Limiters,
     passwords::Passwords,
@@ -62,7 +62,7 @@ pub struct ApiParts {
     /// Clock, ids, randomness.
     pub ambient: Ambient,
     /// Checks of `/readyz` beside those of both stores, which are always made.
-    pub health: Vec<Arc<dyn HealthCheck>>,
+    pub health: Vec<HealthCheck>,
     /// Ends event streams and makes `/readyz` report not ready; the same token as given to [`crate::run`].
     pub shutdown: CancellationToken,
 }
@@ -70,9 +70,9 @@ pub struct ApiParts {
 impl ApiState {
     /// State from its parts.
     pub fn new(parts: ApiParts, config: ApiConfig) -> Self {
-        let mut checks: Vec<Arc<dyn HealthCheck>> = vec![
-            Arc::new(OrdersCheck(Arc::clone(&parts.orders))),
-            Arc::new(PaymentsCheck(Arc::clone(&parts.payments))),
+        let mut checks = vec![
+            HealthCheck::orders(Arc::clone(&parts.orders)),
+            HealthCheck::payments(Arc::clone(&parts.payments)),
         ];
         checks.extend(parts.health);
         let readiness = Readiness::new(checks, parts.ambient.clone(), parts.shutdown.clone());

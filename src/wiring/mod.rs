@@ -14,7 +14,7 @@ mod schema;
 use std::{fs::File, sync::Arc, time::Duration};
 
 use anyhow::Result;
-use api::{ApiParts, PaymentsCheck};
+use api::{ApiParts, HealthCheck};
 use base::Ambient;
 use cache::Sessions;
 use jobs::{Engine, engine::QueueSpec, records::RecordStore};
@@ -127,7 +127,7 @@ impl<'a> Wiring<'a> {
         let orders = self.open_orders(Role::Worker).await?;
         let payments = self.payments().await?;
         let mut checks = orders.checks();
-        checks.push(Arc::new(PaymentsCheck(Arc::clone(&payments))));
+        checks.push(HealthCheck::payments(Arc::clone(&payments)));
         let jobs = Jobs { queue: self.declared_queue().await?, records: self.records().await? };
         Ok(WorkerParts { orders: orders.store, payments, jobs, checks })
     }
