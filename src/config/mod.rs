@@ -27,9 +27,7 @@ use url::Url;
 use webhooks::shares::ShareLimits;
 use workers::queues::WEBHOOKS;
 
-pub(crate) use engines::{
-    CacheEngine, Engines, JobStoreEngine, OrdersEngine, PaymentsEngine, PostgresTopology, QueueEngine,
-};
+pub(crate) use engines::{CacheEngine, Engines, OrdersEngine, PaymentsEngine, PostgresTopology, QueueEngine};
 use network::PlainHosts;
 pub(crate) use payments::{Payments, ProviderKind};
 use reader::Reader;
