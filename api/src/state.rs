@@ -37,7 +37,7 @@ pub struct ApiShared {
     pub(crate) shutdown: CancellationToken,
     pub(crate) keys: KeyCache,
     pub(crate) catalog: Arc<CatalogCache>,
-    pub(crate) limiters: Limiters,
+    pub(crate) limiters: Arc<Limiters>,
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) passwords: Passwords,
     pub(crate) readiness: Readiness,
@@ -79,7 +79,7 @@ impl ApiState {
         let catalog = CatalogCache::new(parts.cache, Arc::clone(&parts.orders), parts.ambient.clone());
         Self(Arc::new(ApiShared {
             catalog: Arc::new(catalog),
-            limiters: Limiters::new(&config, parts.limits),
+            limiters: Arc::new(Limiters::new(&config, parts.limits)),
             sessions: parts.sessions,
             passwords: Passwords::new(parts.ambient.clone()),
             streams: Arc::new(Semaphore::new(config.streams_max)),
@@ -103,11 +103,6 @@ impl ApiState {
     /// The client address that limits count this request by.
     pub(crate) fn client_ip(&self, parts: &request::Parts) -> IpAddr {
         client_ip::address(parts, &self.config.trusted_proxies)
-    }
-
-    /// A weak reference for tasks that must not keep the state alive.
-    pub(crate) fn downgrade(&self) -> std::sync::Weak<ApiShared> {
-        Arc::downgrade(&self.0)
     }
 }
 

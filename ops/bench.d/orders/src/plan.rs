@@ -43,11 +43,16 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Report> {
     let scaled: Vec<_> =
         [("scale_2", 2), ("scale_4", 4)].into_iter().filter(|(name, _)| wanted(name)).collect();
     if wanted("whole_order") || !scaled.is_empty() {
-        let one = whole(args, &size, 1).await?;
-        let rate = one.per_second;
-        one.report(&mut report);
+        let (rate, spent) = whole(args, &size, 1).await?;
+        // The limit is the rate the machine could reach if it did only the servers' share of the work.
+        let servers: f64 = spent.iter().take(SERVERS.len()).map(|(_, ms)| ms).sum();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        report.add("whole_order", rate, "orders/s", Some(number(cores) * 1e3 / servers));
+        for (name, ms) in spent {
+            report.add(name, ms, "ms/order", None);
+        }
         for (name, workers) in scaled {
-            report.add(name, whole(args, &size, workers).await?.per_second, "orders/s", Some(rate));
+            report.add(name, whole(args, &size, workers).await?.0, "orders/s", Some(rate));
         }
     }
     for version in &args.version_of {
@@ -97,26 +102,9 @@ async fn acceptance(args: &Args, size: &Size, report: &mut Report) -> anyhow::Re
     Ok(())
 }
 
-struct Whole {
-    per_second: f64,
-    /// Milliseconds of processor time per order, by figure; those of [`SERVERS`] first.
-    spent: Vec<(&'static str, f64)>,
-}
-
-impl Whole {
-    /// Adds the figures. The limit is the rate the machine could reach if it did only the servers' share of the work.
-    fn report(self, report: &mut Report) {
-        let servers: f64 = self.spent.iter().take(SERVERS.len()).map(|(_, ms)| ms).sum();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        report.add("whole_order", self.per_second, "orders/s", Some(number(cores) * 1e3 / servers));
-        for (name, ms) in self.spent {
-            report.add(name, ms, "ms/order", None);
-        }
-    }
-}
-
-/// Measures from the first order placed to the last one fulfilled, with all roles running from the start.
-async fn whole(args: &Args, size: &Size, workers: usize) -> anyhow::Result<Whole> {
+/// Measures from the first order placed to the last one fulfilled, with all roles running from the start. Returns
+/// orders per second, and milliseconds of processor time per order by figure; those of [`SERVERS`] first.
+async fn whole(args: &Args, size: &Size, workers: usize) -> anyhow::Result<(f64, Vec<(&'static str, f64)>)> {
     eprintln!("whole orders, {workers} worker processes");
     let stage = BenchServers::open(args).await?;
     let (api, load, _) = stage.api().await?;
@@ -144,5 +132,5 @@ async fn whole(args: &Args, size: &Size, workers: usize) -> anyhow::Result<Whole
     let (seconds, orders) = (began.elapsed().as_secs_f64(), number(taken.len()));
     let after = count()?;
     let spent = before.iter().zip(after).map(|((of, before), (_, after))| (*of, (after - *before) / orders));
-    Ok(Whole { per_second: orders / seconds, spent: spent.collect() })
+    Ok((orders / seconds, spent.collect()))
 }
