@@ -17,10 +17,9 @@ impl Roles<'_> {
     pub(crate) fn workers(&mut self, parts: WorkerParts, sandbox: Option<&Sandbox>) -> anyhow::Result<()> {
         let (config, ambient) = (self.wiring.config, self.wiring.ambient);
         let WorkerParts { orders, payments, jobs, checks } = parts;
-        let level = config.records.level;
         let recorder = Recorder::spawn(
             jobs.records,
-            RecorderConfig { default_level: level, ..RecorderConfig::default() },
+            RecorderConfig { default_level: config.records_level, ..RecorderConfig::default() },
         );
         let provider = provider::connect(&config.payments, sandbox, ambient)?;
         let breaker = provider.breaker().clone();

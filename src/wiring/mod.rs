@@ -142,7 +142,7 @@ impl<'a> Wiring<'a> {
     pub(crate) async fn scheduler(&self) -> Result<SchedulerParts> {
         let orders = self.open_orders(Role::Scheduler).await?;
         let records = self.records().await?;
-        let audit = match self.config.verify.every {
+        let audit = match self.config.verify_every {
             Some(every) => {
                 let jobs = Jobs { queue: self.queue().await?, records: Arc::clone(&records) };
                 Some((every, self.audit(&orders, jobs).await?))
@@ -154,7 +154,7 @@ impl<'a> Wiring<'a> {
             orders: orders.store,
             sessions: self.sessions().await?,
             records,
-            records_keep: self.config.records.keep,
+            records_keep: self.config.records_keep,
             partitions: orders.partitions,
             pending_expires: self.config.pending_expires,
             ambient: self.ambient.clone(),
