@@ -1,45 +1,25 @@
 //! Health checks for `/readyz` beyond those of the stores. The API accepts orders without these dependencies, so its
 //! process is only degraded; a process of another role is down without them.
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
-use api::{Health, HealthCheck, HealthStatus};
-use async_trait::async_trait;
+use api::{HealthCheck, HealthStatus};
 use cache::Cache;
 use jobs::worker::WorkersHealth;
 use store_postgres::PostgresOrders;
 use tokio::sync::watch;
 use workers::{provider::breaker::Standing, relay::RelayHealth};
 
-pub(crate) type Checks = Vec<Arc<dyn HealthCheck>>;
-
-/// A part of this process that knows its trouble, if any, without asking a server.
-struct Watched<F> {
-    name: &'static str,
-    /// State while there is trouble.
-    without: HealthStatus,
-    trouble: F,
-}
-
-#[async_trait]
-impl<F: Fn() -> Option<String> + Send + Sync + 'static> HealthCheck for Watched<F> {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    async fn check(&self) -> Health {
-        (self.trouble)().map_or(Health::OK, |trouble| Health::not_ok(self.without, trouble))
-    }
-}
+pub(crate) type Checks = Vec<HealthCheck>;
 
 /// Whether the relay can publish the outbox.
-pub(crate) fn relay(health: watch::Receiver<RelayHealth>, without: HealthStatus) -> Arc<dyn HealthCheck> {
+pub(crate) fn relay(health: watch::Receiver<RelayHealth>, without: HealthStatus) -> HealthCheck {
     let trouble = move || health.borrow().trouble.as_ref().map(|_| "cannot publish; orders wait".to_owned());
-    Arc::new(Watched { name: "relay", without, trouble })
+    HealthCheck::new("relay", without, move || ready(trouble()))
 }
 
 /// Whether the workers can consume their queues.
-pub(crate) fn workers(health: WorkersHealth, without: HealthStatus) -> Arc<dyn HealthCheck> {
+pub(crate) fn workers(health: WorkersHealth, without: HealthStatus) -> HealthCheck {
     let trouble = move || {
         // A queue that is held back is so on purpose; the component that holds it back reports the reason.
         let queues = health.queues().into_iter();
@@ -47,11 +27,11 @@ pub(crate) fn workers(health: WorkersHealth, without: HealthStatus) -> Arc<dyn H
         let deaf: Vec<_> = deaf.collect();
         (!deaf.is_empty()).then(|| format!("cannot consume: {}", deaf.join(", ")))
     };
-    Arc::new(Watched { name: "workers", without, trouble })
+    HealthCheck::new("workers", without, move || ready(trouble()))
 }
 
 /// Whether the cache shared by API processes is available. Without it each process uses its own.
-pub(crate) fn cache(cache: Arc<dyn Cache>) -> Arc<dyn HealthCheck> {
+pub(crate) fn cache(cache: Arc<dyn Cache>) -> HealthCheck {
     let trouble = move || match cache.health() {
         cache::Health::Up => None,
         cache::Health::Down { .. } => Some(
@@ -59,11 +39,11 @@ pub(crate) fn cache(cache: Arc<dyn Cache>) -> Arc<dyn HealthCheck> {
                 .to_owned(),
         ),
     };
-    Arc::new(Watched { name: "cache", without: HealthStatus::Degraded, trouble })
+    HealthCheck::new("cache", HealthStatus::Degraded, move || ready(trouble()))
 }
 
 /// Whether the payment provider can be called. Without it orders are still accepted and charged later.
-pub(crate) fn provider(standing: watch::Receiver<Standing>) -> Arc<dyn HealthCheck> {
+pub(crate) fn provider(standing: watch::Receiver<Standing>) -> HealthCheck {
     let trouble = move || {
         let (said, why) = match *standing.borrow() {
             Standing::Closed => return None,
@@ -72,31 +52,17 @@ pub(crate) fn provider(standing: watch::Receiver<Standing>) -> Arc<dyn HealthChe
         };
         Some(format!("{said}: {why}; orders are charged later"))
     };
-    Arc::new(Watched { name: "payment_provider", without: HealthStatus::Degraded, trouble })
+    HealthCheck::new("payment_provider", HealthStatus::Degraded, move || ready(trouble()))
 }
 
 /// Whether all shards are available. Merchants of the other shards can order while one is unavailable.
-pub(crate) struct ShardsCheck(pub(crate) PostgresOrders);
-
-#[async_trait]
-impl HealthCheck for ShardsCheck {
-    fn name(&self) -> &'static str {
-        "shards"
-    }
-
-    async fn check(&self) -> Health {
-        let away = self.0.health().await.into_iter().filter(|(_, answer)| answer.is_err());
-        let away: Vec<_> = away.map(|(name, _)| name).collect();
-        if away.is_empty() {
-            return Health::OK;
+pub(crate) fn shards(store: PostgresOrders) -> HealthCheck {
+    HealthCheck::new("shards", HealthStatus::Degraded, move || {
+        let store = store.clone();
+        async move {
+            let away = store.health().await.into_iter().filter(|(_, answer)| answer.is_err());
+            let away: Vec<_> = away.map(|(name, _)| name).collect();
+            (!away.is_empty()).then(|| format!("unavailable with their merchants: {}", away.join(", ")))
         }
-        Health::not_ok(
-            self.without_answer(),
-            format!("unavailable with their merchants: {}", away.join(", ")),
-        )
-    }
-
-    fn without_answer(&self) -> HealthStatus {
-        HealthStatus::Degraded
-    }
+    })
 }

@@ -16,7 +16,6 @@ use std::{
 
 use base::Ambient;
 use cache::{Cache, CacheKey, FetchError, Namespace, fetch};
-use serde::{Deserialize, Serialize};
 use store::{
     OrderStore, StoreError,
     catalog::{Category, Product, ProductFilter},
@@ -41,7 +40,7 @@ const fn family(name: &'static str, ttl: Duration) -> Namespace {
 }
 
 const PRODUCT: Namespace = family("product", TTL);
-const PRODUCTS: Namespace = family("products", TTL);
+const PRODUCTS: Namespace = Namespace { version: 2, ..family("products", TTL) };
 const CATEGORIES: Namespace = family("categories", TTL);
 const VERSION: Namespace = family("catalog", VERSION_TTL);
 
@@ -52,13 +51,6 @@ pub(crate) struct CatalogCache {
     ambient: Ambient,
     sold: Mutex<HashSet<CacheKey>>,
     has_sold: Notify,
-}
-
-/// Cached form of a [`Page`].
-#[derive(Serialize, Deserialize)]
-struct CachedPage {
-    items: Vec<Product>,
-    has_more: bool,
 }
 
 impl CatalogCache {
@@ -87,12 +79,12 @@ impl CatalogCache {
         let orders = Arc::clone(&self.orders);
         let load = move || async move {
             let page = orders.products(merchant, &filter, page).await?;
-            Ok::<_, StoreError>(Some(CachedPage { items: page.items, has_more: page.has_more }))
+            Ok::<_, StoreError>(Some((page.items, page.has_more)))
         };
-        let kept: Option<CachedPage> =
+        let kept: Option<(Vec<Product>, bool)> =
             fetch(&*self.cache, &PRODUCTS, &format!("{merchant}:{version}:{what}"), load).await?;
-        let kept = kept.unwrap_or(CachedPage { items: Vec::new(), has_more: false });
-        Ok(Page { items: kept.items, has_more: kept.has_more })
+        let (items, has_more) = kept.unwrap_or_default();
+        Ok(Page { items, has_more })
     }
 
     pub(crate) async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>, FetchError> {

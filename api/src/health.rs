@@ -5,13 +5,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use axum::{
     Json,
     extract::{FromRef, State},
 };
 use base::{Ambient, Timestamp};
-use futures::future::join_all;
+use futures::future::{BoxFuture, FutureExt, join_all};
 use http::StatusCode;
 use serde::Serialize;
 use store::{OrderStore, PaymentStore};
@@ -37,75 +36,41 @@ pub enum HealthStatus {
     Down,
 }
 
-/// Result of a check.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Health {
-    /// State of the dependency.
-    pub status: HealthStatus,
-    /// A few words for operators. `/readyz` is public: no address, no host name.
-    pub detail: Option<String>,
+/// Check of one dependency. Clones share it.
+#[derive(Clone)]
+pub struct HealthCheck {
+    name: &'static str,
+    without: HealthStatus,
+    trouble: Arc<dyn Fn() -> BoxFuture<'static, Option<String>> + Send + Sync>,
 }
 
-/// Check of one dependency.
-#[async_trait]
-pub trait HealthCheck: Send + Sync + 'static {
-    /// The dependency's name, such as `broker`.
-    fn name(&self) -> &'static str;
-
-    /// Current state. The future is dropped after two seconds.
-    async fn check(&self) -> Health;
-
-    /// State to report when the check does not answer in time.
-    fn without_answer(&self) -> HealthStatus {
-        HealthStatus::Down
-    }
-}
-
-impl Health {
-    /// Usable.
-    pub const OK: Self = Self { status: HealthStatus::Ok, detail: None };
-
-    /// A state other than usable, with its reason.
-    pub fn not_ok(status: HealthStatus, detail: impl Into<String>) -> Self {
-        Self { status, detail: Some(detail.into()) }
-    }
-}
-
-/// Check of the order store; the API cannot serve without it.
-pub struct OrdersCheck(pub Arc<dyn OrderStore>);
-
-/// Check of the payment store. Without it orders are still accepted and charged later.
-pub struct PaymentsCheck(pub Arc<dyn PaymentStore>);
-
-#[async_trait]
-impl HealthCheck for OrdersCheck {
-    fn name(&self) -> &'static str {
-        "orders"
+impl HealthCheck {
+    /// A check by the dependency's name, such as `broker`. `trouble` tells operators in a few words why it cannot be
+    /// used, if so, and is dropped after two seconds; `/readyz` is public: no address, no host name. `without` is the
+    /// state to report while there is trouble or no answer.
+    pub fn new<F: Future<Output = Option<String>> + Send + 'static>(
+        name: &'static str,
+        without: HealthStatus,
+        trouble: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self {
+        Self { name, without, trouble: Arc::new(move || trouble().boxed()) }
     }
 
-    async fn check(&self) -> Health {
-        match self.0.ping().await {
-            Ok(()) => Health::OK,
-            Err(_) => Health::not_ok(HealthStatus::Down, "does not answer"),
-        }
-    }
-}
-
-#[async_trait]
-impl HealthCheck for PaymentsCheck {
-    fn name(&self) -> &'static str {
-        "payments"
+    /// Check of the order store; the API cannot serve without it.
+    pub fn orders(store: Arc<dyn OrderStore>) -> Self {
+        Self::new("orders", HealthStatus::Down, move || {
+            let store = Arc::clone(&store);
+            async move { store.ping().await.is_err().then(|| "does not answer".to_owned()) }
+        })
     }
 
-    async fn check(&self) -> Health {
-        match self.0.ping().await {
-            Ok(()) => Health::OK,
-            Err(_) => Health::not_ok(self.without_answer(), "does not answer; orders are charged later"),
-        }
-    }
-
-    fn without_answer(&self) -> HealthStatus {
-        HealthStatus::Degraded
+    /// Check of the payment store. Without it orders are still accepted and charged later.
+    pub fn payments(store: Arc<dyn PaymentStore>) -> Self {
+        Self::new("payments", HealthStatus::Degraded, move || {
+            let store = Arc::clone(&store);
+            let trouble = || "does not answer; orders are charged later".to_owned();
+            async move { store.ping().await.is_err().then(trouble) }
+        })
     }
 }
 
@@ -137,7 +102,7 @@ pub(crate) struct CheckReport {
 pub struct Readiness(Arc<ReadinessChecks>);
 
 struct ReadinessChecks {
-    checks: Vec<Arc<dyn HealthCheck>>,
+    checks: Vec<HealthCheck>,
     last: Mutex<Option<(Timestamp, Vec<CheckReport>)>>,
     ambient: Ambient,
     shutdown: CancellationToken,
@@ -145,7 +110,7 @@ struct ReadinessChecks {
 
 impl Readiness {
     /// Readiness by these checks; not ready once `shutdown` is cancelled.
-    pub fn new(checks: Vec<Arc<dyn HealthCheck>>, ambient: Ambient, shutdown: CancellationToken) -> Self {
+    pub fn new(checks: Vec<HealthCheck>, ambient: Ambient, shutdown: CancellationToken) -> Self {
         Self(Arc::new(ReadinessChecks { checks, last: Mutex::new(None), ambient, shutdown }))
     }
 
@@ -159,19 +124,21 @@ impl Readiness {
                 return reports.clone();
             }
         }
-        let reports = join_all(self.0.checks.iter().map(|check| ask(check.as_ref()))).await;
+        let reports = join_all(self.0.checks.iter().map(ask)).await;
         *last = Some((now, reports.clone()));
         reports
     }
 }
 
-async fn ask(check: &dyn HealthCheck) -> CheckReport {
-    let health = tokio::time::timeout(CHECK_TIMEOUT, check.check()).await;
-    let health = health.unwrap_or_else(|_| Health::not_ok(check.without_answer(), "took too long"));
-    if health.status != HealthStatus::Ok {
-        tracing::warn!(check = check.name(), status = ?health.status, detail = health.detail, "dependency not healthy");
+async fn ask(check: &HealthCheck) -> CheckReport {
+    let HealthCheck { name, without, ref trouble } = *check;
+    let answer = tokio::time::timeout(CHECK_TIMEOUT, trouble()).await;
+    let detail = answer.unwrap_or_else(|_| Some("took too long".to_owned()));
+    let status = if detail.is_some() { without } else { HealthStatus::Ok };
+    if detail.is_some() {
+        tracing::warn!(check = name, ?status, detail, "dependency not healthy");
     }
-    CheckReport { name: check.name(), status: health.status, detail: health.detail }
+    CheckReport { name, status, detail }
 }
 
 pub(crate) fn routes<S>() -> OpenApiRouter<S>

@@ -32,7 +32,7 @@ use catalog_cache::CatalogCache;
 pub use config::{
     ApiConfig, CartLimits, CheckoutLimits, ReadLimits, ServerLimits, SessionLimits, SignInLimits,
 };
-pub use health::{Health, HealthCheck, HealthStatus, OrdersCheck, PaymentsCheck, Readiness};
+pub use health::{HealthCheck, HealthStatus, Readiness};
 pub use routes::openapi;
 pub use server::{ApiError, run};
 pub use state::{ApiParts, ApiState};
@@ -41,13 +41,13 @@ pub use state::{ApiParts, ApiState};
 /// invalidate cached products that were sold. They end after the last clone of the state is dropped.
 pub fn app(state: ApiState) -> Router {
     tokio::spawn(forget_sold(Arc::downgrade(&state.catalog)));
-    let swept = state.downgrade();
+    let limiters = Arc::downgrade(&state.limiters);
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(limits::SWEEP_INTERVAL);
         loop {
             ticks.tick().await;
-            let Some(shared) = swept.upgrade() else { break };
-            shared.limiters.sweep();
+            let Some(limiters) = limiters.upgrade() else { break };
+            limiters.sweep();
         }
     });
     let (router, _) = routes::all().split_for_parts();

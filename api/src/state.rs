@@ -15,7 +15,7 @@ use crate::{
     catalog_cache::CatalogCache,
     client_ip,
     config::ApiConfig,
-    health::{HealthCheck, OrdersCheck, PaymentsCheck, Readiness},
+    health::{HealthCheck, Readiness},
     key_cache::KeyCache,
     limits::Limiters,
     passwords::Passwords,
@@ -37,7 +37,7 @@ pub struct ApiShared {
     pub(crate) shutdown: CancellationToken,
     pub(crate) keys: KeyCache,
     pub(crate) catalog: Arc<CatalogCache>,
-    pub(crate) limiters: Limiters,
+    pub(crate) limiters: Arc<Limiters>,
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) passwords: Passwords,
     pub(crate) readiness: Readiness,
@@ -62,7 +62,7 @@ pub struct ApiParts {
     /// Clock, ids, randomness.
     pub ambient: Ambient,
     /// Checks of `/readyz` beside those of both stores, which are always made.
-    pub health: Vec<Arc<dyn HealthCheck>>,
+    pub health: Vec<HealthCheck>,
     /// Ends event streams and makes `/readyz` report not ready; the same token as given to [`crate::run`].
     pub shutdown: CancellationToken,
 }
@@ -70,16 +70,16 @@ pub struct ApiParts {
 impl ApiState {
     /// State from its parts.
     pub fn new(parts: ApiParts, config: ApiConfig) -> Self {
-        let mut checks: Vec<Arc<dyn HealthCheck>> = vec![
-            Arc::new(OrdersCheck(Arc::clone(&parts.orders))),
-            Arc::new(PaymentsCheck(Arc::clone(&parts.payments))),
+        let mut checks = vec![
+            HealthCheck::orders(Arc::clone(&parts.orders)),
+            HealthCheck::payments(Arc::clone(&parts.payments)),
         ];
         checks.extend(parts.health);
         let readiness = Readiness::new(checks, parts.ambient.clone(), parts.shutdown.clone());
         let catalog = CatalogCache::new(parts.cache, Arc::clone(&parts.orders), parts.ambient.clone());
         Self(Arc::new(ApiShared {
             catalog: Arc::new(catalog),
-            limiters: Limiters::new(&config, parts.limits),
+            limiters: Arc::new(Limiters::new(&config, parts.limits)),
             sessions: parts.sessions,
             passwords: Passwords::new(parts.ambient.clone()),
             streams: Arc::new(Semaphore::new(config.streams_max)),
@@ -103,11 +103,6 @@ impl ApiState {
     /// The client address that limits count this request by.
     pub(crate) fn client_ip(&self, parts: &request::Parts) -> IpAddr {
         client_ip::address(parts, &self.config.trusted_proxies)
-    }
-
-    /// A weak reference for tasks that must not keep the state alive.
-    pub(crate) fn downgrade(&self) -> std::sync::Weak<ApiShared> {
-        Arc::downgrade(&self.0)
     }
 }
 

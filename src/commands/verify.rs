@@ -27,7 +27,7 @@ pub(super) async fn run(args: VerifyArgs, config: &Config, as_json: bool) -> any
         (false, Some(span)) => Scope::Since(span),
         (false, None) => Scope::Changed,
     };
-    let plan = Plan { scope, grace: args.grace.unwrap_or(config.verify.grace), repair: args.repair };
+    let plan = Plan { scope, grace: args.grace.unwrap_or(config.verify_grace), repair: args.repair };
     let mut printer = Printer { as_json, bar: bar()?, failed: None };
     let outcome = verify.run(plan, &mut printer).await;
     printer.bar.finish_and_clear();

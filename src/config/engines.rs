@@ -10,7 +10,6 @@ use std::{
 
 use base::postgres::PostgresConfig;
 use cache::RedisConfig;
-use serde::Deserialize;
 use store_cassandra::CassandraConfig;
 
 use super::{
@@ -49,56 +48,20 @@ pub(crate) enum PaymentsEngine {
     Cassandra(Box<CassandraConfig>),
 }
 
-/// Engine of the job queues, and of the log of attempts.
+/// Engine of the job queues, and of the log of attempts. A broker keeps that log, and the jobs it does not hold itself,
+/// where the orders are.
 #[derive(Debug, Clone)]
 pub(crate) enum QueueEngine {
     Sqlite { folder: PathBuf },
-    RabbitMq { server: RabbitMq, store: JobStoreEngine },
+    RabbitMq { server: RabbitMq, store: OrdersEngine },
 }
 
-/// Store of the jobs that a broker does not hold, and of the log of attempts: where the orders are.
-#[derive(Debug, Clone)]
-pub(crate) enum JobStoreEngine {
-    Sqlite { folder: PathBuf },
-    Postgres(Box<Postgres>),
-}
-
-/// Cache of catalog reads, counters of checkouts, sessions and carts.
+/// Cache of catalog reads, counters of checkouts, sessions and carts. Without a server, the latter two are in a file of
+/// the folder.
 #[derive(Debug, Clone)]
 pub(crate) enum CacheEngine {
-    /// Sessions and carts are kept in a file of the folder.
-    Memory {
-        folder: PathBuf,
-    },
+    Memory { folder: PathBuf },
     Redis(RedisConfig),
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Orders {
-    Sqlite,
-    Postgres,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Payments {
-    Sqlite,
-    Cassandra,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Queue {
-    Sqlite,
-    RabbitMq,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Cache {
-    Memory,
-    Redis,
 }
 
 impl Engines {
@@ -126,66 +89,50 @@ impl OrdersEngine {
     fn read(r: &mut Reader, plain: &PlainHosts, folder: &Path) -> Self {
         let server = Postgres::read(r, plain);
         let shards = Shards::read(r, plain, &server);
-        match r.value("engines", "orders", Orders::Sqlite) {
-            Orders::Sqlite => {
-                if !shards.is_empty() {
-                    r.fault("shards", "urls", "needs engines.orders = \"postgres\"");
-                }
-                Self::Sqlite { folder: folder.to_owned() }
-            }
-            Orders::Postgres => {
-                let url = &server.database.primary.url;
-                r.require(("postgres", "url"), url, "engines.orders is \"postgres\"");
-                let shards = Some(shards).filter(|shards| !shards.is_empty());
-                Self::Postgres(Box::new(PostgresTopology { server, shards }))
-            }
+        if r.either("engines", "orders", [("sqlite", false), ("postgres", true)]) {
+            let url = &server.database.primary.url;
+            r.require(("postgres", "url"), url, "engines.orders is \"postgres\"");
+            let shards = Some(shards).filter(|shards| !shards.is_empty());
+            return Self::Postgres(Box::new(PostgresTopology { server, shards }));
         }
+        if !shards.is_empty() {
+            r.fault("shards", "urls", "needs engines.orders = \"postgres\"");
+        }
+        Self::Sqlite { folder: folder.to_owned() }
     }
 }
 
 impl PaymentsEngine {
     fn read(r: &mut Reader, plain: &PlainHosts, folder: &Path) -> Self {
         let cassandra = servers::cassandra(r, plain);
-        match r.value("engines", "payments", Payments::Sqlite) {
-            Payments::Sqlite => Self::Sqlite { folder: folder.to_owned() },
-            Payments::Cassandra => {
-                if let Err(mistake) = cassandra.check() {
-                    r.fault("cassandra", mistake.setting, &mistake.why);
-                }
-                Self::Cassandra(Box::new(cassandra))
-            }
+        if !r.either("engines", "payments", [("sqlite", false), ("cassandra", true)]) {
+            return Self::Sqlite { folder: folder.to_owned() };
         }
+        if let Err(mistake) = cassandra.check() {
+            r.fault("cassandra", mistake.setting, &mistake.why);
+        }
+        Self::Cassandra(Box::new(cassandra))
     }
 }
 
 impl QueueEngine {
     fn read(r: &mut Reader, plain: &PlainHosts, folder: &Path, orders: &OrdersEngine) -> Self {
         let server = servers::rabbitmq(r, plain);
-        match r.value("engines", "queue", Queue::Sqlite) {
-            Queue::Sqlite => Self::Sqlite { folder: folder.to_owned() },
-            Queue::RabbitMq => {
-                r.require(("rabbitmq", "url"), &server.url, "engines.queue is \"rabbitmq\"");
-                let store = match orders {
-                    OrdersEngine::Sqlite { folder } => JobStoreEngine::Sqlite { folder: folder.clone() },
-                    OrdersEngine::Postgres(topology) => {
-                        JobStoreEngine::Postgres(Box::new(topology.server.clone()))
-                    }
-                };
-                Self::RabbitMq { server, store }
-            }
+        if !r.either("engines", "queue", [("sqlite", false), ("rabbitmq", true)]) {
+            return Self::Sqlite { folder: folder.to_owned() };
         }
+        r.require(("rabbitmq", "url"), &server.url, "engines.queue is \"rabbitmq\"");
+        Self::RabbitMq { server, store: orders.clone() }
     }
 }
 
 impl CacheEngine {
     fn read(r: &mut Reader, plain: &PlainHosts, folder: &Path) -> Self {
         let redis = servers::redis(r, plain);
-        match r.value("engines", "cache", Cache::Memory) {
-            Cache::Memory => Self::Memory { folder: folder.to_owned() },
-            Cache::Redis => {
-                r.require(("redis", "url"), &redis.url, "engines.cache is \"redis\"");
-                Self::Redis(redis)
-            }
+        if !r.either("engines", "cache", [("memory", false), ("redis", true)]) {
+            return Self::Memory { folder: folder.to_owned() };
         }
+        r.require(("redis", "url"), &redis.url, "engines.cache is \"redis\"");
+        Self::Redis(redis)
     }
 }

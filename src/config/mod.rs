@@ -27,9 +27,7 @@ use url::Url;
 use webhooks::shares::ShareLimits;
 use workers::queues::WEBHOOKS;
 
-pub(crate) use engines::{
-    CacheEngine, Engines, JobStoreEngine, OrdersEngine, PaymentsEngine, PostgresTopology, QueueEngine,
-};
+pub(crate) use engines::{CacheEngine, Engines, OrdersEngine, PaymentsEngine, PostgresTopology, QueueEngine};
 use network::PlainHosts;
 pub(crate) use payments::{Payments, ProviderKind};
 use reader::Reader;
@@ -50,21 +48,18 @@ pub(crate) struct Config {
     /// `None`: pending orders never expire.
     pub(crate) pending_expires: Option<Duration>,
     pub(crate) workers: Workers,
-    pub(crate) records: Records,
+    /// What the attempt log holds, and for how long.
+    pub(crate) records_level: RecordLevel,
+    pub(crate) records_keep: Duration,
     pub(crate) payments: Payments,
     pub(crate) mail: Mail,
     pub(crate) webhooks: Webhooks,
-    pub(crate) verify: Verify,
+    /// Interval of audits; `None`: only on demand.
+    pub(crate) verify_every: Option<Duration>,
+    pub(crate) verify_grace: Duration,
     pub(crate) log: Log,
     /// The merged values with secrets hidden, for `config show`.
     pub(crate) shown: toml::Table,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Verify {
-    /// `None`: only on demand.
-    pub(crate) every: Option<Duration>,
-    pub(crate) grace: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -73,13 +68,6 @@ pub(crate) struct Workers {
     pub(crate) queues: Vec<(String, usize)>,
     pub(crate) lease: Duration,
     pub(crate) drain: Duration,
-}
-
-/// Settings of the attempt log.
-#[derive(Debug, Clone)]
-pub(crate) struct Records {
-    pub(crate) level: RecordLevel,
-    pub(crate) keep: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -178,17 +166,13 @@ impl Config {
                 lease: r.seconds("workers", "lease_seconds", 2),
                 drain: r.seconds("workers", "drain_seconds", 0),
             },
-            records: Records {
-                level: r.value("records", "level", RecordLevel::All),
-                keep: Duration::from_hours(24 * r.within("records", "keep_days", 1..=3650_u64)),
-            },
+            records_level: r.value("records", "level", RecordLevel::All),
+            records_keep: Duration::from_hours(24 * r.within("records", "keep_days", 1..=3650_u64)),
             payments,
             mail: Mail::read(r, plain),
             webhooks: Webhooks::read(r),
-            verify: Verify {
-                every: minutes(r.within("verify", "every_minutes", 0..=MINUTES_MAX)),
-                grace: Duration::from_mins(r.within("verify", "grace_minutes", 1..=MINUTES_MAX)),
-            },
+            verify_every: minutes(r.within("verify", "every_minutes", 0..=MINUTES_MAX)),
+            verify_grace: Duration::from_mins(r.within("verify", "grace_minutes", 1..=MINUTES_MAX)),
             log: Log {
                 filter: r.parsed("log", "filter", Targets::new()),
                 format: r.value("log", "format", LogFormat::Text),

@@ -128,6 +128,18 @@ impl Reader {
         self.value(section, key, String::new())
     }
 
+    /// The one of two values whose name is set; the first one after a mistake.
+    pub(super) fn either<T: Copy>(&mut self, section: &str, key: &str, [one, other]: [(&str, T); 2]) -> T {
+        match self.value(section, key, None::<String>) {
+            Some(name) if name == other.0 => other.1,
+            Some(name) if name != one.0 => {
+                self.fault(section, key, &format!("is unknown: expected `{}` or `{}`", one.0, other.0));
+                one.1
+            }
+            _ => one.1,
+        }
+    }
+
     /// A text that parses as `T`.
     pub(super) fn parsed<T>(&mut self, section: &str, key: &str, fallback: T) -> T
     where

@@ -5,7 +5,6 @@ use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 use base::postgres::PostgresConfig;
 use cache::RedisConfig;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use store_cassandra::{CassandraConfig, CassandraLogin, CassandraTls, ListingReads, MoneyScope};
 use store_postgres::{DatabaseConfig, partitions::Family};
 use workers::verify::Retention;
@@ -127,20 +126,6 @@ fn millis(r: &mut Reader, section: &str, key: &str) -> Duration {
     Duration::from_millis(r.within(section, key, 1..=TIMEOUT_MS_MAX))
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Money {
-    Local,
-    All,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Listings {
-    One,
-    Quorum,
-}
-
 pub(super) fn rabbitmq(r: &mut Reader, plain: &PlainHosts) -> RabbitMq {
     let url = r.text("rabbitmq", "url");
     plain.check_url(r, ("rabbitmq", "url"), &url, "amqps");
@@ -151,14 +136,8 @@ pub(super) fn cassandra(r: &mut Reader, plain: &PlainHosts) -> CassandraConfig {
     let nodes: Vec<String> = r.value("cassandra", "nodes", Vec::new());
     let user = r.text("cassandra", "user");
     let password: SecretString = r.text("cassandra", "password").into();
-    let money = match r.value("cassandra", "money", Money::Local) {
-        Money::Local => MoneyScope::LocalDatacenter,
-        Money::All => MoneyScope::AllDatacenters,
-    };
-    let listings = match r.value("cassandra", "listings", Listings::One) {
-        Listings::One => ListingReads::One,
-        Listings::Quorum => ListingReads::Quorum,
-    };
+    let scopes = [("local", MoneyScope::LocalDatacenter), ("all", MoneyScope::AllDatacenters)];
+    let listings = [("one", ListingReads::One), ("quorum", ListingReads::Quorum)];
     let connections = r.within("cassandra", "connections_per_node", 1..=64);
     let tls = r.optional("cassandra", "ca_file").map(|ca_file| CassandraTls { ca_file });
     // Only the first plain node is reported.
@@ -174,8 +153,8 @@ pub(super) fn cassandra(r: &mut Reader, plain: &PlainHosts) -> CassandraConfig {
         connections_per_node: NonZeroUsize::new(connections).unwrap_or(NonZeroUsize::MIN),
         money_timeout: millis(r, "cassandra", "money_timeout_ms"),
         listing_timeout: millis(r, "cassandra", "listing_timeout_ms"),
-        money,
-        listings,
+        money: r.either("cassandra", "money", scopes),
+        listings: r.either("cassandra", "listings", listings),
         ..CassandraConfig::new(nodes)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{ApiParts, ApiState, OrdersCheck, PaymentsCheck};
+use api::{ApiParts, ApiState, HealthCheck};
 use tokio::net::TcpListener;
 
 use super::Roles;
@@ -12,8 +12,8 @@ impl Roles<'_> {
     /// Serves the API. Started last, so that its readiness covers every role of this process. `with_metrics` adds
     /// `/metrics`, whose figures cover all merchants: only for a listener that the public cannot reach.
     pub(crate) fn api(&mut self, mut parts: ApiParts, listener: TcpListener, with_metrics: bool) {
-        self.stores.push(Arc::new(OrdersCheck(Arc::clone(&parts.orders))));
-        self.stores.push(Arc::new(PaymentsCheck(Arc::clone(&parts.payments))));
+        self.stores.push(HealthCheck::orders(Arc::clone(&parts.orders)));
+        self.stores.push(HealthCheck::payments(Arc::clone(&parts.payments)));
         self.stores.extend(parts.health.iter().cloned());
         parts.health.extend(self.health.iter().cloned());
         let state = ApiState::new(parts, self.wiring.config.api.clone());

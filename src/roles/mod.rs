@@ -10,8 +10,6 @@ mod relay;
 mod scheduler;
 mod worker;
 
-use std::sync::Arc;
-
 use anyhow::Context;
 use api::{HealthCheck, HealthStatus, Readiness, ServerLimits};
 use axum::Router;
@@ -28,9 +26,9 @@ pub(crate) struct Roles<'a> {
     limits: ServerLimits,
     metrics: Metrics,
     /// Checks of the stores that the roles use.
-    stores: Vec<Arc<dyn HealthCheck>>,
+    stores: Vec<HealthCheck>,
     /// Checks of the roles themselves.
-    health: Vec<Arc<dyn HealthCheck>>,
+    health: Vec<HealthCheck>,
     running: JoinSet<anyhow::Result<()>>,
 }
 

@@ -22,7 +22,7 @@ impl Roles<'_> {
         // A process without its own provider does not read the ledger.
         verify.provider = with_ledger(&config.payments, sandbox, self.wiring.ambient)?;
         let gauges = VerifyGauges::register(&self.metrics);
-        let auditor = Auditor { verify, gauges, every, grace: config.verify.grace };
+        let auditor = Auditor { verify, gauges, every, grace: config.verify_grace };
         self.spawn(auditor.run(self.shutdown()));
         Ok(())
     }

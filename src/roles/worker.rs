@@ -21,17 +21,15 @@ impl Roles<'_> {
     ) -> anyhow::Result<()> {
         let (config, ambient) = (self.wiring.config, self.wiring.ambient);
         let WorkerParts { orders, payments, jobs, checks } = parts;
-        let settings = &config.workers;
-        let charges = settings.queues.iter().any(|(name, _)| name == PAYMENTS);
+        let charges = config.workers.queues.iter().any(|(name, _)| name == PAYMENTS);
         let provider = provider::connect(&config.payments, sandbox, ambient)?;
         if charges {
             provider::check_open_payments(provider.as_ref(), orders.as_ref(), payments.as_ref(), ambient)
                 .await?;
         }
-        let level = config.records.level;
         let recorder = Recorder::spawn(
             jobs.records,
-            RecorderConfig { default_level: level, ..RecorderConfig::default() },
+            RecorderConfig { default_level: config.records_level, ..RecorderConfig::default() },
         );
         let breaker = provider.breaker().clone();
         let env = Env::new(Parts {

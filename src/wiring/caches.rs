@@ -29,7 +29,7 @@ pub(super) struct ApiCaches {
     pub(super) cache: Arc<dyn Cache>,
     pub(super) limits: Arc<dyn RateLimits>,
     /// `None` without a server.
-    pub(super) check: Option<Arc<dyn HealthCheck>>,
+    pub(super) check: Option<HealthCheck>,
 }
 
 impl CacheSource {

@@ -14,7 +14,7 @@ mod schema;
 use std::{fs::File, sync::Arc, time::Duration};
 
 use anyhow::Result;
-use api::{ApiParts, PaymentsCheck};
+use api::{ApiParts, HealthCheck};
 use base::Ambient;
 use cache::Sessions;
 use jobs::{Engine, engine::QueueSpec, records::RecordStore};
@@ -127,7 +127,7 @@ impl<'a> Wiring<'a> {
         let orders = self.open_orders(Role::Worker).await?;
         let payments = self.payments().await?;
         let mut checks = orders.checks();
-        checks.push(Arc::new(PaymentsCheck(Arc::clone(&payments))));
+        checks.push(HealthCheck::payments(Arc::clone(&payments)));
         let jobs = Jobs { queue: self.declared_queue().await?, records: self.records().await? };
         Ok(WorkerParts { orders: orders.store, payments, jobs, checks })
     }
@@ -142,7 +142,7 @@ impl<'a> Wiring<'a> {
     pub(crate) async fn scheduler(&self) -> Result<SchedulerParts> {
         let orders = self.open_orders(Role::Scheduler).await?;
         let records = self.records().await?;
-        let audit = match self.config.verify.every {
+        let audit = match self.config.verify_every {
             Some(every) => {
                 let jobs = Jobs { queue: self.queue().await?, records: Arc::clone(&records) };
                 Some((every, self.audit(&orders, jobs).await?))
@@ -154,7 +154,7 @@ impl<'a> Wiring<'a> {
             orders: orders.store,
             sessions: self.sessions().await?,
             records,
-            records_keep: self.config.records.keep,
+            records_keep: self.config.records_keep,
             partitions: orders.partitions,
             pending_expires: self.config.pending_expires,
             ambient: self.ambient.clone(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use api::{HealthCheck, OrdersCheck};
+use api::HealthCheck;
 use base::Ambient;
 use store::OrderStore;
 use store_postgres::{DatabaseConfig, PostgresOrders};
@@ -12,7 +12,7 @@ use workers::verify::Retention;
 use super::schema::unless_transient;
 use crate::{
     config::PostgresTopology,
-    health::{Checks, ShardsCheck},
+    health::{self, Checks},
     housekeeping::Partitioning,
 };
 
@@ -28,7 +28,7 @@ pub(crate) enum Role {
 pub(super) struct OpenOrders {
     pub(super) store: Arc<dyn OrderStore>,
     /// `None` for stores without shards.
-    pub(super) shards: Option<Arc<dyn HealthCheck>>,
+    pub(super) shards: Option<HealthCheck>,
     /// `None` for stores without partitions.
     pub(super) partitions: Option<Partitioning>,
     pub(super) retention: Retention,
@@ -48,7 +48,7 @@ impl OpenOrders {
         ambient: &Ambient,
     ) -> anyhow::Result<Self> {
         let store = open(topology, role, name, ambient).await?;
-        let shards = store.is_sharded().then(|| Arc::new(ShardsCheck(store.clone())) as _);
+        let shards = store.is_sharded().then(|| health::shards(store.clone()));
         let partitions = Partitioning { tables: Arc::new(store.clone()), keep: topology.server.keep.clone() };
         let retention = topology.server.retention;
         Ok(Self { store: Arc::new(store), shards, partitions: Some(partitions), retention })
@@ -56,8 +56,8 @@ impl OpenOrders {
 
     /// Checks of a role that uses this store.
     pub(super) fn checks(&self) -> Checks {
-        let store = Arc::new(OrdersCheck(Arc::clone(&self.store)));
-        [store as _].into_iter().chain(self.shards.clone()).collect()
+        let store = HealthCheck::orders(Arc::clone(&self.store));
+        std::iter::once(store).chain(self.shards.clone()).collect()
     }
 }
 

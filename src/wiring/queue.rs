@@ -14,7 +14,7 @@ use jobs::{
 use secrecy::ExposeSecret;
 
 use super::{folder, schema::unless_transient};
-use crate::config::{Engines, JobStoreEngine, QueueEngine, RabbitMq};
+use crate::config::{Engines, OrdersEngine, QueueEngine, RabbitMq};
 
 /// Connections of the job store and the log of attempts together.
 const CONNECTIONS: u32 = 4;
@@ -87,12 +87,12 @@ pub(super) async fn open(
         QueueEngine::RabbitMq { server, store } => (server, store),
     };
     let (jobs, records): (Arc<dyn JobStore>, Arc<dyn RecordStore>) = match store {
-        JobStoreEngine::Sqlite { folder } => (
+        OrdersEngine::Sqlite { folder } => (
             Arc::new(SqliteJobStore::open(&folder.join("jobs.db"), ambient.clone()).await?),
             Arc::new(SqliteRecords::open(&folder.join("records.db")).await?),
         ),
-        JobStoreEngine::Postgres(postgres) => {
-            let database = base::postgres::connect(&postgres.pool(name, CONNECTIONS)).await?;
+        OrdersEngine::Postgres(topology) => {
+            let database = base::postgres::connect(&topology.server.pool(name, CONNECTIONS)).await?;
             unless_transient(jobs::postgres::check(&database).await)?;
             (
                 Arc::new(PostgresJobStore::new(database.clone(), ambient.clone())),

@@ -68,23 +68,6 @@ struct AnyEvent {
     kind: String,
 }
 
-/// An event that asks for a look at the charge of an order.
-#[derive(Debug, PartialEq, Eq)]
-struct Report {
-    event: String,
-    order: OrderId,
-    intent: String,
-}
-
-enum Reported {
-    Charge(Report),
-    Dispute {
-        intent: String,
-        /// The dispute's id, status and reason.
-        facts: (String, String, String),
-    },
-}
-
 pub(super) async fn take(State(state): State<ApiState>, request: Request) -> Result<StatusCode, Problem> {
     let (parts, body) = request.into_parts();
     let body = receive(&parts.headers, body, BODY_BYTES_MAX, state.config.body_timeout).await?;
@@ -94,30 +77,38 @@ pub(super) async fn take(State(state): State<ApiState>, request: Request) -> Res
     signature::verify(secrets, header.unwrap_or_default(), &body, now)
         .inspect_err(|why| tracing::info!(%why, "provider webhook rejected"))
         .map_err(|why| Problem::new(Kind::SIGNATURE_INVALID, why.to_string()))?;
-    let report = match read(&body)? {
-        Some(Reported::Charge(report)) => report,
-        Some(Reported::Dispute { intent, facts }) => {
-            dispute(&state, &intent, facts).await?;
-            return Ok(StatusCode::OK);
-        }
-        None => return Ok(StatusCode::OK),
-    };
-    let id = EventId::derived(report.order.0, &format!("stripe:{}", report.event));
-    let command = Command::ProviderReport { order: report.order, reference: report.intent };
-    let submitted = state.orders.submit(id, command, now).await?;
-    if submitted == Submitted::NoSuchOrder {
-        tracing::info!(order.id = %report.order, "provider webhook for an unknown order ignored");
+    let Some(Event { id, kind, data: Data { object } }) = read(&body)? else { return Ok(StatusCode::OK) };
+    if kind.starts_with("charge.dispute.") {
+        dispute(&state, object).await?;
+    } else {
+        report(&state, id, &kind, object).await?;
     }
     Ok(StatusCode::OK)
 }
 
+/// Asks for a look at the charge of the order that the object names.
+async fn report(state: &ApiState, id: String, kind: &str, object: Object) -> Result<(), Problem> {
+    let intent = if kind.starts_with("payment_intent.") { Some(object.id) } else { object.payment_intent };
+    let order = object.metadata.and_then(|metadata| metadata.order_id?.parse::<OrderId>().ok());
+    let (Some(order), Some(reference), Some(event)) = (order, storable(intent), storable(Some(id))) else {
+        tracing::debug!(kind, "provider webhook without an order ignored");
+        return Ok(());
+    };
+    let id = EventId::derived(order.0, &format!("stripe:{event}"));
+    let command = Command::ProviderReport { order, reference };
+    if state.orders.submit(id, command, state.ambient.now()).await? == Submitted::NoSuchOrder {
+        tracing::info!(order.id = %order, "provider webhook for an unknown order ignored");
+    }
+    Ok(())
+}
+
 /// Records the state of a dispute with the order that the payment intent paid.
-async fn dispute(
-    state: &ApiState,
-    intent: &str,
-    (reference, status, reason): (String, String, String),
-) -> Result<(), Problem> {
-    let Some(payment) = state.payments.by_provider_reference("stripe", intent).await? else {
+async fn dispute(state: &ApiState, object: Object) -> Result<(), Problem> {
+    let Object { id, payment_intent, status, reason, .. } = object;
+    let named = (storable(Some(id)), storable(payment_intent), storable(status));
+    let (Some(reference), Some(intent), Some(status)) = named else { return Ok(()) };
+    let reason = storable(reason).unwrap_or_default();
+    let Some(payment) = state.payments.by_provider_reference("stripe", &intent).await? else {
         tracing::info!(reference, "dispute of an unknown charge ignored");
         return Ok(());
     };
@@ -128,32 +119,20 @@ async fn dispute(
     Ok(())
 }
 
-/// `None` for an event that is to be dropped.
-fn read(body: &[u8]) -> Result<Option<Reported>, Problem> {
+/// `None` for an event of a kind that is to be dropped.
+fn read(body: &[u8]) -> Result<Option<Event>, Problem> {
     let damaged = |_| Problem::new(Kind::BAD_JSON, "the event is not of the form that Stripe documents");
     let AnyEvent { kind } = serde_json::from_slice(body).map_err(damaged)?;
     if !is_taken(&kind) {
         tracing::debug!(kind, "provider webhook of another kind ignored");
         return Ok(None);
     }
-    let Event { id, kind, data: Data { object } } = serde_json::from_slice(body).map_err(damaged)?;
-    let fits = |id: &String| (1..=ID_LEN_MAX).contains(&id.len());
-    if kind.starts_with("charge.dispute.") {
-        let Object { id: reference, payment_intent, status, reason, .. } = object;
-        let (status, reason) = (status.filter(fits), reason.filter(fits).unwrap_or_default());
-        return Ok(payment_intent
-            .filter(fits)
-            .zip(status)
-            .filter(|_| fits(&reference))
-            .map(|(intent, status)| Reported::Dispute { intent, facts: (reference, status, reason) }));
-    }
-    let intent = if kind.starts_with("payment_intent.") { Some(object.id) } else { object.payment_intent };
-    let order = object.metadata.and_then(|metadata| metadata.order_id?.parse().ok());
-    let (Some(order), Some(intent), Some(event)) = (order, intent.filter(fits), Some(id).filter(fits)) else {
-        tracing::debug!(kind, "provider webhook without an order ignored");
-        return Ok(None);
-    };
-    Ok(Some(Reported::Charge(Report { event, order, intent })))
+    serde_json::from_slice(body).map(Some).map_err(damaged)
+}
+
+/// The text, if it is as long as ids may be.
+fn storable(text: Option<String>) -> Option<String> {
+    text.filter(|text| (1..=ID_LEN_MAX).contains(&text.len()))
 }
 
 fn is_taken(kind: &str) -> bool {

@@ -66,7 +66,7 @@ async fn sign_in(
         sessions::revoke(&state, &account, &opened).await?;
         return Err(sessions::unauthorized(Kind::CREDENTIALS, "check both and try again"));
     }
-    Ok((StatusCode::CREATED, Json(SessionView::new(opened, &account))))
+    Ok((StatusCode::CREATED, Json(SessionView::new(opened.id, &opened.token, opened.expires_at, &account))))
 }
 
 /// Sign out
@@ -103,8 +103,7 @@ async fn list(
     headers: HeaderMap,
 ) -> Result<Json<LiveSessionsView>, Problem> {
     let current = sessions::current(&state, key.merchant, &headers).await?;
-    let live = sessions::list(&state, current.owner).await?;
-    Ok(Json(LiveSessionsView::new(live, &current.id)))
+    Ok(Json(LiveSessionsView::new(sessions::list(&state, &current).await?)))
 }
 
 /// End a session

@@ -14,7 +14,7 @@ use std::{
 
 use axum::body::{Body, Bytes, HttpBody};
 use http::{Response, header};
-use hyper::body::{Frame, SizeHint};
+use http_body_util::BodyExt;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -91,46 +91,28 @@ impl Answering {
         }
     }
 
-    /// Watches the end of the response body. Event streams have only the deadline of writes; they bound their time
-    /// themselves.
-    pub(super) fn watch(self, response: Response<Body>) -> Response<WatchedBody> {
+    /// Ends with the response body, which owns it from here on. Event streams have only the deadline of writes; they
+    /// bound their time themselves.
+    pub(super) fn watch(
+        self,
+        response: Response<Body>,
+    ) -> Response<impl HttpBody<Data = Bytes, Error = axum::Error>> {
         let media_type = response.headers().get(header::CONTENT_TYPE);
         if media_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream")) {
             self.activity.notes().exchange_began = None;
         }
-        response.map(|body| WatchedBody { body, _answering: self })
+        response.map(|body| {
+            body.map_err(move |error| {
+                let _held = &self;
+                error
+            })
+        })
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
         self.activity.notes().is_answering = false;
-    }
-}
-
-/// A body that records its end.
-pub(super) struct WatchedBody {
-    body: Body,
-    _answering: Answering,
-}
-
-impl HttpBody for WatchedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -31,10 +31,11 @@ pub(crate) use self::{
 use crate::{
     problem::{Kind, Problem},
     state::ApiState,
+    view::LiveSessionView,
 };
 
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("orderworks-session");
-/// Least time between two recorded uses, so that reads do not become writes.
+/// Least time between two recorded uses, so that reads do not become writes; what is shown of a use is as accurate.
 const TOUCH_AFTER: Duration = Duration::from_hours(1);
 /// Characters of a token's hash in a session's id: 120 bits distinguish a customer's sessions and do not reveal the
 /// token.
@@ -59,15 +60,6 @@ pub(crate) struct Opened {
 pub(crate) struct Current {
     pub(crate) owner: Owner,
     pub(crate) id: String,
-}
-
-/// A live session of a customer.
-pub(crate) struct Listed {
-    pub(crate) id: String,
-    pub(crate) opened_at: Timestamp,
-    /// Accurate to [`TOUCH_AFTER`].
-    pub(crate) used_at: Timestamp,
-    pub(crate) expires_at: Timestamp,
 }
 
 /// Signs a customer in. With the most sessions allowed, the oldest one ends.
@@ -132,16 +124,17 @@ pub(crate) async fn current(
     Ok(current)
 }
 
-/// The live sessions of a customer, the oldest first.
-pub(crate) async fn list(state: &ApiState, owner: Owner) -> Result<Vec<Listed>, Problem> {
-    let (now, mut live) = (state.ambient.now(), Vec::new());
+/// The live sessions of the customer whose session is `current`, the oldest first.
+pub(crate) async fn list(state: &ApiState, current: &Current) -> Result<Vec<LiveSessionView>, Problem> {
+    let (owner, now, mut live) = (current.owner, state.ambient.now(), Vec::new());
     for entry in index::list(state, owner).await? {
         let Some(session) = state.sessions.get(&key(owner.merchant, &entry.hash)).await? else { continue };
         let record: SessionRecord = decode(&session.data)?;
         let expires_at = expiry(state, &record);
         if expires_at > now {
-            let (opened_at, used_at) = (record.opened_at, record.touched_at);
-            live.push(Listed { id: id(&entry.hash), opened_at, used_at, expires_at });
+            let (id, opened_at, used_at) = (id(&entry.hash), record.opened_at, record.touched_at);
+            let current = id == current.id;
+            live.push(LiveSessionView { object: "session", id, current, opened_at, used_at, expires_at });
         }
     }
     Ok(live)

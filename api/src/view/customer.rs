@@ -2,10 +2,8 @@
 
 use base::Timestamp;
 use serde::Serialize;
-use store::customers::Account;
+use store::{customers::Account, token::Token};
 use utoipa::ToSchema;
-
-use crate::sessions::{Listed, Opened};
 
 /// A registered customer.
 #[derive(Serialize, ToSchema)]
@@ -68,9 +66,9 @@ impl From<&Account> for AccountView {
 }
 
 impl SessionView {
-    pub(crate) fn new(opened: Opened, account: &Account) -> Self {
-        let Opened { id, token, expires_at } = opened;
-        Self { object: "session", id, token: token.expose().to_owned(), customer: account.into(), expires_at }
+    pub(crate) fn new(id: String, token: &Token, expires_at: Timestamp, account: &Account) -> Self {
+        let token = token.expose().to_owned();
+        Self { object: "session", id, token, customer: account.into(), expires_at }
     }
 }
 
@@ -80,19 +78,19 @@ impl SessionView {
 pub(crate) struct LiveSessionView {
     /// Always `session`.
     #[schema(example = "session")]
-    object: &'static str,
+    pub(crate) object: &'static str,
     /// Its id, `ses_…`.
-    id: String,
+    pub(crate) id: String,
     /// Whether it is the session of this request.
-    current: bool,
+    pub(crate) current: bool,
     #[schema(value_type = String, format = DateTime)]
-    opened_at: Timestamp,
+    pub(crate) opened_at: Timestamp,
     /// Last use, accurate to an hour.
     #[schema(value_type = String, format = DateTime)]
-    used_at: Timestamp,
+    pub(crate) used_at: Timestamp,
     /// When the session ends unless it is used before.
     #[schema(value_type = String, format = DateTime)]
-    expires_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
 }
 
 /// The live sessions of a customer.
@@ -107,12 +105,7 @@ pub(crate) struct LiveSessionsView {
 }
 
 impl LiveSessionsView {
-    /// `current`: the id of the request's own session.
-    pub(crate) fn new(live: Vec<Listed>, current: &str) -> Self {
-        let view = |Listed { id, opened_at, used_at, expires_at }| {
-            let current = id == current;
-            LiveSessionView { object: "session", id, current, opened_at, used_at, expires_at }
-        };
-        Self { object: "list", data: live.into_iter().map(view).collect() }
+    pub(crate) fn new(data: Vec<LiveSessionView>) -> Self {
+        Self { object: "list", data }
     }
 }

@@ -101,10 +101,10 @@ fn a_broker_keeps_its_jobs_where_the_orders_are() {
             QueueEngine::RabbitMq { store, .. } => store,
             QueueEngine::Sqlite { .. } => panic!("a queue in a file"),
         };
-    assert!(matches!(store(&[]), JobStoreEngine::Sqlite { .. }));
+    assert!(matches!(store(&[]), OrdersEngine::Sqlite { .. }));
     let postgres =
         [("ORDERWORKS_ENGINES_ORDERS", "postgres"), ("ORDERWORKS_POSTGRES_URL", "postgres://127.0.0.1/db")];
-    assert!(matches!(store(&postgres), JobStoreEngine::Postgres(_)));
+    assert!(matches!(store(&postgres), OrdersEngine::Postgres(_)));
 }
 
 #[test]

@@ -11,6 +11,8 @@
 //! and to the merchant. For others the cart is closed, and the order is not named. While an attempt is in flight other
 //! attempts are told to wait, so it is always known which attempt placed the order.
 
+use std::ops::ControlFlow;
+
 use axum::{
     Extension,
     extract::State,
@@ -87,14 +89,6 @@ struct Attempt<'a> {
     fingerprint: [u8; 32],
 }
 
-/// Result of the first step.
-enum Begun {
-    /// An earlier attempt has placed the order; this is its response.
-    Answered(Response),
-    /// The cart with the attempt written into it, and its version.
-    Held(Cart, i64),
-}
-
 impl Attempt<'_> {
     async fn make(&self, mut request: CartCheckout, trace: TraceContext) -> Result<Response, Problem> {
         let (state, merchant) = (self.place.state, self.place.merchant);
@@ -107,8 +101,8 @@ impl Attempt<'_> {
             }
         };
         match self.begin().await? {
-            Begun::Answered(answer) => Ok(answer),
-            Begun::Held(cart, version) => {
+            ControlFlow::Break(answer) => Ok(answer),
+            ControlFlow::Continue((cart, version)) => {
                 let token = IssuedToken::draw(state)?;
                 let order =
                     NewOrder { token: Some(token.stored), ..self.order(&cart, request, customer, trace)? };
@@ -117,13 +111,14 @@ impl Attempt<'_> {
         }
     }
 
-    /// Writes the attempt into the cart, unless an earlier one has an answer already.
-    async fn begin(&self) -> Result<Begun, Problem> {
+    /// Writes the attempt into the cart and returns the cart with its version; breaks with the response of an earlier
+    /// attempt that has placed the order.
+    async fn begin(&self) -> Result<ControlFlow<Response, (Cart, i64)>, Problem> {
         let (state, place) = (self.place.state, &self.place);
         for _ in 0..carts::TRIES_MAX {
             let (mut cart, version) = place.load().await?;
             if let Some(answer) = self.known(&cart).await? {
-                return Ok(Begun::Answered(answer));
+                return Ok(ControlFlow::Break(answer));
             }
             if cart.items.is_empty() {
                 return Err(Problem::new(Kind::CART_EMPTY, "put something into it first"));
@@ -131,7 +126,7 @@ impl Attempt<'_> {
             cart.customer = cart.customer.or(place.customer);
             cart.hold(OrderId::fresh(&state.ambient), &self.key, self.fingerprint, state.ambient.now());
             if let Some(version) = place.save(&mut cart, Some(version)).await? {
-                return Ok(Begun::Held(cart, version));
+                return Ok(ControlFlow::Continue((cart, version)));
             }
         }
         Err(carts::busy())

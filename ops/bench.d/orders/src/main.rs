@@ -3,7 +3,6 @@
 
 mod args;
 mod cpu;
-mod load;
 mod pgbench;
 mod plan;
 mod stage;

@@ -14,7 +14,7 @@ use store_postgres::statements;
 use tempfile::TempDir;
 use url::Url;
 
-use crate::{load::SKUS, stage::BenchServers};
+use crate::stage::{BenchServers, SKUS};
 
 /// One order as stored: total, lines, response body, fingerprint, and its message with kind, data, trace.
 const STORED: &str = "

@@ -1,27 +1,22 @@
 //! Order of the measurements: acceptance in turns with `pgbench`, so that a machine that slows down slows both; then
 //! whole orders, each number of workers in a new, empty deployment.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, ensure};
-use bench_report::{Report, median, middle_round};
+use anyhow::Context;
+use bench_report::{Placed, Report, median, middle_round, number};
 
 use crate::{
     args::Args,
     cpu::{self, Spent},
-    load::{Load, Placed, number},
     pgbench::Script,
-    stage::BenchServers,
+    stage::{BenchServers, order},
 };
 
 /// Concurrent callers of the API.
 const CALLERS: usize = 32;
 /// Connections to PostgreSQL, of the API and of `pgbench`: the default of `postgres.api_connections`.
 const CONNECTIONS: usize = 10;
-/// Poll interval for the number of open orders. Bounds the error of the whole-order figures.
-const ASK_EVERY: Duration = Duration::from_millis(20);
-/// Longest run.
-const RUN_MAX: Duration = Duration::from_mins(10);
 /// The pid file of PostgreSQL.
 const POSTGRES: &str = "postgres";
 /// Pid files of the servers whose processor time is measured, each with the name of the figure.
@@ -48,11 +43,16 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Report> {
     let scaled: Vec<_> =
         [("scale_2", 2), ("scale_4", 4)].into_iter().filter(|(name, _)| wanted(name)).collect();
     if wanted("whole_order") || !scaled.is_empty() {
-        let one = whole(args, &size, 1).await?;
-        let rate = one.per_second;
-        one.report(&mut report);
+        let (rate, spent) = whole(args, &size, 1).await?;
+        // The limit is the rate the machine could reach if it did only the servers' share of the work.
+        let servers: f64 = spent.iter().take(SERVERS.len()).map(|(_, ms)| ms).sum();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        report.add("whole_order", rate, "orders/s", Some(number(cores) * 1e3 / servers));
+        for (name, ms) in spent {
+            report.add(name, ms, "ms/order", None);
+        }
         for (name, workers) in scaled {
-            report.add(name, whole(args, &size, workers).await?.per_second, "orders/s", Some(rate));
+            report.add(name, whole(args, &size, workers).await?.0, "orders/s", Some(rate));
         }
     }
     for version in &args.version_of {
@@ -64,9 +64,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Report> {
 
 async fn acceptance(args: &Args, size: &Size, report: &mut Report) -> anyhow::Result<()> {
     let stage = BenchServers::open(args).await?;
-    let (api, load) = stage.api().await?;
-    load.place(CALLERS, size.warm)?;
-    let script = Script::of(&stage, load.merchant)?;
+    let (api, load, merchant) = stage.api().await?;
+    load.place(CALLERS, size.warm, order)?;
+    let script = Script::of(&stage, merchant)?;
     script.run(CONNECTIONS, size.warm)?;
     let postgres = || cpu::of_server(&args.pids, POSTGRES);
     let count = || -> anyhow::Result<[Spent; 3]> {
@@ -79,7 +79,7 @@ async fn acceptance(args: &Args, size: &Size, report: &mut Report) -> anyhow::Re
         raw.push(script.run(CONNECTIONS, size.accepted)?);
         raw_postgres += postgres()? - before;
         let before = count()?;
-        let placed = load.place(CALLERS, size.accepted)?;
+        let placed = load.place(CALLERS, size.accepted, order)?;
         for (spent, (before, after)) in spent.iter_mut().zip(before.into_iter().zip(count()?)) {
             *spent += after - before;
         }
@@ -102,36 +102,19 @@ async fn acceptance(args: &Args, size: &Size, report: &mut Report) -> anyhow::Re
     Ok(())
 }
 
-struct Whole {
-    per_second: f64,
-    /// Milliseconds of processor time per order, by figure; those of [`SERVERS`] first.
-    spent: Vec<(&'static str, f64)>,
-}
-
-impl Whole {
-    /// Adds the figures. The limit is the rate the machine could reach if it did only the servers' share of the work.
-    fn report(self, report: &mut Report) {
-        let servers: f64 = self.spent.iter().take(SERVERS.len()).map(|(_, ms)| ms).sum();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        report.add("whole_order", self.per_second, "orders/s", Some(number(cores) * 1e3 / servers));
-        for (name, ms) in self.spent {
-            report.add(name, ms, "ms/order", None);
-        }
-    }
-}
-
-/// Measures from the first order placed to the last one fulfilled, with all roles running from the start.
-async fn whole(args: &Args, size: &Size, workers: usize) -> anyhow::Result<Whole> {
+/// Measures from the first order placed to the last one fulfilled, with all roles running from the start. Returns
+/// orders per second, and milliseconds of processor time per order by figure; those of [`SERVERS`] first.
+async fn whole(args: &Args, size: &Size, workers: usize) -> anyhow::Result<(f64, Vec<(&'static str, f64)>)> {
     eprintln!("whole orders, {workers} worker processes");
     let stage = BenchServers::open(args).await?;
-    let (api, load) = stage.api().await?;
+    let (api, load, _) = stage.api().await?;
     let relay = stage.role("relay").await?;
     let mut pool = Vec::new();
     for _ in 0..workers {
         pool.push(stage.role("worker").await?);
     }
-    load.place(CALLERS, size.warm)?;
-    until_done(&load).await?;
+    load.place(CALLERS, size.warm, order)?;
+    load.until_done().await?;
     let count = || -> anyhow::Result<Vec<(&'static str, Spent)>> {
         let mut all = Vec::new();
         for (server, name) in SERVERS {
@@ -144,21 +127,10 @@ async fn whole(args: &Args, size: &Size, workers: usize) -> anyhow::Result<Whole
         Ok(all)
     };
     let (before, began) = (count()?, Instant::now());
-    let Placed { taken, .. } = load.place(CALLERS, size.whole)?;
-    until_done(&load).await?;
+    let Placed { taken, .. } = load.place(CALLERS, size.whole, order)?;
+    load.until_done().await?;
     let (seconds, orders) = (began.elapsed().as_secs_f64(), number(taken.len()));
     let after = count()?;
     let spent = before.iter().zip(after).map(|((of, before), (_, after))| (*of, (after - *before) / orders));
-    Ok(Whole { per_second: orders / seconds, spent: spent.collect() })
-}
-
-async fn until_done(load: &Load) -> anyhow::Result<()> {
-    let began = Instant::now();
-    for status in ["pending", "paid"] {
-        while !load.is_empty(&format!("/v1/orders?limit=1&status={status}"))? {
-            ensure!(began.elapsed() < RUN_MAX, "orders are still {status} after {RUN_MAX:?}");
-            tokio::time::sleep(ASK_EVERY).await;
-        }
-    }
-    Ok(())
+    Ok((orders / seconds, spent.collect()))
 }

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use base::{Ambient, testing::scratch::Scratch};
+use bench_report::Load;
 use secrecy::ExposeSecret;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -20,11 +21,10 @@ use store_cassandra::testing::Keyspace;
 use store_postgres::PostgresOrders;
 use tempfile::TempDir;
 
-use crate::{
-    args::Args,
-    load::{self, Load, SKUS, sku},
-};
+use crate::args::Args;
 
+/// Number of products that orders are spread over, so that the figures are not those of one contended row.
+pub(crate) const SKUS: usize = 64;
 /// Longest start of a role.
 const START_MAX: Duration = Duration::from_mins(1);
 
@@ -91,22 +91,22 @@ impl BenchServers {
     }
 
     /// Starts an API process with a merchant and products.
-    pub(crate) async fn api(&self) -> anyhow::Result<(Role, Load)> {
+    pub(crate) async fn api(&self) -> anyhow::Result<(Role, Load, MerchantId)> {
         let (role, address) = self.ready("api", "--listen").await?;
-        let (ambient, key) = (Ambient::system(), "owk_sec_bench".to_owned());
+        let (ambient, key) = (Ambient::system(), "owk_sec_bench");
         let (merchant, now) = (MerchantId::fresh(&ambient), ambient.now());
         let orders = PostgresOrders::connect(&self.database.config(), ambient.clone()).await?;
         orders.ensure_merchant(merchant, "Bench", now).await?;
         let record = KeyRecord { id: KeyId::fresh(&ambient), merchant, scope: KeyScope::Secret };
-        orders.ensure_key(&record, Sha256::digest(key.as_bytes()).into(), now).await?;
-        let load = Load::new(address, key, merchant);
+        orders.ensure_key(&record, Sha256::digest(key).into(), now).await?;
+        let load = Load::new(address, key);
         let product =
             json!({ "name": "A thing", "category": "things", "price_minor": 1250, "currency": "EUR" });
         for sku in (0..SKUS).map(sku) {
             load.put(&format!("/v1/products/{sku}"), &product)?;
             load.put(&format!("/v1/inventory/{sku}"), &json!({ "on_hand": 1_000_000_000 }))?;
         }
-        Ok((role, load))
+        Ok((role, load, merchant))
     }
 
     /// Starts another role and waits until it is ready.
@@ -118,7 +118,7 @@ impl BenchServers {
     async fn ready(&self, name: &str, option: &str) -> anyhow::Result<(Role, String)> {
         let address = free_address()?;
         let (role, began) = (self.program.start(&[name, option, &address])?, Instant::now());
-        while !load::is_ready(&address) {
+        while !bench_report::is_ready(&address) {
             ensure!(began.elapsed() <= START_MAX, "a role does not get ready");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -137,6 +137,19 @@ impl Program {
     fn start(&self, args: &[&str]) -> anyhow::Result<Role> {
         Ok(Role(self.command(args).stdout(Stdio::null()).spawn()?))
     }
+}
+
+/// Body of the order with this number.
+pub(crate) fn order(number: usize) -> String {
+    format!(
+        r#"{{"customer":{{"email":"bench@example.com","name":"Bench"}},"currency":"EUR",
+        "items":[{{"sku":"{}","quantity":1}}],"payment_method":"pm_card_visa"}}"#,
+        sku(number)
+    )
+}
+
+fn sku(number: usize) -> String {
+    format!("SKU-{:02}", number % SKUS)
 }
 
 fn free_address() -> anyhow::Result<String> {

@@ -8,40 +8,50 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use store::domain::MerchantId;
 
-/// Number of products that orders are spread over, so that the figures are not those of one contended row.
-pub(crate) const SKUS: usize = 64;
 /// Longest wait for a response.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// Poll interval for unfinished orders. Bounds the error of the whole-order figures.
+const ASK_EVERY: Duration = Duration::from_millis(20);
+/// Longest run; a server that makes no progress is given up.
+const RUN_MAX: Duration = Duration::from_mins(10);
 
-/// Address of the API, and the keys and merchant to place orders with.
-pub(crate) struct Load {
+/// Address of the API, and the key to call it with.
+pub struct Load {
     address: String,
     key: String,
-    pub(crate) merchant: MerchantId,
     /// Number of orders so far: each has its own idempotency key.
     placed: AtomicUsize,
 }
 
-pub(crate) struct Placed {
-    pub(crate) taken: Vec<Duration>,
+/// Orders that were accepted.
+pub struct Placed {
+    /// Time from request to response, of each order.
+    pub taken: Vec<Duration>,
     seconds: f64,
 }
 
 impl Placed {
-    pub(crate) fn per_second(&self) -> f64 {
+    /// Orders per second.
+    pub fn per_second(&self) -> f64 {
         number(self.taken.len()) / self.seconds
     }
 }
 
 impl Load {
-    pub(crate) fn new(address: String, key: String, merchant: MerchantId) -> Self {
-        Self { address, key, merchant, placed: AtomicUsize::new(0) }
+    /// Calls the API at this host and port.
+    pub fn new(address: impl Into<String>, key: impl Into<String>) -> Self {
+        Self { address: address.into(), key: key.into(), placed: AtomicUsize::new(0) }
     }
 
-    /// Places `orders` orders from `callers` callers; an error if one is not accepted.
-    pub(crate) fn place(&self, callers: usize, orders: usize) -> anyhow::Result<Placed> {
+    /// Places `orders` orders from `callers` callers, each with the body for its number; an error if one is not
+    /// accepted.
+    pub fn place<B: AsRef<str>>(
+        &self,
+        callers: usize,
+        orders: usize,
+        body: impl Fn(usize) -> B + Sync,
+    ) -> anyhow::Result<Placed> {
         let first = self.placed.fetch_add(orders, Ordering::Relaxed);
         let next = AtomicUsize::new(first);
         let call = || -> anyhow::Result<Vec<Duration>> {
@@ -51,9 +61,10 @@ impl Load {
                 if order >= first + orders {
                     return Ok(taken);
                 }
+                let (headers, body) = (self.headers(order), body(order));
                 let began = Instant::now();
-                let (status, body) = line.send("POST", "/v1/orders", &self.headers(order), &body(order))?;
-                ensure!(status == 202, "order {order} was answered {status}: {body}");
+                let (status, answer) = line.send("POST", "/v1/orders", &headers, body.as_ref())?;
+                ensure!(status == 202, "order {order} was answered {status}: {answer}");
                 taken.push(began.elapsed());
             }
         };
@@ -66,8 +77,20 @@ impl Load {
         Ok(Placed { taken: taken.concat(), seconds: began.elapsed().as_secs_f64() })
     }
 
+    /// Waits until no order of the key's merchant is open.
+    pub async fn until_done(&self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        for status in ["pending", "paid"] {
+            while !self.is_empty(&format!("/v1/orders?limit=1&status={status}"))? {
+                ensure!(began.elapsed() < RUN_MAX, "orders are still {status} after {RUN_MAX:?}");
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a list has no items.
-    pub(crate) fn is_empty(&self, path: &str) -> anyhow::Result<bool> {
+    fn is_empty(&self, path: &str) -> anyhow::Result<bool> {
         let (status, body) = Connection::open(&self.address)?.send("GET", path, &self.headers(0), "")?;
         ensure!(status == 200, "{path} was answered {status}: {body}");
         let page: serde_json::Value = serde_json::from_str(&body)?;
@@ -75,7 +98,7 @@ impl Load {
     }
 
     /// Sends a `PUT` that must succeed.
-    pub(crate) fn put(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<()> {
+    pub fn put(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<()> {
         let answer =
             Connection::open(&self.address)?.send("PUT", path, &self.headers(0), &body.to_string())?;
         ensure!(matches!(answer.0, 200 | 201), "{path} was answered {}: {}", answer.0, answer.1);
@@ -91,16 +114,8 @@ impl Load {
     }
 }
 
-fn body(order: usize) -> String {
-    format!(
-        r#"{{"customer":{{"email":"bench@example.com","name":"Bench"}},"currency":"EUR",
-        "items":[{{"sku":"{}","quantity":1}}],"payment_method":"pm_card_visa"}}"#,
-        sku(order)
-    )
-}
-
 /// Whether the process at this address reports ready.
-pub(crate) fn is_ready(address: &str) -> bool {
+pub fn is_ready(address: &str) -> bool {
     let host = format!("Host: {address}\r\n");
     let answer = Connection::open(address).and_then(|mut line| line.send("GET", "/readyz", &host, ""));
     answer.is_ok_and(|(status, _)| status == 200)
@@ -134,12 +149,8 @@ impl Connection {
     }
 }
 
-pub(crate) fn sku(order: usize) -> String {
-    format!("SKU-{:02}", order % SKUS)
-}
-
 /// For counts, which are far below 2^52.
 #[expect(clippy::cast_precision_loss, reason = "see above")]
-pub(crate) fn number(count: usize) -> f64 {
+pub fn number(count: usize) -> f64 {
     count as f64
 }
