@@ -40,15 +40,17 @@ struct Connections {
 }
 
 impl OrderDatabase {
-    /// Connects, with a pool of its own. `number` tells the databases of a process apart.
+    /// Connects, with a pool of its own. `number` tells the databases of a process apart; `arrivals` changes whenever
+    /// messages may have arrived here.
     pub(super) async fn connect(
         number: u16,
         config: &PostgresConfig,
         ambient: Ambient,
+        arrivals: watch::Sender<u64>,
     ) -> Result<Self, OpenError> {
         let listen = config.direct_options()?;
         let database = postgres::connect(&PostgresConfig { by_index: true, ..config.clone() }).await?;
-        let wake = Wake::start(database.clone(), listen, ambient.clone());
+        let wake = Wake::start(database.clone(), listen, ambient.clone(), arrivals);
         Ok(Self { connections: Arc::new(Connections { number, database, ambient, wake }), fenced: None })
     }
 
@@ -78,7 +80,7 @@ impl OrderDatabase {
         row.time("clock")
     }
 
-    /// Changes whenever messages may have arrived.
+    /// Listens from now on, and subscribes to the arrivals passed to [`Self::connect`].
     pub(super) fn arrivals(&self) -> watch::Receiver<u64> {
         self.connections.wake.arrivals()
     }
