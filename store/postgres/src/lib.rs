@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod api_keys;
 mod audit;
 mod catalog;
 mod customers;

@@ -224,7 +224,8 @@ async fn owner_of(database: &Database, record: RecordIds) -> Result<Option<Merch
     database.row(query).await?.map(|row| row.id("merchant_id", MerchantId)).transpose()
 }
 
-async fn key_with_state(
+/// The record of an API key, and the state of its merchant in this database.
+pub(super) async fn key_with_state(
     database: &Database,
     hash: KeyHash,
 ) -> Result<Option<(KeyRecord, MerchantState)>, PostgresFault> {

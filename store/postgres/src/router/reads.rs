@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use super::{
     ReadMode, Router,
-    locations::{Location, Locations},
+    locations::{Location, Locations, key_with_state},
     member::Member,
     owner::Owner,
 };
-use crate::{api_keys, fault::PostgresFault};
+use crate::fault::PostgresFault;
 
 impl Router {
     /// The first row of a read; `None` comes from the primary.
@@ -142,7 +142,7 @@ impl Router {
     /// The record of an API key, from the primary of its merchant.
     pub(crate) async fn key(&self, hash: KeyHash) -> Result<Option<KeyRecord>, PostgresFault> {
         match &self.locations {
-            None => api_keys::by_hash(self.first().reads(), hash).await,
+            None => Ok(key_with_state(self.first().reads(), hash).await?.map(|(record, _)| record)),
             Some(locations) => Box::pin(locations.key(&self.members, hash)).await,
         }
     }
