@@ -246,7 +246,6 @@ async fn stock_counts(
     database.rows(query).await?.iter().map(rows::stock_count).collect()
 }
 
-/// See [`Audit::open_orders_read_back`].
 async fn open_orders_read_back(unit: &mut Unit, merchant: MerchantId) -> Result<bool, PostgresFault> {
     let mut after = Uuid::nil();
     loop {

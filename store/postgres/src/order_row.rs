@@ -2,7 +2,7 @@
 
 use sqlx::postgres::PgRow;
 use store::{
-    domain::{MerchantId, Order, OrderId},
+    domain::{Order, OrderId},
     rules::{columns::Columns, rows},
 };
 
@@ -42,16 +42,6 @@ pub(super) async fn lock_captured(
 ) -> Result<Option<(Order, Option<i64>)>, PostgresFault> {
     let row = unit.row(sqlx::query(LOCKED).bind(id.0)).await?;
     row.map(|row| Ok((order(&row)?, captured_minor(&row)?))).transpose()
-}
-
-/// A merchant's order, without a lock.
-pub(super) async fn find_of(
-    unit: &mut Unit,
-    merchant: MerchantId,
-    id: OrderId,
-) -> Result<Option<Order>, PostgresFault> {
-    let query = sqlx::query(OF_MERCHANT).bind(id.0).bind(merchant.0);
-    unit.row(query).await?.as_ref().map(order).transpose()
 }
 
 /// Reads a whole row of `orders`.
