@@ -60,8 +60,7 @@ pub(super) const RESERVE: &str = "
 pub(super) async fn release(unit: &mut Unit<'_>, order: &Order) -> Result<(), SqliteFault> {
     let wanted = of_order(order);
     let released = unit.run(over(RELEASE, order.merchant, &wanted)?.bind(unit.at_ms())).await?;
-    expect_all(order, &wanted, usize::try_from(released).unwrap_or(usize::MAX))?;
-    Ok(())
+    Ok(expect_all(order, &wanted, usize::try_from(released).unwrap_or(usize::MAX))?)
 }
 
 pub(super) const RELEASE: &str = "
