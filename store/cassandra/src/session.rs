@@ -46,9 +46,7 @@ pub(super) struct PaymentSession {
 /// The result of a conditional update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cas {
-    /// The condition held.
     Applied,
-    /// The condition did not hold.
     Refused,
     /// No response: the update may still take effect, until a SERIAL read has been answered.
     Unknown,
@@ -105,7 +103,6 @@ impl PaymentSession {
         }
     }
 
-    /// Reads few rows.
     pub(super) async fn rows(
         &self,
         statement: &PreparedStatement,

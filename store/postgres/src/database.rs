@@ -63,17 +63,14 @@ impl OrderDatabase {
         Self { fenced: Some(merchant.0), ..self.clone() }
     }
 
-    /// The merchant of the fence, if any.
     pub(super) fn fence(&self) -> Option<Uuid> {
         self.fenced
     }
 
-    /// The connections, for reads.
     pub(super) fn reads(&self) -> &Database {
         &self.connections.database
     }
 
-    /// The server's clock.
     pub(super) async fn clock(&self) -> Result<Timestamp, PostgresFault> {
         let rows = self.reads().rows(sqlx::query("SELECT clock_timestamp() AS clock")).await?;
         let row = rows.first().ok_or_else(|| PostgresFault::Sql(sqlx::Error::RowNotFound))?;

@@ -44,7 +44,6 @@ pub(super) async fn lock_captured(
     row.map(|row| Ok((order(&row)?, captured_minor(&row)?))).transpose()
 }
 
-/// Reads a whole row of `orders`.
 pub(super) fn order(row: &PgRow) -> Result<Order, PostgresFault> {
     rows::order(row).map_err(|fault| match fault {
         PostgresFault::Corrupt(detail) => {
@@ -55,7 +54,6 @@ pub(super) fn order(row: &PgRow) -> Result<Order, PostgresFault> {
     })
 }
 
-/// The captured amount of the order in this row.
 pub(super) fn captured_minor(row: &PgRow) -> Result<Option<i64>, PostgresFault> {
     row.integer_if_any("captured_minor")
 }

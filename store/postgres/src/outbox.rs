@@ -213,7 +213,6 @@ fn numbers_on(database: &OrderDatabase, positions: &[Position]) -> Vec<i64> {
     numbers
 }
 
-/// Marks the messages of one database.
 async fn mark_sent(database: &OrderDatabase, positions: &[Position]) -> Result<(), PostgresFault> {
     let numbers = numbers_on(database, positions);
     if numbers.is_empty() {

@@ -97,7 +97,6 @@ pub(super) async fn reserve(
     unit.rows(query).await?.iter().map(rows::stock).collect()
 }
 
-/// Releases the units reserved by an order.
 pub(super) async fn release(unit: &mut Unit, order: &Order, at: Timestamp) -> Result<(), PostgresFault> {
     let wanted = of_order(order);
     let query = with_wanted(RELEASE, order.merchant, &wanted).bind(Moment(at));

@@ -61,7 +61,6 @@ struct Scripts {
     forget: Script,
 }
 
-/// The state of a key in Redis.
 struct Lookup {
     value: Option<(Loaded, Duration)>,
     generation: String,

@@ -105,7 +105,6 @@ impl Messages {
         self.order_events(order, [(EventKind::PaymentCaptured, captured)]);
     }
 
-    /// The payment was finally declined.
     pub fn payment_failed(&mut self, order: &Order, payment: PaymentId, code: &str) {
         let failed = event_data::payment_failed(payment, order, code);
         self.order_events(order, [(EventKind::PaymentFailed, failed)]);

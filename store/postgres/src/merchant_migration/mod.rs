@@ -289,7 +289,6 @@ impl Migrator {
         copier.pass(true).await
     }
 
-    /// Waits until no unsent message of the merchant is left.
     async fn drained(&self, source: &Side, progress: &Progress<'_>) -> Result<(), MoveError> {
         let mut arrivals = source.database.arrivals();
         let begun = Instant::now();

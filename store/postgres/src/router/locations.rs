@@ -45,7 +45,6 @@ const KEY: &str = "
 /// The shard on which a merchant lives.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Location {
-    /// Number of the shard.
     pub(super) shard: usize,
     /// The merchant lived there at this time.
     pub(super) at: Instant,

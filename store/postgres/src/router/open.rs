@@ -19,12 +19,10 @@ use super::{
 use crate::database::OrderDatabase;
 
 impl Router {
-    /// Over one database.
     pub(crate) async fn over(config: &DatabaseConfig, ambient: &Ambient) -> Result<Self, OpenError> {
         Ok(Self::new(vec![open(0, String::new(), config, ambient, &watch::Sender::default()).await?], None))
     }
 
-    /// Over shards, by name.
     pub(crate) async fn over_shards(
         shards: BTreeMap<String, DatabaseConfig>,
         sharding: ShardingConfig,

@@ -12,7 +12,6 @@ use store::{
 use super::statements::{PAYMENT, REFUNDS};
 use crate::row::get;
 
-/// A payment with its decision and refunds.
 pub(super) async fn payment(c: &mut SqliteConnection, id: PaymentId) -> Result<Option<Payment>, SqliteError> {
     let Some(row) = sqlx::query(PAYMENT).bind(id.to_string()).fetch_optional(&mut *c).await? else {
         return Ok(None);
