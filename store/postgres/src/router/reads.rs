@@ -105,7 +105,7 @@ impl Router {
         // Boxed, here and below: a router without shards or replicas would carry their futures in each of its own.
         let Some(merchant) = Box::pin(self.merchant_of(locations, owner)).await? else { return Ok(anywhere) };
         let location = Box::pin(locations.locate(&self.members, merchant)).await?;
-        let shard = location.map_or_else(|| locations.home(merchant), |location| location.shard);
+        let shard = location.map_or_else(|| locations.map.home(merchant), |location| location.shard);
         Ok(ReadPlace { member: &self.members[shard], merchant: Some(merchant), location })
     }
 
