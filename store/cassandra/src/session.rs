@@ -146,7 +146,7 @@ impl PaymentSession {
         Box::pin(self.session.execute_unpaged(statement, values))
     }
 
-    /// Backs off before the next attempt, and counts it. The number of attempts is bounded only by [`PaymentSession::bounded`].
+    /// Backs off before the next attempt. Only [`PaymentSession::bounded`] bounds the number of attempts.
     pub(super) async fn pause(&self, tries: &mut u32) {
         let longest = PAUSE_FIRST.saturating_mul(1 << (*tries).min(5)).min(PAUSE_LONGEST);
         *tries += 1;

@@ -149,8 +149,8 @@ impl OrderStatus {
         )
     }
 
-    /// Whether an order in this state holds a stock reservation: until its flow has ended (a fulfilled order may still be
-    /// refunded on request).
+    /// Whether an order in this state holds a stock reservation. Otherwise its flow has ended (a fulfilled order may
+    /// still be refunded on request).
     pub const fn holds_reservation(self) -> bool {
         matches!(self, Self::Pending | Self::Paid)
     }
