@@ -12,7 +12,7 @@ use store::domain::{OrderId, PaymentId, RefundId};
 use crate::util::{
     Dev, PATIENCE, TestMerchant, TestServers, alone,
     audit::{FULL, right as repaired},
-    orderworks, run, run_json, verify,
+    orderworks, verify,
 };
 
 const NOW: [&str; 2] = ["--grace", "0s"];

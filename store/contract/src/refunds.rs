@@ -35,7 +35,7 @@ impl DisputeFacts {
     }
 }
 
-/// Result of [`Orders::request_refund`].
+/// Result of [`request_refund`](crate::orders::Orders::request_refund).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefundRequested {
     /// Stored; the command is in the outbox.

@@ -39,11 +39,11 @@ async fn a_crashed_holders_lock_lapses_and_lost_records_are_made_again() {
         "INSERT INTO {name}.schema_lock (name, owner) VALUES ('migrate', ?) IF NOT EXISTS USING TTL 2"
     );
     session.query_unpaged(lock, (Uuid::from_u128(1),)).await.expect("locks");
-    let forget = format!("DELETE FROM {name}.schema_migrations WHERE version = 2");
+    let forget = format!("DELETE FROM {name}.schema_migrations WHERE version = 3");
     session.query_unpaged(forget, ()).await.expect("forgets");
     let text = refused(&keyspace).await;
-    assert!(text.contains("version 1") && text.contains("needs 2"), "{text}");
-    assert_eq!(migrate(&keyspace.config).await.expect("migrates"), [ALL[1]]);
+    assert!(text.contains("version 2") && text.contains("needs 3"), "{text}");
+    assert_eq!(migrate(&keyspace.config).await.expect("migrates"), [ALL[2]]);
     keyspace.store().await;
 }
 
@@ -54,16 +54,16 @@ async fn schemas_of_other_releases_are_told_apart() {
     let record =
         format!("INSERT INTO {name}.schema_migrations (version, name, checksum) VALUES (?, 'x', 'x')");
 
-    session.query_unpaged(record.as_str(), (3,)).await.expect("records");
+    session.query_unpaged(record.as_str(), (4,)).await.expect("records");
     let text = refused(&keyspace).await;
-    assert!(text.contains("version 3") && text.contains("knows 2"), "{text}");
+    assert!(text.contains("version 4") && text.contains("knows 3"), "{text}");
     assert!(matches!(migrate(&keyspace.config).await, Err(CassandraConnectError::SchemaTooNew { .. })));
 
     session
-        .query_unpaged(format!("DELETE FROM {name}.schema_migrations WHERE version = 3"), ())
+        .query_unpaged(format!("DELETE FROM {name}.schema_migrations WHERE version = 4"), ())
         .await
         .expect("forgets");
-    session.query_unpaged(record, (2,)).await.expect("changes");
+    session.query_unpaged(record, (3,)).await.expect("changes");
     let text = refused(&keyspace).await;
-    assert!(text.contains("migration 2") && text.contains("not the one"), "{text}");
+    assert!(text.contains("migration 3") && text.contains("not the one"), "{text}");
 }

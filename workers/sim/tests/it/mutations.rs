@@ -43,5 +43,5 @@ fn a_job_that_ends_where_it_does_not_find_its_subject_is_caught() {
 
 #[test]
 fn failed_refunds_that_count_are_caught() {
-    is_caught(Mutation::CountFailedRefunds, &["I1", "I2"]);
+    is_caught(Mutation::CountFailedRefunds, &["I1", "I2", "rest"]);
 }

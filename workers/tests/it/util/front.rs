@@ -4,7 +4,7 @@
 //! [`Front::of_stripe`] adds these parts, each as Stripe's documentation has it:
 //! - idempotency keys: `localstripe` has none. Answers are kept under their key and repeated, another body is refused;
 //! - `automatic_payment_methods`, `off_session` at a confirmation and `cancellation_reason`: it refuses them. The
-//! latter is put into the answer.
+//!   latter is put into the answer.
 //!
 //! Two other deviations are left as they are, because the client copes with them: a decline has the type of a bad
 //! request (its status, 402, is right), and an unknown payment method is a 404 without a code.
