@@ -72,9 +72,7 @@ pub(super) const MEND: &str = "
         FROM orders AS o CROSS JOIN LATERAL json_array_elements(o.lines) AS line
         WHERE o.status IN ('pending', 'paid') AND o.merchant_id = $1 AND line ->> 'sku' = $2) AS held
     WHERE p.merchant_id = $1 AND p.sku = $2 AND p.reserved <> held.quantity AND held.quantity <= p.on_hand";
-pub(super) const OPEN: &str = concat!(
-    "SELECT ",
-    columns!(),
+pub(super) const OPEN: &str = select!(
     " FROM orders WHERE merchant_id = $1 AND id > $2
           AND status NOT IN ('fulfilled', 'payment_failed', 'cancelled', 'refunded') ORDER BY id LIMIT $3"
 );

@@ -20,10 +20,9 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM orders WHERE id = $1");
-pub(super) const OF_MERCHANT: &str =
-    concat!("SELECT ", columns!(), " FROM orders WHERE id = $1 AND merchant_id = $2");
-const LOCKED: &str = concat!("SELECT ", columns!(), " FROM orders WHERE id = $1 FOR NO KEY UPDATE");
+pub(super) const BY_ID: &str = select!(" FROM orders WHERE id = $1");
+pub(super) const OF_MERCHANT: &str = select!(" FROM orders WHERE id = $1 AND merchant_id = $2");
+const LOCKED: &str = select!(" FROM orders WHERE id = $1 FOR NO KEY UPDATE");
 
 /// The order with this id, of any merchant, without a lock.
 pub(super) async fn find(unit: &mut Unit, id: OrderId) -> Result<Option<Order>, PostgresFault> {
