@@ -44,11 +44,11 @@ impl Roles<'_> {
         let pool = Workers::new(jobs.queue, Arc::new(workers::registry()?), env, ambient.clone())
             .name(self.wiring.name.clone())
             .recorder(recorder.clone())
-            .lease(settings.lease)
-            .drain_timeout(settings.drain)
+            .lease(config.workers.lease)
+            .drain_timeout(config.workers.drain)
             .abort(self.stop.now.clone());
         // While the circuit breaker is open, payment jobs are left to processes that may reach the provider.
-        let pool = settings.queues.iter().fold(pool, |pool, (name, slots)| match name.as_str() {
+        let pool = config.workers.queues.iter().fold(pool, |pool, (name, slots)| match name.as_str() {
             PAYMENTS => pool.queue_behind(name, *slots, breaker.gate()),
             _ => pool.queue(name, *slots),
         });

@@ -19,19 +19,12 @@ impl Limits {
     pub fn new(shared: impl RateLimits, local: LocalLimits) -> Self {
         Self { shared: Box::new(shared), local }
     }
-
-    /// Requests one call; never fails.
-    pub async fn check(&self, key: &str, quota: &Quota) -> Decision {
-        match self.shared.check(key, quota).await {
-            Ok(decision) => decision,
-            Err(_) => self.local.decide(key, quota),
-        }
-    }
 }
 
 #[async_trait]
 impl RateLimits for Limits {
+    /// Never fails.
     async fn check(&self, key: &str, quota: &Quota) -> Result<Decision, LimitError> {
-        Ok(Self::check(self, key, quota).await)
+        Ok(self.shared.check(key, quota).await.unwrap_or_else(|_| self.local.decide(key, quota)))
     }
 }

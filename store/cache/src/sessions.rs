@@ -1,4 +1,4 @@
-//! Sign-in sessions and carts: small values that expire when they are not used.
+//! Sign-in sessions and carts: small values that expire.
 
 use std::{fmt, time::Duration};
 
@@ -60,7 +60,7 @@ pub enum SessionError {
     },
 }
 
-/// A store of sessions. A session ends `ttl` after it was last written or touched. Answered writes survive a restart of
+/// A store of sessions. A session ends `ttl` after it was last written. Answered writes survive a restart of
 /// this process, and one of the server as far as the server is configured to persist.
 #[async_trait]
 pub trait Sessions: Send + Sync + 'static {
@@ -79,9 +79,6 @@ pub trait Sessions: Send + Sync + 'static {
 
     /// Reads a session that has not ended.
     async fn get(&self, key: &SessionKey) -> Result<Option<StoredSession>, SessionError>;
-
-    /// Extends a session to `ttl` from now; false when it does not exist.
-    async fn touch(&self, key: &SessionKey, ttl: Duration) -> Result<bool, SessionError>;
 
     /// Ends a session; false when it does not exist.
     async fn delete(&self, key: &SessionKey) -> Result<bool, SessionError>;

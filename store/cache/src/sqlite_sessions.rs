@@ -64,15 +64,12 @@ impl SqliteSessions {
         let mut version = [0; 8];
         self.ambient.fill(&mut version);
         let version = i64::from_le_bytes(version);
-        (version, sqlx::query(sql).bind(key.as_str()).bind(data).bind(version).bind(self.ends_at(ttl)))
+        let ends_at = later(self.ambient.now(), ttl).as_millisecond();
+        (version, sqlx::query(sql).bind(key.as_str()).bind(data).bind(version).bind(ends_at))
     }
 
     fn now_ms(&self) -> i64 {
         self.ambient.now().as_millisecond()
-    }
-
-    fn ends_at(&self, ttl: Duration) -> i64 {
-        later(self.ambient.now(), ttl).as_millisecond()
     }
 }
 
@@ -104,12 +101,6 @@ impl Sessions for SqliteSessions {
         let select = sqlx::query("SELECT data, version FROM sessions WHERE key = ?1 AND ends_at > ?2");
         let row = self.database.row(select.bind(key.as_str()).bind(self.now_ms())).await?;
         Ok(row.map(|row| StoredSession { data: row.get("data"), version: row.get("version") }))
-    }
-
-    async fn touch(&self, key: &SessionKey, ttl: Duration) -> Result<bool, SessionError> {
-        let touch = sqlx::query("UPDATE sessions SET ends_at = ?2 WHERE key = ?1 AND ends_at > ?3");
-        let touch = touch.bind(key.as_str()).bind(self.ends_at(ttl)).bind(self.now_ms());
-        Ok(self.database.run(touch).await? == 1)
     }
 
     async fn delete(&self, key: &SessionKey) -> Result<bool, SessionError> {

@@ -13,7 +13,7 @@ use store::{
 use super::{
     fault::Failure,
     rows::attempt_entry,
-    session::{Cas, Pause, PaymentSession},
+    session::{Cas, PaymentSession},
 };
 
 impl PaymentSession {
@@ -28,7 +28,7 @@ impl PaymentSession {
     }
 
     async fn open_facts(&self, new: NewPayment) -> Result<Payment, Failure> {
-        let mut pause = Pause::default();
+        let mut tries = 0;
         loop {
             let facts = (
                 new.id.0,
@@ -50,7 +50,7 @@ impl PaymentSession {
             if outcome == Cas::Refused {
                 return Err(Failure::Corrupt(format!("{} cannot be inserted and does not exist", new.id)));
             }
-            self.pause(&mut pause).await;
+            self.pause(&mut tries).await;
         }
     }
 
@@ -62,7 +62,7 @@ impl PaymentSession {
     ) -> Result<Begun, Failure> {
         let _turn = self.lock(id).await;
         let call = self.ambient.uuid();
-        let mut pause = Pause::default();
+        let mut tries = 0;
         // Only a guess at the newest epoch, which the condition then checks; a rejection is read again at SERIAL.
         let mut stored = self.read_quorum(id).await?;
         if rejection::not_begun(stored.as_ref().map(|stored| &stored.payment)).is_some() {
@@ -82,7 +82,7 @@ impl PaymentSession {
             if self.cas(&self.statements.begin_attempt, values).await? == Cas::Applied {
                 return Ok(Begun::Attempt { epoch });
             }
-            self.pause(&mut pause).await;
+            self.pause(&mut tries).await;
             stored = self.read_serial(id).await?;
         }
     }
@@ -96,7 +96,7 @@ impl PaymentSession {
         at: Timestamp,
     ) -> Result<(), Failure> {
         let _turn = self.lock(id).await;
-        let mut pause = Pause::default();
+        let mut tries = 0;
         loop {
             let values = (note, millis(at), id.0, attempt_entry(epoch));
             if self.cas(&self.statements.note_attempt, values).await? != Cas::Unknown {
@@ -107,7 +107,7 @@ impl PaymentSession {
             if attempts.filter(|attempt| attempt.epoch == epoch).all(|attempt| attempt.note.is_some()) {
                 return Ok(());
             }
-            self.pause(&mut pause).await;
+            self.pause(&mut tries).await;
         }
     }
 
@@ -119,7 +119,7 @@ impl PaymentSession {
         at: Timestamp,
     ) -> Result<ChargeRecorded, Failure> {
         let _turn = self.lock(id).await;
-        let mut pause = Pause::default();
+        let mut tries = 0;
         loop {
             // See `decide_once`.
             if epoch > 0 {
@@ -133,7 +133,7 @@ impl PaymentSession {
             if let Some(answer) = rejection::charge_not_recorded(payment, epoch) {
                 return Ok(answer);
             }
-            self.pause(&mut pause).await;
+            self.pause(&mut tries).await;
         }
     }
 
@@ -168,7 +168,7 @@ impl PaymentSession {
         at: Timestamp,
     ) -> Result<Decided, Failure> {
         let call = self.ambient.uuid();
-        let mut pause = Pause::default();
+        let mut tries = 0;
         let (statement, text) = match decision {
             Decision::Captured { provider_reference } => (&self.statements.capture, provider_reference),
             Decision::Declined { code } => (&self.statements.decline, code),
@@ -190,7 +190,7 @@ impl PaymentSession {
                 return Ok(refused);
             }
             // Undecided, and this epoch may decide: the round without a response had no effect.
-            self.pause(&mut pause).await;
+            self.pause(&mut tries).await;
         }
     }
 }

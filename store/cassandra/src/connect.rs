@@ -23,96 +23,52 @@ use super::{
 const AGREEMENT_INTERVAL: std::time::Duration = std::time::Duration::from_millis(25);
 
 /// The error of a failed connection or migration. Its text never contains a password.
+#[expect(missing_docs, reason = "the message of each says what it means")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CassandraConnectError {
-    /// The configuration cannot work.
     #[error(transparent)]
     Config(#[from] CassandraConfigError),
-    /// No contact node answers.
     #[error("no Cassandra node answers at {nodes}; try again when one is up")]
     Unreachable {
         /// The contact nodes, separated by commas.
         nodes: String,
-        /// The cause.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The nodes answer, but too few of them, or too late.
     #[error("Cassandra unavailable while {what}")]
     Unavailable {
-        /// The failed operation.
         what: &'static str,
-        /// The cause.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The nodes reject the login.
     #[error("Cassandra rejects the login of {user}")]
     Login {
         /// The role, `nobody` without a configured login.
         user: String,
     },
-    /// No node is in the configured datacenter.
     #[error("no Cassandra node is in datacenter `{wanted}`; there are: {known}")]
     Datacenter {
-        /// The configured datacenter.
         wanted: String,
         /// The datacenters of the cluster, separated by commas.
         known: String,
     },
-    /// The keyspace or its tables do not exist.
     #[error("keyspace `{keyspace}` has no schema; migrate first")]
-    NoSchema {
-        /// The keyspace.
-        keyspace: String,
-    },
-    /// Migrations are missing.
+    NoSchema { keyspace: String },
     #[error(
         "the schema of keyspace `{keyspace}` is at version {found}, this release needs {needed}; migrate first"
     )]
-    SchemaTooOld {
-        /// The keyspace.
-        keyspace: String,
-        /// The newest applied version.
-        found: i32,
-        /// The version this release needs.
-        needed: i32,
-    },
-    /// A later release has migrated the keyspace.
+    SchemaTooOld { keyspace: String, found: i32, needed: i32 },
     #[error(
         "the schema of keyspace `{keyspace}` is at version {found}, this release knows {known}; run a later one"
     )]
-    SchemaTooNew {
-        /// The keyspace.
-        keyspace: String,
-        /// The newest applied version.
-        found: i32,
-        /// The newest version of this release.
-        known: i32,
-    },
-    /// A migration was changed after it had been applied.
+    SchemaTooNew { keyspace: String, found: i32, known: i32 },
     #[error("migration {version} of keyspace `{keyspace}` is not the one that was applied there")]
-    SchemaChanged {
-        /// The keyspace.
-        keyspace: String,
-        /// The version of the migration.
-        version: i32,
-    },
-    /// Another process holds the migration lock for longer than the wait.
+    SchemaChanged { keyspace: String, version: i32 },
     #[error("another process is migrating keyspace `{keyspace}` since {} s; try again later", waited.as_secs())]
-    MigrationBusy {
-        /// The keyspace.
-        keyspace: String,
-        /// The time waited.
-        waited: std::time::Duration,
-    },
-    /// The migration lock expired during the migration, which stopped.
+    MigrationBusy { keyspace: String, waited: std::time::Duration },
     #[error("the lock on migrating keyspace `{keyspace}` was lost; try again")]
-    MigrationLockLost {
-        /// The keyspace.
-        keyspace: String,
-    },
+    MigrationLockLost { keyspace: String },
 }
 
 impl CassandraConnectError {

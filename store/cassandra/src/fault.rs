@@ -9,7 +9,6 @@ use scylla::errors::{
 };
 use store::error::StoreError;
 
-/// How the store names itself in errors.
 pub(super) const STORE: &str = "payment";
 
 /// Becomes a [`StoreError`].

@@ -55,7 +55,6 @@ impl LazySession {
         }
     }
 
-    /// The session, once there is one.
     pub(super) fn get(&self) -> Result<Arc<PaymentSession>, StoreError> {
         match &*self.0.borrow() {
             LazyState::Connected(session) => Ok(Arc::clone(session)),

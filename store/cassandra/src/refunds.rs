@@ -11,7 +11,7 @@ use super::{
     attempts::millis,
     fault::Failure,
     rows::Stored,
-    session::{Cas, Pause, PaymentSession},
+    session::{Cas, PaymentSession},
 };
 
 impl PaymentSession {
@@ -23,7 +23,7 @@ impl PaymentSession {
         at: Timestamp,
     ) -> Result<RefundBegun, Failure> {
         let _turn = self.lock(id).await;
-        let mut pause = Pause::default();
+        let mut tries = 0;
         loop {
             let Some(stored) = self.read_serial(id).await? else { return Ok(RefundBegun::NotFound) };
             let reserved = checked_reserve(&stored)?;
@@ -37,7 +37,7 @@ impl PaymentSession {
             if self.cas(&self.statements.begin_refund, values).await? == Cas::Applied {
                 return Ok(RefundBegun::Open);
             }
-            self.pause(&mut pause).await;
+            self.pause(&mut tries).await;
         }
     }
 
@@ -50,7 +50,7 @@ impl PaymentSession {
         at: Timestamp,
     ) -> Result<Option<RefundState>, Failure> {
         let _turn = self.lock(id).await;
-        let mut pause = Pause::default();
+        let mut tries = 0;
         loop {
             let Some(stored) = self.read_serial(id).await? else { return Ok(None) };
             let Some(known) = stored.payment.refunds.iter().find(|known| known.id == refund) else {
@@ -72,7 +72,7 @@ impl PaymentSession {
             if outcome == Cas::Applied {
                 return Ok(Some(rejection::refund_state(Some(done))));
             }
-            self.pause(&mut pause).await;
+            self.pause(&mut tries).await;
         }
     }
 }

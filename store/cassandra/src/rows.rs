@@ -20,14 +20,12 @@ pub(super) struct Stored {
     pub(super) payment: Payment,
     pub(super) attempts: Vec<PaymentAttempt>,
     pub(super) reserved_minor: i64,
-    /// The call that recorded the decision.
     pub(super) decision_call: Option<Uuid>,
     /// The call that began each epoch.
     calls: Vec<(Uuid, u64)>,
 }
 
 impl Stored {
-    /// The epoch that `call` began.
     pub(super) fn begun_by(&self, call: Uuid) -> Option<u64> {
         self.calls.iter().find(|(by, _)| *by == call).map(|(_, epoch)| *epoch)
     }

@@ -163,7 +163,6 @@ impl Schema<'_> {
         Ok(names)
     }
 
-    /// The migrations to apply, in order.
     fn missing(&self, applied: &[(i32, String)]) -> Result<Vec<&'static Migration>, CassandraConnectError> {
         let keyspace = || self.config.keyspace.clone();
         let found = applied.iter().map(|(version, _)| *version).max().unwrap_or_default();
@@ -208,7 +207,6 @@ impl Schema<'_> {
         Ok(result.into_rows_result().map_err(unavailable(READING))?.rows_num() > 0)
     }
 
-    /// A schema change inside the keyspace.
     async fn change(&self, text: &str) -> Result<(), CassandraConnectError> {
         let before = if text.starts_with("ALTER TABLE ") { "ALTER TABLE " } else { "IF NOT EXISTS " };
         let text = text.replacen(before, &format!("{before}{}.", self.config.keyspace), 1);

@@ -46,18 +46,10 @@ pub(super) struct PaymentSession {
 /// The result of a conditional update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cas {
-    /// The condition held.
     Applied,
-    /// The condition did not hold.
     Refused,
     /// No response: the update may still take effect, until a SERIAL read has been answered.
     Unknown,
-}
-
-/// Counts the attempts of one call, for the backoff.
-#[derive(Debug, Default)]
-pub(super) struct Pause {
-    tries: u32,
 }
 
 impl PaymentSession {
@@ -111,7 +103,6 @@ impl PaymentSession {
         }
     }
 
-    /// Reads few rows.
     pub(super) async fn rows(
         &self,
         statement: &PreparedStatement,
@@ -135,14 +126,14 @@ impl PaymentSession {
         statement: &PreparedStatement,
         values: impl SerializeRow + Send + Sync,
     ) -> Result<QueryResult, Failure> {
-        let mut pause = Pause::default();
+        let mut tries = 0;
         loop {
             match self.send(statement, &values).await {
                 Ok(result) => return Ok(result),
                 Err(error) if classify(&error) == ErrorClass::Busy => seen(error),
                 Err(error) => return Err(error.into()),
             }
-            self.pause(&mut pause).await;
+            self.pause(&mut tries).await;
         }
     }
 
@@ -155,10 +146,10 @@ impl PaymentSession {
         Box::pin(self.session.execute_unpaged(statement, values))
     }
 
-    /// Backs off before the next attempt. The number of attempts is bounded only by [`PaymentSession::bounded`].
-    pub(super) async fn pause(&self, pause: &mut Pause) {
-        let longest = PAUSE_FIRST.saturating_mul(1 << pause.tries.min(5)).min(PAUSE_LONGEST);
-        pause.tries += 1;
+    /// Backs off before the next attempt. Only [`PaymentSession::bounded`] bounds the number of attempts.
+    pub(super) async fn pause(&self, tries: &mut u32) {
+        let longest = PAUSE_FIRST.saturating_mul(1 << (*tries).min(5)).min(PAUSE_LONGEST);
+        *tries += 1;
         tokio::time::sleep(self.ambient.jitter(longest)).await;
     }
 }

@@ -78,7 +78,6 @@ impl Tunnels {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The address of the tunnel to a contact node.
     pub(super) async fn to_contact(&self, node: &str) -> io::Result<SocketAddr> {
         let (host, port) = split(node).ok_or(io::ErrorKind::InvalidInput)?;
         self.to(host, port).await

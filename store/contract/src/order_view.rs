@@ -14,8 +14,7 @@ use crate::domain::{Address, Customer, Order, OrderLine, OrderStatus, PaymentId,
 /// An order. Personal data are `null` for a caller with a publishable key and neither the session of the customer who
 /// placed the order nor the order's token.
 #[derive(Debug, Serialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = Order))]
+#[cfg_attr(feature = "openapi", derive(ToSchema), schema(as = Order))]
 pub struct OrderView {
     /// Always `order`.
     #[cfg_attr(feature = "openapi", schema(example = "order"))]
@@ -57,8 +56,7 @@ pub struct OrderView {
 
 /// A line of an order.
 #[derive(Debug, Serialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = OrderItem))]
+#[cfg_attr(feature = "openapi", derive(ToSchema), schema(as = OrderItem))]
 pub struct ItemView {
     sku: String,
     /// The product's name when ordered.
@@ -72,8 +70,7 @@ pub struct ItemView {
 
 /// The customer.
 #[derive(Debug, Serialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = Customer))]
+#[cfg_attr(feature = "openapi", derive(ToSchema), schema(as = Customer))]
 pub struct CustomerView {
     email: String,
     name: String,
@@ -81,8 +78,7 @@ pub struct CustomerView {
 
 /// A postal address.
 #[derive(Debug, Serialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = Address))]
+#[cfg_attr(feature = "openapi", derive(ToSchema), schema(as = Address))]
 pub struct AddressView {
     name: String,
     line1: String,
@@ -95,8 +91,7 @@ pub struct AddressView {
 
 /// The payment of an order.
 #[derive(Debug, Serialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = OrderPayment))]
+#[cfg_attr(feature = "openapi", derive(ToSchema), schema(as = OrderPayment))]
 pub struct PaymentView {
     /// Its id, `pay_…`.
     id: String,
@@ -107,8 +102,7 @@ pub struct PaymentView {
 
 /// A shipment.
 #[derive(Debug, Serialize)]
-#[cfg_attr(feature = "openapi", derive(ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = Shipment))]
+#[cfg_attr(feature = "openapi", derive(ToSchema), schema(as = Shipment))]
 pub struct ShipmentView {
     /// Its id, `shp_…`.
     id: String,

@@ -76,9 +76,7 @@ pub(super) const SET_RESERVED: &str = "
         FROM orders AS o CROSS JOIN LATERAL json_array_elements(o.lines) AS line
         WHERE o.status IN ('pending', 'paid') AND o.merchant_id = $1 AND line ->> 'sku' = $2) AS held
     WHERE p.merchant_id = $1 AND p.sku = $2 AND p.reserved <> held.quantity AND held.quantity <= p.on_hand";
-pub(super) const OPEN: &str = concat!(
-    "SELECT ",
-    columns!(),
+pub(super) const OPEN: &str = select!(
     " FROM orders WHERE merchant_id = $1 AND id > $2
           AND status NOT IN ('fulfilled', 'payment_failed', 'cancelled', 'refunded') ORDER BY id LIMIT $3"
 );
@@ -264,7 +262,6 @@ async fn stock_counts(
     database.rows(query).await?.iter().map(rows::stock_count).collect()
 }
 
-/// See [`Audit::open_orders_read_back`].
 async fn open_orders_read_back(unit: &mut Unit, merchant: MerchantId) -> Result<bool, PostgresFault> {
     let mut after = Uuid::nil();
     loop {

@@ -18,19 +18,14 @@ macro_rules! columns {
     };
 }
 
-pub(super) const ONE: &str =
-    concat!("SELECT ", columns!(), " FROM products WHERE merchant_id = $1 AND sku = $2");
+pub(super) const ONE: &str = select!(" FROM products WHERE merchant_id = $1 AND sku = $2");
 // Under the "C" collation, only ASCII letters are compared without case.
-pub(super) const LIST: &str = concat!(
-    "SELECT ",
-    columns!(),
+pub(super) const LIST: &str = select!(
     r#" FROM products WHERE merchant_id = $1 AND sku > $2
         AND ($4::text IS NULL OR name COLLATE "C" ILIKE $4 ESCAPE '\' OR sku ILIKE $4 ESCAPE '\')
     ORDER BY sku LIMIT $3"#
 );
-pub(super) const LIST_BY_CATEGORY: &str = concat!(
-    "SELECT ",
-    columns!(),
+pub(super) const LIST_BY_CATEGORY: &str = select!(
     r#" FROM products WHERE merchant_id = $1 AND category = $5 AND sku > $2
         AND ($4::text IS NULL OR name COLLATE "C" ILIKE $4 ESCAPE '\' OR sku ILIKE $4 ESCAPE '\')
     ORDER BY sku LIMIT $3"#
@@ -38,8 +33,7 @@ pub(super) const LIST_BY_CATEGORY: &str = concat!(
 pub(super) const CATEGORIES: &str = "
     SELECT category, count(*) AS products FROM products WHERE merchant_id = $1
     GROUP BY category ORDER BY category LIMIT 1000";
-const LOCKED: &str =
-    concat!("SELECT ", columns!(), " FROM products WHERE merchant_id = $1 AND sku = $2 FOR NO KEY UPDATE");
+const LOCKED: &str = select!(" FROM products WHERE merchant_id = $1 AND sku = $2 FOR NO KEY UPDATE");
 const SET_STOCK: &str = concat!(
     "UPDATE products SET on_hand = $3, event_sequence = event_sequence + $4, updated_at = $5
      WHERE merchant_id = $1 AND sku = $2 AND reserved <= $3 RETURNING ",

@@ -26,15 +26,13 @@ const INSERT: &str = "
     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
 const SET_PASSWORD: &str =
     "UPDATE customers SET password_hash = $3 WHERE merchant_id = $1 AND email_key = $2 RETURNING id";
-const OF_MERCHANT: &str =
-    concat!("SELECT ", columns!(), " FROM customers WHERE merchant_id = $1 AND id = $2 FOR UPDATE");
+const OF_MERCHANT: &str = select!(" FROM customers WHERE merchant_id = $1 AND id = $2 FOR UPDATE");
 const DELETE_MAILS: &str = "DELETE FROM customer_mails WHERE customer_id = $1";
 const DELETE_VERIFICATIONS: &str = "DELETE FROM verifications WHERE merchant_id = $1 AND email_key = $2";
 const DELETE: &str = "DELETE FROM customers WHERE id = $1";
 pub(super) const FORGET: &str = "UPDATE outbox SET data = $3::json WHERE id = $1 AND merchant_id = $2";
-pub(super) const BY_EMAIL: &str =
-    concat!("SELECT ", columns!(), " FROM customers WHERE merchant_id = $1 AND email_key = $2");
-pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM customers WHERE id = $1");
+pub(super) const BY_EMAIL: &str = select!(" FROM customers WHERE merchant_id = $1 AND email_key = $2");
+pub(super) const BY_ID: &str = select!(" FROM customers WHERE id = $1");
 
 #[async_trait]
 impl Customers for PostgresOrders {

@@ -40,15 +40,17 @@ struct Connections {
 }
 
 impl OrderDatabase {
-    /// Connects, with a pool of its own. `number` tells the databases of a process apart.
+    /// Connects, with a pool of its own. `number` tells the databases of a process apart; `arrivals` changes whenever
+    /// messages may have arrived here.
     pub(super) async fn connect(
         number: u16,
         config: &PostgresConfig,
         ambient: Ambient,
+        arrivals: watch::Sender<u64>,
     ) -> Result<Self, OpenError> {
         let listen = config.direct_options()?;
         let database = postgres::connect(&PostgresConfig { by_index: true, ..config.clone() }).await?;
-        let wake = Wake::start(database.clone(), listen, ambient.clone());
+        let wake = Wake::start(database.clone(), listen, ambient.clone(), arrivals);
         Ok(Self { connections: Arc::new(Connections { number, database, ambient, wake }), fenced: None })
     }
 
@@ -61,24 +63,21 @@ impl OrderDatabase {
         Self { fenced: Some(merchant.0), ..self.clone() }
     }
 
-    /// The merchant of the fence, if any.
     pub(super) fn fence(&self) -> Option<Uuid> {
         self.fenced
     }
 
-    /// The connections, for reads.
     pub(super) fn reads(&self) -> &Database {
         &self.connections.database
     }
 
-    /// The server's clock.
     pub(super) async fn clock(&self) -> Result<Timestamp, PostgresFault> {
         let rows = self.reads().rows(sqlx::query("SELECT clock_timestamp() AS clock")).await?;
         let row = rows.first().ok_or_else(|| PostgresFault::Sql(sqlx::Error::RowNotFound))?;
         row.time("clock")
     }
 
-    /// Changes whenever messages may have arrived.
+    /// Listens from now on, and subscribes to the arrivals passed to [`Self::connect`].
     pub(super) fn arrivals(&self) -> watch::Receiver<u64> {
         self.connections.wake.arrivals()
     }

@@ -45,7 +45,6 @@ impl MerchantState {
         })
     }
 
-    /// Whether the merchant lives in this database.
     pub(super) fn is_here(self) -> bool {
         matches!(self, Self::Active | Self::Migrating)
     }

@@ -1,6 +1,12 @@
 #![doc = include_str!("../README.md")]
 
-mod api_keys;
+/// Selects the columns that `columns!` names in the module that uses this.
+macro_rules! select {
+    ($from:literal) => {
+        concat!("SELECT ", columns!(), $from)
+    };
+}
+
 mod audit;
 mod catalog;
 mod customers;

@@ -44,11 +44,15 @@ pub(super) struct Wake {
 
 impl Wake {
     /// Notifies over `database`; listens with `listen`, once a relay subscribes to arrivals.
-    pub(super) fn start(database: Database, listen: Option<PgConnectOptions>, ambient: Ambient) -> Self {
+    pub(super) fn start(
+        database: Database,
+        listen: Option<PgConnectOptions>,
+        ambient: Ambient,
+        arrivals: watch::Sender<u64>,
+    ) -> Self {
         let committed = watch::Sender::new(());
         let notifier = tokio::spawn(notify(database, committed.subscribe())).abort_handle();
-        let (arrivals, listener) = (watch::Sender::new(0), OnceLock::new());
-        Self { arrivals, committed, listen, ambient, listener, notifier }
+        Self { arrivals, committed, listen, ambient, listener: OnceLock::new(), notifier }
     }
 
     /// Notifies relays, in this and other processes, that messages were committed. Does not wait.
@@ -79,7 +83,7 @@ impl Drop for Wake {
 }
 
 /// Wakes the relays of this process.
-pub(super) fn bump(arrivals: &watch::Sender<u64>) {
+fn bump(arrivals: &watch::Sender<u64>) {
     arrivals.send_modify(|arrivals| *arrivals = arrivals.wrapping_add(1));
 }
 

@@ -23,16 +23,10 @@ use super::{
     transitions,
 };
 
-pub(super) const LIST: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM orders WHERE merchant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3"
-);
-pub(super) const LIST_BY_STATUS: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM orders WHERE merchant_id = $1 AND id < $2 AND status = $4 ORDER BY id DESC LIMIT $3"
-);
+pub(super) const LIST: &str =
+    select!(" FROM orders WHERE merchant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+pub(super) const LIST_BY_STATUS: &str =
+    select!(" FROM orders WHERE merchant_id = $1 AND id < $2 AND status = $4 ORDER BY id DESC LIMIT $3");
 pub(super) const REPLACE_TOKEN: &str =
     "UPDATE orders SET token_hash = $3, token_expires_at = $4 WHERE id = $1 AND merchant_id = $2";
 // Keeps `IDEMPOTENCY_KEEP`. Skips rows that another process locked to delete. By ctid: locked rows keep theirs.
@@ -232,14 +226,8 @@ impl Orders for PostgresOrders {
 
     /// One shard that answers is enough: its merchants can order. [`PostgresOrders::health`] reports each shard.
     async fn ping(&self) -> Result<(), StoreError> {
-        let mut last = Ok(());
-        for (_, answer) in self.health().await {
-            if answer.is_ok() {
-                return Ok(());
-            }
-            last = answer;
-        }
-        last
+        let answers = self.health().await.into_iter().map(|(_, answer)| answer);
+        answers.reduce(Result::or).unwrap_or(Ok(()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use sqlx::postgres::PgRow;
 use store::{
-    domain::{MerchantId, Order, OrderId},
+    domain::{Order, OrderId},
     rules::{columns::Columns, rows},
 };
 
@@ -20,10 +20,9 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM orders WHERE id = $1");
-pub(super) const OF_MERCHANT: &str =
-    concat!("SELECT ", columns!(), " FROM orders WHERE id = $1 AND merchant_id = $2");
-const LOCKED: &str = concat!("SELECT ", columns!(), " FROM orders WHERE id = $1 FOR NO KEY UPDATE");
+pub(super) const BY_ID: &str = select!(" FROM orders WHERE id = $1");
+pub(super) const OF_MERCHANT: &str = select!(" FROM orders WHERE id = $1 AND merchant_id = $2");
+const LOCKED: &str = select!(" FROM orders WHERE id = $1 FOR NO KEY UPDATE");
 
 /// The order with this id, of any merchant, without a lock.
 pub(super) async fn find(unit: &mut Unit, id: OrderId) -> Result<Option<Order>, PostgresFault> {
@@ -44,17 +43,6 @@ pub(super) async fn lock_captured(
     row.map(|row| Ok((order(&row)?, captured_minor(&row)?))).transpose()
 }
 
-/// A merchant's order, without a lock.
-pub(super) async fn find_of(
-    unit: &mut Unit,
-    merchant: MerchantId,
-    id: OrderId,
-) -> Result<Option<Order>, PostgresFault> {
-    let query = sqlx::query(OF_MERCHANT).bind(id.0).bind(merchant.0);
-    unit.row(query).await?.as_ref().map(order).transpose()
-}
-
-/// Reads a whole row of `orders`.
 pub(super) fn order(row: &PgRow) -> Result<Order, PostgresFault> {
     rows::order(row).map_err(|fault| match fault {
         PostgresFault::Corrupt(detail) => {
@@ -65,7 +53,6 @@ pub(super) fn order(row: &PgRow) -> Result<Order, PostgresFault> {
     })
 }
 
-/// The captured amount of the order in this row.
 pub(super) fn captured_minor(row: &PgRow) -> Result<Option<i64>, PostgresFault> {
     row.integer_if_any("captured_minor")
 }

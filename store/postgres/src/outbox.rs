@@ -49,11 +49,8 @@ pub(super) const CLAIM: &str = "
     UPDATE outbox_unsent SET relay = $1, leased_until = $2
     WHERE position = ANY (ARRAY(SELECT position FROM taken)) RETURNING position, id, subject, at";
 // The bounds repeat the array's range in a form that lets the planner rule out partitions.
-pub(super) const TAKEN: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM outbox WHERE id = ANY($1) AND id BETWEEN $2 AND $3 ORDER BY position"
-);
+pub(super) const TAKEN: &str =
+    select!(" FROM outbox WHERE id = ANY($1) AND id BETWEEN $2 AND $3 ORDER BY position");
 pub(super) const MARK_SENT: &str = "DELETE FROM outbox_unsent WHERE position = ANY($1)";
 const SET: &str = "UPDATE outbox_unsent SET relay = $2, leased_until = $3 WHERE position = ANY($1)";
 pub(super) const LIST: &str = "
@@ -61,20 +58,14 @@ pub(super) const LIST: &str = "
     FROM outbox_unsent AS u LEFT JOIN outbox AS o ON o.id = u.id
     WHERE u.relay = $1 ORDER BY u.position LIMIT $2";
 // By position, not by id: ids of one millisecond have no order, positions have the order of a subject's commits.
-pub(super) const EVENTS: &str = concat!(
-    "SELECT ",
-    columns!(),
+pub(super) const EVENTS: &str = select!(
     " FROM outbox WHERE merchant_id = $1 AND sequence IS NOT NULL AND position < $2 ORDER BY position DESC LIMIT $3"
 );
 pub(super) const POSITION_OF: &str = "SELECT position FROM outbox WHERE id = $1 AND merchant_id = $2";
 pub(super) const KNOWN: &str = "SELECT 1 FROM outbox WHERE id = $1";
-pub(super) const BY_ID: &str =
-    concat!("SELECT ", columns!(), " FROM outbox WHERE id = $1 AND sequence IS NOT NULL");
-pub(super) const ORDER_EVENTS: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM outbox WHERE order_id = $1 AND sequence > $2 AND id >= $3 ORDER BY sequence LIMIT 1000"
-);
+pub(super) const BY_ID: &str = select!(" FROM outbox WHERE id = $1 AND sequence IS NOT NULL");
+pub(super) const ORDER_EVENTS: &str =
+    select!(" FROM outbox WHERE order_id = $1 AND sequence > $2 AND id >= $3 ORDER BY sequence LIMIT 1000");
 pub(super) const BACKLOG: &str = "
     SELECT count(*) AS messages, count(*) FILTER (WHERE relay = $1) AS set_aside,
         (SELECT at FROM outbox_unsent ORDER BY position LIMIT 1) AS oldest_at
@@ -213,7 +204,6 @@ fn numbers_on(database: &OrderDatabase, positions: &[Position]) -> Vec<i64> {
     numbers
 }
 
-/// Marks the messages of one database.
 async fn mark_sent(database: &OrderDatabase, positions: &[Position]) -> Result<(), PostgresFault> {
     let numbers = numbers_on(database, positions);
     if numbers.is_empty() {

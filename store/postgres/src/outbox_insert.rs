@@ -39,7 +39,7 @@ pub(super) fn bind<'q>(query: Query<'q>, messages: &Messages) -> Result<Query<'q
         .bind(Moment(messages.at))
         .bind(column(rows, |row| row.id.0))
         .bind(column(rows, |row| row.merchant.0))
-        .bind(column(rows, |row| row.subject.uuid()))
+        .bind(column(rows, |row| row.subject.uuid))
         .bind(column(rows, |row| row.kind))
         .bind(column(rows, |row| row.order.map(|id| id.0)))
         .bind(column(rows, |row| sequence(row.sequence)))

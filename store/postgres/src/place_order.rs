@@ -97,7 +97,6 @@ enum Attempt {
     Placed(Vec<PlaceOutcome>),
     /// Not every product could be reserved, or a key is taken.
     Short,
-    /// One order is rejected.
     Refused(PlaceOutcome),
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Guarantees: a refund counts once by its id; the requested sum of what is open or done, and the recorded sum, never
 //! exceed the order's total. The order is locked first, so its refunds cannot change before the commit.
+//! `request`, `record` and `record_dispute` are methods of [`store::orders::Orders`].
 
 use base::Timestamp;
 use store::{
@@ -69,7 +70,6 @@ pub(super) async fn give_back(
     Ok(true)
 }
 
-/// See [`store::orders::Orders::request_refund`].
 pub(super) async fn request(
     unit: &mut Unit,
     (merchant, id): (MerchantId, OrderId),
@@ -95,7 +95,6 @@ pub(super) async fn request(
     Ok(RefundRequested::Accepted(order, refund))
 }
 
-/// See [`store::orders::Orders::record_refund`].
 pub(super) async fn record(
     unit: &mut Unit,
     id: OrderId,
@@ -128,7 +127,6 @@ pub(super) async fn record(
     Ok(Transition::Now(Box::new(order)))
 }
 
-/// See [`store::orders::Orders::record_dispute`].
 pub(super) async fn record_dispute(
     unit: &mut Unit,
     id: OrderId,

@@ -5,70 +5,29 @@ use super::{
     place_order, refunds, router, stock, transitions, verifications, webhooks,
 };
 
+/// Statements by module, each with the name `module::CONSTANT`.
+macro_rules! statements {
+    ($($module:ident: $($name:ident)+;)+) => {
+        &[$($((concat!(stringify!($module), "::", stringify!($name)), $module::$name),)+)+]
+    };
+}
+
 /// Name and text of each statement.
-pub const ALL: &[(&str, &str)] = &[
-    ("orders::LIST", order_flow::LIST),
-    ("orders::LIST_BY_STATUS", order_flow::LIST_BY_STATUS),
-    ("orders::BY_ID", order_row::BY_ID),
-    ("orders::OF_MERCHANT", order_row::OF_MERCHANT),
-    ("orders::REPLACE_TOKEN", order_flow::REPLACE_TOKEN),
-    ("orders::EXPIRE", order_flow::EXPIRE),
-    ("transitions::STALE", transitions::STALE),
-    ("transitions::EXPIRE", transitions::EXPIRE),
-    ("audit::ALL", audit::ALL),
-    ("audit::TOUCHED", audit::TOUCHED),
-    ("audit::MONEY", audit::MONEY),
-    ("audit::REFUNDS", audit::REFUNDS),
-    ("audit::COMMANDS", audit::COMMANDS),
-    ("audit::STOCK", audit::STOCK),
-    ("audit::SET_RESERVED", audit::SET_RESERVED),
-    ("audit::OPEN", audit::OPEN),
-    ("audit::ENDPOINTS", audit::ENDPOINTS),
-    ("order_records::ORDERS", order_records::ORDERS),
-    ("order_records::STORED", order_records::STORED),
-    ("order_records::REFUNDS", order_records::REFUNDS),
-    ("order_records::MAILS", order_records::MAILS),
-    ("order_records::EVENTS", order_records::EVENTS),
-    ("order_records::COMMANDS", order_records::COMMANDS),
-    ("order_records::ATTEMPTS", order_records::ATTEMPTS),
-    ("outbox::CLAIM", outbox::CLAIM),
-    ("outbox::TAKEN", outbox::TAKEN),
-    ("outbox::MARK_SENT", outbox::MARK_SENT),
-    ("outbox::EVENTS", outbox::EVENTS),
-    ("outbox::POSITION_OF", outbox::POSITION_OF),
-    ("outbox::BY_ID", outbox::BY_ID),
-    ("outbox::KNOWN", outbox::KNOWN),
-    ("outbox::ORDER_EVENTS", outbox::ORDER_EVENTS),
-    ("outbox::LIST", outbox::LIST),
-    ("outbox::BACKLOG", outbox::BACKLOG),
-    ("emit::WRITE", outbox_insert::WRITE),
-    ("placement::STORE", place_order::STORE),
-    ("placement::RECORDED", place_order::RECORDED),
-    ("stock::RESERVE", stock::RESERVE),
-    ("stock::RELEASE", stock::RELEASE),
-    ("stock::SHIP", stock::SHIP),
-    ("stock::LOOK", stock::LOOK),
-    ("refunds::KNOWN", refunds::KNOWN),
-    ("refunds::SUMS", refunds::SUMS),
-    ("mails::OF_ORDER", mails::OF_ORDER),
-    ("mails::OF_CUSTOMER", mails::OF_CUSTOMER),
-    ("customers::BY_ID", customers::BY_ID),
-    ("customers::BY_EMAIL", customers::BY_EMAIL),
-    ("customers::FORGET", customers::FORGET),
-    ("verifications::BY_ID", verifications::BY_ID),
-    ("verifications::BY_KEY", verifications::BY_KEY),
-    ("verifications::BY_TOKEN", verifications::BY_TOKEN),
-    ("verifications::OF_EMAIL", verifications::OF_EMAIL),
-    ("verifications::EXPIRE", verifications::EXPIRE),
-    ("catalog::ONE", catalog::ONE),
-    ("catalog::LIST", catalog::LIST),
-    ("catalog::LIST_BY_CATEGORY", catalog::LIST_BY_CATEGORY),
-    ("catalog::CATEGORIES", catalog::CATEGORIES),
-    ("webhooks::ONE", webhooks::ONE),
-    ("webhooks::BY_ID", webhooks::BY_ID),
-    ("webhooks::LIST", webhooks::LIST),
-    ("webhooks::ENABLED", webhooks::ENABLED),
-    ("webhooks::ATTEMPTS_OF_ORDER", webhooks::ATTEMPTS_OF_ORDER),
-    ("webhooks::DELIVERED", webhooks::DELIVERED),
-    ("router::OWNER", router::OWNER),
-];
+pub const ALL: &[(&str, &str)] = statements! {
+    order_flow: LIST LIST_BY_STATUS REPLACE_TOKEN EXPIRE;
+    order_row: BY_ID OF_MERCHANT;
+    transitions: STALE EXPIRE;
+    audit: ALL TOUCHED MONEY REFUNDS COMMANDS STOCK SET_RESERVED OPEN ENDPOINTS;
+    order_records: ORDERS STORED REFUNDS MAILS EVENTS COMMANDS ATTEMPTS;
+    outbox: CLAIM TAKEN MARK_SENT EVENTS POSITION_OF BY_ID KNOWN ORDER_EVENTS LIST BACKLOG;
+    outbox_insert: WRITE;
+    place_order: STORE RECORDED;
+    stock: RESERVE RELEASE SHIP LOOK;
+    refunds: KNOWN SUMS;
+    mails: OF_ORDER OF_CUSTOMER;
+    customers: BY_ID BY_EMAIL FORGET;
+    verifications: BY_ID BY_KEY BY_TOKEN OF_EMAIL EXPIRE;
+    catalog: ONE LIST LIST_BY_CATEGORY CATEGORIES;
+    webhooks: ONE BY_ID LIST ENABLED ATTEMPTS_OF_ORDER DELIVERED;
+    router: OWNER;
+};

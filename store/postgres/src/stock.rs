@@ -97,13 +97,11 @@ pub(super) async fn reserve(
     unit.rows(query).await?.iter().map(rows::stock).collect()
 }
 
-/// Releases the units reserved by an order.
 pub(super) async fn release(unit: &mut Unit, order: &Order, at: Timestamp) -> Result<(), PostgresFault> {
     let wanted = of_order(order);
     let query = with_wanted(RELEASE, order.merchant, &wanted).bind(Moment(at));
     let released = unit.run(query).await?;
-    expect_all(order, &wanted, usize::try_from(released).unwrap_or(usize::MAX))?;
-    Ok(())
+    Ok(expect_all(order, &wanted, usize::try_from(released).unwrap_or(usize::MAX))?)
 }
 
 /// Removes the units reserved by an order from stock; each product's event sequence advances by one.

@@ -27,12 +27,10 @@ impl Unit {
         Self { transaction, ambient, persistent, abandoned: false, wakes_relays: false, messages: None }
     }
 
-    /// All rows of a query.
     pub(super) async fn rows(&mut self, query: Query<'_>) -> Result<Vec<PgRow>, PostgresFault> {
         Ok(query.persistent(self.persistent).fetch_all(&mut *self.transaction).await?)
     }
 
-    /// The first row of a query.
     pub(super) async fn row(&mut self, query: Query<'_>) -> Result<Option<PgRow>, PostgresFault> {
         Ok(query.persistent(self.persistent).fetch_optional(&mut *self.transaction).await?)
     }

@@ -1,5 +1,5 @@
 //! Order state transitions: each is an UPDATE guarded by the expected state, which locks the order; only when no row
-//! matches is the order read, to tell why.
+//! matches is the order read, to tell why. The functions are the methods of [`store::orders::Orders`].
 
 use base::{
     Timestamp,
@@ -64,7 +64,6 @@ pub(super) const EXPIRE: &str = concat!(
     columns!()
 );
 
-/// See [`store::orders::Orders::mark_paid`].
 pub(super) async fn mark_paid(
     unit: &mut Unit,
     id: OrderId,
@@ -105,7 +104,6 @@ fn with_capture(sql: &'static str, id: OrderId, facts: &CaptureFacts, at: Timest
         .bind(Moment(at))
 }
 
-/// See [`store::orders::Orders::mark_payment_failed`].
 pub(super) async fn mark_payment_failed(
     unit: &mut Unit,
     id: OrderId,
@@ -123,7 +121,6 @@ pub(super) async fn mark_payment_failed(
     Ok(Transition::Now(Box::new(order)))
 }
 
-/// See [`store::orders::Orders::fulfil`].
 pub(super) async fn fulfil(unit: &mut Unit, id: OrderId, at: Timestamp) -> Result<Transition, PostgresFault> {
     let query = sqlx::query(FULFIL).bind(id.0).bind(ShipmentId::of_order(id).0).bind(Moment(at));
     let Some(row) = unit.row(query).await? else {
@@ -135,7 +132,6 @@ pub(super) async fn fulfil(unit: &mut Unit, id: OrderId, at: Timestamp) -> Resul
     Ok(Transition::Now(Box::new(order)))
 }
 
-/// See [`store::orders::Orders::cancel`].
 pub(super) async fn cancel(
     unit: &mut Unit,
     (merchant, id): (MerchantId, OrderId),
@@ -144,7 +140,8 @@ pub(super) async fn cancel(
 ) -> Result<Transition, PostgresFault> {
     let query = sqlx::query(CANCEL).bind(id.0).bind(merchant.0).bind(reason).bind(Moment(at));
     let Some(row) = unit.row(query).await? else {
-        let found = order_row::find_of(unit, merchant, id).await?;
+        let found = unit.row(sqlx::query(order_row::OF_MERCHANT).bind(id.0).bind(merchant.0)).await?;
+        let found = found.as_ref().map(order_row::order).transpose()?;
         return Ok(classify(found, |order| order.status == OrderStatus::Cancelled));
     };
     Ok(Transition::Now(Box::new(called_off(unit, &row, at).await?)))
@@ -163,7 +160,6 @@ pub(super) async fn stale(
     database.rows(query).await?.iter().map(|row| row.id("id", OrderId)).collect()
 }
 
-/// See [`store::orders::Orders::expire_order`].
 pub(super) async fn expire(unit: &mut Unit, id: OrderId, at: Timestamp) -> Result<bool, PostgresFault> {
     let query = sqlx::query(EXPIRE).bind(id.0).bind(EXPIRED).bind(Moment(at));
     let Some(row) = unit.row(query).await? else { return Ok(false) };

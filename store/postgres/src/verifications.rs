@@ -31,21 +31,18 @@ const SURPLUS: &str = "
     DELETE FROM verifications WHERE merchant_id = $1 AND id = ANY (ARRAY(
         SELECT id FROM verifications WHERE merchant_id = $1 AND email_key = $2 AND purpose = $3
         ORDER BY id DESC OFFSET $4))";
-/// Selects requests of one merchant. With named columns, because a prepared `SELECT *` fails for the lifetime of a
-/// connection once a column is added.
-macro_rules! select {
-    ($condition:literal) => {
-        concat!(
-            "SELECT merchant_id, id, purpose, email, email_key, name, password_hash, token_hash, minted_at, \
-             mailed_at, created_at FROM verifications WHERE merchant_id = $1 AND ",
-            $condition
-        )
+/// The columns of a request; named, see `order_row`.
+macro_rules! columns {
+    () => {
+        "merchant_id, id, purpose, email, email_key, name, password_hash, token_hash, minted_at, mailed_at, created_at"
     };
 }
-pub(super) const BY_KEY: &str = select!("idempotency_key = $2");
-pub(super) const BY_ID: &str = select!("id = $2");
-pub(super) const BY_TOKEN: &str = select!("token_hash = $2");
-pub(super) const OF_EMAIL: &str = select!("email_key = $2 ORDER BY id FOR UPDATE");
+pub(super) const BY_KEY: &str =
+    select!(" FROM verifications WHERE merchant_id = $1 AND idempotency_key = $2");
+pub(super) const BY_ID: &str = select!(" FROM verifications WHERE merchant_id = $1 AND id = $2");
+pub(super) const BY_TOKEN: &str = select!(" FROM verifications WHERE merchant_id = $1 AND token_hash = $2");
+pub(super) const OF_EMAIL: &str =
+    select!(" FROM verifications WHERE merchant_id = $1 AND email_key = $2 ORDER BY id FOR UPDATE");
 const MINT: &str =
     "UPDATE verifications SET token_hash = $3, minted_at = $4 WHERE merchant_id = $1 AND id = $2";
 const MAILED: &str = "UPDATE verifications SET mailed_at = $3 WHERE merchant_id = $1 AND id = $2";

@@ -28,14 +28,10 @@ macro_rules! columns {
     };
 }
 
-pub(super) const ONE: &str =
-    concat!("SELECT ", columns!(), " FROM webhook_endpoints WHERE merchant_id = $1 AND id = $2");
-pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM webhook_endpoints WHERE id = $1");
-pub(super) const LIST: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM webhook_endpoints WHERE merchant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3"
-);
+pub(super) const ONE: &str = select!(" FROM webhook_endpoints WHERE merchant_id = $1 AND id = $2");
+pub(super) const BY_ID: &str = select!(" FROM webhook_endpoints WHERE id = $1");
+pub(super) const LIST: &str =
+    select!(" FROM webhook_endpoints WHERE merchant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
 pub(super) const ENABLED: &str =
     "SELECT id, events::text AS events FROM webhook_endpoints WHERE merchant_id = $1 AND enabled";
 const UPDATE: &str = concat!(
@@ -47,11 +43,7 @@ const UPDATE: &str = concat!(
      WHERE merchant_id = $1 AND id = $2 RETURNING ",
     columns!()
 );
-const LOCK: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM webhook_endpoints WHERE merchant_id = $1 AND id = $2 FOR NO KEY UPDATE"
-);
+const LOCK: &str = select!(" FROM webhook_endpoints WHERE merchant_id = $1 AND id = $2 FOR NO KEY UPDATE");
 const NOTE: &str = "
     UPDATE webhook_endpoints SET enabled = $3, failing_since = $4, disabled_at = $5, disabled_reason = $6,
         times_disabled = $7, changed_at = CASE WHEN $3 THEN changed_at ELSE $8 END

@@ -32,7 +32,7 @@ pub(crate) fn audit(world: &Deployment, steady: &[Steady]) {
 
 /// I1: an accepted order ends.
 fn settled(world: &Deployment, order: &Order) {
-    if !order.status.is_settled() {
+    if order.status.holds_reservation() {
         world.watch.breach("I1", format!("{} is still {}", order.id, order.status));
     }
 }

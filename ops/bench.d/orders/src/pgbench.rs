@@ -88,7 +88,7 @@ fn script(merchant: MerchantId) -> anyhow::Result<String> {
     let (orders, messages) = (format!("array[{}]", id("o")), format!("array[{}]", id("m")));
     let merchants = format!("array[{merchant}]");
     let store = with(
-        find("placement::STORE")?,
+        find("place_order::STORE")?,
         &[
             "now()",
             &messages,

@@ -13,10 +13,7 @@ use base::{Ambient, Timestamp};
 use futures::future::join_all;
 use redis::Script;
 
-use super::{
-    RedisServer,
-    link::{Link, Trouble},
-};
+use super::{RedisServer, link::Trouble};
 use crate::{CacheKey, CacheStats, Health, LoadError, Loaded, Loader, MemoryCache, MemoryConfig, Namespace};
 
 /// Lifetime in memory of a value that Redis has too.
@@ -61,7 +58,6 @@ struct Scripts {
     forget: Script,
 }
 
-/// The state of a key in Redis.
 struct Lookup {
     value: Option<(Loaded, Duration)>,
     generation: String,
@@ -87,7 +83,7 @@ impl CacheLevels {
 
     pub(super) fn health(&self) -> Health {
         let deaf_since = self.deaf_since_ms.load(Ordering::Acquire);
-        match self.link().health() {
+        match self.server.link.health() {
             Health::Up if deaf_since != 0 => Health::Down {
                 since: Timestamp::from_millisecond(deaf_since).unwrap_or(Timestamp::UNIX_EPOCH),
                 detail: "invalidations of other processes are not received".to_owned(),
@@ -104,10 +100,6 @@ impl CacheLevels {
         }
     }
 
-    pub(super) fn link(&self) -> &Link {
-        &self.server.link
-    }
-
     pub(super) fn channel(&self) -> String {
         format!("{}:invalidated", self.server.prefix)
     }
@@ -118,7 +110,7 @@ impl CacheLevels {
         key: &CacheKey,
         load: Loader,
     ) -> Result<(Loaded, Duration), LoadError> {
-        let look = if self.is_pending(key) { None } else { self.look_up(key).await.ok() };
+        let look = if self.pending().contains(key) { None } else { self.look_up(key).await.ok() };
         if let Some(Lookup { value: Some((value, left)), .. }) = look {
             self.shared_hits.fetch_add(1, Ordering::Relaxed);
             return Ok((value, left.min(self.near_ttl())));
@@ -155,7 +147,7 @@ impl CacheLevels {
         let mut script = self.scripts.look.prepare_invoke();
         script.key(value).key(generation);
         let (value, generation, left): (Option<Vec<u8>>, Option<String>, i64) =
-            self.link().run(&script).await?;
+            self.server.link.run(&script).await?;
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
         let value = value.and_then(|bytes| Some((decode(&bytes)?, left)));
         Ok(Lookup { value, generation: generation.unwrap_or_default() })
@@ -170,7 +162,7 @@ impl CacheLevels {
         let mut script = self.scripts.keep.prepare_invoke();
         script.key(value).key(generation_key).arg(generation).arg(bytes).arg(millis.to_string());
         // A value that is not stored is loaded again later; the link has logged the failure.
-        drop(self.link().run::<()>(&script).await);
+        drop(self.server.link.run::<()>(&script).await);
     }
 
     /// Invalidates in Redis, which notifies other processes; kept for a later try when Redis does not answer.
@@ -179,7 +171,7 @@ impl CacheLevels {
         let mut script = self.scripts.forget.prepare_invoke();
         script.key(value).key(generation).arg(self.ambient.uuid().to_string()).arg(GENERATION_TTL_MS);
         script.arg(self.channel()).arg(key.as_str());
-        match self.link().run::<()>(&script).await {
+        match self.server.link.run::<()>(&script).await {
             Ok(()) => {
                 self.pending().remove(key);
             }
@@ -200,15 +192,11 @@ impl CacheLevels {
     pub(super) async fn catch_up(&self) {
         let waiting: Vec<CacheKey> = self.pending().iter().cloned().collect();
         for some in waiting.chunks(64) {
-            if self.link().health() != Health::Up {
+            if self.server.link.health() != Health::Up {
                 return;
             }
             join_all(some.iter().map(|key| self.forget(key))).await;
         }
-    }
-
-    fn is_pending(&self, key: &CacheKey) -> bool {
-        self.pending().contains(key)
     }
 
     fn pending(&self) -> MutexGuard<'_, HashSet<CacheKey>> {

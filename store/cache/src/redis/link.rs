@@ -19,9 +19,9 @@ const TRY_EVERY: Duration = Duration::from_millis(250);
 const NO_ANSWER: &str = "response timeout";
 
 pub(super) struct Link {
-    client: Client,
+    pub(super) client: Client,
     command_timeout: Duration,
-    connect_timeout: Duration,
+    pub(super) connect_timeout: Duration,
     ambient: Ambient,
     state: Mutex<LinkState>,
     /// For the reconnecting task.
@@ -58,14 +58,6 @@ impl Link {
             state,
             me: Weak::clone(me),
         }))
-    }
-
-    pub(super) fn client(&self) -> &Client {
-        &self.client
-    }
-
-    pub(super) fn connect_timeout(&self) -> Duration {
-        self.connect_timeout
     }
 
     pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Trouble> {

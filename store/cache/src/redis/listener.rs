@@ -38,7 +38,7 @@ pub(super) async fn run(cache: Weak<CacheLevels>) {
         };
         let (Some(inner), Some(detail)) = (cache.upgrade(), ended) else { return };
         inner.is_deaf();
-        inner.link().fail(detail);
+        inner.server.link.fail(detail);
         drop(inner);
         sleep(pause).await;
     }
@@ -46,11 +46,11 @@ pub(super) async fn run(cache: Weak<CacheLevels>) {
 
 async fn subscribe(inner: &CacheLevels) -> Result<(PubSubSink, PubSubStream), String> {
     let subscribing = async {
-        let (mut sink, stream) = inner.link().client().get_async_pubsub().await?.split();
+        let (mut sink, stream) = inner.server.link.client.get_async_pubsub().await?.split();
         sink.subscribe(inner.channel()).await?;
         Ok::<_, RedisError>((sink, stream))
     };
-    match timeout(inner.link().connect_timeout() * 2, subscribing).await {
+    match timeout(inner.server.link.connect_timeout * 2, subscribing).await {
         Ok(subscribed) => subscribed.map_err(|error| error.to_string()),
         Err(_) => Err("response timeout".to_owned()),
     }
@@ -75,7 +75,7 @@ async fn listen(cache: &Weak<CacheLevels>, mut sink: PubSubSink, mut stream: Pub
                 inner.catch_up().await;
                 ticks += 1;
                 if ticks % PING_TICKS == 0 {
-                    let answer = timeout(inner.link().connect_timeout(), sink.ping::<redis::Value>()).await;
+                    let answer = timeout(inner.server.link.connect_timeout, sink.ping::<redis::Value>()).await;
                     if !matches!(answer, Ok(Ok(_))) {
                         return Some("the subscription to invalidations does not answer".to_owned());
                     }

@@ -94,12 +94,6 @@ impl Sessions for RedisSessions {
         }))
     }
 
-    async fn touch(&self, key: &SessionKey, ttl: Duration) -> Result<bool, SessionError> {
-        let mut touch = redis::cmd("PEXPIRE");
-        touch.arg(self.key(key)).arg(millis(ttl));
-        Ok(self.server.link.ask(&touch).await?)
-    }
-
     async fn delete(&self, key: &SessionKey) -> Result<bool, SessionError> {
         Ok(self.server.link.ask(redis::cmd("DEL").arg(self.key(key))).await?)
     }

@@ -14,8 +14,8 @@ use base::{
     testing::{Proxy, until},
 };
 use cache::{
-    Cache, Health, Limits, LocalLimits, MemoryConfig, Namespace, Quota, RedisCache, RedisConfig, RedisLimits,
-    RedisServer, RedisSessions, SessionError, SessionKey, Sessions, fetch,
+    Cache, Health, Limits, LocalLimits, MemoryConfig, Namespace, Quota, RateLimits, RedisCache, RedisConfig,
+    RedisLimits, RedisServer, RedisSessions, SessionError, SessionKey, Sessions, fetch,
 };
 use secrecy::SecretString;
 use tokio::time::Instant;
@@ -67,7 +67,7 @@ async fn without_a_server_reads_are_loaded_sessions_say_so_and_limits_hold() {
     let quota = Quota { interval: Duration::from_hours(1), burst: 2 };
     let mut allowed = Vec::new();
     for _ in 0..4 {
-        allowed.push(limits.check("k", &quota).await.allowed);
+        allowed.push(limits.check("k", &quota).await.expect("decides").allowed);
     }
     assert_eq!(allowed, [true, true, false, false]);
 }

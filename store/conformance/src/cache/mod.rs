@@ -50,7 +50,6 @@ macro_rules! session_suite {
                 a_session_reads_back_until_it_is_deleted,
                 the_last_writer_wins_and_a_replacement_knows,
                 a_cart_filled_by_many_at_once_loses_nothing,
-                sessions_end_unless_touched,
                 an_ended_session_is_as_good_as_none,
                 kinds_and_ids_are_apart,
                 too_much_is_refused,

@@ -10,8 +10,6 @@ use crate::race;
 
 const LONG: Duration = Duration::from_mins(1);
 const SHORT: Duration = Duration::from_millis(200);
-/// Leaves time for a call in between on a busy machine.
-const SOON: Duration = Duration::from_secs(3);
 
 fn key(id: &str) -> SessionKey {
     SessionKey::new("cart", id)
@@ -73,24 +71,12 @@ pub async fn a_cart_filled_by_many_at_once_loses_nothing(sessions: SharedSession
     assert_eq!(items, (0..20).collect::<Vec<u8>>());
 }
 
-/// Touching sets the expiry, counted from now.
-pub async fn sessions_end_unless_touched(sessions: SharedSessions) {
-    sessions.put(&key("touched"), b"t", SOON).await.expect("writes");
-    assert!(sessions.touch(&key("touched"), LONG).await.expect("touches"));
-    sessions.put(&key("short"), b"s", SOON).await.expect("writes");
-    until("the other ends", || async { data(&*sessions, &key("short")).await.is_none() }).await;
-    assert_eq!(data(&*sessions, &key("touched")).await.as_deref(), Some(&b"t"[..]));
-    assert!(sessions.touch(&key("touched"), SHORT).await.expect("touches"));
-    until("it ends too", || async { data(&*sessions, &key("touched")).await.is_none() }).await;
-}
-
 /// An expired session cannot be revived, and its space is freed.
 pub async fn an_ended_session_is_as_good_as_none(sessions: SharedSessions) {
     let key = key("ended");
     let version = sessions.put(&key, b"old", SHORT).await.expect("writes");
     sessions.put(&SessionKey::new("cart", "lives"), b"l", LONG).await.expect("writes");
     until("it ends", || async { data(&*sessions, &key).await.is_none() }).await;
-    assert!(!sessions.touch(&key, LONG).await.expect("touches"));
     assert_eq!(sessions.replace(&key, Some(version), b"new", LONG).await.expect("answers"), None);
     assert!(!sessions.delete(&key).await.expect("deletes"));
     sessions.put(&key, b"old", SHORT).await.expect("writes");

@@ -149,14 +149,10 @@ impl OrderStatus {
         )
     }
 
-    /// Whether an order in this state holds a stock reservation.
+    /// Whether an order in this state holds a stock reservation. Otherwise its flow has ended (a fulfilled order may
+    /// still be refunded on request).
     pub const fn holds_reservation(self) -> bool {
         matches!(self, Self::Pending | Self::Paid)
-    }
-
-    /// Whether the flow has ended (a fulfilled order may still be refunded on request).
-    pub const fn is_settled(self) -> bool {
-        !self.holds_reservation()
     }
 }
 

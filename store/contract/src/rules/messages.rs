@@ -3,9 +3,12 @@
 //! Guarantees: one method per change, so that every engine writes the same events with the same data and sequences;
 //! messages are written in the order they were added.
 
-use std::fmt;
+use std::fmt::Display;
 
-use base::{Ambient, Timestamp, TraceContext, ids::Uuid};
+use base::{
+    Ambient, Timestamp, TraceContext,
+    ids::{Uuid, derived},
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -15,10 +18,7 @@ use super::{
 };
 use crate::{
     customers::Account,
-    domain::{
-        CustomerId, EndpointId, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, PaymentId,
-        VerificationId,
-    },
+    domain::{CustomerId, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, PaymentId},
     event_data,
     orders::{CaptureFacts, DisputeFacts, RefundFacts},
     outbox::Command,
@@ -52,49 +52,24 @@ pub struct Message {
     pub trace: Option<TraceContext>,
 }
 
-/// Ordering key: messages of one subject are claimed one after another.
-pub enum Subject {
-    Order(OrderId),
-    Product(MerchantId, String),
-    Customer(CustomerId),
-    Endpoint(EndpointId),
-    Verification(VerificationId),
+/// Ordering key: messages of one subject are claimed one after another. An engine stores its text or its UUID.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct Subject {
+    pub text: String,
+    #[serde(skip)]
+    pub uuid: Uuid,
 }
 
 impl Subject {
-    /// Fixed-width key, the same for the same subject.
-    pub fn uuid(&self) -> Uuid {
-        match self {
-            Self::Order(id) => id.0,
-            Self::Customer(id) => id.0,
-            Self::Endpoint(id) => id.0,
-            Self::Verification(id) => id.0,
-            Self::Product(merchant, sku) => base::ids::derived(merchant.0, sku),
-        }
+    fn of(text: impl Display, uuid: Uuid) -> Self {
+        Self { text: text.to_string(), uuid }
     }
 }
 
 /// Id of an account's `customer.registered`; deleting the account finds the event by it.
 pub fn told(account: CustomerId) -> EventId {
     EventId::derived(account.0, "registered")
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Order(id) => write!(f, "{id}"),
-            Self::Customer(id) => write!(f, "{id}"),
-            Self::Endpoint(id) => write!(f, "{id}"),
-            Self::Verification(id) => write!(f, "{id}"),
-            Self::Product(merchant, sku) => write!(f, "{merchant}/{sku}"),
-        }
-    }
-}
-
-impl Serialize for Subject {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }
 
 impl Messages {
@@ -130,7 +105,6 @@ impl Messages {
         self.order_events(order, [(EventKind::PaymentCaptured, captured)]);
     }
 
-    /// The payment was finally declined.
     pub fn payment_failed(&mut self, order: &Order, payment: PaymentId, code: &str) {
         let failed = event_data::payment_failed(payment, order, code);
         self.order_events(order, [(EventKind::PaymentFailed, failed)]);
@@ -189,7 +163,7 @@ impl Messages {
         self.rows.push(Message {
             id: told(account.id),
             merchant: account.merchant,
-            subject: Subject::Customer(account.id),
+            subject: Subject::of(account.id, account.id.0),
             kind: EventKind::CustomerRegistered.as_str(),
             order: None,
             sequence: Some(1),
@@ -202,7 +176,7 @@ impl Messages {
         self.rows.push(Message {
             id: EventId::fresh(&self.ambient),
             merchant: endpoint.merchant,
-            subject: Subject::Endpoint(endpoint.id),
+            subject: Subject::of(endpoint.id, endpoint.id.0),
             kind: EventKind::WebhookEndpointDisabled.as_str(),
             order: None,
             sequence: Some(endpoint.times_disabled),
@@ -218,7 +192,7 @@ impl Messages {
         self.rows.push(Message {
             id: EventId::fresh(&self.ambient),
             merchant: asked.merchant,
-            subject: Subject::Verification(asked.id),
+            subject: Subject::of(asked.id, asked.id.0),
             kind: COMMAND,
             order: None,
             sequence: None,
@@ -239,7 +213,7 @@ impl Messages {
         self.rows.push(Message {
             id,
             merchant: order.merchant,
-            subject: Subject::Order(order.id),
+            subject: Subject::of(order.id, order.id.0),
             kind: COMMAND,
             order: Some(order.id),
             sequence: None,
@@ -256,7 +230,7 @@ impl Messages {
             self.rows.push(Message {
                 id: EventId::fresh(&self.ambient),
                 merchant: order.merchant,
-                subject: Subject::Order(order.id),
+                subject: Subject::of(order.id, order.id.0),
                 kind: kind.as_str(),
                 order: Some(order.id),
                 sequence: Some(sequence),
@@ -277,7 +251,7 @@ impl Messages {
         self.rows.push(Message {
             id: EventId::fresh(&self.ambient),
             merchant,
-            subject: Subject::Product(merchant, stock.sku.clone()),
+            subject: Subject::of(format!("{merchant}/{}", stock.sku), derived(merchant.0, &stock.sku)),
             kind: kind.as_str(),
             order: None,
             sequence: Some(sequence),

@@ -10,10 +10,7 @@ use crate::{
 
 /// The order at the current prices, or the rejection when an amount is too large.
 pub fn assemble(new: &NewOrder, reserved: &[Stock]) -> Result<Order, PlaceOutcome> {
-    try_assemble(new, reserved).ok_or_else(|| PlaceOutcome::Refused(vec![Refusal::TotalTooLarge]))
-}
-
-fn try_assemble(new: &NewOrder, reserved: &[Stock]) -> Option<Order> {
+    let too_large = || PlaceOutcome::Refused(vec![Refusal::TotalTooLarge]);
     let products: BTreeMap<_, _> = reserved.iter().map(|stock| (stock.sku.as_str(), stock)).collect();
     let line = |line: &NewLine| {
         let product = products.get(line.sku.as_str())?;
@@ -25,13 +22,13 @@ fn try_assemble(new: &NewOrder, reserved: &[Stock]) -> Option<Order> {
             total_minor: line_total(product.price_minor, line.quantity)?,
         })
     };
-    let lines: Vec<_> = new.lines.iter().map(line).collect::<Option<_>>()?;
-    Some(Order {
+    let lines: Vec<_> = new.lines.iter().map(line).collect::<Option<_>>().ok_or_else(too_large)?;
+    Ok(Order {
         id: new.id,
         merchant: new.merchant,
         status: OrderStatus::Pending,
         currency: new.currency,
-        total_minor: sum(lines.iter().map(|line| line.total_minor))?,
+        total_minor: sum(lines.iter().map(|line| line.total_minor)).ok_or_else(too_large)?,
         refunded_minor: 0,
         lines,
         customer: new.customer.clone(),

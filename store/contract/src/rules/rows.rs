@@ -61,7 +61,6 @@ fn token<F: From<Damage>>(row: &impl Columns<F>) -> Result<Option<OrderToken>, F
     Ok(token.map(|(hash, expires_at)| OrderToken { hash, expires_at }))
 }
 
-/// The capture recorded with an order.
 pub fn capture<F: From<Damage>>(row: &impl Columns<F>) -> Result<Option<CaptureFacts>, F> {
     let provider_reference = row.text_if_any("provider_reference")?.unwrap_or_default().to_owned();
     let captured = row.id_if_any("payment_id", PaymentId)?.zip(row.integer_if_any("captured_minor")?);
@@ -87,7 +86,6 @@ pub fn refund_sums<F: From<Damage>>(row: &impl Columns<F>) -> Result<RefundSums,
     })
 }
 
-/// The recorded end of a refund.
 pub fn refund_end<F: From<Damage>>(row: &impl Columns<F>) -> Result<RefundEnd, F> {
     match row.text_if_any("failure")? {
         Some(code) => Ok(RefundEnd::Failed(code.to_owned())),
@@ -123,7 +121,6 @@ pub fn category<F: From<Damage>>(row: &impl Columns<F>) -> Result<Category, F> {
     Ok(Category { slug: row.text("category")?, products: row.number("products")? })
 }
 
-/// The stock of a row of `products`.
 pub fn stock<F: From<Damage>>(row: &impl Columns<F>) -> Result<Stock, F> {
     Ok(Stock {
         sku: row.text("sku")?,
@@ -192,7 +189,6 @@ pub fn event<F: From<Damage>>(row: &impl Columns<F>) -> Result<Event, F> {
     })
 }
 
-/// The id and data of a command in the outbox.
 pub fn command<F: From<Damage>>(row: &impl Columns<F>) -> Result<(EventId, Command), F> {
     Ok((row.id("id", EventId)?, row.json("data")?))
 }

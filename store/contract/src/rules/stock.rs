@@ -27,7 +27,6 @@ impl Stock {
 /// Units per sku. A map, so that a sku named by two lines is reserved once and in full.
 pub type Wanted<'a> = BTreeMap<&'a str, i64>;
 
-/// Sums the quantities per sku.
 pub fn wanted<'a>(lines: impl IntoIterator<Item = (&'a str, u32)>) -> Wanted<'a> {
     let mut wanted = Wanted::new();
     for (sku, quantity) in lines {

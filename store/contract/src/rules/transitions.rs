@@ -13,12 +13,10 @@ pub fn classify(order: Option<Order>, been: impl Fn(&Order) -> bool) -> Transiti
     if been(&order) { Transition::Already(order) } else { Transition::Refused(order) }
 }
 
-/// Whether the order has been `paid`.
 pub fn was_paid(order: &Order) -> bool {
     matches!(order.status, OrderStatus::Paid | OrderStatus::Fulfilled | OrderStatus::Refunded)
 }
 
-/// Whether the order has been `fulfilled`.
 pub fn was_fulfilled(order: &Order) -> bool {
     order.shipment.is_some()
 }
@@ -73,7 +71,6 @@ impl RefundSums {
         RefundId::derived(order.0, &label)
     }
 
-    /// Whether this refund followed from cancelling.
     pub fn is_of_cancelled(&self, order: &Order, refund: RefundId) -> bool {
         (0..=self.refunds).any(|number| Self::of_cancelled(order.id, number) == refund)
     }
@@ -99,7 +96,6 @@ pub fn is_called_off(order: &Order) -> bool {
     matches!(order.status, OrderStatus::Cancelled | OrderStatus::PaymentFailed)
 }
 
-/// Whether the order's state allows a refund request.
 pub fn may_be_refunded(order: &Order, captured_minor: Option<i64>) -> bool {
     matches!(order.status, OrderStatus::Paid | OrderStatus::Fulfilled)
         || (is_called_off(order) && captured_minor.is_some())

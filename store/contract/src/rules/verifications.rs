@@ -51,7 +51,6 @@ pub fn mintable(rows: &[Row], id: VerificationId, at: Timestamp) -> Result<&Row,
     }
 }
 
-/// The writes for a request that gets a token.
 pub fn mint(verification: &Verification, account: Option<&Account>) -> Mint {
     let is_reset = verification.purpose.is_reset();
     Mint { keep_token: is_reset == account.is_some(), clear_others: is_reset }
@@ -85,7 +84,6 @@ pub fn opened(asked: &Verification, open: &OpenAccount) -> Option<Account> {
     })
 }
 
-/// A purpose from its columns.
 pub fn purpose(
     purpose: &str,
     name: Option<String>,

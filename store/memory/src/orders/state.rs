@@ -219,7 +219,7 @@ impl OrdersState {
     pub(super) fn tell(&mut self, messages: Messages) -> Result<(), Damage> {
         let at = messages.at;
         for message in messages.rows {
-            let (merchant, subject) = (message.merchant, message.subject.to_string());
+            let (merchant, subject) = (message.merchant, message.subject.text.clone());
             let body = body_of(message, at)?;
             self.observer.message(&body);
             self.outbox.push(OutboxRow { body, merchant, subject, at, lease: None });

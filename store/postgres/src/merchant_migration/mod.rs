@@ -28,7 +28,7 @@ use std::{
 
 use base::{Ambient, postgres::PostgresConfig};
 use store::domain::MerchantId;
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use self::{
     compare::Copier,
@@ -289,7 +289,6 @@ impl Migrator {
         copier.pass(true).await
     }
 
-    /// Waits until no unsent message of the merchant is left.
     async fn drained(&self, source: &Side, progress: &Progress<'_>) -> Result<(), MoveError> {
         let mut arrivals = source.database.arrivals();
         let begun = Instant::now();
@@ -331,7 +330,8 @@ impl Migrator {
 
     async fn side(&self, name: &str) -> Result<Side, MoveError> {
         let config = self.shards.get(name).ok_or_else(|| MoveError::UnknownShard(name.to_owned()))?;
-        let database = OrderDatabase::connect(0, config, self.ambient.clone()).await?;
+        let database =
+            OrderDatabase::connect(0, config, self.ambient.clone(), watch::Sender::default()).await?;
         check_schema(&database).await?;
         Ok(Side::open(name.to_owned(), self.merchant, database).await?)
     }

@@ -83,58 +83,39 @@ pub struct MovePreview {
 }
 
 /// An error of a migration.
+#[expect(missing_docs, reason = "the message of each says what it means")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MoveError {
-    /// No shard of this name.
     #[error("there is no shard {0}")]
     UnknownShard(String),
-    /// No shard knows the merchant.
     #[error("no shard knows this merchant")]
     UnknownMerchant,
-    /// Another run holds the lock.
     #[error("another move of this merchant is in progress")]
     Busy,
-    /// A migration to another shard was begun and not ended.
     #[error("a move to {0} was begun: end it, or undo it with --abort")]
     OtherTarget(String),
-    /// Two shards have the merchant as living there.
     #[error("the merchant lives on {0} and on {1}")]
     TwoHomes(String, String),
-    /// The columns of a table differ.
     #[error("the columns of table {0} differ between the two databases: run `orderworks migrate`")]
     Schemas(&'static str),
     /// The relays did not send the merchant's messages in time. The merchant stays on the source.
     #[error(
         "{messages} messages were not sent within {seconds} s; does a relay run? The merchant stays where it is"
     )]
-    Undrained {
-        /// Messages unsent at the end of the wait.
-        messages: u64,
-        /// Length of the wait.
-        seconds: u64,
-    },
+    Undrained { messages: u64, seconds: u64 },
     /// A chunk could not be made equal. The merchant stays on the source.
     #[error("the table {table} differs {chunk}; the merchant stays where it is")]
-    Differs {
-        /// The name of the table.
-        table: &'static str,
-        /// The bounds of the chunk's keys.
-        chunk: String,
-    },
-    /// The merchant's state was changed by another process.
+    Differs { table: &'static str, chunk: String },
     #[error("the merchant's state was changed concurrently; check it and run the command again")]
     Lost,
-    /// The merchant was handed over: too late to abort.
     #[error("the merchant lives on {0} already; move it back instead")]
     Arrived(String),
     /// The address leads to a pooler, but the lock needs a session.
     #[error("the address of the shard {0} leads to a pooler; a move needs one that leads to the server")]
     Pooled(String),
-    /// A server cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// A statement failed.
     #[error("a statement failed")]
     Store(#[from] StoreError),
 }

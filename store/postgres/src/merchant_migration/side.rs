@@ -142,21 +142,18 @@ impl Side {
         Ok(apply(session, self.merchant, deletions, columns, statements.store(), images).await?)
     }
 
-    /// The key of an owner's last row.
     pub(super) async fn last(&self, table: &Table, owner: Uuid) -> Result<Option<Values>, PostgresFault> {
         let sql = self.statements(table).last();
         let row = self.database.reads().row(sqlx::query(AssertSqlSafe(sql)).bind(owner)).await?;
         row.map(|row| values(&row, "k", table.key)).transpose()
     }
 
-    /// Number of rows of an owner.
     pub(super) async fn count(&self, table: &Table, owner: Uuid) -> Result<u64, PostgresFault> {
         let sql = self.statements(table).count();
         let row = self.database.reads().row(sqlx::query(AssertSqlSafe(sql)).bind(owner)).await?;
         row.map_or(Ok(0), |row| row.number("rows"))
     }
 
-    /// Number of unsent messages of the merchant.
     pub(super) async fn unsent(&self) -> Result<u64, PostgresFault> {
         let row = self.database.reads().row(sqlx::query(UNSENT).bind(self.merchant.0)).await?;
         row.map_or(Ok(0), |row| row.number("messages"))

@@ -52,7 +52,6 @@ pub struct Dropped {
 pub(crate) struct Month(jiff::civil::Date);
 
 impl Month {
-    /// The month that contains a time.
     pub(crate) fn of(at: Timestamp) -> Self {
         Self(TimeZone::UTC.to_datetime(at).date().first_of_month())
     }
@@ -62,7 +61,6 @@ impl Month {
         self.0.checked_add(i64::from(months).months()).ok().map(Self)
     }
 
-    /// Its first instant.
     pub(crate) fn start(self) -> Option<Timestamp> {
         TimeZone::UTC.to_timestamp(self.0.to_datetime(Time::midnight())).ok()
     }

@@ -28,7 +28,6 @@ const MONTHS_OF: &str = "
 /// Emptying a default partition may take long: it has no statement timeout, but the lock timeout applies.
 const UNHURRIED: &str = "SET LOCAL statement_timeout = 0";
 
-/// A partitioned table.
 struct Table {
     name: &'static str,
     /// The partition key, an id.
@@ -225,7 +224,6 @@ enum Creation {
     RowsInTheWay,
 }
 
-/// Creates a table's partition for a month.
 async fn create(unit: &mut Unit, table: &Table, span: Span, lock: Lock) -> Result<Creation, PostgresFault> {
     unit.run(sqlx::query(LOCK)).await?;
     let (parent, child) = (table.name, span.table(table));

@@ -43,18 +43,16 @@ impl Default for ShardingConfig {
 }
 
 /// The error for databases that cannot be opened.
+#[expect(missing_docs, reason = "the message of each says what it means")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShardsError {
-    /// The shards or pins are invalid.
     #[error(transparent)]
     Map(#[from] MapError),
-    /// The database of a shard cannot be opened.
+    /// The database of the shard cannot be opened.
     #[error("shard {shard}")]
     Open {
-        /// The name of the shard.
         shard: String,
-        /// The cause.
         #[source]
         source: OpenError,
     },

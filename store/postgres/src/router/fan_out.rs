@@ -57,9 +57,10 @@ impl Router {
 
     /// Changes whenever messages may have arrived on any member.
     pub(crate) fn arrivals(&self) -> watch::Receiver<u64> {
-        match &self.locations {
-            None => self.first().arrivals(),
-            Some(_) => self.arrivals.subscribe(&self.members),
+        // One signal for all, but a member listens only once it is subscribed to.
+        for member in &self.members[1..] {
+            drop(member.primary.arrivals());
         }
+        self.first().arrivals()
     }
 }

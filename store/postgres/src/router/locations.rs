@@ -45,7 +45,6 @@ const KEY: &str = "
 /// The shard on which a merchant lives.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Location {
-    /// Number of the shard.
     pub(super) shard: usize,
     /// The merchant lived there at this time.
     pub(super) at: Instant,
@@ -53,9 +52,9 @@ pub(super) struct Location {
 
 /// The shard map, and the cached locations.
 pub(super) struct Locations {
-    map: ShardMap,
-    homes: Cache<MerchantId, Location>,
-    owners: Cache<Uuid, MerchantId>,
+    pub(super) map: ShardMap,
+    pub(super) homes: Cache<MerchantId, Location>,
+    pub(super) owners: Cache<Uuid, MerchantId>,
     /// The shard that knew a key; it is asked again each time, as the key may have been revoked.
     keys: Cache<KeyHash, usize>,
     keep_for: Duration,
@@ -70,19 +69,6 @@ impl Locations {
             keys: Cache::new(MERCHANTS_MAX),
             keep_for,
         }
-    }
-
-    /// Number of the shard on which a new merchant is created.
-    pub(super) fn home(&self, merchant: MerchantId) -> usize {
-        self.map.home(merchant)
-    }
-
-    pub(super) async fn forget(&self, merchant: MerchantId) {
-        self.homes.invalidate(&merchant).await;
-    }
-
-    pub(super) async fn note_owner(&self, record: Uuid, merchant: MerchantId) {
-        self.owners.insert(record, merchant).await;
     }
 
     /// The shard of a merchant; `None` when all shards answer that they do not know the merchant.
@@ -115,7 +101,7 @@ impl Locations {
         let state = state_of(members[location.shard].primary.reads(), merchant).await?;
         let is_here = state.is_some_and(MerchantState::is_here);
         if !is_here {
-            self.forget(merchant).await;
+            self.homes.invalidate(&merchant).await;
         }
         Ok(is_here)
     }
@@ -126,7 +112,7 @@ impl Locations {
         merchant: MerchantId,
     ) -> Result<Option<usize>, PostgresFault> {
         let state = |shard: usize| state_of(members[shard].primary.reads(), merchant);
-        let home = self.home(merchant);
+        let home = self.map.home(merchant);
         let at_home = state(home).await;
         if matches!(at_home, Ok(Some(state)) if state.is_here()) {
             return Ok(Some(home));
@@ -224,7 +210,8 @@ async fn owner_of(database: &Database, record: RecordIds) -> Result<Option<Merch
     database.row(query).await?.map(|row| row.id("merchant_id", MerchantId)).transpose()
 }
 
-async fn key_with_state(
+/// The record of an API key, and the state of its merchant in this database.
+pub(super) async fn key_with_state(
     database: &Database,
     hash: KeyHash,
 ) -> Result<Option<(KeyRecord, MerchantState)>, PostgresFault> {

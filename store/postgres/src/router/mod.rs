@@ -29,7 +29,6 @@
 //! Read on in `locations`, the shard of a merchant; `replicas`, the choice of a replica; `claims`, relays over shards.
 //! `docs/SHARDING.md` and `docs/POSTGRES.md` are for operators.
 
-mod arrivals;
 mod claims;
 mod config;
 mod fan_out;
@@ -51,9 +50,7 @@ pub use shard_map::{MapError, SHARDS_MAX, ShardMap};
 
 use tokio::time::Instant;
 
-use self::{
-    arrivals::MergedArrivals, claims::ClaimRotation, locations::Locations, read_your_writes::RecentWrites,
-};
+use self::{claims::ClaimRotation, locations::Locations, read_your_writes::RecentWrites};
 use super::database::OrderDatabase;
 
 pub(super) use locations::OWNER;
@@ -78,7 +75,6 @@ pub(super) struct Router {
     has_replicas: bool,
     recent_writes: RecentWrites,
     claims: ClaimRotation,
-    arrivals: MergedArrivals,
 }
 
 impl Router {

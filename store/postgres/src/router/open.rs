@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use base::{Ambient, postgres::OpenError};
+use tokio::sync::watch;
 
 use super::{
     Router,
-    arrivals::MergedArrivals,
     claims::ClaimRotation,
     config::{DatabaseConfig, ShardingConfig, ShardsError},
     locations::Locations,
@@ -19,21 +19,19 @@ use super::{
 use crate::database::OrderDatabase;
 
 impl Router {
-    /// Over one database.
     pub(crate) async fn over(config: &DatabaseConfig, ambient: &Ambient) -> Result<Self, OpenError> {
-        Ok(Self::new(vec![open(0, String::new(), config, ambient).await?], None))
+        Ok(Self::new(vec![open(0, String::new(), config, ambient, &watch::Sender::default()).await?], None))
     }
 
-    /// Over shards, by name.
     pub(crate) async fn over_shards(
         shards: BTreeMap<String, DatabaseConfig>,
         sharding: ShardingConfig,
         ambient: &Ambient,
     ) -> Result<Self, ShardsError> {
         let map = ShardMap::new(shards.keys().cloned(), &sharding.pins)?;
-        let mut members = Vec::with_capacity(shards.len());
+        let (mut members, arrivals) = (Vec::with_capacity(shards.len()), watch::Sender::default());
         for (number, (shard, config)) in (0..).zip(shards) {
-            let opened = open(number, shard.clone(), &config, ambient).await;
+            let opened = open(number, shard.clone(), &config, ambient, &arrivals).await;
             members.push(opened.map_err(|source| ShardsError::Open { shard, source })?);
         }
         Ok(Self::new(members, Some(Locations::new(map, sharding.located_for))))
@@ -47,18 +45,19 @@ impl Router {
             has_replicas,
             recent_writes: RecentWrites::default(),
             claims: ClaimRotation::default(),
-            arrivals: MergedArrivals::default(),
         }
     }
 }
 
+/// `arrivals` is common to all members.
 async fn open(
     number: u16,
     name: String,
     config: &DatabaseConfig,
     ambient: &Ambient,
+    arrivals: &watch::Sender<u64>,
 ) -> Result<Member, OpenError> {
     let replicas = ReplicaSet::follow(config, ambient)?;
-    let primary = OrderDatabase::connect(number, &config.primary, ambient.clone()).await?;
+    let primary = OrderDatabase::connect(number, &config.primary, ambient.clone(), arrivals.clone()).await?;
     Ok(Member { name, primary, replicas, pause: ShardPause::default() })
 }

@@ -6,7 +6,6 @@ use store::{
     orders::MailSubject,
 };
 
-/// The owner of a call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Owner {
     Merchant(MerchantId),

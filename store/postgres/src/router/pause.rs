@@ -7,7 +7,6 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Length of the pause.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// End of the pause; `None` while the shard works.

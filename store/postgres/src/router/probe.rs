@@ -53,7 +53,6 @@ pub(super) struct Standby {
     pub(super) fresh_until: Option<Instant>,
 }
 
-/// The servers to probe.
 pub(super) struct Probe {
     primary: PgConnectOptions,
     replica: PgConnectOptions,
@@ -143,7 +142,6 @@ impl Probe {
     }
 }
 
-/// Replay progress of the replica.
 #[derive(Default)]
 struct Progress {
     /// Time and WAL position of the rounds it has not replayed, oldest first.

@@ -16,12 +16,11 @@ use tokio::time::Instant;
 
 use super::{
     ReadMode, Router,
-    locations::{Location, Locations},
+    locations::{Location, Locations, key_with_state},
     member::Member,
     owner::Owner,
 };
 use crate::{
-    api_keys,
     fault::PostgresFault,
     order_records::STORED,
     row::{column, get},
@@ -156,7 +155,7 @@ impl Router {
         // Boxed, here and below: a router without shards or replicas would carry their futures in each of its own.
         let Some(merchant) = Box::pin(self.merchant_of(locations, owner)).await? else { return Ok(anywhere) };
         let location = Box::pin(locations.locate(&self.members, merchant)).await?;
-        let shard = location.map_or_else(|| locations.home(merchant), |location| location.shard);
+        let shard = location.map_or_else(|| locations.map.home(merchant), |location| location.shard);
         Ok(ReadPlace { member: &self.members[shard], merchant: Some(merchant), location })
     }
 
@@ -193,7 +192,7 @@ impl Router {
     /// The record of an API key, from the primary of its merchant.
     pub(crate) async fn key(&self, hash: KeyHash) -> Result<Option<KeyRecord>, PostgresFault> {
         match &self.locations {
-            None => api_keys::by_hash(self.first().reads(), hash).await,
+            None => Ok(key_with_state(self.first().reads(), hash).await?.map(|(record, _)| record)),
             Some(locations) => Box::pin(locations.key(&self.members, hash)).await,
         }
     }

@@ -155,7 +155,6 @@ impl Drop for Replica {
     }
 }
 
-/// Guard of a read in flight.
 struct Reading<'a>(&'a AtomicUsize);
 
 impl<'a> Reading<'a> {

@@ -21,26 +21,18 @@ pub struct ShardMap {
 }
 
 /// The error for an invalid map.
+#[expect(missing_docs, reason = "the message of each says what it means")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MapError {
-    /// No shard is given.
     #[error("there is no shard")]
     Empty,
-    /// More than [`SHARDS_MAX`] shards.
     #[error("there are more than {SHARDS_MAX} shards")]
     TooMany,
-    /// Two shards of one name.
     #[error("two shards are named {0}")]
     Twice(String),
-    /// A pin to a shard that does not exist.
     #[error("{merchant} is pinned to the shard {shard}, which does not exist")]
-    UnknownShard {
-        /// The pinned merchant.
-        merchant: MerchantId,
-        /// The name of the shard.
-        shard: String,
-    },
+    UnknownShard { merchant: MerchantId, shard: String },
 }
 
 impl ShardMap {

@@ -54,13 +54,13 @@ impl Router {
         let also = Some(merchant.0).filter(|id| Some(*id) != owner.key());
         let _recorded_for_merchant = self.record_write(also);
         let Some(location) = Box::pin(locations.locate(&self.members, merchant)).await? else {
-            return act(self.members[locations.home(merchant)].primary.clone()).await;
+            return act(self.members[locations.map.home(merchant)].primary.clone()).await;
         };
         match act(self.members[location.shard].primary.fenced(merchant)).await {
             Err(fault) if fault.is_elsewhere() => {}
             answer => return answer,
         }
-        Box::pin(locations.forget(merchant)).await;
+        Box::pin(locations.homes.invalidate(&merchant)).await;
         match Box::pin(locations.locate(&self.members, merchant)).await? {
             Some(location) => act(self.members[location.shard].primary.fenced(merchant)).await,
             None => Err(PostgresFault::MerchantElsewhere),
@@ -74,13 +74,13 @@ impl Router {
     ) -> Result<Option<&OrderDatabase>, PostgresFault> {
         let Some(locations) = &self.locations else { return Ok(Some(self.first())) };
         let known = locations.locate(&self.members, merchant).await?;
-        Ok(known.is_none().then(|| &self.members[locations.home(merchant)].primary))
+        Ok(known.is_none().then(|| &self.members[locations.map.home(merchant)].primary))
     }
 
     /// Remembers the merchant of a new order, so that its next writes need not look for it.
     pub(crate) async fn note_owner(&self, order: OrderId, merchant: MerchantId) {
         if let Some(locations) = &self.locations {
-            locations.note_owner(order.0, merchant).await;
+            locations.owners.insert(order.0, merchant).await;
         }
     }
 

@@ -62,20 +62,20 @@ const FILL: &str = r#"
 
 /// Types and values of each statement's arguments.
 const ARGUMENTS: &[(&str, &str, &str)] = &[
-    ("orders::LIST", "uuid, uuid, bigint", "merchant(1), made(moment(39000), 1), 21"),
+    ("order_flow::LIST", "uuid, uuid, bigint", "merchant(1), made(moment(39000), 1), 21"),
     (
-        "orders::LIST_BY_STATUS",
+        "order_flow::LIST_BY_STATUS",
         "uuid, uuid, bigint, text",
         "merchant(1), made(moment(39000), 1), 21, 'pending'",
     ),
-    ("orders::BY_ID", "uuid", "made(moment(39000), 39000)"),
-    ("orders::OF_MERCHANT", "uuid, uuid", "made(moment(39000), 39000), merchant(39000)"),
+    ("order_row::BY_ID", "uuid", "made(moment(39000), 39000)"),
+    ("order_row::OF_MERCHANT", "uuid, uuid", "made(moment(39000), 39000), merchant(39000)"),
     (
-        "orders::REPLACE_TOKEN",
+        "order_flow::REPLACE_TOKEN",
         "uuid, uuid, bytea, timestamptz",
         "made(moment(39000), 39000), merchant(39000), decode(repeat('00', 32), 'hex'), now()",
     ),
-    ("orders::EXPIRE", "timestamptz, bigint", "moment(100), 1000"),
+    ("order_flow::EXPIRE", "timestamptz, bigint", "moment(100), 1000"),
     (
         "transitions::STALE",
         "uuid, timestamptz, uuid, bigint",
@@ -117,9 +117,9 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("outbox::ORDER_EVENTS", "uuid, bigint, uuid", "made(moment(19500), 19500), 0, made(moment(19000), 0)"),
     ("outbox::LIST", "text, bigint", "'set aside', 100"),
     ("outbox::BACKLOG", "text", "'set aside'"),
-    ("emit::WRITE", MESSAGES, MESSAGE),
+    ("outbox_insert::WRITE", MESSAGES, MESSAGE),
     (
-        "placement::STORE",
+        "place_order::STORE",
         "timestamptz, uuid[], uuid[], uuid[], text[], uuid[], bigint[], text[], text[], uuid, text, uuid[], \
          bigint[], text[], text[], text[], text[], text[], text[], text[], text[], bytea[], text[], uuid[], bytea[], timestamptz[]",
         "now(), ARRAY[made(now(), 1)], ARRAY[merchant(1)], ARRAY[made(now(), 1)], ARRAY['order.placed'], \
@@ -128,7 +128,7 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
          ARRAY[decode(repeat('00', 32), 'hex')], ARRAY['{}'], ARRAY[made(now(), 1)], ARRAY[decode(repeat('00', 32), 'hex')], \
          ARRAY[now()]",
     ),
-    ("placement::RECORDED", "uuid, text", "merchant(1), 'key-1'"),
+    ("place_order::RECORDED", "uuid, text", "merchant(1), 'key-1'"),
     (
         "stock::RESERVE",
         "uuid, text[], bigint[], text, text[], timestamptz",
@@ -184,8 +184,8 @@ const READ_WHOLE: [&str; 4] =
 const BY_ID: [&str; 11] = [
     "audit::MONEY",
     "audit::REFUNDS",
-    "orders::BY_ID",
-    "orders::OF_MERCHANT",
+    "order_row::BY_ID",
+    "order_row::OF_MERCHANT",
     "outbox::TAKEN",
     "outbox::POSITION_OF",
     "outbox::BY_ID",

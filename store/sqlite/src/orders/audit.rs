@@ -178,7 +178,6 @@ async fn money(c: &mut SqliteConnection, order: OrderId) -> Result<Option<OrderM
     Ok(Some(OrderMoney { capture, refunds, unsent_since, settlements }))
 }
 
-/// See [`Audit::open_orders_read_back`].
 async fn open_orders_read_back(unit: &mut Unit<'_>, merchant: MerchantId) -> Result<bool, SqliteFault> {
     let mut after = String::new();
     loop {

@@ -21,7 +21,6 @@ pub(super) fn of_merchant(merchant: MerchantId, id: OrderId) -> Query<'static> {
     query.bind(merchant.to_string()).bind(id.to_string())
 }
 
-/// Reads a whole row of `orders`.
 pub(super) fn order(row: &SqliteRow) -> Result<Order, SqliteFault> {
     rows::order(row).map_err(|fault| match fault {
         SqliteFault(SqliteError::Corrupt(detail)) => {
@@ -31,7 +30,6 @@ pub(super) fn order(row: &SqliteRow) -> Result<Order, SqliteFault> {
     })
 }
 
-/// The captured amount of the order in this row.
 pub(super) fn captured_minor(row: &SqliteRow) -> Result<Option<i64>, SqliteFault> {
     row.integer_if_any("captured_minor")
 }

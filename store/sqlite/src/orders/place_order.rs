@@ -39,7 +39,6 @@ const INSERT_KEY: &str = "
 pub(super) enum NotPlaced {
     /// A rejection or a replay; this is the answer.
     Answer(PlaceOutcome),
-    /// A failure of the store.
     Fault(SqliteFault),
 }
 

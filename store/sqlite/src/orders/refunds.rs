@@ -1,7 +1,7 @@
 //! Refunds: the request (with its command), and the record of its end at the provider. Disputes: their states.
 //!
 //! Guarantees: a refund counts once by its id; the requested sum of what is open or done, and the recorded sum, never
-//! exceed the order's total.
+//! exceed the order's total. `request`, `record` and `record_dispute` are methods of [`store::orders::Orders`].
 
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, RefundId},
@@ -55,7 +55,6 @@ pub(super) async fn give_back(
     ask(unit, order, sums.refund_of_cancelled(order), left_minor).await
 }
 
-/// See [`store::orders::Orders::request_refund`].
 pub(super) async fn request(
     unit: &mut Unit<'_>,
     (merchant, id): (MerchantId, OrderId),
@@ -81,7 +80,6 @@ pub(super) async fn request(
     Ok(RefundRequested::Accepted(order, refund))
 }
 
-/// See [`store::orders::Orders::record_refund`].
 pub(super) async fn record(
     unit: &mut Unit<'_>,
     id: OrderId,
@@ -113,7 +111,6 @@ pub(super) async fn record(
     Ok(Transition::Now(Box::new(order)))
 }
 
-/// See [`store::orders::Orders::record_dispute`].
 pub(super) async fn record_dispute(
     unit: &mut Unit<'_>,
     id: OrderId,

@@ -56,12 +56,10 @@ pub(super) const RESERVE: &str = "
         AND NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE merchant_id = ?1 AND key = ?4)
     RETURNING sku, name, price_minor, on_hand, reserved, low_stock_at, event_sequence";
 
-/// Releases the units reserved by an order.
 pub(super) async fn release(unit: &mut Unit<'_>, order: &Order) -> Result<(), SqliteFault> {
     let wanted = of_order(order);
     let released = unit.run(over(RELEASE, order.merchant, &wanted)?.bind(unit.at_ms())).await?;
-    expect_all(order, &wanted, usize::try_from(released).unwrap_or(usize::MAX))?;
-    Ok(())
+    Ok(expect_all(order, &wanted, usize::try_from(released).unwrap_or(usize::MAX))?)
 }
 
 pub(super) const RELEASE: &str = "

@@ -35,12 +35,10 @@ impl Unit<'_> {
         self.messages.at.as_millisecond()
     }
 
-    /// All rows of a query.
     pub(super) async fn rows(&mut self, query: Query<'_>) -> Result<Vec<SqliteRow>, SqliteFault> {
         Ok(query.fetch_all(&mut *self.connection).await?)
     }
 
-    /// The first row of a query.
     pub(super) async fn row(&mut self, query: Query<'_>) -> Result<Option<SqliteRow>, SqliteFault> {
         Ok(query.fetch_optional(&mut *self.connection).await?)
     }
@@ -94,7 +92,6 @@ impl SqliteOrders {
         Ok(self.database.run(query).await.map_err(SqliteFault::from)?)
     }
 
-    /// All rows of a query, each read by `read`.
     pub(super) async fn all<T>(
         &self,
         query: Query<'_>,
@@ -104,7 +101,6 @@ impl SqliteOrders {
         Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
     }
 
-    /// The first row of a query, read by `read`.
     pub(super) async fn first<T>(
         &self,
         query: Query<'_>,

@@ -1,5 +1,5 @@
 //! Order state transitions: each is an UPDATE guarded by the expected state; only when no row matches is the order
-//! read, to tell why.
+//! read, to tell why. The functions are the methods of [`store::orders::Orders`].
 
 use base::sqlite::Query;
 use sqlx::sqlite::SqliteRow;
@@ -41,7 +41,6 @@ const EXPIRE: &str = "
     UPDATE orders SET status = 'cancelled', status_reason = ?2, event_sequence = event_sequence + 1, updated_at = ?3
     WHERE id = ?1 AND status = 'pending' RETURNING *";
 
-/// See [`store::orders::Orders::mark_paid`].
 pub(super) async fn mark_paid(
     unit: &mut Unit<'_>,
     id: OrderId,
@@ -76,7 +75,6 @@ fn with_capture(sql: &'static str, id: OrderId, facts: &CaptureFacts, at_ms: i64
         .bind(at_ms)
 }
 
-/// See [`store::orders::Orders::mark_payment_failed`].
 pub(super) async fn mark_payment_failed(
     unit: &mut Unit<'_>,
     id: OrderId,
@@ -94,7 +92,6 @@ pub(super) async fn mark_payment_failed(
     Ok(Transition::Now(Box::new(order)))
 }
 
-/// See [`store::orders::Orders::fulfil`].
 pub(super) async fn fulfil(unit: &mut Unit<'_>, id: OrderId) -> Result<Transition, SqliteFault> {
     let shipment = ShipmentId::of_order(id).to_string();
     let query = sqlx::query(FULFIL).bind(id.to_string()).bind(shipment).bind(unit.at_ms());
@@ -107,7 +104,6 @@ pub(super) async fn fulfil(unit: &mut Unit<'_>, id: OrderId) -> Result<Transitio
     Ok(Transition::Now(Box::new(order)))
 }
 
-/// See [`store::orders::Orders::cancel`].
 pub(super) async fn cancel(
     unit: &mut Unit<'_>,
     merchant: MerchantId,
@@ -122,7 +118,6 @@ pub(super) async fn cancel(
     Ok(Transition::Now(Box::new(called_off(unit, &row).await?)))
 }
 
-/// See [`store::orders::Orders::expire_order`].
 pub(super) async fn expire(unit: &mut Unit<'_>, id: OrderId) -> Result<bool, SqliteFault> {
     let query = sqlx::query(EXPIRE).bind(id.to_string()).bind(EXPIRED).bind(unit.at_ms());
     let Some(row) = unit.row(query).await? else { return Ok(false) };

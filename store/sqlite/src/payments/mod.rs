@@ -32,7 +32,6 @@ use crate::row::get;
 
 /// Readers beside the writer; more than the cores of a machine that runs the embedded mode give no gain.
 const READERS_MAX: u32 = 4;
-/// The name of the store in errors.
 const STORE: &str = "payment";
 
 /// Payments in a SQLite file. Clones share it.

@@ -14,7 +14,6 @@ use store::{
 use super::statements::{PAYMENTS, REFUNDS};
 use crate::row::get;
 
-/// A payment with its decision and refunds.
 pub(super) async fn payment(c: &mut SqliteConnection, id: PaymentId) -> Result<Option<Payment>, SqliteError> {
     Ok(payments(c, &[id]).await?.pop())
 }
