@@ -60,6 +60,7 @@ pub(crate) async fn authenticate(parts: &request::Parts, state: &ApiState) -> Re
     state.limiters.take_key_lookup(state.client_ip(parts))?;
     let key = state.orders.key_by_hash(hash).await?.ok_or_else(unauthorized)?;
     state.keys.put(hash, key.clone(), now);
+    state.key_uses.note(&state.orders, &key, now);
     Ok(key)
 }
 

@@ -16,7 +16,7 @@ use crate::{
     client_ip,
     config::ApiConfig,
     health::{HealthCheck, Readiness},
-    key_cache::KeyCache,
+    key_cache::{KeyCache, KeyUses},
     limits::Limiters,
     passwords::Passwords,
     slots::KeyedSlots,
@@ -36,6 +36,7 @@ pub struct ApiShared {
     pub(crate) ambient: Ambient,
     pub(crate) shutdown: CancellationToken,
     pub(crate) keys: KeyCache,
+    pub(crate) key_uses: KeyUses,
     pub(crate) catalog: Arc<CatalogCache>,
     pub(crate) limiters: Arc<Limiters>,
     pub(crate) sessions: Arc<dyn Sessions>,
@@ -91,6 +92,7 @@ impl ApiState {
             ambient: parts.ambient,
             shutdown: parts.shutdown,
             keys: KeyCache::default(),
+            key_uses: KeyUses::default(),
             readiness,
         }))
     }

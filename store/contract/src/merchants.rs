@@ -1,6 +1,8 @@
 //! Merchants and their API keys. Only hashes of keys are stored: a key has at least 128 random bits, so SHA-256 is
 //! enough, and a slow password hash would only delay every request.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use base::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -37,18 +39,103 @@ pub struct KeyRecord {
     pub scope: KeyScope,
 }
 
+/// A merchant, as the operator lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MerchantRecord {
+    /// Text form `mer_…`.
+    pub id: MerchantId,
+    /// The display name, for mails.
+    pub name: String,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// A key to be created.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// What it opens.
+    pub record: KeyRecord,
+    /// SHA-256 of the whole key.
+    pub hash: KeyHash,
+    /// The operator's note of its use.
+    pub label: Option<String>,
+    /// The first characters of the key, by which its owner recognises it.
+    pub prefix: Option<String>,
+}
+
+/// A key as it is listed, without its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredKey {
+    /// What it opens, until it is revoked.
+    pub record: KeyRecord,
+    /// See [`NewKey::label`].
+    pub label: Option<String>,
+    /// See [`NewKey::prefix`]; `None` for keys of earlier releases.
+    pub prefix: Option<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// The last noted use; coarse, see [`KEY_USE_EVERY`].
+    pub last_used_at: Option<Timestamp>,
+    /// Since when it is rejected.
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl StoredKey {
+    /// A key that was just created.
+    pub fn fresh(key: NewKey, at: Timestamp) -> Self {
+        let NewKey { record, label, prefix, .. } = key;
+        Self { record, label, prefix, created_at: at, last_used_at: None, revoked_at: None }
+    }
+
+    /// The record, unless the key is revoked.
+    pub fn live(self) -> Option<KeyRecord> {
+        self.revoked_at.is_none().then_some(self.record)
+    }
+}
+
+/// Keys listed per merchant at most, the newest.
+pub const KEYS_LISTED_MAX: u32 = 1_000;
+/// Least time between two notes of a key's use.
+pub const KEY_USE_EVERY: Duration = Duration::from_mins(1);
+
 /// Merchants and API keys.
 #[async_trait]
 pub trait Merchants: Send + Sync + 'static {
     /// Creates the merchant unless it exists; false when it existed.
     async fn ensure_merchant(&self, id: MerchantId, name: &str, at: Timestamp) -> Result<bool, StoreError>;
 
-    /// Creates the key unless it exists; false when it existed.
-    async fn ensure_key(&self, key: &KeyRecord, hash: KeyHash, at: Timestamp) -> Result<bool, StoreError>;
+    /// Creates the key unless its merchant has it; false when it existed. A revoked key stays revoked.
+    async fn create_key(&self, key: NewKey, at: Timestamp) -> Result<bool, StoreError>;
 
-    /// The key with this hash, with its merchant and rights.
+    /// [`Merchants::create_key`] without label and prefix.
+    async fn ensure_key(&self, key: &KeyRecord, hash: KeyHash, at: Timestamp) -> Result<bool, StoreError> {
+        self.create_key(NewKey { record: key.clone(), hash, label: None, prefix: None }, at).await
+    }
+
+    /// The key with this hash, with its merchant and rights; `None` once it is revoked.
     async fn key_by_hash(&self, hash: KeyHash) -> Result<Option<KeyRecord>, StoreError>;
 
+    /// The keys of a merchant, newest first, revoked ones too; [`KEYS_LISTED_MAX`] at most.
+    async fn keys(&self, merchant: MerchantId) -> Result<Vec<StoredKey>, StoreError>;
+
+    /// Revokes a key, for good; `None` when there is no such key. The time of the first revocation stays.
+    async fn revoke_key(&self, id: KeyId, at: Timestamp) -> Result<Option<StoredKey>, StoreError>;
+
+    /// Notes that a key was used, unless a use within [`KEY_USE_EVERY`] is noted.
+    async fn note_key_use(&self, key: &KeyRecord, at: Timestamp) -> Result<(), StoreError>;
+
+    /// A merchant.
+    async fn merchant(&self, id: MerchantId) -> Result<Option<MerchantRecord>, StoreError>;
+
+    /// Merchants in the order of their ids, after this one.
+    async fn merchants(
+        &self,
+        after: Option<MerchantId>,
+        limit: u32,
+    ) -> Result<Vec<MerchantRecord>, StoreError>;
+
     /// The merchant's display name, for mails.
-    async fn merchant_name(&self, id: MerchantId) -> Result<Option<String>, StoreError>;
+    async fn merchant_name(&self, id: MerchantId) -> Result<Option<String>, StoreError> {
+        Ok(self.merchant(id).await?.map(|merchant| merchant.name))
+    }
 }

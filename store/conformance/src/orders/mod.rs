@@ -130,6 +130,8 @@ macro_rules! order_store_suite {
             ],
             records: [
                 merchants_and_keys_are_ensured,
+                merchants_are_listed_by_id,
+                a_key_is_listed_noted_and_revoked,
                 a_mail_is_recorded_once_per_template,
                 the_store_answers_a_ping,
             ],

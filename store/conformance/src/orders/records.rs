@@ -5,7 +5,7 @@ use std::sync::Arc;
 use store::{
     OrderStore,
     domain::{KeyId, MerchantId},
-    merchants::{KeyRecord, KeyScope},
+    merchants::{KEY_USE_EVERY, KeyRecord, KeyScope, MerchantRecord, NewKey, StoredKey},
     orders::MailRecord,
 };
 
@@ -27,6 +27,58 @@ pub async fn merchants_and_keys_are_ensured(store: Arc<dyn OrderStore>) {
         assert!(!world.store.ensure_key(&key, hash, world.time.tick()).await.expect("ensures"));
         assert_eq!(world.store.key_by_hash(hash).await.expect("reads"), Some(key));
     }
+}
+
+pub async fn merchants_are_listed_by_id(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    let (second, third) = (world.neighbour().await.merchant, world.neighbour().await.merchant);
+    let list = |after, limit| world.store.merchants(after, limit);
+    let ids = |found: Vec<MerchantRecord>| found.iter().map(|merchant| merchant.id).collect::<Vec<_>>();
+    assert_eq!(ids(list(None, 10).await.expect("reads")), [world.merchant, second, third]);
+    assert_eq!(ids(list(None, 2).await.expect("reads")), [world.merchant, second], "the first page");
+    assert_eq!(ids(list(Some(second), 2).await.expect("reads")), [third], "the rest");
+    let one = world.store.merchant(second).await.expect("reads").expect("is stored");
+    assert_eq!((one.id, &*one.name), (second, "Neighbour"));
+    assert_eq!(world.store.merchant(MerchantId::fresh(&world.time.ambient)).await.expect("reads"), None);
+}
+
+pub async fn a_key_is_listed_noted_and_revoked(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    let (store, merchant) = (&world.store, world.merchant);
+    let mut made = Vec::new();
+    for (n, label) in [(1, None), (2, Some("till"))] {
+        let at = world.time.tick();
+        let record = KeyRecord { id: KeyId::fresh(&world.time.ambient), merchant, scope: KeyScope::Secret };
+        let label = label.map(str::to_owned);
+        let key = NewKey { record, hash: [n; 32], label, prefix: Some(format!("owk_sec_{n}")) };
+        assert!(store.create_key(key.clone(), at).await.expect("creates"));
+        assert!(!store.create_key(key.clone(), world.time.tick()).await.expect("creates"), "again");
+        made.insert(0, StoredKey::fresh(key, at));
+    }
+    assert_eq!(store.keys(merchant).await.expect("reads"), made, "newest first");
+    let neighbour = world.neighbour().await.merchant;
+    assert!(store.keys(neighbour).await.expect("reads").is_empty(), "of one merchant");
+
+    let (first, half) = (world.time.tick(), world.time.pass(KEY_USE_EVERY / 2));
+    let after = world.time.pass(KEY_USE_EVERY);
+    for (at, noted) in [(first, first), (half, first), (after, after)] {
+        store.note_key_use(&made[0].record, at).await.expect("notes");
+        assert_eq!(store.keys(merchant).await.expect("reads")[0].last_used_at, Some(noted));
+    }
+
+    let at = world.time.tick();
+    made[0] = StoredKey { last_used_at: Some(after), revoked_at: Some(at), ..made[0].clone() };
+    for at in [at, world.time.tick()] {
+        let revoked = store.revoke_key(made[0].record.id, at).await.expect("revokes");
+        assert_eq!(revoked.as_ref(), Some(&made[0]), "the first time stays");
+    }
+    assert_eq!(store.key_by_hash([2; 32]).await.expect("reads"), None);
+    let again = store.ensure_key(&made[0].record, [2; 32], world.time.tick()).await;
+    assert!(!again.expect("is there"), "a revoked key is not created again");
+    assert_eq!(store.keys(merchant).await.expect("reads"), made);
+    assert_eq!(store.key_by_hash([1; 32]).await.expect("reads"), Some(made[1].record.clone()), "the other");
+    let unknown = KeyId::fresh(&world.time.ambient);
+    assert_eq!(store.revoke_key(unknown, world.time.tick()).await.expect("answers"), None);
 }
 
 pub async fn a_mail_is_recorded_once_per_template(store: Arc<dyn OrderStore>) {

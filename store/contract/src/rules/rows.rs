@@ -18,7 +18,7 @@ use crate::{
         Customer, CustomerId, EndpointId, Event, EventId, KeyId, MerchantId, Order, OrderId, OrderToken,
         PaymentId, RefundId, Shipment, ShipmentId, VerificationId,
     },
-    merchants::KeyRecord,
+    merchants::{KeyRecord, MerchantRecord, StoredKey},
     orders::{CaptureFacts, MailRecord},
     outbox::{Command, OutboxBody, OutboxMessage, Position, SetAside},
     verifications::Verification,
@@ -171,9 +171,21 @@ pub fn verification<F: From<Damage>>(row: &impl Columns<F>) -> Result<verificati
     })
 }
 
-pub fn key<F: From<Damage>>(row: &impl Columns<F>) -> Result<KeyRecord, F> {
+pub fn merchant<F: From<Damage>>(row: &impl Columns<F>) -> Result<MerchantRecord, F> {
+    let (id, name) = (row.id("id", MerchantId)?, row.text("name")?);
+    Ok(MerchantRecord { id, name, created_at: row.time("created_at")? })
+}
+
+pub fn key<F: From<Damage>>(row: &impl Columns<F>) -> Result<StoredKey, F> {
     let (id, merchant) = (row.id("id", KeyId)?, row.id("merchant_id", MerchantId)?);
-    Ok(KeyRecord { id, merchant, scope: row.parsed("scope")? })
+    Ok(StoredKey {
+        record: KeyRecord { id, merchant, scope: row.parsed("scope")? },
+        label: row.text_if_any("label")?.map(str::to_owned),
+        prefix: row.text_if_any("prefix")?.map(str::to_owned),
+        created_at: row.time("created_at")?,
+        last_used_at: row.time_if_any("last_used_at")?,
+        revoked_at: row.time_if_any("revoked_at")?,
+    })
 }
 
 pub fn event<F: From<Damage>>(row: &impl Columns<F>) -> Result<Event, F> {

@@ -1,11 +1,15 @@
 //! [`Merchants`] and [`Mails`].
 
+use std::cmp::Reverse;
+
 use async_trait::async_trait;
-use base::Timestamp;
+use base::{Timestamp, time::later};
 use store::{
-    domain::MerchantId,
+    domain::{KeyId, MerchantId},
     error::StoreError,
-    merchants::{KeyHash, KeyRecord, Merchants},
+    merchants::{
+        KEY_USE_EVERY, KEYS_LISTED_MAX, KeyHash, KeyRecord, MerchantRecord, Merchants, NewKey, StoredKey,
+    },
     orders::{MailRecord, MailSubject, Mails},
     rules::Damage,
 };
@@ -14,39 +18,87 @@ use super::{MemoryOrders, state::OrdersState};
 
 #[async_trait]
 impl Merchants for MemoryOrders {
-    async fn ensure_merchant(&self, id: MerchantId, name: &str, _at: Timestamp) -> Result<bool, StoreError> {
+    async fn ensure_merchant(&self, id: MerchantId, name: &str, at: Timestamp) -> Result<bool, StoreError> {
         let name = name.to_owned();
         let ensure = move |state: &mut OrdersState, _| {
             let fresh = !state.merchants.contains_key(&id);
-            state.merchants.entry(id).or_insert(name);
+            state.merchants.entry(id).or_insert(MerchantRecord { id, name, created_at: at });
             Ok(fresh)
         };
         self.held.write("ensure_merchant", ensure).await
     }
 
-    async fn ensure_key(&self, key: &KeyRecord, hash: KeyHash, _at: Timestamp) -> Result<bool, StoreError> {
-        let key = key.clone();
-        let ensure = move |state: &mut OrdersState, _| {
+    async fn create_key(&self, key: NewKey, at: Timestamp) -> Result<bool, StoreError> {
+        let create = move |state: &mut OrdersState, _| {
+            let (id, hash) = (key.record.id, key.hash);
             match state.keys.get(&hash) {
-                Some(known) if known.merchant == key.merchant => return Ok(false),
-                None if state.keys.values().all(|known| known.id != key.id) => {}
-                _ => {
-                    let id = key.id;
-                    return Err(Damage(format!("key {id} is taken by another merchant or another secret")));
-                }
+                Some(known) if known.record.merchant == key.record.merchant => return Ok(false),
+                None if state.keys.values().all(|known| known.record.id != id) => {}
+                _ => return Err(Damage(format!("key {id} is taken by another merchant or another secret"))),
             }
-            state.keys.insert(hash, key);
+            state.keys.insert(hash, StoredKey::fresh(key, at));
             Ok(true)
         };
-        self.held.write("ensure_key", ensure).await
+        self.held.write("create_key", create).await
     }
 
     async fn key_by_hash(&self, hash: KeyHash) -> Result<Option<KeyRecord>, StoreError> {
-        self.held.read("key_by_hash", |state| state.keys.get(&hash).cloned()).await
+        let found = self.held.read("key_by_hash", |state| state.keys.get(&hash).cloned()).await?;
+        Ok(found.and_then(StoredKey::live))
     }
 
-    async fn merchant_name(&self, id: MerchantId) -> Result<Option<String>, StoreError> {
-        self.held.read("merchant_name", |state| state.merchants.get(&id).cloned()).await
+    async fn keys(&self, merchant: MerchantId) -> Result<Vec<StoredKey>, StoreError> {
+        let of_merchant = |state: &OrdersState| {
+            let keys = state.keys.values().filter(|key| key.record.merchant == merchant);
+            keys.cloned().collect::<Vec<_>>()
+        };
+        let mut keys = self.held.read("keys", of_merchant).await?;
+        keys.sort_by_key(|key| Reverse(key.record.id));
+        keys.truncate(usize::try_from(KEYS_LISTED_MAX).unwrap_or(usize::MAX));
+        Ok(keys)
+    }
+
+    async fn revoke_key(&self, id: KeyId, at: Timestamp) -> Result<Option<StoredKey>, StoreError> {
+        let revoke = move |state: &mut OrdersState, _| {
+            let found = state.keys.values_mut().find(|key| key.record.id == id);
+            Ok(found.map(|key| {
+                key.revoked_at.get_or_insert(at);
+                key.clone()
+            }))
+        };
+        self.held.write("revoke_key", revoke).await
+    }
+
+    async fn note_key_use(&self, key: &KeyRecord, at: Timestamp) -> Result<(), StoreError> {
+        let id = key.id;
+        let note = move |state: &mut OrdersState, _| {
+            let found = state.keys.values_mut().find(|key| key.record.id == id);
+            if let Some(key) =
+                found.filter(|key| key.last_used_at.is_none_or(|last| later(last, KEY_USE_EVERY) <= at))
+            {
+                key.last_used_at = Some(at);
+            }
+            Ok(())
+        };
+        self.held.write("note_key_use", note).await
+    }
+
+    async fn merchant(&self, id: MerchantId) -> Result<Option<MerchantRecord>, StoreError> {
+        self.held.read("merchant", |state| state.merchants.get(&id).cloned()).await
+    }
+
+    async fn merchants(
+        &self,
+        after: Option<MerchantId>,
+        limit: u32,
+    ) -> Result<Vec<MerchantRecord>, StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let listed = |state: &OrdersState| {
+            let later =
+                state.merchants.values().filter(|merchant| after.is_none_or(|after| merchant.id > after));
+            later.take(limit).cloned().collect::<Vec<_>>()
+        };
+        self.held.read("merchants", listed).await
     }
 }
 

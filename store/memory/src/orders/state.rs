@@ -15,7 +15,7 @@ use store::{
         CustomerId, EndpointId, Event, EventId, EventKind, MerchantId, Order, OrderId, RefundId,
         VerificationId,
     },
-    merchants::{KeyHash, KeyRecord},
+    merchants::{KeyHash, MerchantRecord, StoredKey},
     orders::{CaptureFacts, MailRecord, MailSubject},
     outbox::OutboxBody,
     rules::{
@@ -34,8 +34,8 @@ use crate::Observer;
 pub(super) type AttemptKey = (EndpointId, EventId, u32, Timestamp);
 
 pub(super) struct OrdersState {
-    pub(super) merchants: BTreeMap<MerchantId, String>,
-    pub(super) keys: BTreeMap<KeyHash, KeyRecord>,
+    pub(super) merchants: BTreeMap<MerchantId, MerchantRecord>,
+    pub(super) keys: BTreeMap<KeyHash, StoredKey>,
     pub(super) products: BTreeMap<(MerchantId, String), ProductRow>,
     pub(super) orders: BTreeMap<OrderId, OrderRow>,
     pub(super) idempotency: BTreeMap<(MerchantId, String), IdempotencyRow>,

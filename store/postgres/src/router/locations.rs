@@ -15,7 +15,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use moka::future::Cache;
 use store::{
     domain::MerchantId,
-    merchants::{KeyHash, KeyRecord},
+    merchants::{KeyHash, StoredKey},
     rules::{columns::Columns, rows},
 };
 use tokio::time::Instant;
@@ -39,8 +39,8 @@ pub(crate) const OWNER: &str = "
     UNION ALL SELECT merchant_id FROM customers WHERE id = $4
     LIMIT 1";
 const KEY: &str = "
-    SELECT k.id, k.merchant_id, k.scope, m.state FROM api_keys AS k JOIN merchants AS m ON m.id = k.merchant_id
-    WHERE k.hash = $1";
+    SELECT k.id, k.merchant_id, k.scope, k.label, k.prefix, k.created_at, k.last_used_at, k.revoked_at, m.state
+    FROM api_keys AS k JOIN merchants AS m ON m.id = k.merchant_id WHERE k.hash = $1";
 
 /// The shard on which a merchant lives.
 #[derive(Debug, Clone, Copy)]
@@ -151,18 +151,18 @@ impl Locations {
         Ok(found)
     }
 
-    /// The record of an API key, from the shard of its merchant only: copies on other shards do not count, so that a
-    /// revoked key is rejected.
+    /// An API key, from the shard of its merchant only: copies on other shards do not count, so that a revoked key is
+    /// seen as such.
     pub(super) async fn key(
         &self,
         members: &[Member],
         hash: KeyHash,
-    ) -> Result<Option<KeyRecord>, PostgresFault> {
+    ) -> Result<Option<StoredKey>, PostgresFault> {
         if let Some(shard) = self.keys.get(&hash).await
-            && let Ok(Some((record, state))) = key_with_state(members[shard].primary.reads(), hash).await
+            && let Ok(Some((key, state))) = key_with_state(members[shard].primary.reads(), hash).await
             && state.is_here()
         {
-            return Ok(Some(record));
+            return Ok(Some(key));
         }
         // A merchant that lives elsewhere is no answer, but not unknown either.
         let between = AtomicBool::new(false);
@@ -171,12 +171,12 @@ impl Locations {
             async move {
                 let found = key_with_state(&database, hash).await?;
                 between.fetch_or(found.is_some(), Ordering::Relaxed);
-                Ok(found.filter(|(_, state)| state.is_here()).map(|(record, _)| (record, shard)))
+                Ok(found.filter(|(_, state)| state.is_here()).map(|(key, _)| (key, shard)))
             }
         };
-        if let Some((record, shard)) = first(members, ask).await? {
+        if let Some((key, shard)) = first(members, ask).await? {
             self.keys.insert(hash, shard).await;
-            return Ok(Some(record));
+            return Ok(Some(key));
         }
         if between.into_inner() { Err(PostgresFault::MerchantMigrating) } else { Ok(None) }
     }
@@ -210,11 +210,11 @@ async fn owner_of(database: &Database, record: RecordIds) -> Result<Option<Merch
     database.row(query).await?.map(|row| row.id("merchant_id", MerchantId)).transpose()
 }
 
-/// The record of an API key, and the state of its merchant in this database.
+/// An API key, and the state of its merchant in this database.
 pub(super) async fn key_with_state(
     database: &Database,
     hash: KeyHash,
-) -> Result<Option<(KeyRecord, MerchantState)>, PostgresFault> {
+) -> Result<Option<(StoredKey, MerchantState)>, PostgresFault> {
     let Some(row) = database.row(sqlx::query(KEY).bind(hash.to_vec())).await? else { return Ok(None) };
     Ok(Some((rows::key(&row)?, MerchantState::of(get(&row, "state")?)?)))
 }

@@ -9,7 +9,7 @@ use base::{
 use sqlx::postgres::PgRow;
 use store::{
     domain::{MerchantId, OrderId},
-    merchants::{KeyHash, KeyRecord},
+    merchants::{KeyHash, StoredKey},
     rules::columns::Columns,
 };
 use tokio::time::Instant;
@@ -189,10 +189,10 @@ impl Router {
         Ok(location.is_some_and(|location| location.shard == member))
     }
 
-    /// The record of an API key, from the primary of its merchant.
-    pub(crate) async fn key(&self, hash: KeyHash) -> Result<Option<KeyRecord>, PostgresFault> {
+    /// An API key, from the primary of its merchant.
+    pub(crate) async fn key(&self, hash: KeyHash) -> Result<Option<StoredKey>, PostgresFault> {
         match &self.locations {
-            None => Ok(key_with_state(self.first().reads(), hash).await?.map(|(record, _)| record)),
+            None => Ok(key_with_state(self.first().reads(), hash).await?.map(|(key, _)| key)),
             Some(locations) => Box::pin(locations.key(&self.members, hash)).await,
         }
     }

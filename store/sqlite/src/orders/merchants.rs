@@ -3,10 +3,12 @@
 use async_trait::async_trait;
 use base::Timestamp;
 use store::{
-    domain::MerchantId,
+    domain::{KeyId, MerchantId},
     error::StoreError,
-    merchants::{KeyHash, KeyRecord, Merchants},
-    rules::{columns::Columns, rows},
+    merchants::{
+        KEY_USE_EVERY, KEYS_LISTED_MAX, KeyHash, KeyRecord, MerchantRecord, Merchants, NewKey, StoredKey,
+    },
+    rules::rows,
 };
 
 use super::{SqliteOrders, fault::SqliteFault};
@@ -14,10 +16,20 @@ use super::{SqliteOrders, fault::SqliteFault};
 const INSERT: &str =
     "INSERT INTO merchants (id, name, created_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
 const INSERT_KEY: &str = "
-    INSERT INTO api_keys (hash, id, merchant_id, scope, created_at) VALUES (?1, ?2, ?3, ?4, ?5)
+    INSERT INTO api_keys (hash, id, merchant_id, scope, label, prefix, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
     ON CONFLICT DO NOTHING";
-const KEY: &str = "SELECT id, merchant_id, scope FROM api_keys WHERE hash = ?1";
-const NAME: &str = "SELECT name FROM merchants WHERE id = ?1";
+const KEY: &str = "
+    SELECT id, merchant_id, scope, label, prefix, created_at, last_used_at, revoked_at FROM api_keys WHERE hash = ?1";
+const KEY_BY_ID: &str = "
+    SELECT id, merchant_id, scope, label, prefix, created_at, last_used_at, revoked_at FROM api_keys WHERE id = ?1";
+const KEYS: &str = "
+    SELECT id, merchant_id, scope, label, prefix, created_at, last_used_at, revoked_at FROM api_keys
+    WHERE merchant_id = ?1 ORDER BY id DESC LIMIT ?2";
+const REVOKE: &str = "UPDATE api_keys SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL";
+const NOTE_USE: &str = "
+    UPDATE api_keys SET last_used_at = ?2 WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at <= ?2 - ?3)";
+const MERCHANT: &str = "SELECT id, name, created_at FROM merchants WHERE id = ?1";
+const MERCHANTS: &str = "SELECT id, name, created_at FROM merchants WHERE id > ?1 ORDER BY id LIMIT ?2";
 
 #[async_trait]
 impl Merchants for SqliteOrders {
@@ -26,30 +38,59 @@ impl Merchants for SqliteOrders {
         Ok(self.run(query).await? > 0)
     }
 
-    async fn ensure_key(&self, key: &KeyRecord, hash: KeyHash, at: Timestamp) -> Result<bool, StoreError> {
+    async fn create_key(&self, key: NewKey, at: Timestamp) -> Result<bool, StoreError> {
+        let NewKey { record, hash, label, prefix } = key;
         let query = sqlx::query(INSERT_KEY)
             .bind(hash.to_vec())
-            .bind(key.id.to_string())
-            .bind(key.merchant.to_string())
-            .bind(key.scope.as_str())
+            .bind(record.id.to_string())
+            .bind(record.merchant.to_string())
+            .bind(record.scope.as_str())
+            .bind(label)
+            .bind(prefix)
             .bind(at.as_millisecond());
         if self.run(query).await? > 0 {
             return Ok(true);
         }
-        match self.key_by_hash(hash).await? {
-            Some(known) if known.merchant == key.merchant => Ok(false),
+        match self.first(sqlx::query(KEY).bind(hash.to_vec()), rows::key).await? {
+            Some(known) if known.record.merchant == record.merchant => Ok(false),
             _ => {
-                let taken = format!("key {} is taken by another merchant or another secret", key.id);
+                let taken = format!("key {} is taken by another merchant or another secret", record.id);
                 Err(SqliteFault::corrupt(taken).into())
             }
         }
     }
 
     async fn key_by_hash(&self, hash: KeyHash) -> Result<Option<KeyRecord>, StoreError> {
-        self.first(sqlx::query(KEY).bind(hash.to_vec()), rows::key).await
+        let found = self.first(sqlx::query(KEY).bind(hash.to_vec()), rows::key).await?;
+        Ok(found.and_then(StoredKey::live))
     }
 
-    async fn merchant_name(&self, id: MerchantId) -> Result<Option<String>, StoreError> {
-        self.first(sqlx::query(NAME).bind(id.to_string()), |row| row.text("name")).await
+    async fn keys(&self, merchant: MerchantId) -> Result<Vec<StoredKey>, StoreError> {
+        let query = sqlx::query(KEYS).bind(merchant.to_string()).bind(i64::from(KEYS_LISTED_MAX));
+        self.all(query, rows::key).await
+    }
+
+    async fn revoke_key(&self, id: KeyId, at: Timestamp) -> Result<Option<StoredKey>, StoreError> {
+        self.run(sqlx::query(REVOKE).bind(id.to_string()).bind(at.as_millisecond())).await?;
+        self.first(sqlx::query(KEY_BY_ID).bind(id.to_string()), rows::key).await
+    }
+
+    async fn note_key_use(&self, key: &KeyRecord, at: Timestamp) -> Result<(), StoreError> {
+        let every = i64::try_from(KEY_USE_EVERY.as_millis()).unwrap_or(i64::MAX);
+        let query = sqlx::query(NOTE_USE).bind(key.id.to_string()).bind(at.as_millisecond()).bind(every);
+        self.run(query).await.map(drop)
+    }
+
+    async fn merchant(&self, id: MerchantId) -> Result<Option<MerchantRecord>, StoreError> {
+        self.first(sqlx::query(MERCHANT).bind(id.to_string()), rows::merchant).await
+    }
+
+    async fn merchants(
+        &self,
+        after: Option<MerchantId>,
+        limit: u32,
+    ) -> Result<Vec<MerchantRecord>, StoreError> {
+        let after = after.map(|id| id.to_string()).unwrap_or_default();
+        self.all(sqlx::query(MERCHANTS).bind(after).bind(i64::from(limit)), rows::merchant).await
     }
 }
