@@ -9,6 +9,7 @@ mod config;
 mod descriptors;
 mod health;
 mod housekeeping;
+mod keys;
 mod logging;
 mod mail;
 mod metrics;

@@ -13,33 +13,36 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use base::Ambient;
+use base::{Ambient, Timestamp};
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use store::{
     OrderStore,
     catalog::ProductData,
-    domain::{Currency, KeyId, MerchantId},
-    merchants::{KeyRecord, KeyScope},
+    domain::{Currency, MerchantId},
+    merchants::KeyScope,
 };
 use uuid::Uuid;
 
-use crate::cli::KeyArgs;
+use crate::{cli::KeyArgs, keys};
 
 /// Initial units of each product.
 const STOCK: i64 = 100_000;
 
 /// Characters of a key after its prefix. 32 hexadecimal digits are 128 bits, so a plain hash of the key is enough.
 const KEY_CHARS: RangeInclusive<usize> = 32..=128;
-/// Least number of different characters in a key: rejects typed keys. Of 32 random hexadecimal digits fewer are
-/// different with a probability of 16 over 5 times (5/16)^32, about 1e-13.
-const KEY_DISTINCT_MIN: usize = 6;
+/// Least number of different characters in a key: rejects one character repeated. Whether a key is random otherwise
+/// cannot be told from it.
+const KEY_DISTINCT_MIN: usize = 2;
 
 /// No key file is as long.
 const KEY_FILE_BYTES_MAX: u64 = 1024;
 
 /// The demo merchant's name in mails.
 const MERCHANT_NAME: &str = "Harbour & Pine";
+
+/// The label of the keys, for listings.
+const KEY_LABEL: &str = "demo shop";
 
 /// Both keys of the demo merchant, in clear text.
 #[derive(Clone, Serialize, Deserialize)]
@@ -54,41 +57,89 @@ impl DemoKeys {
         folder.join("demo-keys.json")
     }
 
-    /// The given keys, else those in `folder`, else new ones; the result is stored in `folder`.
-    pub(crate) fn settle(folder: &Path, given: KeyArgs, ambient: &Ambient) -> anyhow::Result<Self> {
-        let secret = given_secret(std::env::var("ORDERWORKS_SEC_KEY").ok(), given.sec_key_file.as_deref())?;
-        let path = Self::file(folder);
-        let kept: Option<Self> = match fs::read(&path) {
+    fn of(&self, scope: KeyScope) -> &str {
+        match scope {
+            KeyScope::Publishable => &self.publishable,
+            KeyScope::Secret => &self.secret,
+        }
+    }
+
+    fn kept(path: &Path) -> anyhow::Result<Option<Self>> {
+        match fs::read(path) {
             Ok(bytes) => {
                 let damaged = || format!("{} is damaged; remove it to get fresh keys", path.display());
-                Some(serde_json::from_slice(&bytes).with_context(damaged)?)
+                Ok(Some(serde_json::from_slice(&bytes).with_context(damaged)?))
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-        };
-        let (kept_publishable, kept_secret) = kept.map(|k| (k.publishable, k.secret)).unzip();
-        let keys = Self {
-            publishable: settle_key("owk_pub_", given.pub_key.or(kept_publishable), ambient)?,
-            secret: settle_key("owk_sec_", secret.or(kept_secret), ambient)?,
-        };
-        write_private(&path, &serde_json::to_vec_pretty(&keys)?)?;
-        Ok(keys)
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
     }
 }
 
-/// Creates merchant, keys and products that are missing.
+/// Creates the demo shop where it is missing, with the given keys, else those kept in `folder`, else new ones; keeps them
+/// there. Kept keys that others replace are revoked.
+///
+/// # Errors
+///
+/// For given keys that are malformed or revoked, and those of file and store.
 pub(crate) async fn demo_shop(
     store: &dyn OrderStore,
-    keys: &DemoKeys,
+    folder: &Path,
+    given: KeyArgs,
+    secret: Option<&SecretString>,
+    ambient: &Ambient,
+) -> anyhow::Result<DemoKeys> {
+    let path = DemoKeys::file(folder);
+    let kept = DemoKeys::kept(&path)?;
+    let secret = match secret {
+        Some(key) => Some(key.expose_secret().to_owned()),
+        None => given_secret(std::env::var("ORDERWORKS_SEC_KEY").ok(), given.sec_key_file.as_deref())?,
+    };
+    let known = |given: Option<String>, scope| given.or_else(|| Some(kept.as_ref()?.of(scope).to_owned()));
+    let publishable = known(given.pub_key, KeyScope::Publishable);
+    let keys = DemoKeys {
+        publishable: settle_key(KeyScope::Publishable, publishable, ambient)?,
+        secret: settle_key(KeyScope::Secret, known(secret, KeyScope::Secret), ambient)?,
+    };
+    let merchant = MerchantId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_de30_0001));
+    let new = store.ensure_merchant(merchant, MERCHANT_NAME, ambient.now()).await?;
+    for scope in [KeyScope::Publishable, KeyScope::Secret] {
+        let before = kept.as_ref().map(|kept| kept.of(scope));
+        ensure_key(store, merchant, scope, (keys.of(scope), before), ambient).await?;
+    }
+    // Last: after an interruption the next start still knows the keys to revoke.
+    write_private(&path, &serde_json::to_vec_pretty(&keys)?)?;
+    fill(store, merchant, new, ambient.now()).await?;
+    Ok(keys)
+}
+
+/// Creates a key where it is missing, and revokes the one of before where it is another.
+async fn ensure_key(
+    store: &dyn OrderStore,
+    merchant: MerchantId,
+    scope: KeyScope,
+    (key, before): (&str, Option<&str>),
     ambient: &Ambient,
 ) -> anyhow::Result<()> {
-    let merchant = MerchantId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_de30_0001));
-    let now = ambient.now();
-    let new = store.ensure_merchant(merchant, MERCHANT_NAME, now).await?;
-    for (key, scope) in [(&keys.publishable, KeyScope::Publishable), (&keys.secret, KeyScope::Secret)] {
-        let record = KeyRecord { id: KeyId::fresh(ambient), merchant, scope };
-        store.ensure_key(&record, Sha256::digest(key.as_bytes()).into(), now).await?;
+    let (kind, now) = (scope.as_str(), ambient.now());
+    store.create_key(keys::to_store(key, merchant, scope, Some(KEY_LABEL.to_owned()), ambient), now).await?;
+    if store.key_by_hash(keys::hash(key)).await?.is_none() {
+        if before != Some(key) {
+            bail!("the given {kind} key is revoked: give another");
+        }
+        tracing::warn!(kind, "key of the demo shop is revoked: remove demo-keys.json to get new keys");
     }
+    if let Some(before) = before.filter(|before| *before != key)
+        && let Some(old) = store.key_by_hash(keys::hash(before)).await?
+    {
+        store.revoke_key(old.id, now).await?;
+        tracing::warn!(kind, key.id = %old.id, "key of the demo shop replaced: the one of before is revoked");
+    }
+    Ok(())
+}
+
+/// Creates products that are missing in a new shop.
+async fn fill(store: &dyn OrderStore, merchant: MerchantId, new: bool, now: Timestamp) -> anyhow::Result<()> {
     // Only a new shop is filled, so products that the user has removed or repriced stay so. An interrupted start leaves
     // a partly filled shop, so a shop counts as new until its last product exists.
     let last = PRODUCTS[PRODUCTS.len() - 1].0;
@@ -128,8 +179,9 @@ fn given_secret(key: Option<String>, file: Option<&Path>) -> anyhow::Result<Opti
     Ok(Some(text.trim().to_owned()))
 }
 
-fn settle_key(prefix: &str, known: Option<String>, ambient: &Ambient) -> anyhow::Result<String> {
-    let Some(key) = known else { return Ok(fresh_key(prefix, ambient)) };
+fn settle_key(scope: KeyScope, known: Option<String>, ambient: &Ambient) -> anyhow::Result<String> {
+    let Some(key) = known else { return Ok(keys::draw(scope, ambient)) };
+    let prefix = keys::start(scope);
     let tail = key.strip_prefix(prefix).unwrap_or_default();
     let is_valid = KEY_CHARS.contains(&tail.len())
         && tail.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
@@ -137,16 +189,11 @@ fn settle_key(prefix: &str, known: Option<String>, ambient: &Ambient) -> anyhow:
     if !is_valid || distinct.len() < KEY_DISTINCT_MIN {
         let (min, max) = (KEY_CHARS.start(), KEY_CHARS.end());
         bail!(
-            "a key given by hand must be {prefix} followed by {min} to {max} random letters, digits, - or _, of which \
-             {KEY_DISTINCT_MIN} differ, for instance {prefix}$(openssl rand -hex 20)"
+            "a key given by hand must be {prefix} followed by {min} to {max} random letters, digits, - or _, not all \
+             the same, for instance {prefix}$(openssl rand -hex 20)"
         );
     }
     Ok(key)
-}
-
-/// A key of 160 random bits.
-fn fresh_key(prefix: &str, ambient: &Ambient) -> String {
-    format!("{prefix}{}", hex::encode(ambient.secret::<20>()))
 }
 
 /// Writes a temporary file and renames it, so that an interruption never leaves half a file.
@@ -198,14 +245,13 @@ mod tests {
     #[test]
     fn keys_that_can_be_guessed_are_refused() {
         let ambient = Ambient::system();
-        let settled = |key: &str| settle_key("owk_sec_", Some(key.to_owned()), &ambient);
-        let drawn = fresh_key("owk_sec_", &ambient);
+        let settled = |key: &str| settle_key(KeyScope::Secret, Some(key.to_owned()), &ambient);
+        let drawn = keys::draw(KeyScope::Secret, &ambient);
         assert_eq!(settled(&drawn).expect("drawn"), drawn);
         for bad in ["", "owk_sec_", "owk_sec_0123456789abcdef", &format!("owk_sec_{}", "a".repeat(32))] {
             assert!(settled(bad).is_err(), "{bad}");
         }
-        for bad in [drawn.replace("sec", "pub"), format!("{drawn} "), format!("owk_sec_{}", "ab".repeat(20))]
-        {
+        for bad in [drawn.replace("sec", "pub"), format!("{drawn} ")] {
             assert!(settled(&bad).is_err(), "{bad}");
         }
     }

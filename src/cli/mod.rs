@@ -1,18 +1,20 @@
 //! Command line. Names and verbs are fixed: `inspect` has no side effects, `control` has.
 
 mod control;
+mod merchants;
 mod values;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{convert::Infallible, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
+pub(crate) use control::{Control, JobControl, MoveArgs};
 use jobs::{
     JobId,
     engine::{DeadReason, JobState},
     records::AttemptOutcome,
 };
-
-pub(crate) use control::{Control, JobControl, MoveArgs};
+pub(crate) use merchants::{KeyCommand, MerchantCommand};
+use secrecy::SecretString;
 
 use crate::config::Config;
 
@@ -73,6 +75,12 @@ pub(crate) enum Command {
     Sandbox(SandboxArgs),
     /// Bring the schemas of the configured servers up to date
     Migrate(MigrateArgs),
+    /// Create and list merchants
+    #[command(subcommand)]
+    Merchant(MerchantCommand),
+    /// Create, list and revoke the API keys of merchants
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Show queues and jobs, without side effects
     #[command(subcommand)]
     Inspect(Inspect),
@@ -95,11 +103,20 @@ pub(crate) struct DevArgs {
     /// Address and port, instead of `server.listen`
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<std::net::SocketAddr>,
+    /// The demo merchant's secret key, `owk_sec_…`, instead of the key of before. Other users of the machine can see
+    /// arguments (`ps`): better give it by `--sec-key-file` or `ORDERWORKS_SEC_KEY`
+    #[arg(
+        long,
+        value_name = "KEY",
+        conflicts_with = "sec_key_file",
+        value_parser = |key: &str| Ok::<_, Infallible>(SecretString::from(key))
+    )]
+    pub(crate) sec_key: Option<SecretString>,
     #[command(flatten)]
     pub(crate) keys: KeyArgs,
 }
 
-/// Keys given by the user. Every user of the machine can see arguments (`ps`), so no argument takes a secret key.
+/// Keys given by the user.
 #[derive(Debug, Args, Default)]
 pub(crate) struct KeyArgs {
     /// The demo merchant's publishable key, `owk_pub_…`

@@ -43,9 +43,25 @@ pub(super) fn note(text: &str) -> Result<String, String> {
     }
 }
 
+/// Parses a name or label of one line.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if (1..=100).contains(&text.chars().count()) && !text.contains(char::is_control) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected 1 to 100 characters on one line".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names() {
+        assert_eq!(name(" Tea & Co "), Ok("Tea & Co".to_owned()));
+        assert!(name(" ").is_err() && name("a\nb").is_err() && name(&"a".repeat(101)).is_err());
+    }
 
     #[test]
     fn spans() {

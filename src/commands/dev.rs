@@ -14,7 +14,6 @@ use crate::{
     roles::Roles,
     sandbox::Sandbox,
     seed,
-    seed::DemoKeys,
     signals::Stop,
     wiring::{Wiring, migrate},
 };
@@ -51,8 +50,8 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
     let api = wiring.api(stop.orderly.clone()).await?;
     let (worker, relay) = (wiring.worker().await?, wiring.relay().await?);
     let scheduler = wiring.scheduler().await?;
-    let keys = DemoKeys::settle(&config.folder, args.keys, &ambient)?;
-    seed::demo_shop(api.orders.as_ref(), &keys, &ambient).await?;
+    let (orders, secret) = (api.orders.as_ref(), args.sec_key.as_ref());
+    let keys = seed::demo_shop(orders, &config.folder, args.keys, secret, &ambient).await?;
     let sandbox =
         Sandbox::start(SocketAddr::from(([127, 0, 0, 1], 0)), &config.folder, None, &ambient).await?;
     let mut roles = Roles::new(&wiring, &stop, HealthStatus::Degraded);

@@ -30,8 +30,8 @@ pub(super) async fn run(args: MigrateArgs, config: &Config, as_json: bool) -> an
     let mut found = json!({ "migrated": migrated });
     if args.demo_shop {
         let wiring = Wiring::of_server(config, "orderworks migrate".to_owned(), &ambient)?;
-        let keys = DemoKeys::settle(&config.folder, args.keys, &ambient)?;
-        seed::demo_shop(wiring.orders().await?.as_ref(), &keys, &ambient).await?;
+        let orders = wiring.orders().await?;
+        let keys = seed::demo_shop(orders.as_ref(), &config.folder, args.keys, None, &ambient).await?;
         // The output of a container is kept in logs, so the secret key is written to the file only.
         let (key, file) = (keys.publishable, DemoKeys::file(&config.folder).display().to_string());
         writeln!(said, "demo shop: publishable {key}; the secret key is in {file}")?;

@@ -5,6 +5,7 @@ mod config;
 mod control;
 mod dev;
 mod inspect;
+mod merchants;
 mod migrate;
 mod move_merchant;
 mod redrive;
@@ -30,6 +31,8 @@ pub(crate) async fn run(cli: Cli, config: Config) -> anyhow::Result<ExitCode> {
         Command::Scheduler(args) => role::scheduler(args, config).await?,
         Command::Sandbox(args) => role::sandbox(args, config).await?,
         Command::Migrate(args) => migrate::run(args, &config, json).await?,
+        Command::Merchant(what) => merchants::merchant(what, &config, json).await?,
+        Command::Key(what) => merchants::key(what, &config, json).await?,
         Command::Inspect(what) => inspect::run(what, &config, json).await?,
         Command::Control(what) => return control::run(what, &config, json).await,
         Command::Redrive(args) => redrive::run(args, &config, json).await?,

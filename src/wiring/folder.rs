@@ -28,6 +28,17 @@ pub(super) fn lock(folder: &Path) -> anyhow::Result<File> {
     }
 }
 
+/// Requires a file that a server has created in the folder: commands beside a server create none.
+pub(super) fn require(folder: &Path, file: &Path) -> anyhow::Result<()> {
+    if file.exists() {
+        return Ok(());
+    }
+    bail!(
+        "there is no data in {}: start `orderworks dev` there first, or choose another --data",
+        folder.display()
+    );
+}
+
 pub(super) fn unusable(folder: &Path) -> String {
     format!("the data folder {} cannot be used", folder.display())
 }

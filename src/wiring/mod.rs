@@ -60,8 +60,11 @@ pub(crate) async fn open_audit(config: &Config, ambient: &Ambient) -> Result<Ver
     wiring.audit(&orders, jobs).await
 }
 
-/// Opens the order store beside running processes.
+/// Opens the order store beside running processes; creates nothing in a folder without data.
 pub(crate) async fn open_orders(config: &Config, ambient: &Ambient) -> Result<Arc<dyn OrderStore>> {
+    if let OrdersEngine::Sqlite { folder } = &config.engines.orders {
+        folder::require(folder, &folder.join("orders.db"))?;
+    }
     let wiring = Wiring::beside(config, format!("orderworks inspect {}", std::process::id()), ambient);
     wiring.orders().await
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use base::Ambient;
 use jobs::{
     Engine,
@@ -29,13 +29,8 @@ impl Jobs {
     /// Opens both for inspection and control, with or without a running server; creates nothing in a folder without
     /// data.
     pub(crate) async fn open(engines: &Engines) -> anyhow::Result<Self> {
-        if let QueueEngine::Sqlite { folder } = &engines.queue
-            && !folder::queue(folder).exists()
-        {
-            bail!(
-                "there is no data in {}: start `orderworks dev` there first, or choose another --data",
-                folder.display()
-            );
+        if let QueueEngine::Sqlite { folder } = &engines.queue {
+            folder::require(folder, &folder::queue(folder))?;
         }
         let name = format!("orderworks control {}", std::process::id());
         let (source, records) = open(&engines.queue, &name, &Ambient::system()).await?;
