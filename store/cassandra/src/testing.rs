@@ -4,7 +4,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use base::{Ambient, testing::{clean_up, skip}};
+use base::{
+    Ambient,
+    testing::{clean_up, skip},
+};
 use scylla::{
     client::{session::Session, session_builder::SessionBuilder},
     statement::unprepared::Statement,

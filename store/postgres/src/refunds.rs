@@ -113,7 +113,8 @@ pub(super) async fn record(
     let end = sqlx::query(END).bind(id.0).bind(facts.refund.0).bind(facts.amount_minor).bind(Moment(at));
     unit.run(end.bind(facts.failure.clone())).await?;
     let (order, captured_minor) = (order_row::order(&row)?, order_row::captured_minor(&row)?);
-    if order.status == OrderStatus::Refunded && order.shipment.is_none() {
+    // A refund that fails changes no state: what it finds refunded has freed its stock.
+    if facts.failure.is_none() && order.status == OrderStatus::Refunded && order.shipment.is_none() {
         stock::release(unit, &order, at).await?;
     }
     unit.messages(at).refund_ended(&order, captured_minor, facts);

@@ -288,11 +288,7 @@ impl Client {
             status: status.to_owned(),
             reason: "fraudulent".to_owned(),
         };
-        self.insist(|orders, ambient| {
-            let facts = facts.clone();
-            async move { orders.record_dispute(order, facts, ambient.now()).await }
-        })
-        .await;
+        self.insist(|| self.orders.record_dispute(order, facts.clone(), self.world.ambient.now())).await;
     }
 
     async fn cancel(&self, merchant: MerchantId, order: OrderId) {

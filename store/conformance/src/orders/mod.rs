@@ -78,6 +78,7 @@ macro_rules! order_store_suite {
                 a_late_capture_whose_refund_failed_is_asked_back_again,
                 money_that_moved_counts_after_a_failure,
                 a_refund_of_the_whole_price_holds_the_shipment,
+                a_refund_that_fails_after_the_order_was_refunded_frees_no_stock,
                 a_shipment_and_a_refund_of_the_whole_price_have_one_winner,
                 each_state_of_a_dispute_is_told_once,
             ],

@@ -112,7 +112,8 @@ pub(super) fn record(
     {
         give_back(state, &mut messages, &order, captured_minor)?;
     }
-    if order.status == OrderStatus::Refunded && order.shipment.is_none() {
+    // A refund that fails changes no state: what it finds refunded has freed its stock.
+    if facts.failure.is_none() && order.status == OrderStatus::Refunded && order.shipment.is_none() {
         state.release(&order, at)?;
     }
     state.tell(messages)?;

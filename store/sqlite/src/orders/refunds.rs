@@ -98,7 +98,8 @@ pub(super) async fn record(
     unit.run(end.bind(unit.at_ms()).bind(facts.failure.as_deref())).await?;
     let (order, captured_minor) = (order_row::order(&row)?, order_row::captured_minor(&row)?);
     unit.messages.refund_ended(&order, captured_minor, &facts);
-    if order.status == OrderStatus::Refunded && order.shipment.is_none() {
+    // A refund that fails changes no state: what it finds refunded has freed its stock.
+    if facts.failure.is_none() && order.status == OrderStatus::Refunded && order.shipment.is_none() {
         stock::release(unit, &order).await?;
     }
     hold_shipment(unit, &order).await?;

@@ -26,7 +26,7 @@ impl SimProvider {
 
     /// Opens a dispute of the charge of an order, if there is one.
     pub(crate) fn dispute(&self, order: OrderId) -> bool {
-        let mut books = self.books();
+        let mut books = self.books.lock();
         let is_charged = books.times_taken(order) > 0;
         if is_charged {
             books.by_hand.insert(order);
@@ -37,7 +37,7 @@ impl SimProvider {
 
     /// Ends a dispute for the shop.
     pub(crate) fn win_dispute(&self, order: OrderId) {
-        self.books().disputed.remove(&order);
+        self.books.lock().disputed.remove(&order);
     }
 
     /// Whether an order was refunded by hand or disputed.

@@ -3,7 +3,10 @@
 
 use std::{net::SocketAddr, net::ToSocketAddrs, time::Duration};
 
-use base::{Ambient, testing::{clean_up, skip}};
+use base::{
+    Ambient,
+    testing::{clean_up, skip},
+};
 use cache::{RedisConfig, RedisServer};
 use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection};
 use tokio::sync::OnceCell;
