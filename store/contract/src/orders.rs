@@ -17,7 +17,7 @@ use crate::{
     error::StoreError,
 };
 
-pub use crate::refunds::{DisputeFacts, RefundFacts, RefundRequested};
+pub use crate::refunds::{DisputeFacts, RefundFacts, RefundRequested, RequestedRefund};
 
 /// Time for which an idempotency key is kept, as documented in the API guide.
 pub const IDEMPOTENCY_KEEP: Duration = Duration::from_hours(24);
@@ -233,8 +233,8 @@ pub trait Orders: Send + Sync + 'static {
     async fn expire_order(&self, id: OrderId, at: Timestamp) -> Result<bool, StoreError>;
 
     /// Stores a refund request (of the whole remainder when `amount_minor` is `None`) and writes the refund command.
-    /// Idempotent by `refund`. Only for `paid` and `fulfilled` orders, and for a cancelled one whose money was captured
-    /// and not wholly asked back, as a refund of it failed.
+    /// Idempotent by `refund`, with the same `amount_minor`. Only for `paid` and `fulfilled` orders, and for a cancelled
+    /// one whose money was captured and not wholly asked back, as a refund of it failed.
     async fn request_refund(
         &self,
         merchant: MerchantId,

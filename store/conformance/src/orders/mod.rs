@@ -135,6 +135,7 @@ macro_rules! order_store_suite {
             ],
             refunds: [
                 a_refund_is_asked_for_once,
+                another_amount_under_the_same_id_is_refused,
                 requested_refunds_count_against_the_total,
                 only_paid_and_fulfilled_orders_are_refunded,
                 partial_refunds_add_up_to_refunded,

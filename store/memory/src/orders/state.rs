@@ -87,6 +87,8 @@ pub(super) struct IdempotencyRow {
 
 pub(super) struct RefundRow {
     pub(super) amount_minor: i64,
+    /// Whether the request was for all that was left.
+    pub(super) remainder: bool,
     pub(super) requested_at: Timestamp,
     pub(super) recorded_at: Option<Timestamp>,
     /// When it failed, and the code of the refusal.
