@@ -190,6 +190,7 @@ mod tests {
             token: None,
             currency: "EUR".parse().expect("a currency"),
             lines: vec![NewLine { sku: "cup".to_owned(), quantity: 1 }],
+            expected_total_minor: None,
             payment_method: "pm_card_visa".to_owned(),
             shipping_address: None,
             reference: None,

@@ -41,6 +41,8 @@ pub struct NewOrder {
     pub currency: Currency,
     /// At least one line, each sku once.
     pub lines: Vec<NewLine>,
+    /// The total the customer agreed to, in minor units; an order that comes to another one is rejected.
+    pub expected_total_minor: Option<i64>,
     /// The payment provider's token of the payment method.
     pub payment_method: String,
     /// Shipping address.
@@ -126,6 +128,11 @@ pub enum Refusal {
     },
     /// The total exceeds [`crate::domain::AMOUNT_MINOR_MAX`].
     TotalTooLarge,
+    /// The total is not the expected one.
+    PriceChanged {
+        /// The total at the present prices, in minor units.
+        total_minor: i64,
+    },
 }
 
 /// The `status_reason` of an order that was not paid in time.
@@ -233,8 +240,8 @@ pub trait Orders: Send + Sync + 'static {
     async fn expire_order(&self, id: OrderId, at: Timestamp) -> Result<bool, StoreError>;
 
     /// Stores a refund request (of the whole remainder when `amount_minor` is `None`) and writes the refund command.
-    /// Idempotent by `refund`, with the same `amount_minor`. Only for `paid` and `fulfilled` orders, and for a cancelled
-    /// one whose money was captured and not wholly asked back, as a refund of it failed.
+    /// Idempotent by `refund`, with the same `amount_minor`. Only for `paid` and `fulfilled` orders, and for a
+    /// cancelled one whose money was captured and not wholly asked back, as a refund of it failed.
     async fn request_refund(
         &self,
         merchant: MerchantId,

@@ -246,6 +246,7 @@ impl Client {
                     token: None,
                     currency: euro(),
                     lines: lines.clone(),
+                    expected_total_minor: None,
                     payment_method: payment_method.clone(),
                     shipping_address: None,
                     reference: None,
