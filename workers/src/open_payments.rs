@@ -31,7 +31,11 @@ pub async fn open_elsewhere(
         let reads = ids.iter().map(|id| payments.committed_payment(PaymentId::of_order(*id)));
         for payment in join_all(reads).await {
             match payment {
-                Ok(Some(payment)) if payment.decision.is_none() && payment.provider != provider => {
+                Ok(Some(payment))
+                    if payment.amount_minor > 0
+                        && payment.decision.is_none()
+                        && payment.provider != provider =>
+                {
                     let other =
                         found.get_or_insert(OpenElsewhere { payments: 0, provider: payment.provider });
                     other.payments += 1;

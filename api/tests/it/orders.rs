@@ -262,3 +262,23 @@ async fn an_amount_that_the_provider_cannot_take_is_rejected_before_it_is_accept
     refund(json!({"amount_minor": 100}), "r1").await.expect_status(202);
     refund(json!({}), "r2").await.expect_status(202);
 }
+
+#[tokio::test]
+async fn a_free_order_has_nothing_to_refund() {
+    let shop = TestApi::open().await;
+    shop.stock("mug", 10).await;
+    let free = json!({"name": "Sample", "category": "mugs", "price_minor": 0, "currency": "EUR"});
+    shop.put("/v1/products/mug", &free).send().await.expect_status(200);
+    let order = shop.order("k1").await;
+    pay(&shop, &order).await;
+    let path = format!("/v1/orders/{}/refund", id_of(&order));
+    for body in [json!({}), json!({"amount_minor": 1})] {
+        let refund = shop.post(&path, &body).header("idempotency-key", "r1");
+        let refused = refund.send().await.expect_problem(409, "order_state_conflict");
+        assert!(
+            refused.json["detail"].as_str().is_some_and(|detail| detail.contains("free")),
+            "{}",
+            refused.text
+        );
+    }
+}

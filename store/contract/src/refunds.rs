@@ -65,6 +65,8 @@ pub enum RefundRequested {
         /// The refundable remainder, in minor units.
         refundable_minor: i64,
     },
+    /// The order's total is 0: nothing was charged.
+    Free,
     /// The order's state allows no refund.
     Refused(Box<Order>),
     /// No such order of this merchant.

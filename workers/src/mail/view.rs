@@ -64,6 +64,7 @@ struct View<'a> {
     number: String,
     lines: Vec<OrderLine<'a>>,
     total: String,
+    is_free: bool,
     refunded: String,
     address: Option<&'a Address>,
 }
@@ -132,6 +133,7 @@ fn render_order(order: &Order, template: Template, shop: &str) -> Result<Shown, 
         number,
         lines: lines(order, order.currency),
         total: format_amount(order.total_minor, order.currency),
+        is_free: order.total_minor == 0,
         refunded: format_amount(order.refunded_minor, order.currency),
         address: order.shipping_address.as_ref(),
     };

@@ -74,7 +74,7 @@ pub(super) async fn cancel_order(
             ("Idempotent-Replayed" = String, description = "`true` on a repetition"),
         )),
         (status = 400, description = "No `Idempotency-Key`, or not a usable one"),
-        (status = 409, description = "Nothing was captured, all was given back, or this refund failed"),
+        (status = 409, description = "Nothing was captured or charged, all was given back, or this refund failed"),
         (status = 422, description = "Too much, not possible at the payment provider, or the key was used for another amount"),
     ),
 )]
@@ -109,6 +109,10 @@ pub(super) async fn refund_order(
             let detail = "less is left of the order's total";
             Err(Problem::new(Kind::REFUND_TOO_LARGE, detail).with_errors(vec![error]))
         }
+        RefundRequested::Free => Err(Problem::new(
+            Kind::ORDER_STATE,
+            "the order was free: nothing was charged, so nothing can be refunded",
+        )),
         RefundRequested::Refused(order) => Err(conflict(&order, "refunded")),
         RefundRequested::NotFound => Err(Problem::not_found("order")),
     }

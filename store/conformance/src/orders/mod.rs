@@ -139,6 +139,7 @@ macro_rules! order_store_suite {
                 another_amount_under_the_same_id_is_refused,
                 requested_refunds_count_against_the_total,
                 only_paid_and_fulfilled_orders_are_refunded,
+                a_free_order_is_paid_and_has_nothing_to_refund,
                 partial_refunds_add_up_to_refunded,
                 a_recorded_refund_changes_nothing_again,
                 refunding_a_paid_order_frees_its_stock,

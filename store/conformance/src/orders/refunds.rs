@@ -6,6 +6,7 @@ use store::{
     OrderStore,
     domain::{EventKind, OrderId, OrderStatus, RefundId},
     orders::{RefundRequested, RequestedRefund, Transition},
+    outbox::{OutboxBody, OutboxMessage},
 };
 
 use super::OrdersFixture;
@@ -97,6 +98,27 @@ pub async fn only_paid_and_fulfilled_orders_are_refunded(store: Arc<dyn OrderSto
     }
     let unknown = OrderId::fresh(&world.time.ambient);
     assert_eq!(request(&world, unknown, world.refund_id(), None).await, RefundRequested::NotFound);
+}
+
+/// It takes every transition, and no money goes either way.
+pub async fn a_free_order_is_paid_and_has_nothing_to_refund(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    world.product("mug", 0, 50).await;
+    for status in [OrderStatus::Paid, OrderStatus::Fulfilled] {
+        let id = world.order_in(status).await.id;
+        for amount in [None, Some(1)] {
+            let answer = request(&world, id, world.refund_id(), amount).await;
+            assert_eq!(answer, RefundRequested::Free, "{status}: {amount:?}");
+        }
+    }
+    let (cancelled, late) =
+        (world.order_in(OrderStatus::Paid).await.id, world.order_in(OrderStatus::Cancelled).await.id);
+    assert!(matches!(world.cancel(cancelled).await, Transition::Now(_)));
+    assert!(matches!(world.pay(late).await, Transition::Refused(_)));
+    let messages = world.drain().await;
+    let is_command = |message: &OutboxMessage| matches!(message.body, OutboxBody::Command { .. });
+    assert!(!messages.iter().any(is_command), "{messages:?}");
+    assert_eq!(world.stock("mug").await, (49, 1));
 }
 
 pub async fn partial_refunds_add_up_to_refunded(store: Arc<dyn OrderStore>) {

@@ -108,6 +108,9 @@ impl RefundSums {
 
     /// The amount of a refund request, or why it is rejected.
     pub fn refundable(&self, order: &Order, amount_minor: Option<i64>) -> Result<i64, RefundRequested> {
+        if order.total_minor == 0 {
+            return Err(RefundRequested::Free);
+        }
         let refundable_minor = order.total_minor.saturating_sub(self.live_minor);
         let amount_minor = amount_minor.unwrap_or(refundable_minor);
         if amount_minor > refundable_minor || refundable_minor <= 0 {
