@@ -7,10 +7,7 @@ use store::{
     orders::MailSubject,
 };
 use store_memory::orders::Snapshot;
-use workers::{
-    mail::Template,
-    provider::{EntryKind, refund_key},
-};
+use workers::provider::{EntryKind, refund_key};
 
 use crate::{customers::Steady, deployment::Deployment, provider::Entry};
 
@@ -139,11 +136,11 @@ fn stock(world: &Deployment, stored: &Snapshot) {
 
 /// I4: the mails that the events ask for are recorded, once each, and were sent.
 fn mails(world: &Deployment, stored: &Snapshot) {
-    let wanted = stored.events.iter().filter_map(|event| Some((event.order?, mail_for(event.kind)?)));
-    let wanted: BTreeSet<(MailSubject, &str)> = wanted.map(|(order, t)| (order.into(), t.as_str())).collect();
-    let mut recorded = BTreeMap::<(MailSubject, &str), u32>::new();
+    let wanted = |event: &Event| Some((MailSubject::from(event.order?), mail_for(event)?));
+    let wanted: BTreeSet<_> = stored.events.iter().filter_map(wanted).collect();
+    let mut recorded = BTreeMap::<(MailSubject, String), u32>::new();
     for (subject, mail) in &stored.mails {
-        *recorded.entry((*subject, mail.template.as_str())).or_default() += 1;
+        *recorded.entry((*subject, mail.template.clone())).or_default() += 1;
         if !world.outside.has_mail(&mail.message_id) {
             world
                 .watch
@@ -161,14 +158,18 @@ fn mails(world: &Deployment, stored: &Snapshot) {
 }
 
 /// Independent of the subscription table, which is under test.
-fn mail_for(kind: EventKind) -> Option<Template> {
-    match kind {
-        EventKind::OrderPaid => Some(Template::OrderConfirmation),
-        EventKind::PaymentFailed => Some(Template::PaymentFailed),
-        EventKind::OrderCancelled => Some(Template::OrderCancelled),
-        EventKind::OrderRefunded => Some(Template::OrderRefunded),
-        _ => None,
-    }
+fn mail_for(event: &Event) -> Option<String> {
+    let template = match event.kind {
+        EventKind::OrderPaid => "order_confirmation",
+        EventKind::PaymentFailed => "payment_failed",
+        EventKind::OrderCancelled => "order_cancelled",
+        EventKind::OrderRefunded => "order_refunded",
+        EventKind::PaymentRefunded if event.data["status"] == "captured" => {
+            return Some(format!("partial_refund.{}", event.data["refund_id"].as_str()?));
+        }
+        _ => return None,
+    };
+    Some(template.to_owned())
 }
 
 /// I5 and I6: unchanged endpoints took every event they subscribed to, and no event of another merchant.
