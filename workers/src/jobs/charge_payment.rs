@@ -30,7 +30,7 @@ use store::{
 
 use super::{
     PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, not_found, provider_failure, query_of, same_provider,
-    unless_paused,
+    unless_paused, within,
 };
 use crate::{
     env::Env,
@@ -95,6 +95,9 @@ async fn charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
     match ask_provider(ctx, &payment, epoch).await {
         Ok(outcome) => record(ctx, order.id, &payment, epoch, outcome).await,
         Err(Unanswered::Provider(error)) => {
+            if let ProviderError::Debit { .. } = error {
+                env.orders.note_debit(order.id, ctx.ambient.now()).await?;
+            }
             env.payments.annotate_attempt(payment.id, epoch, &error.to_string(), ctx.ambient.now()).await?;
             Err(provider_failure(error))
         }
@@ -215,14 +218,6 @@ async fn without_charge(
         Some(Payment { charge: None, .. }) => Ok(ChargeOutcome::Declined { code }),
         _ => Err(Unanswered::Job(JobError::retry(ANOTHER_CHARGE))),
     }
-}
-
-/// Bounds a call, whatever the provider's own limits are.
-async fn within<T>(
-    limit: Duration,
-    call: impl Future<Output = Result<T, ProviderError>>,
-) -> Result<T, ProviderError> {
-    tokio::time::timeout(limit, call).await.unwrap_or(Err(ProviderError::Unknown { cause: "timeout" }))
 }
 
 async fn record(

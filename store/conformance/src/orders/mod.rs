@@ -102,6 +102,7 @@ macro_rules! order_store_suite {
                 paying_a_cancelled_order_sends_the_money_back_once,
                 cancelling_a_paid_order_sends_the_money_back_once,
                 concurrent_transitions_leave_no_gap_and_one_winner,
+                a_debit_under_way_does_not_expire_with_the_others,
             ],
             outbox: [
                 messages_come_oldest_first,

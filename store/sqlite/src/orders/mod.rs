@@ -71,7 +71,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0012_verifications",
             "0013_disabled_endpoints",
             "0014_refund_ends",
-            "0015_refund_requests"
+            "0015_refund_requests",
+            "0016_debits"
         ]
     )
 }
