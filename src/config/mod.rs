@@ -47,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) engines: Engines,
     /// `None`: pending orders never expire.
     pub(crate) pending_expires: Option<Duration>,
+    /// `None`: an order with a bank debit under way never expires.
+    pub(crate) debit_expires: Option<Duration>,
     pub(crate) workers: Workers,
     /// What the attempt log holds, and for how long.
     pub(crate) records_level: RecordLevel,
@@ -159,6 +161,7 @@ impl Config {
             engines: Engines::read(r, plain, &folder),
             folder,
             pending_expires: minutes(r.within("orders", "pending_expires_minutes", 0..=MINUTES_MAX)),
+            debit_expires: minutes(24 * 60 * r.within("orders", "debit_expires_days", 0..=365_u64)),
             workers: Workers {
                 queues: ["payments", "fulfilment", "email", "webhooks"]
                     .map(|queue| (queue.to_owned(), r.within("workers", queue, 1..=1024)))

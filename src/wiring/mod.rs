@@ -157,6 +157,7 @@ impl<'a> Wiring<'a> {
             records_keep: self.config.records_keep,
             partitions: orders.partitions,
             pending_expires: self.config.pending_expires,
+            debit_expires: self.config.debit_expires,
             ambient: self.ambient.clone(),
         };
         Ok(SchedulerParts { house, audit, checks })

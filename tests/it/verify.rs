@@ -294,7 +294,8 @@ async fn served(stage: TestServers, base: &str) -> Servers {
     }
     let refund = format!("/v1/orders/{}/refund", orders[15]);
     let part = serde_json::json!({ "amount_minor": 100 });
-    let (status, body) = shop.client.send(Method::POST, &refund, Some(&part)).await;
+    let key = [("idempotency-key", "part")];
+    let (status, body) = shop.client.send_with(Method::POST, &refund, &key, Some(&part)).await;
     assert!(status.is_success(), "{body}");
     let cassandra = stage.keyspace.session().await;
     Servers { stage, shop, orders, cassandra }

@@ -59,8 +59,8 @@ fn of_event(
             EventKind::OrderPaid => jobs.push(publish.job(&FulfilOrder { order }, "")?),
             _ => {}
         }
-        if let Some(template) = mail_for(event.kind) {
-            jobs.push(publish.job(&SendEmail { order, template }, template.as_str())?);
+        if let Some(template) = mail_for(event) {
+            jobs.push(publish.job(&SendEmail { order, template }, &template.name())?);
         }
     }
     if event.kind == EventKind::CustomerRegistered
@@ -76,12 +76,16 @@ fn of_event(
 }
 
 /// The mail of an event. One mail on the happy path: customers are told of the payment, not of every step.
-pub(crate) fn mail_for(kind: EventKind) -> Option<Template> {
-    match kind {
+pub(crate) fn mail_for(event: &Event) -> Option<Template> {
+    match event.kind {
         EventKind::OrderPaid => Some(Template::OrderConfirmation),
         EventKind::PaymentFailed => Some(Template::PaymentFailed),
         EventKind::OrderCancelled => Some(Template::OrderCancelled),
         EventKind::OrderRefunded => Some(Template::OrderRefunded),
+        EventKind::PaymentRefunded => {
+            let (refund, amount_minor) = event_data::partial_refund(&event.data)?;
+            Some(Template::PartialRefund { refund, amount_minor })
+        }
         _ => None,
     }
 }

@@ -9,7 +9,7 @@ use store::{merchants::KeyRecord, orders::IdempotencyKey};
 use super::{limiter::Limiter, table::Caller};
 use crate::{
     auth,
-    input::{Body, required_idempotency_key},
+    input::{Body, required_idempotency_key, scoped_key},
     problem::Problem,
     state::ApiState,
 };
@@ -39,11 +39,11 @@ impl CheckoutCaller {
         headers: &HeaderMap,
         body: Result<Body<T>, Problem>,
     ) -> Result<(Admitted<T>, HeaderMap), Problem> {
-        let read = required_idempotency_key(headers, self.key.scope).and_then(|key| Ok((key, body?)));
+        let read = required_idempotency_key(headers).and_then(|key| Ok((key, body?)));
         match read {
             Ok((key, Body { value: body, fingerprint })) => {
                 let rate = state.limiters.take_order(&self.key, self.address).await?;
-                let idempotency = IdempotencyKey { key, fingerprint };
+                let idempotency = IdempotencyKey { key: scoped_key(self.key.scope, key), fingerprint };
                 Ok((Admitted { key: self.key, idempotency, body }, rate))
             }
             Err(fault) => {

@@ -126,6 +126,8 @@ fn requests_are_described_as_narrowly_as_they_are_read() {
     for amount in [
         &schemas["ProductPut"]["properties"]["price_minor"],
         &schemas["RefundCreate"]["properties"]["amount_minor"],
+        &schemas["OrderCreate"]["properties"]["expected_total_minor"],
+        &schemas["CartCheckout"]["properties"]["expected_total_minor"],
     ] {
         assert_eq!(amount["maximum"], store::domain::AMOUNT_MINOR_MAX);
     }

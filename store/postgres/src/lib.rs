@@ -188,7 +188,11 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0012_disabled_endpoints.down",
             "0012_disabled_endpoints.up",
             "0013_refund_ends.down",
-            "0013_refund_ends.up"
+            "0013_refund_ends.up",
+            "0014_refund_requests.down",
+            "0014_refund_requests.up",
+            "0015_debits.down",
+            "0015_debits.up"
         ]
     )
 }

@@ -89,12 +89,14 @@ async fn open_shop(world: &Deployment, number: u64) -> Result<Merchant, StoreErr
     world.orders.ensure_merchant(id, &format!("Shop {number}"), at).await?;
     let mut skus = Vec::new();
     for letter in ["a", "b", "c"].into_iter().take(1 + world.chance.place(3)) {
+        let drawn = i64::try_from(world.chance.below(5000)).unwrap_or(1);
         let data = ProductData {
             sku: letter.to_owned(),
             name: format!("Thing {letter}"),
             description: None,
             category: "things".to_owned(),
-            price_minor: i64::try_from(1 + world.chance.below(5000)).unwrap_or(1),
+            // One in eight is free, and so are some orders.
+            price_minor: if drawn % 8 == 0 { 0 } else { 1 + drawn },
             currency: euro(),
             low_stock_at: 1,
         };
@@ -252,6 +254,7 @@ impl Client {
                     token: None,
                     currency: euro(),
                     lines: lines.clone(),
+                    expected_total_minor: None,
                     payment_method: payment_method.clone(),
                     shipping_address: None,
                     reference: None,

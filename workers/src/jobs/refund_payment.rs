@@ -19,10 +19,11 @@ use store::{
 
 use super::{
     PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, not_found, provider_failure, same_provider, unless_paused,
+    within,
 };
 use crate::{
     env::Env,
-    provider::{ProviderError, RefundOutcome, RefundRequest, refund_key},
+    provider::{RefundOutcome, RefundRequest, refund_key},
     queues::PAYMENTS,
 };
 
@@ -110,9 +111,8 @@ impl RefundPayment {
             currency,
             order: self.order,
         };
-        let answer = tokio::time::timeout(REFUND_TIMEOUT, ctx.env.provider.refund(&request)).await;
         // No lookup is needed: the next attempt calls again under the same key.
-        answer.unwrap_or(Err(ProviderError::Unknown { cause: "timeout" })).map_err(provider_failure)
+        within(REFUND_TIMEOUT, ctx.env.provider.refund(&request)).await.map_err(provider_failure)
     }
 
     /// Records the end in the order; `failure` is the code of a refusal.

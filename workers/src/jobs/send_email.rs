@@ -1,4 +1,4 @@
-//! Job that mails the customer: one mail per order and template.
+//! Job that mails the customer: one mail per order and template, and one per partial refund.
 //!
 //! The steps, and what a crash after each of them leaves:
 //! 1. check whether the mail is recorded: then nothing is sent;
@@ -37,7 +37,7 @@ impl Job for SendEmail {
 
     async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
         let env = &ctx.env;
-        if is_recorded(env, self.order.into(), self.template.as_str()).await? {
+        if is_recorded(env, self.order.into(), &self.template.name()).await? {
             return Ok(());
         }
         let Some(order) = env.orders.order_by_id(self.order).await? else {
@@ -61,7 +61,7 @@ pub(super) async fn record(
     mail: &Mail<'_>,
 ) -> Result<(), JobError> {
     let record = MailRecord {
-        template: mail.template().to_owned(),
+        template: mail.template(),
         message_id: ctx.env.mailer.message_id(mail),
         sent_at: ctx.ambient.now(),
     };

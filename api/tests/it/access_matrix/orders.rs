@@ -72,7 +72,9 @@ async fn what_only_the_merchant_may_do_takes_a_secret_key() {
         let (scene, method) = (&scene, &method);
         let ask = |caller, owner| async move {
             let id = scene.orders[owner]["id"].as_str().expect("an id");
-            scene.call(caller, method.clone(), &format!("/v1/orders/{id}{route}")).send().await
+            let call = scene.call(caller, method.clone(), &format!("/v1/orders/{id}{route}"));
+            let call = if route == "/refund" { call.header("idempotency-key", "back") } else { call };
+            call.send().await
         };
         expect_rows(scene, &rows, ask).await;
     }

@@ -103,6 +103,7 @@ macro_rules! order_store_suite {
                 paying_a_cancelled_order_sends_the_money_back_once,
                 cancelling_a_paid_order_sends_the_money_back_once,
                 concurrent_transitions_leave_no_gap_and_one_winner,
+                a_debit_under_way_does_not_expire_with_the_others,
             ],
             outbox: [
                 messages_come_oldest_first,
@@ -126,6 +127,7 @@ macro_rules! order_store_suite {
                 the_same_key_at_once_places_one_order,
                 refusals_name_every_line_and_write_nothing,
                 a_total_too_large_is_refused,
+                another_total_than_the_expected_one_is_refused,
                 expired_keys_may_be_used_again,
                 a_clock_that_is_ahead_deletes_no_key_of_the_last_day,
             ],
@@ -136,8 +138,10 @@ macro_rules! order_store_suite {
             ],
             refunds: [
                 a_refund_is_asked_for_once,
+                another_amount_under_the_same_id_is_refused,
                 requested_refunds_count_against_the_total,
                 only_paid_and_fulfilled_orders_are_refunded,
+                a_free_order_is_paid_and_has_nothing_to_refund,
                 partial_refunds_add_up_to_refunded,
                 a_recorded_refund_changes_nothing_again,
                 refunding_a_paid_order_frees_its_stock,

@@ -198,6 +198,25 @@ pub async fn expired_keys_may_be_used_again(store: Arc<dyn OrderStore>) {
     assert!(matches!(replayed, PlaceOutcome::Replayed { order, .. } if order == young.id), "{replayed:?}");
 }
 
+/// Whether it rose or fell, and without using up the key.
+pub async fn another_total_than_the_expected_one_is_refused(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    world.product("mug", 250, 50).await;
+    let agreed = NewOrder { expected_total_minor: Some(500), ..world.new_order(&[("mug", 2)]) };
+    for price_minor in [251, 249, 0] {
+        world.product("mug", price_minor, 50).await;
+        let refused = PlaceOutcome::Refused(vec![Refusal::PriceChanged { total_minor: 2 * price_minor }]);
+        assert_eq!(world.place(agreed.clone()).await, refused);
+        let read = world.store.order_by_id(agreed.id).await.expect("reads");
+        assert_eq!((world.stock("mug").await, read), ((50, 0), None), "nothing is written");
+    }
+    world.product("mug", 250, 50).await;
+    assert!(matches!(world.place(agreed.clone()).await, PlaceOutcome::Placed { .. }));
+    world.product("mug", 900, 50).await;
+    let again = world.place(agreed.clone()).await;
+    assert!(matches!(again, PlaceOutcome::Replayed { order, .. } if order == agreed.id), "{again:?}");
+}
+
 pub async fn a_clock_that_is_ahead_deletes_no_key_of_the_last_day(store: Arc<dyn OrderStore>) {
     let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 50).await;

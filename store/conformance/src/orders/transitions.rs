@@ -1,6 +1,6 @@
 //! Cases of every transition of the state machine, allowed or not.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base::TraceContext;
 use store::{
@@ -11,7 +11,7 @@ use store::{
         OrderStatus::{self, Cancelled, Fulfilled, Paid, PaymentFailed, Pending, Refunded},
         RefundId, ShipmentId,
     },
-    orders::Transition,
+    orders::{Stale, Transition},
 };
 
 use super::{OrdersFixture, fixture::outcome};
@@ -262,4 +262,32 @@ pub async fn concurrent_transitions_leave_no_gap_and_one_winner(store: Arc<dyn O
         assert!(ways.contains(&won.as_slice()), "round {round}: {won:?} lead to {status}");
         world.kinds(order.id).await;
     }
+}
+
+/// A bank takes days. It changes nothing that a client sees, and a limit of its own ends it.
+pub async fn a_debit_under_way_does_not_expire_with_the_others(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    world.product("mug", 250, 5).await;
+    let (debit, card) = (world.order_in(Pending).await, world.order_in(Pending).await.id);
+    for id in [debit.id, debit.id, OrderId::fresh(&world.time.ambient)] {
+        world.store.note_debit(id, world.time.tick()).await.expect("notes");
+    }
+    assert_eq!(world.read(debit.id).await, debit);
+    let before = world.time.pass(Duration::from_hours(24));
+    for (debits_before, listed) in
+        [(None, vec![card]), (Some(debit.created_at), vec![card]), (Some(before), vec![debit.id, card])]
+    {
+        let stale = world.store.stale_orders(Stale { before, debits_before }, None, 10).await;
+        assert_eq!(stale.expect("lists"), listed, "{debits_before:?}");
+    }
+    let expire = |id, debits_before| world.store.expire_order(id, debits_before, world.time.tick());
+    assert!(expire(card, None).await.expect("answers"));
+    for kept in [None, Some(debit.created_at)] {
+        assert!(!expire(debit.id, kept).await.expect("answers"), "{kept:?}");
+    }
+    assert_eq!(world.stock("mug").await, (5, 1));
+    assert!(matches!(world.pay(debit.id).await, Transition::Now(_)), "days later");
+    let slow = world.order_in(Pending).await.id;
+    world.store.note_debit(slow, world.time.tick()).await.expect("notes");
+    assert!(expire(slow, Some(world.time.pass(Duration::from_hours(1)))).await.expect("answers"));
 }

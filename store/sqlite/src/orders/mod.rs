@@ -70,7 +70,9 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0011_order_access",
             "0012_verifications",
             "0013_disabled_endpoints",
-            "0014_refund_ends"
+            "0014_refund_ends",
+            "0015_refund_requests",
+            "0016_debits"
         ]
     )
 }
