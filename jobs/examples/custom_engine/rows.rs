@@ -47,6 +47,8 @@ struct ConsumerSession {
     queue: String,
     options: ConsumeOptions,
     running: usize,
+    /// Jobs claimed so far, for the share of lower priorities.
+    starts: u64,
     stopped: bool,
 }
 
@@ -129,7 +131,8 @@ impl Rows {
     pub(crate) fn subscribe(&mut self, queue: &str, options: ConsumeOptions) -> Result<u64, EngineError> {
         self.require(queue)?;
         let session = self.next();
-        let consumer = ConsumerSession { queue: queue.to_owned(), options, running: 0, stopped: false };
+        let consumer =
+            ConsumerSession { queue: queue.to_owned(), options, running: 0, starts: 0, stopped: false };
         self.sessions.insert(session, consumer);
         Ok(session)
     }
@@ -137,14 +140,17 @@ impl Rows {
     /// The first ready job for this session.
     pub(crate) fn claim(&mut self, session: u64, now: Timestamp) -> Claim {
         let Some(consumer) = self.sessions.get(&session) else { return Claim::End };
-        let queue = consumer.queue.clone();
+        let (queue, starts) = (consumer.queue.clone(), consumer.starts);
         let full = consumer.running >= consumer.options.prefetch.max(1);
         if full || consumer.stopped || self.queues.get(&queue) == Some(&true) {
             return Claim::Wait(None);
         }
-        let found = self.jobs.iter().find(|(_, row)| {
+        let is_free = |row: &Row| {
             row.envelope.queue == queue && row.state(now) == JobState::Ready && !self.is_key_taken(row)
-        });
+        };
+        let found = Priority::in_turn(starts)
+            .into_iter()
+            .find_map(|priority| self.jobs.iter().find(|((of, _), row)| *of == priority && is_free(row)));
         let Some((&place, _)) = found else {
             let of_queue = self.jobs.values().filter(|row| row.envelope.queue == queue);
             let delayed = of_queue.filter(|row| row.state(now) == JobState::Delayed);
@@ -163,6 +169,7 @@ impl Rows {
         let delivery = Delivery { envelope, receipt, crashes: row.crashes, signal };
         if let Some(consumer) = self.sessions.get_mut(&session) {
             consumer.running += 1;
+            consumer.starts += 1;
         }
         Claim::Job(Box::new(delivery))
     }

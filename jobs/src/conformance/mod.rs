@@ -88,8 +88,8 @@ macro_rules! conformance_tests {
                 a_unique_key_holds_until_the_job_ends, what_can_never_be_accepted_is_refused,
                 the_prefetch_bounds_what_is_unsettled, five_thousand_in_one_call,
                 a_waiting_consumer_hears_of_another_handles_publish;
-            order: higher_classes_start_first, a_class_starts_in_the_order_of_publishing,
-                one_job_per_concurrency_key, a_freed_concurrency_key_wakes_other_queues;
+            order: higher_classes_start_first, lower_priorities_get_a_share_under_constant_load,
+                a_class_starts_in_the_order_of_publishing, one_job_per_concurrency_key, a_freed_concurrency_key_wakes_other_queues;
             swarm: two_consumers_never_share_a_job, nothing_is_lost_while_consumers_crash;
             time: no_delay_ends_early, a_retry_counts_one_attempt, a_snooze_counts_nothing, a_release_counts_nothing;
         }

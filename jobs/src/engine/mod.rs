@@ -4,6 +4,7 @@
 //! Guarantees of every engine, tested by [`crate::conformance`]:
 //! - a job for which [`Publish::publish`] returned `Ok` is durable and is delivered until settled;
 //! - a delivery is settled at most once, and only by the consumer that holds it (fencing);
+//! - lower priorities get a share of the starts while higher ones never run out, see [`crate::Priority::in_turn`];
 //! - a delayed job is never early; a job that lost its consumer is delivered again with `crashes` raised;
 //! - a message that cannot be decoded, or crashed its consumer too often, is moved to the dead queue with a reason.
 //!
@@ -136,8 +137,9 @@ pub trait Admin: EngineInfo {
 #[expect(clippy::struct_excessive_bools, reason = "a set of independent flags, each named at its use")]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// A ready job of higher priority is always started before one of lower priority; without the flag, only mostly.
-    pub strict_priority: bool,
+    /// With one slot, the next job is the first ready one in the order of [`Priority::in_turn`](crate::Priority);
+    /// without the flag, only mostly.
+    pub exact_priority: bool,
     /// Publishing an id that is waiting, running or dead returns [`Published::Duplicate`].
     pub dedupes_ids: bool,
     /// [`Admin::list`] returns ready jobs, not only delayed and dead ones.
@@ -156,7 +158,7 @@ impl Capabilities {
     /// The capabilities of a store with transactions over all its jobs: all but events, for which it has no outside
     /// consumers.
     pub const FULL: Self = Self {
-        strict_priority: true,
+        exact_priority: true,
         dedupes_ids: true,
         lists_ready: true,
         cancels_ready: true,

@@ -49,6 +49,8 @@ struct Driver {
     stopped: watch::Receiver<bool>,
     /// Settlements that are not durable yet.
     settled: Vec<Settled>,
+    /// Jobs claimed so far.
+    starts: u64,
     /// Whether there may be jobs to claim.
     may_have_ready: bool,
     next_due: Option<i64>,
@@ -92,6 +94,7 @@ pub(super) async fn start(
         _alive: alive,
         wake,
         settled: Vec::new(),
+        starts: 0,
         may_have_ready: true,
         next_due: None,
         heartbeat_at: Instant::now() + lease / 3,
@@ -192,6 +195,7 @@ impl Driver {
             held: (self.failures > 0).then(|| self.shared.held_json()),
             settled: self.settled.clone(),
             free: self.free(),
+            starts: self.starts,
         };
         let answer = self.file.database.write(move |c| Box::pin(async move { exchange.run(c).await })).await;
         match answer {
@@ -241,6 +245,7 @@ impl Driver {
         }
         self.may_have_ready = claim.more;
         self.next_due = claim.next_due;
+        self.starts += claim.jobs.len() as u64;
         for delivery in self.shared.take_in(claim.jobs, claim.fence) {
             // `free` guarantees capacity; when the receiver is closed, the job is released at the end of the session.
             drop(self.deliveries.try_send(delivery));

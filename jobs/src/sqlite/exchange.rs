@@ -24,6 +24,8 @@ pub(super) struct Exchange {
     pub(super) settled: Vec<Settled>,
     /// Jobs to claim at most.
     pub(super) free: usize,
+    /// Jobs claimed by this consumer before.
+    pub(super) starts: u64,
 }
 
 pub(super) struct Exchanged {
@@ -60,7 +62,7 @@ impl Exchange {
             released = lease::release_expired(c, self.now).await?;
         }
         let claim = if self.free > 0 {
-            Some(claim::claim(c, &self.queue, session, self.now, self.free).await?)
+            Some(claim::claim(c, &self.queue, session, self.now, self.free, self.starts).await?)
         } else {
             None
         };

@@ -2,7 +2,7 @@
 //!
 //! Each priority has a channel, so that an error or the broker's delivery timeout in one does not lose the deliveries
 //! of the others. Each may hold as many deliveries as the consumer's prefetch; of those held, the highest priority is
-//! dispatched first, and never more than the prefetch in all. Deliveries that wait here for long go back to their
+//! dispatched first, but for the share of the lower ones, and never more than the prefetch in all. Deliveries that wait here for long go back to their
 //! queue. A session that loses its connection or a channel ends, and its consumer with it.
 //!
 //! Acknowledgements are in `priority_channel` and `window`, all other settlements in `outcome`.

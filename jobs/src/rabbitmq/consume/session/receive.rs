@@ -92,18 +92,19 @@ impl ConsumerSession {
         (envelope.id, Message::Job(Arc::new(envelope), meta), outcome)
     }
 
-    /// Dispatches jobs that may start, highest priority first.
+    /// Dispatches jobs that may start, in the order of [`Priority::in_turn`].
     pub(super) fn dispatch(&mut self) {
-        for channel in 0..self.channels.len() {
-            while self.handed_out < usize::from(self.plan.prefetch) && self.plan.deliveries.capacity() > 0 {
-                let Some(tag) = self.channels[channel].ready.pop_front() else { break };
-                if let Some(delivery) = self.start(channel, tag) {
-                    self.handed_out += 1;
-                    // Capacity was checked above; when the receiver is closed, the job is released at the end of the
-                    // session.
-                    drop(self.plan.deliveries.try_send(delivery));
-                }
+        while self.handed_out < usize::from(self.plan.prefetch) && self.plan.deliveries.capacity() > 0 {
+            let Some((channel, tag)) = self.next_ready() else { break };
+            if let Some(delivery) = self.start(channel, tag) {
+                self.handed_out += 1;
+                self.starts += 1;
+                // Capacity was checked above; when the receiver is closed, the job is released at the end of the
+                // session.
+                drop(self.plan.deliveries.try_send(delivery));
             }
+        }
+        for channel in 0..self.channels.len() {
             // Too many deliveries that wait for a key would fill the prefetch.
             let most = usize::from(self.plan.prefetch).div_ceil(2).max(1);
             while self.channels[channel].blocked.len() > most
@@ -113,6 +114,14 @@ impl ConsumerSession {
                 self.conclude(channel, tag, DeliveryOutcome::Again(Some(later)));
             }
         }
+    }
+
+    /// Channel and tag of the delivery to dispatch next. The channels are in the order of [`Priority::ALL`].
+    fn next_ready(&mut self) -> Option<(usize, u64)> {
+        Priority::in_turn(self.starts).into_iter().find_map(|priority| {
+            let channel = priority as usize;
+            Some((channel, self.channels[channel].ready.pop_front()?))
+        })
     }
 
     fn start(&mut self, channel: usize, tag: u64) -> Option<Delivery> {

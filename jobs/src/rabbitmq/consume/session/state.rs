@@ -44,6 +44,8 @@ pub(crate) struct ConsumerSession {
     pub(super) connection: Connection,
     pub(super) channels: Vec<PriorityChannel>,
     pub(super) handed_out: usize,
+    /// Jobs dispatched so far.
+    pub(super) starts: u64,
     /// Each returns channel and tag of its delivery once the settlement is durable.
     pub(super) settling: JoinSet<(usize, u64)>,
     pub(super) control: watch::Receiver<Arc<Control>>,
@@ -78,6 +80,7 @@ impl ConsumerSession {
             connection,
             channels,
             handed_out: 0,
+            starts: 0,
             settling: JoinSet::new(),
             control: inner.control.subscribe(),
             freed: inner.keys.subscribe(),
