@@ -39,6 +39,7 @@ struct Row {
     dead: Option<DeadInfo>,
     cancelled: bool,
     crashes: u32,
+    alone: u32,
     last_error: Option<String>,
     first_failed_at: Option<Timestamp>,
 }
@@ -121,6 +122,7 @@ impl Rows {
             dead: None,
             cancelled: false,
             crashes: 0,
+            alone: 0,
             last_error: None,
             first_failed_at: None,
         };
@@ -150,7 +152,7 @@ impl Rows {
         };
         let found = Priority::in_turn(starts)
             .into_iter()
-            .find_map(|priority| self.jobs.iter().find(|((of, _), row)| *of == priority && is_free(row)));
+            .find_map(|priority| self.jobs.iter().find(|&((of, _), row)| *of == priority && is_free(row)));
         let Some((&place, _)) = found else {
             let of_queue = self.jobs.values().filter(|row| row.envelope.queue == queue);
             let delayed = of_queue.filter(|row| row.state(now) == JobState::Delayed);
@@ -218,14 +220,15 @@ impl Rows {
 
     /// Ends a session; what it holds is delivered again.
     pub(crate) fn leave(&mut self, session: u64, crashed: bool, now: Timestamp) {
-        self.sessions.remove(&session);
+        let alone = self.sessions.remove(&session).is_some_and(|consumer| consumer.running == 1);
         for row in self.jobs.values_mut() {
             if row.held.as_ref().is_none_or(|(receipt, _)| receipt.session != session) {
                 continue;
             }
             row.held = None;
             row.crashes += u32::from(crashed);
-            if row.crashes > CRASHES_MAX {
+            row.alone += u32::from(crashed && alone);
+            if row.alone > CRASHES_MAX {
                 row.die(DeadReason::Crashed, "its consumers were lost", now);
             }
         }
@@ -300,7 +303,7 @@ impl Rows {
         let Some(row) = found else { return false };
         row.ready_at = now;
         if row.dead.take().is_some() {
-            (row.envelope.attempt, row.crashes, row.first_failed_at) = (0, 0, None);
+            (row.envelope.attempt, row.crashes, row.alone, row.first_failed_at) = (0, 0, 0, None);
         }
         true
     }

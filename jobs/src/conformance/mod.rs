@@ -25,7 +25,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use base::Ambient;
 
-use crate::engine::{Consumer, Engine};
+use crate::{
+    engine::{Consumer, Engine},
+    envelope::Envelope,
+};
 
 /// The means by which the cases test an engine.
 #[async_trait]
@@ -50,6 +53,12 @@ pub trait Harness: Sized + Send + Sync + 'static {
     /// Drops a consumer without closing it.
     async fn crash(&self, consumer: Consumer) {
         drop(consumer);
+    }
+
+    /// Publishes a job as if it had crashed alone [`crate::engine::CRASHES_MAX`] times. Returns false where the engine
+    /// does not pause after crashes: then the case makes them, which would take minutes elsewhere.
+    async fn publish_worn(&self, _envelope: Envelope) -> bool {
+        false
     }
 
     /// Makes publishing impossible until an operator corrects it: renames a column, revokes a permission.
@@ -78,7 +87,10 @@ macro_rules! conformance_tests {
             control: cancelled_before_its_time_never_runs, cancelling_a_running_job_fires_its_signal,
                 a_pause_holds_in_every_handle, purging_drops_what_waits, depth_counts_every_state,
                 a_delayed_job_can_be_started_now, listing_pages_and_filters;
-            crash: a_crash_delivers_again_and_voids_the_old_receipt, a_job_that_keeps_crashing_becomes_a_dead_letter,
+            crash: a_crash_delivers_again_and_voids_the_old_receipt,
+                a_job_that_keeps_crashing_alone_becomes_a_dead_letter,
+                jobs_under_way_in_a_crash_loop_are_not_parked,
+                a_suspect_whose_run_ends_runs_beside_others_again,
                 a_job_longer_than_its_lease_runs_once, closing_gives_back_uncharged,
                 outcomes_handed_over_before_closing_are_durable;
             dead: a_dead_job_keeps_its_story, redriving_filters_and_starts_afresh, retrying_a_dead_job_starts_afresh,

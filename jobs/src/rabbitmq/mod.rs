@@ -39,7 +39,7 @@ use tokio::sync::watch;
 use self::{
     admin::housekeeping,
     client::RabbitClient,
-    consume::keys::Keys,
+    consume::{keys::Keys, solo::Solo},
     publish::publisher::Publisher,
     wire::{
         connect::{Address, AdminConnection},
@@ -76,6 +76,7 @@ impl RabbitEngine {
             store,
             control: watch::Sender::default(),
             keys: Keys::default(),
+            solo: Solo::default(),
             consumers: Mutex::default(),
             declared: Mutex::default(),
             events_declared: AtomicBool::new(false),
@@ -106,6 +107,7 @@ impl EngineInfo for RabbitEngine {
             cancels_ready: false,
             fifo: true,
             concurrency_keys: false,
+            isolates_suspects: true,
             publishes_events: true,
         }
     }

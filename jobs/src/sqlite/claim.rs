@@ -1,8 +1,8 @@
 //! Claims: the next jobs of a queue are given to a consumer, in one transaction.
 //!
-//! Guarantees: highest priority first, but for the share of lower ones, then order of publishing; no job before its time; none of a paused queue; one
-//! per concurrency key over the whole file. A row that cannot be decoded is moved to the dead queue and never reaches
-//! the consumer.
+//! Guarantees: highest priority first, but for the share of lower ones, then order of publishing; no job before its
+//! time; none of a paused queue; one per concurrency key over the whole file; a suspect only alone in its process. A
+//! row that cannot be decoded is moved to the dead queue and never reaches the consumer.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -11,6 +11,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use super::{
     fault::SqliteFault,
     row::{self, envelope_columns},
+    suspect::{self, SuspectTurn},
 };
 use crate::{engine::DeadReason, envelope::Envelope, error::bounded, job::Priority};
 
@@ -34,6 +35,8 @@ pub(super) struct Claim {
     pub(super) more: bool,
     /// Due time of the next delayed job, in milliseconds since 1970.
     pub(super) next_due: Option<i64>,
+    /// Whether suspects allow no other claim now; see [`suspect`].
+    pub(super) held_up: bool,
     /// Rows moved to the dead queue because they could not be decoded: job id and error.
     pub(super) undecodable: Vec<(String, String)>,
 }
@@ -41,21 +44,34 @@ pub(super) struct Claim {
 pub(super) async fn claim(
     c: &mut SqliteConnection,
     queue: &str,
-    session: i64,
+    (session, process): (i64, &str),
     now: i64,
     free: usize,
     starts: u64,
 ) -> Result<Claim, SqliteFault> {
     let mut claim = Claim::default();
-    let (paused, mut due) = head(c, queue).await?;
+    let (paused, mut due, mut suspects) = head(c, queue).await?;
     if paused {
         return Ok(claim);
     }
     if due.is_some_and(|at| at <= now) {
         promote(c, queue, now).await?;
-        due = head(c, queue).await?.1;
+        (_, due, suspects) = head(c, queue).await?;
     }
     claim.next_due = due;
+    if suspects {
+        match suspect::turn(c, process, queue).await? {
+            SuspectTurn::Open => {}
+            SuspectTurn::Wait => return Ok(Claim { held_up: true, ..claim }),
+            SuspectTurn::Alone(suspect) => {
+                claim.held_up = true;
+                take(c, vec![suspect], session, now, &mut claim).await?;
+                // One that cannot be read leaves the turn to the next.
+                claim.more = claim.jobs.is_empty();
+                return Ok(claim);
+            }
+        }
+    }
     for _ in 0..ROUNDS_MAX {
         let wanted = free - claim.jobs.len();
         let rows = candidates(c, queue, starts + claim.jobs.len() as u64, wanted).await?;
@@ -71,17 +87,19 @@ pub(super) async fn claim(
     Ok(claim)
 }
 
-async fn head(c: &mut SqliteConnection, queue: &str) -> Result<(bool, Option<i64>), SqliteFault> {
+/// Whether the queue is paused, its next due time, and whether any queue has suspects, ready or running.
+async fn head(c: &mut SqliteConnection, queue: &str) -> Result<(bool, Option<i64>, bool), SqliteFault> {
     let head = sqlx::query_as(
-        "SELECT paused, (SELECT min(run_at) FROM jobs WHERE queue = q.name AND state = 'delayed')
+        "SELECT paused, (SELECT min(run_at) FROM jobs WHERE queue = q.name AND state = 'delayed'),
+           EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_suspects WHERE blocked = 2 AND state IN ('ready', 'running'))
          FROM queues AS q WHERE name = ?1",
     );
-    Ok(head.bind(queue).fetch_optional(c).await?.unwrap_or((true, None)))
+    Ok(head.bind(queue).fetch_optional(c).await?.unwrap_or((true, None, false)))
 }
 
 async fn promote(c: &mut SqliteConnection, queue: &str, now: i64) -> Result<(), SqliteFault> {
     let promote = sqlx::query(
-        "UPDATE jobs SET state = 'ready', blocked = 0, ready_at = run_at WHERE sequence IN (
+        "UPDATE jobs SET state = 'ready', ready_at = run_at WHERE sequence IN (
            SELECT sequence FROM jobs WHERE queue = ?1 AND state = 'delayed' AND run_at <= ?2
            ORDER BY run_at LIMIT ?3)",
     );

@@ -13,6 +13,7 @@ use super::{
 
 pub(super) struct Exchange {
     pub(super) name: String,
+    pub(super) process: String,
     pub(super) queue: String,
     pub(super) session: i64,
     pub(super) now: i64,
@@ -49,7 +50,7 @@ impl Exchange {
             lease::holds(c, session).await?
         };
         if !alive {
-            session = lease::open(c, &self.name, &self.queue, self.lease_until).await?;
+            session = lease::open(c, &self.name, &self.queue, &self.process, self.lease_until).await?;
         }
         if let Some(held) = &self.held {
             lease::keep_only(c, &self.queue, session, held, self.now).await?;
@@ -62,7 +63,17 @@ impl Exchange {
             released = lease::release_expired(c, self.now).await?;
         }
         let claim = if self.free > 0 {
-            Some(claim::claim(c, &self.queue, session, self.now, self.free, self.starts).await?)
+            Some(
+                claim::claim(
+                    c,
+                    &self.queue,
+                    (session, self.process.as_str()),
+                    self.now,
+                    self.free,
+                    self.starts,
+                )
+                .await?,
+            )
         } else {
             None
         };

@@ -9,6 +9,7 @@
 //! | `type` | kind | `ow-attempt`, `ow-max-attempts`, `ow-version` (unless 0, 20 and 1) | the same |
 //! | `priority` | 2, 1, 0, for a message outside its own queue | `ow-unique-key`, `ow-concurrency-key` | keys |
 //! | `app_id` | `orderworks/1`, the format's version | `ow-crashes` | crashes of earlier copies, not of this one |
+//! | | | `ow-alone` | of a suspect: crashes while it ran alone |
 //! | | | `ow-last-error`, `ow-first-failed-at` | the last failure, the time of the first |
 //! | | | `ow-not-before`, `ow-delayed-at` | end and beginning of a delay, by the clock of the process that set it |
 //! | | | `ow-left-ms` | remainder of a delay after the current rung of the ladder |

@@ -18,6 +18,7 @@ impl EngineInfo for SimQueue {
         capabilities.exact_priority = false;
         capabilities.dedupes_ids = false;
         capabilities.fifo = false;
+        capabilities.isolates_suspects = false;
         capabilities.publishes_events = true;
         capabilities
     }

@@ -99,12 +99,13 @@ impl MemoryState {
             _ => StoredJobState::Ready { since: now },
         };
         let order = self.fresh();
-        let (crashes, cancelled) = (0, false);
+        let (crashes, alone, cancelled) = (0, 0, false);
         self.put(StoredJob {
             envelope,
             order,
             place,
             crashes,
+            alone,
             last_error: None,
             first_failed_at: None,
             cancelled,
@@ -210,14 +211,16 @@ impl MemoryState {
     pub(super) fn leave(&mut self, session: u64, crashed: bool, now: Timestamp) {
         let held_by = |held: &&StoredJob| matches!(&held.place, StoredJobState::Running { receipt, .. } if receipt.session == session);
         let ids: Vec<JobId> = self.jobs.values().filter(held_by).map(|held| held.envelope.id).collect();
+        let alone = ids.len() == 1;
         for id in ids {
             let Some(mut held) = self.take(id) else { continue };
             if held.cancelled {
                 continue;
             }
             held.crashes += u32::from(crashed);
-            held.place = if held.crashes >= CRASHES_MAX {
-                held.fail(format!("lost its consumer {CRASHES_MAX} times"), now);
+            held.alone += u32::from(crashed && alone);
+            held.place = if held.alone >= CRASHES_MAX {
+                held.fail(format!("lost its consumer {CRASHES_MAX} times alone"), now);
                 held.dead(DeadReason::Crashed, now)
             } else {
                 StoredJobState::Ready { since: now }
