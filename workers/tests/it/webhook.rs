@@ -246,7 +246,7 @@ async fn an_endpoint_that_fails_for_days_is_disabled_and_the_merchants_others_ar
     let (job_of_bad, mut ctx) = (job(failing, &event), context(shop.env()));
     let since = ctx.ambient.now().checked_sub(Duration::from_hours(5 * 24)).expect("in range");
     let fails = EndpointFinding::Fails { disable_after: None };
-    shop.orders.note_endpoint(shop.merchant, failing, fails, since).await.expect("notes");
+    shop.orders.note_endpoint(shop.merchant, failing, &bad.url, fails, since).await.expect("notes");
     let is_enabled = async || {
         let endpoint = shop.orders.endpoint_by_id(failing).await.expect("reads").expect("is there");
         endpoint.enabled

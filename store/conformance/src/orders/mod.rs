@@ -64,6 +64,7 @@ macro_rules! order_store_suite {
             endpoints: [
                 an_endpoint_is_changed_part_by_part,
                 an_endpoint_that_fails_for_days_is_disabled_and_told_of,
+                a_finding_about_an_earlier_url_changes_nothing,
                 endpoints_are_limited_per_merchant,
                 endpoints_are_limited_under_concurrency,
                 endpoints_are_paged_newest_first,
