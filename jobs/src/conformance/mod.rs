@@ -85,7 +85,8 @@ macro_rules! conformance_tests {
     ($harness:ty) => {
         $crate::conformance_tests! { @cases $harness;
             control: cancelled_before_its_time_never_runs, cancelling_a_running_job_fires_its_signal,
-                a_pause_holds_in_every_handle, purging_drops_what_waits, depth_counts_every_state,
+                a_pause_holds_in_every_handle, a_job_under_way_at_a_pause_ends_and_its_retry_waits,
+                purging_drops_what_waits, depth_counts_every_state,
                 a_delayed_job_can_be_started_now, listing_pages_and_filters;
             crash: a_crash_delivers_again_and_voids_the_old_receipt,
                 a_job_that_keeps_crashing_alone_becomes_a_dead_letter,

@@ -120,6 +120,7 @@ macro_rules! order_store_suite {
             ],
             place_order: [
                 placing_writes_everything,
+                a_product_changed_meanwhile_leaves_placed_orders_as_they_were,
                 a_replay_answers_to_the_byte,
                 a_key_used_for_another_request_is_refused,
                 keys_are_scoped_by_merchant,
