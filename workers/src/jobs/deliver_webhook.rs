@@ -86,7 +86,7 @@ impl Job for DeliverWebhook {
             secret: &endpoint.secret,
             id: event.id.to_string(),
             body: body_of(&event),
-            trace: ctx.trace.or(event.trace).map(|trace| trace.child(&ctx.ambient)),
+            trace: ctx.trace.clone().or_else(|| event.trace.clone()),
             at,
             timeout: permit.timeout(),
         };

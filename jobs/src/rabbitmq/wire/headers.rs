@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use base::{Timestamp, time::ceil_ms};
+use base::{Timestamp, TraceContext, time::ceil_ms};
 use lapin::types::{AMQPValue, FieldTable};
 
 use crate::engine::DeadReason;
@@ -69,6 +69,7 @@ known_headers! {
     created_at: "ow-created-at",
     run_at: "ow-run-at",
     traceparent: "traceparent",
+    trace_state: "tracestate",
     subject: "ow-subject",
     unique_key: "ow-unique-key",
     concurrency_key: "ow-concurrency-key",
@@ -187,6 +188,11 @@ impl Headers {
         if let Some(value) = value {
             self.0.insert(name.into(), AMQPValue::LongString(value.into()));
         }
+    }
+
+    pub(super) fn trace(&mut self, trace: Option<&TraceContext>) {
+        self.text("traceparent", trace.map(TraceContext::parent));
+        self.text("tracestate", trace.and_then(TraceContext::state));
     }
 
     pub(super) fn meta(&mut self, meta: &Meta) {

@@ -111,7 +111,7 @@ pub async fn a_registration_counts_once_its_address_is_proven(store: Arc<dyn Ord
     let [message] = &messages[..] else { panic!("one message: {messages:?}") };
     let expected = Command::Verify { merchant: world.merchant, verification: asked.id };
     let OutboxBody::Command { command, trace, .. } = &message.body else { panic!("{message:?}") };
-    assert_eq!((command, *trace), (&expected, new.trace));
+    assert_eq!((command, trace), (&expected, &new.trace));
     assert_eq!(world.account_of("ada@example.com").await, None);
     assert!(world.merchant_events().await.is_empty());
 

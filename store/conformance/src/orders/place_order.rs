@@ -36,7 +36,7 @@ pub async fn placing_writes_everything(store: Arc<dyn OrderStore>) {
     assert_eq!((order.account, order.token), (new.account, new.token));
     assert!(order.account.is_some() && order.token.is_some());
     assert_eq!((&order.shipping_address, &order.reference), (&new.shipping_address, &new.reference));
-    assert_eq!((order.trace, order.created_at, order.updated_at), (new.trace, new.at, new.at));
+    assert_eq!((&order.trace, order.created_at, order.updated_at), (&new.trace, new.at, new.at));
     assert_eq!((order.event_sequence, &order.shipment, &order.status_reason), (1, &None, &None));
     assert_eq!(world.read(new.id).await, *order);
     assert_eq!(world.store.order(world.merchant, new.id).await.expect("reads"), Some(*order));
