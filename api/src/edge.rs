@@ -27,7 +27,7 @@ pub(crate) async fn serve(State(state): State<ApiState>, mut request: Request, n
     let begun_at = state.ambient.now();
     let request_id = request_id(request.headers(), &state.ambient);
     let trace = continued(request.headers(), &state.ambient);
-    request.extensions_mut().insert(trace);
+    request.extensions_mut().insert(trace.clone());
     let span = tracing::info_span!(
         "http_request",
         http.method = method_label(request.method()),
@@ -97,12 +97,14 @@ fn request_id(headers: &HeaderMap, ambient: &Ambient) -> String {
     given.map_or_else(|| format!("req_{}", ambient.shown_uuid().simple()), str::to_owned)
 }
 
-/// The caller's trace, continued, or a new one.
+/// The caller's trace as it is, or a new one where there is none, or more than one.
 fn continued(headers: &HeaderMap, ambient: &Ambient) -> TraceContext {
-    let given = headers.get("traceparent").and_then(|value| value.to_str().ok());
-    match given.and_then(|text| text.parse::<TraceContext>().ok()) {
-        Some(caller) => caller.child(ambient),
-        None => TraceContext::fresh(ambient),
+    let values =
+        |name: &'static str| headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
+    let mut given = values("traceparent");
+    match (given.next().map(|text| text.trim().parse::<TraceContext>()), given.next()) {
+        (Some(Ok(caller)), None) => caller.with_state(values("tracestate")),
+        _ => TraceContext::fresh(ambient),
     }
 }
 

@@ -10,7 +10,9 @@ use tokio::{
     process::Command,
 };
 
-use crate::util::{Client, Dev, PATIENCE, Receiver, order, orderworks, run_json};
+use crate::util::{
+    Client, Dev, PATIENCE, Receiver, order, orderworks, run_json, traced::trace_reaches_webhooks,
+};
 
 async fn ledger(dev: &Dev, order: &str) -> Vec<Value> {
     let url = format!("{}?order={order}", dev.ready.ledger_url);
@@ -78,6 +80,14 @@ async fn an_order_is_charged_fulfilled_mailed_and_notified() {
     assert!(dev.stop().await.success());
     let sent: Vec<_> = std::fs::read_dir(data.path().join("mail")).expect("a mail folder").collect();
     assert_eq!(sent.len(), 1, "one mail, and no half-written file beside it");
+}
+
+#[tokio::test]
+async fn a_callers_trace_reaches_the_webhooks_unchanged() {
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    trace_reaches_webhooks(&dev).await;
+    assert!(dev.stop().await.success());
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ pub struct Post<'a> {
     /// The event's id (`webhook-id`), by which receivers recognise repetitions.
     pub id: String,
     pub body: String,
-    /// Trace context, sent as `traceparent`.
+    /// Trace context, sent as `traceparent` and `tracestate`.
     pub trace: Option<TraceContext>,
     /// Time of this attempt.
     pub at: Timestamp,
@@ -127,7 +127,10 @@ impl WebhookCarrier for HttpCarrier {
             .header(HEADER_WEBHOOK_TIMESTAMP, post.timestamp)
             .header(HEADER_WEBHOOK_SIGNATURE, post.signature);
         if let Some(trace) = post.trace {
-            request = request.header("traceparent", trace.to_string());
+            request = request.header("traceparent", trace.parent());
+            if let Some(state) = trace.state() {
+                request = request.header("tracestate", state);
+            }
         }
         let response = match request.body(post.body).send().await {
             Ok(response) => response,

@@ -30,7 +30,7 @@ pub fn expand(
     match message {
         OutboxBody::Event(event) => of_event(event, subscribers, ambient),
         OutboxBody::Command { id, command, trace } => {
-            let publish = Publish { message: id.0, trace: *trace, ambient };
+            let publish = Publish { message: id.0, trace: trace.clone(), ambient };
             Ok(vec![of_command(command, &publish)?])
         }
         OutboxBody::Unreadable(row) => Err(EngineError::Refused(row.error.clone().unwrap_or_default())),
@@ -47,7 +47,7 @@ fn of_event(
     subscribers: &[EndpointId],
     ambient: &Ambient,
 ) -> Result<Vec<Envelope>, EngineError> {
-    let publish = Publish { message: event.id.0, trace: event.trace, ambient };
+    let publish = Publish { message: event.id.0, trace: event.trace.clone(), ambient };
     let mut jobs = Vec::with_capacity(2 + subscribers.len());
     if let Some(order) = event.order {
         match event.kind {
@@ -113,7 +113,7 @@ struct Publish<'a> {
 impl Publish<'_> {
     fn job<J: Job>(&self, job: &J, discriminator: &str) -> Result<Envelope, EngineError> {
         let id = job_id(self.message, J::KIND, discriminator);
-        let options = EnqueueOptions { id: Some(id), trace: self.trace, ..EnqueueOptions::default() };
+        let options = EnqueueOptions { id: Some(id), trace: self.trace.clone(), ..EnqueueOptions::default() };
         Envelope::new(job, options, self.ambient)
     }
 }

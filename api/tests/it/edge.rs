@@ -112,7 +112,10 @@ async fn a_trace_is_continued_and_a_bad_one_replaced() {
     shop.stock("mug", 10).await;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let traceparent = format!("00-{trace}-00f067aa0ba902b7-01");
-    for (key, sent, kept) in [("k1", traceparent.as_str(), true), ("k2", "00-nonsense", false)] {
+    let later = format!("cc-{trace}-00f067aa0ba902b7-ff-added");
+    for (key, sent, kept) in
+        [("k1", traceparent.as_str(), true), ("k2", "00-nonsense", false), ("k3", later.as_str(), true)]
+    {
         let call = shop.place(key, &order_body()).header("traceparent", sent);
         let order = call.send().await.expect_status(202).json;
         let timeline = shop.get(&format!("/v1/orders/{}/timeline", order["id"].as_str().expect("an id")));

@@ -7,8 +7,9 @@
 //! does not replicate: then a confirmed job survives a restart, no more.
 //!
 //! # Capabilities, and why
-//! - `strict_priority: false`. One queue per priority; deliveries already sent to a consumer are not withdrawn when one
-//!   of higher priority arrives. Of the deliveries a consumer holds, the highest priority is dispatched first.
+//! - `exact_priority: false`. One queue per priority; deliveries already sent to a consumer are not withdrawn when one
+//!   of higher priority arrives. Of the deliveries a consumer holds, the highest priority is dispatched first, but for
+//!   the share of the lower ones.
 //! - `dedupes_ids: false`. The broker keeps no index of ids, and a lookup in a store would be on the hot path.
 //!   Publishing an id twice runs it twice; handlers are idempotent by it.
 //! - `lists_ready: false`, `cancels_ready: false`. A queue cannot be searched. A cancel request is kept in the job
@@ -38,7 +39,7 @@ use tokio::sync::watch;
 use self::{
     admin::housekeeping,
     client::RabbitClient,
-    consume::keys::Keys,
+    consume::{keys::Keys, solo::Solo},
     publish::publisher::Publisher,
     wire::{
         connect::{Address, AdminConnection},
@@ -75,6 +76,7 @@ impl RabbitEngine {
             store,
             control: watch::Sender::default(),
             keys: Keys::default(),
+            solo: Solo::default(),
             consumers: Mutex::default(),
             declared: Mutex::default(),
             events_declared: AtomicBool::new(false),
@@ -99,12 +101,13 @@ impl EngineInfo for RabbitEngine {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            strict_priority: false,
+            exact_priority: false,
             dedupes_ids: false,
             lists_ready: false,
             cancels_ready: false,
             fifo: true,
             concurrency_keys: false,
+            isolates_suspects: true,
             publishes_events: true,
         }
     }

@@ -113,7 +113,7 @@ fn insert<'q>(records: &[&'q AttemptRecord]) -> Query<'q> {
             .bind(record.started_at.as_millisecond())
             .bind(i64::try_from(record.duration.as_nanos()).unwrap_or(i64::MAX))
             .bind(record.error.as_deref())
-            .bind(record.trace.map(|trace| trace.to_string()))
+            .bind(record.trace.as_ref().map(ToString::to_string))
     })
 }
 

@@ -57,6 +57,7 @@ pub trait Mails: Send + Sync + 'static {
     /// The mails about a subject, oldest first.
     async fn mails(&self, subject: MailSubject) -> Result<Vec<MailRecord>, StoreError>;
 
-    /// Records a mail as sent; false when it was recorded before (and nothing changes).
+    /// Records a mail as sent; false when it was recorded before, or its customer was deleted meanwhile (and nothing
+    /// changes).
     async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool, StoreError>;
 }

@@ -208,11 +208,13 @@ pub trait Webhooks: Send + Sync + 'static {
     ) -> Result<Option<Endpoint>, StoreError>;
 
     /// Applies the finding of an attempt, see [`Endpoint::take_in`]; writes `webhook_endpoint.disabled` when it
-    /// disables the endpoint. Returns whether it did.
+    /// disables the endpoint. Returns whether it did. Nothing changes when the URL that was tried is no longer the
+    /// endpoint's.
     async fn note_endpoint(
         &self,
         merchant: MerchantId,
         id: EndpointId,
+        tried: &str,
         finding: EndpointFinding,
         at: Timestamp,
     ) -> Result<bool, StoreError>;

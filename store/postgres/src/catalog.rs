@@ -76,7 +76,7 @@ impl Catalog for PostgresOrders {
     ) -> Result<InventoryPut, StoreError> {
         let facts = ((merchant, sku), on_hand, at, trace);
         let put = self.router.write(merchant, facts, |unit, (product, on_hand, at, trace)| {
-            Box::pin(set_stock(unit, *product, *on_hand, *at, *trace))
+            Box::pin(set_stock(unit, *product, *on_hand, *at, trace.clone()))
         });
         Ok(put.await?)
     }

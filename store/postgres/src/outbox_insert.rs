@@ -44,5 +44,5 @@ pub(super) fn bind<'q>(query: Query<'q>, messages: &Messages) -> Result<Query<'q
         .bind(column(rows, |row| row.order.map(|id| id.0)))
         .bind(column(rows, |row| sequence(row.sequence)))
         .bind(data)
-        .bind(column(rows, |row| row.trace.map(|trace| trace.to_string()))))
+        .bind(column(rows, |row| row.trace.as_ref().map(ToString::to_string))))
 }

@@ -109,12 +109,13 @@ impl Webhooks for PostgresOrders {
         &self,
         merchant: MerchantId,
         id: EndpointId,
+        tried: &str,
         finding: EndpointFinding,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let facts = ((merchant, id), finding, at);
-        let noted = self.router.write(merchant, facts, |unit, (endpoint, finding, at)| {
-            Box::pin(note(unit, *endpoint, *finding, *at))
+        let facts = ((merchant, id), tried.to_owned(), finding, at);
+        let noted = self.router.write(merchant, facts, |unit, (endpoint, tried, finding, at)| {
+            Box::pin(note(unit, *endpoint, tried, *finding, *at))
         });
         Ok(noted.await?)
     }
@@ -209,12 +210,16 @@ async fn update(
 async fn note(
     unit: &mut Unit,
     (merchant, id): (MerchantId, EndpointId),
+    tried: &str,
     finding: EndpointFinding,
     at: Timestamp,
 ) -> Result<bool, PostgresFault> {
     let query = sqlx::query(LOCK).bind(merchant.0).bind(id.0);
     let Some(row) = unit.row(query).await? else { return Ok(false) };
     let mut endpoint = rows::endpoint(&row)?;
+    if endpoint.url != tried {
+        return Ok(false);
+    }
     let Some(is_disabled) = endpoint.take_in(finding, at) else { return Ok(false) };
     let query = sqlx::query(NOTE)
         .bind(merchant.0)

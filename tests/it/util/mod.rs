@@ -10,6 +10,7 @@ mod role;
 #[expect(dead_code, reason = "a part of it is for tests of the jobs")]
 mod stripe;
 mod test_servers;
+pub(crate) mod traced;
 
 pub(crate) use broker::{Vhost, missing as missing_broker};
 pub(crate) use client::{Client, order};

@@ -46,7 +46,7 @@ impl Job for RefundPayment {
     const QUEUE: &'static str = PAYMENTS;
     const MAX_ATTEMPTS: u32 = PROVIDER_ATTEMPTS_MAX;
     const TIMEOUT: Duration = Duration::from_secs(30);
-    // No customer waits for a refund: charges go first.
+    // A customer waits at the checkout for a charge: charges go first, and refunds get the share of their priority.
     const PRIORITY: Priority = Priority::Default;
     const BACKOFF: Backoff = PROVIDER_BACKOFF;
 

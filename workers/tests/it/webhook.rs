@@ -40,7 +40,8 @@ async fn a_delivery_verifies_with_the_official_library_and_carries_the_trace() {
     let mut receiver = Receiver::start().await;
     let endpoint = shop.endpoint(&receiver.url).await;
     let (order, event) = placed(&shop).await;
-    let ctx = context(shop.env());
+    let mut ctx = context(shop.env());
+    ctx.trace = ctx.trace.map(|trace| trace.with_state(["vendor=1"]));
     job(endpoint, &event).run(&ctx).await.expect("delivers");
 
     let received = receiver.next().await;
@@ -49,8 +50,8 @@ async fn a_delivery_verifies_with_the_official_library_and_carries_the_trace() {
     verifier.verify(b"{}", &received.headers).expect_err("the body is signed");
     assert_eq!(received.header("webhook-id"), event.id.to_string());
     assert_eq!(received.header("content-type"), "application/json");
-    let trace = ctx.trace.expect("a trace").trace_id();
-    assert!(received.header("traceparent").contains(&trace));
+    let trace = ctx.trace.as_ref().expect("a trace");
+    assert_eq!((received.header("traceparent"), received.header("tracestate")), (trace.parent(), "vendor=1"));
 
     let body = received.json();
     let keys: Vec<_> = body.as_object().expect("an object").keys().cloned().collect();
@@ -246,7 +247,7 @@ async fn an_endpoint_that_fails_for_days_is_disabled_and_the_merchants_others_ar
     let (job_of_bad, mut ctx) = (job(failing, &event), context(shop.env()));
     let since = ctx.ambient.now().checked_sub(Duration::from_hours(5 * 24)).expect("in range");
     let fails = EndpointFinding::Fails { disable_after: None };
-    shop.orders.note_endpoint(shop.merchant, failing, fails, since).await.expect("notes");
+    shop.orders.note_endpoint(shop.merchant, failing, &bad.url, fails, since).await.expect("notes");
     let is_enabled = async || {
         let endpoint = shop.orders.endpoint_by_id(failing).await.expect("reads").expect("is there");
         endpoint.enabled

@@ -158,7 +158,7 @@ async fn record_entries(state: &ApiState, order: OrderId) -> Option<Vec<Entry>> 
 }
 
 fn request(order: &Order) -> Entry {
-    let trace_id = order.trace.map(base::TraceContext::trace_id);
+    let trace_id = order.trace.as_ref().map(base::TraceContext::trace_id);
     Entry { at: order.created_at, what: What::Request { trace_id } }
 }
 

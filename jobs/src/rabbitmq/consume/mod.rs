@@ -7,6 +7,7 @@ pub(super) mod keys;
 mod outcome;
 mod priority_channel;
 mod session;
+pub(super) mod solo;
 mod window;
 
 use std::{sync::Arc, time::Duration};

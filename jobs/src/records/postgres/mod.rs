@@ -83,7 +83,7 @@ impl PostgresRecords {
             .bind(column(batch, |record| nanos(record.duration)))
             .bind(column(batch, |record| record.outcome.as_str()))
             .bind(column(batch, |record| record.error.as_deref().map(owned)))
-            .bind(column(batch, |record| record.trace.map(|trace| trace.to_string())));
+            .bind(column(batch, |record| record.trace.as_ref().map(ToString::to_string)));
         self.database.run(insert).await.map(drop)
     }
 }

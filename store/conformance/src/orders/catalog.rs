@@ -45,14 +45,18 @@ pub async fn inventory_is_set_and_told(store: Arc<dyn OrderStore>) {
     world.put(OrdersFixture::data("mug", 250)).await;
     let trace = base::TraceContext::fresh(&world.time.ambient);
     let at = world.time.tick();
-    let put = world.store.put_inventory(world.merchant, "mug", 7, at, Some(trace)).await.expect("puts");
+    let put =
+        world.store.put_inventory(world.merchant, "mug", 7, at, Some(trace.clone())).await.expect("puts");
     let InventoryPut::Set(product) = put else { panic!("not set: {put:?}") };
     assert_eq!((product.on_hand, product.reserved, product.available()), (7, 0, 7));
     world.inventory("mug", 8).await;
     let events = world.merchant_events().await;
     let seen: Vec<_> = events.iter().map(|e| (e.kind, e.sequence, e.order)).collect();
     assert_eq!(seen, [(EventKind::InventoryUpdated, 1, None), (EventKind::InventoryUpdated, 2, None)]);
-    assert_eq!((events[0].trace, events[0].at, events[0].merchant), (Some(trace), at, world.merchant));
+    assert_eq!(
+        (events[0].trace.as_ref(), events[0].at, events[0].merchant),
+        (Some(&trace), at, world.merchant)
+    );
     assert!(events[0].data.to_string().contains("mug"), "{}", events[0].data);
     assert_eq!(world.inventory("nothing", 1).await, InventoryPut::NoSuchProduct);
     assert_eq!(world.drain().await.len(), 2);

@@ -50,7 +50,8 @@ pub async fn an_endpoint_that_fails_for_days_is_disabled_and_told_of(store: Arc<
     let begin = world.time.tick();
     let note = async |finding, after| {
         let at = base::time::later(begin, after);
-        world.store.note_endpoint(world.merchant, id, finding, at).await.expect("notes")
+        let tried = "https://example.com/hooks";
+        world.store.note_endpoint(world.merchant, id, tried, finding, at).await.expect("notes")
     };
     let (works, gone) = (EndpointFinding::Works, EndpointFinding::Gone);
     let fails = EndpointFinding::Fails { disable_after: Some(days(5)) };
@@ -78,6 +79,25 @@ pub async fn an_endpoint_that_fails_for_days_is_disabled_and_told_of(store: Arc<
     let told: Vec<_> = events.iter().rev().map(|event| (event.kind, event.sequence)).collect();
     assert_eq!(told, [(kind, 1), (kind, 2)]);
     assert_eq!(events[0].data, store::event_data::endpoint_disabled(&stored().await));
+}
+
+pub async fn a_finding_about_an_earlier_url_changes_nothing(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    let id = world.create().await.expect("room for one");
+    let url = Some("https://example.com/new".to_owned());
+    let change = EndpointChange { url, ..EndpointChange::default() };
+    let moved = world.store.update_endpoint(world.merchant, id, change).await.expect("updates");
+    let moved = moved.expect("is there");
+    let note = async |tried: &str, finding| {
+        let at = world.time.tick();
+        world.store.note_endpoint(world.merchant, id, tried, finding, at).await.expect("notes")
+    };
+    let fails = EndpointFinding::Fails { disable_after: Some(Duration::ZERO) };
+    for finding in [fails, fails, EndpointFinding::Gone] {
+        assert!(!note("https://example.com/hooks", finding).await);
+        assert_eq!(world.store.endpoint_by_id(id).await.expect("reads").as_ref(), Some(&moved));
+    }
+    assert!(note(&moved.url, EndpointFinding::Gone).await, "about the present one");
 }
 
 pub async fn endpoints_are_limited_per_merchant(store: Arc<dyn OrderStore>) {

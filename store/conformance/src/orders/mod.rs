@@ -64,6 +64,7 @@ macro_rules! order_store_suite {
             endpoints: [
                 an_endpoint_is_changed_part_by_part,
                 an_endpoint_that_fails_for_days_is_disabled_and_told_of,
+                a_finding_about_an_earlier_url_changes_nothing,
                 endpoints_are_limited_per_merchant,
                 endpoints_are_limited_under_concurrency,
                 endpoints_are_paged_newest_first,
@@ -121,6 +122,7 @@ macro_rules! order_store_suite {
             ],
             place_order: [
                 placing_writes_everything,
+                a_product_changed_meanwhile_leaves_placed_orders_as_they_were,
                 a_replay_answers_to_the_byte,
                 a_key_used_for_another_request_is_refused,
                 keys_are_scoped_by_merchant,

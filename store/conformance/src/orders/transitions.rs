@@ -28,9 +28,12 @@ pub async fn a_paid_order_is_told(store: Arc<dyn OrderStore>) {
     assert!(order.updated_at > placed.updated_at && order.created_at == placed.created_at);
     assert_eq!(world.read(placed.id).await, *order);
     assert_eq!(world.kinds(placed.id).await, [OrderPlaced, PaymentCaptured, OrderPaid]);
-    let traces =
-        world.events(placed.id).await.into_iter().map(|event| event.trace.map(TraceContext::trace_id));
-    let trace = placed.trace.map(TraceContext::trace_id);
+    let traces = world
+        .events(placed.id)
+        .await
+        .into_iter()
+        .map(|event| event.trace.as_ref().map(TraceContext::trace_id));
+    let trace = placed.trace.as_ref().map(TraceContext::trace_id);
     assert!(trace.is_some() && traces.into_iter().all(|of_event| of_event == trace), "one trace per order");
     assert_eq!(world.stock("mug").await, (5, 2), "still promised");
 }

@@ -87,7 +87,7 @@ impl Messages {
             let fell_low = stock.fell_low(wanted.get(stock.sku.as_str()).copied().unwrap_or(0));
             if let Some(order) = orders.iter().find(took).filter(|_| fell_low) {
                 let sequence = stock.event_sequence;
-                self.inventory(order.merchant, stock, EventKind::InventoryLow, sequence, order.trace);
+                self.inventory(order.merchant, stock, EventKind::InventoryLow, sequence, order.trace.clone());
             }
         }
     }
@@ -115,7 +115,7 @@ impl Messages {
         self.order_events(order, [(EventKind::OrderFulfilled, event_data::order(order))]);
         for stock in shipped {
             let sequence = stock.event_sequence;
-            self.inventory(order.merchant, stock, EventKind::InventoryUpdated, sequence, order.trace);
+            self.inventory(order.merchant, stock, EventKind::InventoryUpdated, sequence, order.trace.clone());
         }
     }
 
@@ -153,7 +153,7 @@ impl Messages {
     /// product's sequence.
     pub fn stock_set(&mut self, merchant: MerchantId, stock: &Stock, low: bool, trace: Option<TraceContext>) {
         let sequence = stock.event_sequence.saturating_sub(u64::from(low));
-        self.inventory(merchant, stock, EventKind::InventoryUpdated, sequence, trace);
+        self.inventory(merchant, stock, EventKind::InventoryUpdated, sequence, trace.clone());
         if low {
             self.inventory(merchant, stock, EventKind::InventoryLow, stock.event_sequence, trace);
         }
@@ -218,7 +218,7 @@ impl Messages {
             order: Some(order.id),
             sequence: None,
             data,
-            trace: order.trace,
+            trace: order.trace.clone(),
         });
         Ok(())
     }
@@ -235,7 +235,7 @@ impl Messages {
                 order: Some(order.id),
                 sequence: Some(sequence),
                 data,
-                trace: order.trace,
+                trace: order.trace.clone(),
             });
         }
     }

@@ -44,7 +44,7 @@ pub fn assemble(new: &NewOrder, reserved: &[Stock]) -> Result<Order, PlaceOutcom
         status_reason: None,
         shipment: None,
         event_sequence: 1,
-        trace: new.trace,
+        trace: new.trace.clone(),
         created_at: new.at,
         updated_at: new.at,
     })

@@ -81,12 +81,13 @@ impl Webhooks for MemoryOrders {
         &self,
         merchant: MerchantId,
         id: EndpointId,
+        tried: &str,
         finding: EndpointFinding,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let ambient = self.ambient.clone();
+        let (ambient, tried) = (self.ambient.clone(), tried.to_owned());
         let note = move |state: &mut OrdersState, _| {
-            let endpoint = state.endpoints.get_mut(&id).filter(|e| e.merchant == merchant);
+            let endpoint = state.endpoints.get_mut(&id).filter(|e| e.merchant == merchant && e.url == tried);
             let Some(endpoint) = endpoint else { return Ok(false) };
             if endpoint.take_in(finding, at) != Some(true) {
                 return Ok(false);

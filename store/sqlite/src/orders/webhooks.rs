@@ -108,10 +108,12 @@ impl Webhooks for SqliteOrders {
         &self,
         merchant: MerchantId,
         id: EndpointId,
+        tried: &str,
         finding: EndpointFinding,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        Ok(self.write(at, move |unit| Box::pin(note(unit, merchant, id, finding))).await?)
+        let tried = tried.to_owned();
+        Ok(self.write(at, move |unit| Box::pin(note(unit, merchant, id, tried, finding))).await?)
     }
 
     async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool, StoreError> {
@@ -163,10 +165,14 @@ async fn note(
     unit: &mut Unit<'_>,
     merchant: MerchantId,
     id: EndpointId,
+    tried: String,
     finding: EndpointFinding,
 ) -> Result<bool, SqliteFault> {
     let Some(row) = unit.row(of_merchant(merchant, id)).await? else { return Ok(false) };
     let mut endpoint = rows::endpoint(&row)?;
+    if endpoint.url != tried {
+        return Ok(false);
+    }
     let Some(is_disabled) = endpoint.take_in(finding, unit.messages.at) else { return Ok(false) };
     let query = sqlx::query(NOTE)
         .bind(merchant.to_string())

@@ -2,8 +2,9 @@
 //!
 //! Each priority has a channel, so that an error or the broker's delivery timeout in one does not lose the deliveries
 //! of the others. Each may hold as many deliveries as the consumer's prefetch; of those held, the highest priority is
-//! dispatched first, and never more than the prefetch in all. Deliveries that wait here for long go back to their
-//! queue. A session that loses its connection or a channel ends, and its consumer with it.
+//! dispatched first, but for the share of the lower ones, and never more than the prefetch in all. Deliveries that
+//! wait here for long go back to their queue. A session that loses its connection or a channel ends, and its consumer
+//! with it.
 //!
 //! Acknowledgements are in `priority_channel` and `window`, all other settlements in `outcome`.
 
@@ -235,6 +236,7 @@ impl ConsumerSession {
         if self.connection.status().connected() {
             drop(timeout(Duration::from_secs(1), self.connection.close(200, "closed".into())).await);
         }
+        self.plan.inner.solo.leave(self.id, None);
         self.plan.inner.keys.free_all(self.id);
         let (inner, id) = (self.plan.inner.clone(), self.id);
         if self.noted.is_some() {

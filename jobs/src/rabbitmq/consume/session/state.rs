@@ -43,7 +43,8 @@ pub(crate) struct ConsumerSession {
     pub(super) id: u64,
     pub(super) connection: Connection,
     pub(super) channels: Vec<PriorityChannel>,
-    pub(super) handed_out: usize,
+    /// Jobs dispatched so far.
+    pub(super) starts: u64,
     /// Each returns channel and tag of its delivery once the settlement is durable.
     pub(super) settling: JoinSet<(usize, u64)>,
     pub(super) control: watch::Receiver<Arc<Control>>,
@@ -77,7 +78,7 @@ impl ConsumerSession {
             id: u64::from_le_bytes(id),
             connection,
             channels,
-            handed_out: 0,
+            starts: 0,
             settling: JoinSet::new(),
             control: inner.control.subscribe(),
             freed: inner.keys.subscribe(),
