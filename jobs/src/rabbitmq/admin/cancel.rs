@@ -1,4 +1,4 @@
-//! Whether a job with a cancel request may be held anywhere.
+//! Search for the holder of a job that shall be cancelled.
 
 use std::time::Duration;
 
