@@ -61,7 +61,10 @@ async fn act(
         }
         JobControl::Retry { id } => {
             if !engine.retry_now(id).await? {
-                bail!("no delayed or dead job {id} {}", instead(engine, records, id).await?);
+                let known = known(engine, records, id).await?;
+                let unknown =
+                    if engine.capabilities().lists_ready { "unknown here" } else { "unknown here, or ready" };
+                bail!("no delayed or dead job {id} ({})", known.unwrap_or_else(|| unknown.to_owned()));
             }
             (format!("{id}: ready"), json!({ "id": id, "result": "ready" }))
         }
@@ -77,7 +80,10 @@ async fn cancel(
 ) -> anyhow::Result<(&'static str, &'static str)> {
     match engine.cancel(id, reason).await? {
         Cancelled::Removed => return Ok(("cancelled", "cancelled")),
-        Cancelled::NotFound => bail!("no job {id} {}", instead(engine, records, id).await?),
+        Cancelled::NotFound => {
+            let known = known(engine, records, id).await?;
+            bail!("no job {id} to cancel ({})", known.unwrap_or_else(|| "unknown here".to_owned()));
+        }
         Cancelled::Requested => {}
     }
     if engine.find(id).await?.is_some() {
@@ -103,13 +109,9 @@ async fn ended(records: &dyn RecordStore, id: JobId) -> anyhow::Result<Option<St
 }
 
 /// What is known of a job that an action did not find.
-async fn instead(engine: &dyn Admin, records: &dyn RecordStore, id: JobId) -> anyhow::Result<String> {
+async fn known(engine: &dyn Admin, records: &dyn RecordStore, id: JobId) -> anyhow::Result<Option<String>> {
     if let Some(held) = engine.find(id).await? {
-        return Ok(format!("(it is {})", held.state.as_str()));
+        return Ok(Some(format!("it is {}", held.state.as_str())));
     }
-    Ok(match ended(records, id).await? {
-        Some(ended) => format!("({ended})"),
-        None if engine.capabilities().lists_ready => "(unknown here)".to_owned(),
-        None => "(unknown here, or ready)".to_owned(),
-    })
+    ended(records, id).await
 }
