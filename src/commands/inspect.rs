@@ -27,7 +27,10 @@ pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> anyhow
     match what {
         Inspect::Queues => queues(engine, as_json).await,
         Inspect::Workers => workers(engine, as_json).await,
-        Inspect::Jobs(args) => held(engine, records, args, as_json).await,
+        Inspect::Jobs(args) => {
+            jobs.require_queue(args.queue.as_ref()).await?;
+            held(engine, records, args, as_json).await
+        }
         Inspect::Job { id } => job(engine, records, id, as_json).await,
         Inspect::Attempts(args) => attempts(records, args, as_json).await,
         Inspect::Outbox => outbox(config, as_json).await,

@@ -195,6 +195,11 @@ async fn dead_jobs_are_previewed_redriven_and_purged(of: Operated) {
         assert!(remarks.contains("email: 2 ready not listed"), "never an empty answer: {listed} {remarks}");
     }
 
+    for args in [&["redrive", "--queue", "mail"][..], &["inspect", "jobs", "--queue", "mail"]] {
+        let error = of.refused(args).await;
+        assert!(error.contains("no queue mail") && error.contains("email"), "{error}");
+    }
+
     let error = of.refused(&["control", "purge", "email"]).await;
     assert!(error.contains("2 waiting jobs") && error.contains("--yes"), "{error}");
     assert_eq!(of.json(&["control", "purge", "email", "--yes"]).await.0["dropped"], 2);
