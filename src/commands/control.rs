@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use jobs::{
     Admin, JobId,
-    engine::Cancelled,
+    engine::{Cancelled, JobState},
     records::{AttemptOutcome, RecordFilter, RecordStore},
 };
 use serde_json::{Value, json};
@@ -86,11 +86,13 @@ async fn cancel(
         }
         Cancelled::Requested => {}
     }
-    if engine.find(id).await?.is_some() {
-        return Ok(("cancel_requested", "cancel requested; it runs and is asked to end"));
+    match engine.find(id).await?.map(|held| held.state) {
+        Some(JobState::Dead) => bail!("no job {id} to cancel (it is dead)"),
+        Some(_) => return Ok(("cancel_requested", "cancel requested; it runs and is asked to end")),
+        None => {}
     }
     if let Some(ended) = ended(records, id).await? {
-        bail!("no job {id} ({ended})");
+        bail!("no job {id} to cancel ({ended})");
     }
     Ok((
         "cancel_requested",

@@ -241,6 +241,7 @@ async fn jobs_are_cancelled_and_started_by_id(of: Operated) {
     assert!(of.refused(&["control", "cancel", &cancelled]).await.contains(&cancelled), "no second time");
     assert_eq!(of.json(&["control", "retry", &started]).await.0["result"], "ready");
     of.until_queue("email", 0, 1).await;
+    assert!(of.refused(&["control", "cancel", &started]).await.contains("it is dead"));
 
     let order = dev.merchant().accepted("slow", "pm_sandbox_timeout").await;
     let some = |jobs: &Value| jobs.as_array().is_some_and(|jobs| !jobs.is_empty());
