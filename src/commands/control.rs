@@ -60,15 +60,23 @@ async fn act(
             (format!("{id}: {said}"), json!({ "id": id, "result": word }))
         }
         JobControl::Retry { id } => {
-            if !engine.retry_now(id).await? {
-                let known = known(engine, records, id).await?;
-                let unknown =
-                    if engine.capabilities().lists_ready { "unknown here" } else { "unknown here, or ready" };
-                bail!("no delayed or dead job {id} ({})", known.unwrap_or_else(|| unknown.to_owned()));
-            }
+            retry(engine, records, id).await?;
             (format!("{id}: ready"), json!({ "id": id, "result": "ready" }))
         }
     })
+}
+
+/// Makes a job ready, or says why not.
+async fn retry(engine: &dyn Admin, records: &dyn RecordStore, id: JobId) -> anyhow::Result<()> {
+    if engine.retry_now(id).await? {
+        return Ok(());
+    }
+    if engine.find(id).await?.is_some_and(|held| held.state == JobState::Dead) {
+        bail!("job {id} stays dead: another job with its unique key waits or runs");
+    }
+    let known = known(engine, records, id).await?;
+    let unknown = if engine.capabilities().lists_ready { "unknown here" } else { "unknown here, or ready" };
+    bail!("no delayed or dead job {id} ({})", known.unwrap_or_else(|| unknown.to_owned()))
 }
 
 /// Cancels a job; returns the result as a word and as a text.
