@@ -31,6 +31,15 @@ pub(crate) fn answer(
     if as_json { json(value) } else { text(&said()) }
 }
 
+/// Prints a remark on a result: below it, or to standard error where standard output is JSON.
+pub(crate) fn remark(as_json: bool, remark: &str) -> anyhow::Result<()> {
+    if !as_json {
+        return text(&format!("{remark}\n"));
+    }
+    drop(writeln!(io::stderr(), "orderworks: {remark}"));
+    Ok(())
+}
+
 /// Prints items as JSON, or as a table with a row for each and aligned columns; the last column is not padded.
 pub(crate) fn list<T: Serialize, const N: usize>(
     as_json: bool,

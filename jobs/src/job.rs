@@ -52,7 +52,8 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
         None
     }
 
-    /// At most one job with this key runs at a time.
+    /// At most one job with this key runs at a time: over all processes where
+    /// [`crate::engine::Capabilities::concurrency_keys`] is set, else in each process.
     fn concurrency_key(&self) -> Option<String> {
         None
     }

@@ -11,6 +11,7 @@ mod exposure;
 mod faults;
 mod hostile;
 mod kill;
+mod operator;
 mod outages;
 mod paused;
 mod proxied;

@@ -44,6 +44,19 @@ fn every_migration_is_embedded() {
     assert!(seen > 20, "{seen}");
 }
 
+/// A difference between queue engines is a flag of `Capabilities`.
+#[test]
+fn callers_of_a_queue_ask_its_capabilities_and_not_which_engine_it_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["src/commands", "src/roles", "api/src", "workers/src"];
+    for path in folders.iter().flat_map(|folder| files(&root.join(folder), "rs")) {
+        let text = fs::read_to_string(&path).expect("a file");
+        for engine in ["QueueEngine::", "RabbitEngine", ".name() ==", ".name() !="] {
+            assert!(!text.contains(engine), "{}: {engine}", path.display());
+        }
+    }
+}
+
 /// The smallest program is that of the examples, which `ops/test` runs.
 #[test]
 fn guide_and_readme_show_the_minimal_example_whole() {

@@ -28,7 +28,7 @@ pub async fn cancelled_before_its_time_never_runs(h: &impl Harness) {
     }
     assert_eq!(engine.cancel(delayed, "changed our mind").await.expect("cancels"), Cancelled::Removed);
     let unknown = JobId::fresh(h.ambient());
-    // An engine that cannot search its ready jobs has to assume that it holds this one.
+    // An engine that cannot search its ready jobs has to assume that this one is among them.
     let of_unknown =
         if engine.capabilities().lists_ready { Cancelled::NotFound } else { Cancelled::Requested };
     assert_eq!(engine.cancel(unknown, "who?").await.expect("cancels"), of_unknown);

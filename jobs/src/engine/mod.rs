@@ -44,6 +44,8 @@ pub const CRASHES_MAX: u32 = 20;
 pub(crate) const CRASH_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 /// Most jobs or records returned by one listing.
 pub(crate) const LIST_MAX: u32 = 1000;
+/// Longest delay of a job that an engine without [`Capabilities::lists_delayed`] cannot list.
+pub const SHORT_DELAY_MAX: Duration = Duration::from_mins(5);
 /// Longest name of a kind or a queue, in bytes.
 const NAME_BYTES_MAX: usize = 60;
 
@@ -121,16 +123,17 @@ pub trait Admin: EngineInfo {
     /// Deletes ready and delayed jobs of a queue, neither running nor dead ones. Returns how many.
     async fn purge(&self, queue: &str) -> Result<u64, EngineError>;
 
-    /// Ends a job for good: a waiting one is deleted, a running one gets its [`JobSignal`].
+    /// Ends a job for good: a waiting one is deleted, a running one gets its [`JobSignal`]. An engine without
+    /// [`Capabilities::cancels_ready`] may answer [`Cancelled::Requested`] for an unknown id while other jobs wait.
     async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError>;
 
     /// Makes a delayed or dead job ready now, a dead one with fresh attempts. Returns false when there is no such job.
     async fn retry_now(&self, id: JobId) -> Result<bool, EngineError>;
 
-    /// Jobs that match, oldest first.
+    /// Jobs that match, oldest first; see [`Capabilities::lists_ready`] and [`Capabilities::lists_delayed`].
     async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError>;
 
-    /// One job by id, in any state.
+    /// One job by id, in any state that [`Admin::list`] lists.
     async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError>;
 
     /// Moves matching dead jobs back to their queues with fresh attempts, oldest first. Returns their ids.
@@ -153,8 +156,10 @@ pub struct Capabilities {
     pub exact_priority: bool,
     /// Publishing an id that is waiting, running or dead returns [`Published::Duplicate`].
     pub dedupes_ids: bool,
-    /// [`Admin::list`] returns ready jobs, not only delayed and dead ones.
+    /// [`Admin::list`] returns ready jobs, not only delayed, running and dead ones.
     pub lists_ready: bool,
+    /// [`Admin::list`] returns every delayed job, not only those that are delayed for more than [`SHORT_DELAY_MAX`].
+    pub lists_delayed: bool,
     /// [`Admin::cancel`] deletes a ready job at once, rather than when it is delivered.
     pub cancels_ready: bool,
     /// With one consumer and one slot, jobs of one priority start in the order of publishing.
@@ -174,6 +179,7 @@ impl Capabilities {
         exact_priority: true,
         dedupes_ids: true,
         lists_ready: true,
+        lists_delayed: true,
         cancels_ready: true,
         fifo: true,
         concurrency_keys: true,

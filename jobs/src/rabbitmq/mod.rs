@@ -12,8 +12,10 @@
 //!   the share of the lower ones.
 //! - `dedupes_ids: false`. The broker keeps no index of ids, and a lookup in a store would be on the hot path.
 //!   Publishing an id twice runs it twice; handlers are idempotent by it.
-//! - `lists_ready: false`, `cancels_ready: false`. A queue cannot be searched. A cancel request is kept in the job
-//!   store and takes effect when its job is delivered; hence the result for an unknown id is `Requested`, too.
+//! - `lists_ready: false`, `lists_delayed: false`, `cancels_ready: false`. A queue cannot be searched. A cancel request
+//!   is kept in the job store and takes effect when its job is delivered; hence the result for an unknown id is
+//!   `Requested`, too, while any job waits in the broker. Running jobs of other processes are known by the notes of
+//!   their consumers, about two seconds late.
 //! - `fifo: true`. One batch uses one channel; a job released while its consumer continues keeps its position. A job
 //!   released by `close` goes to the end of its queue.
 //! - `concurrency_keys: false`. Keys hold within one engine handle, over all its queues.
@@ -104,6 +106,7 @@ impl EngineInfo for RabbitEngine {
             exact_priority: false,
             dedupes_ids: false,
             lists_ready: false,
+            lists_delayed: false,
             cancels_ready: false,
             fifo: true,
             concurrency_keys: false,

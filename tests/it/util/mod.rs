@@ -137,6 +137,11 @@ impl Dev {
         self.child.kill().await.expect("kills");
     }
 
+    /// Sends TERM without waiting.
+    pub(crate) async fn terminate(&self) {
+        signal(&self.child, "-TERM").await;
+    }
+
     /// Sends TERM and returns the exit status.
     pub(crate) async fn stop(mut self) -> std::process::ExitStatus {
         signal(&self.child, "-TERM").await;
@@ -168,7 +173,18 @@ pub(crate) fn orderworks(data: &Path) -> Command {
 
 /// Runs a command to its end; returns whether it succeeded, standard output, standard error.
 pub(crate) async fn run(data: &Path, args: &[&str]) -> (bool, String, String) {
-    let child = orderworks(data).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
+    run_with(data, &[], args).await
+}
+
+/// [`run`] with further settings, as environment variables.
+pub(crate) async fn run_with(
+    data: &Path,
+    settings: &[(&str, &str)],
+    args: &[&str],
+) -> (bool, String, String) {
+    let mut command = orderworks(data);
+    command.args(args).envs(settings.iter().copied());
+    let child = command.stdin(Stdio::null()).kill_on_drop(true).output();
     let done = tokio::time::timeout(PATIENCE, child).await.expect("ends in time").expect("runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     (done.status.success(), text(done.stdout), text(done.stderr))

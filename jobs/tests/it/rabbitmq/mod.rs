@@ -2,6 +2,7 @@
 
 mod events;
 mod faults;
+mod inspection;
 mod messages;
 mod outage;
 mod over_postgres;

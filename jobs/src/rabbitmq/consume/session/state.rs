@@ -8,13 +8,14 @@ use std::{
 use lapin::{Connection, message::Delivery as RabbitDelivery};
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
     time::{Instant, Interval},
 };
 
 use super::coalesce::Coalescer;
 use crate::{
     engine::{Delivery, EngineError},
+    envelope::JobId,
     job::Priority,
     job_store::Control,
     rabbitmq::{
@@ -56,7 +57,10 @@ pub(crate) struct ConsumerSession {
     pub(super) pace: Coalescer,
     pub(super) inbox: Vec<Command>,
     pub(super) arrivals: Vec<(usize, RabbitDelivery)>,
-    pub(super) noted: Option<(u64, i64)>,
+    /// What the last note says: number of jobs, time of the youngest, ids.
+    pub(super) noted: Option<(u64, i64, Vec<JobId>)>,
+    /// The write of the last note.
+    pub(super) noting: Option<JoinHandle<()>>,
 }
 
 impl ConsumerSession {
@@ -90,6 +94,7 @@ impl ConsumerSession {
             inbox: Vec::new(),
             arrivals: Vec::new(),
             noted: None,
+            noting: None,
             plan,
         };
         shared.session.store(session.id, Ordering::Relaxed);
