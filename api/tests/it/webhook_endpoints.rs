@@ -52,6 +52,35 @@ async fn secrets_differ() {
 }
 
 #[tokio::test]
+async fn a_secret_is_rotated_with_an_overlap_and_shown_once() {
+    let shop = TestApi::open().await;
+    let body = json!({"url": "https://shop.example/hooks", "events": ["*"]});
+    let created = shop.post(ROUTE, &body).send().await.expect_status(201).json;
+    assert_eq!(created["previous_secret_until"], json!(null));
+    let path = format!("{ROUTE}/{}", created["id"].as_str().expect("an id"));
+    let rotate = format!("{path}/rotate_secret");
+    let without_body = shop.call(Method::POST, &rotate).key(&shop.own.secret);
+    let first = without_body.send().await.expect_status(200).json;
+    assert!(first["secret"] != created["secret"] && first["previous_secret_until"].is_string(), "{first}");
+    let read = shop.get(&path).send().await.expect_status(200).json;
+    assert!(read.get("secret").is_none() && read["previous_secret_until"] == first["previous_secret_until"]);
+    for _ in 0..3 {
+        shop.post(&rotate, &json!({"overlap_hours": 168})).send().await.expect_status(200);
+    }
+    shop.post(&rotate, &json!({})).send().await.expect_problem(409, "secret_limit_reached");
+    let last = shop.post(&rotate, &json!({"overlap_hours": 0})).send().await.expect_status(200).json;
+    assert_eq!(last["previous_secret_until"], json!(null));
+    for hours in [json!(-1), json!(169), json!("1")] {
+        let answer = shop.post(&rotate, &json!({"overlap_hours": hours})).send().await;
+        answer.expect_problem(422, "validation_failed");
+    }
+    let publishable = shop.call(Method::POST, &rotate).key(&shop.own.public).send().await;
+    publishable.expect_problem(403, "secret_key_required");
+    let unknown = format!("{ROUTE}/whe_0193e4a0-0000-7000-8000-000000000000/rotate_secret");
+    shop.post(&unknown, &json!({})).send().await.expect_problem(404, "not_found");
+}
+
+#[tokio::test]
 async fn addresses_that_are_not_public_are_refused() {
     let shop = TestApi::open().await;
     let urls = [

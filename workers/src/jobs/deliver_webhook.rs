@@ -83,7 +83,7 @@ impl Job for DeliverWebhook {
         let at = ctx.ambient.now();
         let post = Post {
             url: &endpoint.url,
-            secret: &endpoint.secret,
+            secrets: endpoint.secrets(at),
             id: event.id.to_string(),
             body: body_of(&event),
             trace: ctx.trace.or(event.trace).map(|trace| trace.child(&ctx.ambient)),

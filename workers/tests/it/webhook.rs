@@ -7,7 +7,7 @@ use serde_json::json;
 use standardwebhooks::Webhook;
 use store::{
     domain::{EndpointId, Event, EventKind, OrderId, PageRequest},
-    webhooks::{EndpointChange, EndpointFinding, WebhookAttempt},
+    webhooks::{EndpointChange, EndpointFinding, SecretRotated, SecretRotation, WebhookAttempt},
 };
 use webhooks::{
     TOTAL_TIMEOUT,
@@ -64,6 +64,33 @@ async fn a_delivery_verifies_with_the_official_library_and_carries_the_trace() {
     let log = attempts(&shop, order).await;
     assert_eq!(log.len(), 1);
     assert_eq!((log[0].status, log[0].error.as_deref(), log[0].attempt), (Some(200), None, 1));
+}
+
+#[tokio::test]
+async fn messages_are_signed_with_both_secrets_during_a_rotation() {
+    let shop = TestMerchant::open().await;
+    let mut receiver = Receiver::start().await;
+    let endpoint = shop.endpoint(&receiver.url).await;
+    let (_, event) = placed(&shop).await;
+    let fresh = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    for (overlap, signatures) in [(24, 2), (0, 1)] {
+        let at = shop.ambient.now();
+        let until = base::time::later(at, Duration::from_secs(3600 * overlap));
+        // The second one takes the overlap of the first away.
+        let secret = if overlap > 0 { fresh.to_owned() } else { fresh.replace("AAEC", "BBEC") };
+        let rotation = SecretRotation { secret: secret.clone(), at, until };
+        let rotated = shop.orders.rotate_secret(shop.merchant, endpoint, rotation).await.expect("rotates");
+        assert!(matches!(rotated, SecretRotated::Rotated(_)));
+        shop.run(&DeliverWebhook { again: true, ..job(endpoint, &event) }).await.expect("delivers");
+        let received = receiver.next().await;
+        assert_eq!(received.header("webhook-signature").split(' ').count(), signatures);
+        let verifies = |secret: &str| {
+            let verifier = Webhook::new(secret).expect("a secret");
+            verifier.verify(&received.body, &received.headers).is_ok()
+        };
+        assert!(verifies(&secret));
+        assert_eq!(verifies(SECRET), overlap > 0);
+    }
 }
 
 #[tokio::test]

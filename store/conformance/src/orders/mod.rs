@@ -63,6 +63,7 @@ macro_rules! order_store_suite {
             ],
             endpoints: [
                 an_endpoint_is_changed_part_by_part,
+                a_former_secret_is_valid_until_its_time,
                 an_endpoint_that_fails_for_days_is_disabled_and_told_of,
                 endpoints_are_limited_per_merchant,
                 endpoints_are_limited_under_concurrency,

@@ -1,7 +1,7 @@
 //! Mail server on loopback: just enough of SMTP (RFC 5321) to take mails, to refuse some, and to keep the rest.
 //!
-//! The recipient decides: `busy@…` gets 451, `gone@…` 550, every other mail is taken. `AUTH` is always refused. Each mail
-//! is kept after its command `RCPT`.
+//! The recipient decides: `busy@…` gets 451, `gone@…` 550, every other mail is taken and kept, after its
+//! command `RCPT`. `AUTH` is always refused.
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
