@@ -64,6 +64,7 @@ async fn the_document_is_served_and_each_operation_is_routed() {
         ("/v1/webhook_endpoints/{id}", "get patch delete"),
         ("/v1/webhook_endpoints/{id}/rotate_secret", "post"),
         ("/v1/events", "get"),
+        ("/v1/events/{id}/resend", "post"),
         ("/livez", "get"),
         ("/readyz", "get"),
         ("/openapi.json", "get"),

@@ -51,6 +51,9 @@ const NOTE: &str = "
     UPDATE webhook_endpoints SET enabled = $3, failing_since = $4, disabled_at = $5, disabled_reason = $6,
         times_disabled = $7, changed_at = CASE WHEN $3 THEN changed_at ELSE $8 END
     WHERE merchant_id = $1 AND id = $2";
+/// Serialises writes of a merchant that look first. A statement of its own: the next one then sees the rows committed
+/// while this one waited.
+pub(super) const LOCK_MERCHANT: &str = "SELECT id FROM merchants WHERE id = $1 FOR NO KEY UPDATE";
 const DELETE: &str = "DELETE FROM webhook_endpoints WHERE merchant_id = $1 AND id = $2";
 const RECORD: &str = "
     INSERT INTO webhook_attempts (endpoint_id, event_id, attempt, at, order_id, duration_micros, status, error)
@@ -182,9 +185,8 @@ impl Webhooks for PostgresOrders {
 
 async fn create(unit: &mut Unit, endpoint: &Endpoint) -> Result<bool, PostgresFault> {
     let (merchant, id) = (endpoint.merchant.0, endpoint.id.0);
-    // Serialises the creation of a merchant's endpoints, so that the count below holds. A statement of its own: the
-    // next one then sees the rows committed while this one waited.
-    unit.row(sqlx::query("SELECT id FROM merchants WHERE id = $1 FOR NO KEY UPDATE").bind(merchant)).await?;
+    // So that the count below holds.
+    unit.row(sqlx::query(LOCK_MERCHANT).bind(merchant)).await?;
     let query = sqlx::query(
         "INSERT INTO webhook_endpoints (merchant_id, id, url, events, secret, enabled, created_at)
          SELECT $1, $2, $3, $4::json, $5, $6, $7

@@ -9,7 +9,7 @@
 //! 3. log the attempt: logging again changes nothing.
 //!
 //! An unreachable receiver is the merchant's concern: the job ends as cancelled with the reason and never becomes a
-//! dead letter. The event stays and can be sent again.
+//! dead letter. The event stays, and the merchant can have it sent again, see [`store::outbox::Command::Resend`].
 
 use std::{sync::atomic::Ordering, time::Duration};
 

@@ -117,6 +117,7 @@ macro_rules! order_store_suite {
                 two_relays_drain_each_order_in_sequence,
                 a_command_is_submitted_once,
                 a_command_submitted_at_once_is_stored_once,
+                a_delivery_is_requested_again_once_and_waits_for_no_order,
             ],
             place_order: [
                 placing_writes_everything,
