@@ -101,9 +101,6 @@ pub(super) fn send_failure(ctx: &JobContext<Env>, error: MailError) -> JobError 
     if error.is_permanent() {
         return JobError::cancel(error);
     }
-    if let MailError::Authentication { .. } = error {
-        tracing::error!(alarm = true, "mail server rejected credentials");
-    }
     let age = between(ctx.created_at, ctx.ambient.now());
     if error.is_outage() && age < OUTAGE_MAX {
         let wait = (age / 2).clamp(OUTAGE_WAIT_MIN, OUTAGE_WAIT_MAX);

@@ -104,6 +104,9 @@ impl Mailer {
             return;
         }
         match outage {
+            Some(MailError::Authentication { status }) => {
+                tracing::error!(alarm = true, status, "mail server rejected credentials");
+            }
             Some(error) => tracing::error!(alarm = true, %error, "mail server unreachable"),
             None => tracing::info!("mail server reachable again"),
         }
