@@ -259,10 +259,10 @@ async fn rotate_secret(
     let id = parse_id(&id, "webhook endpoint")?;
     let at = state.ambient.now();
     let hours = body.value.overlap_hours.unwrap_or(OVERLAP_HOURS_DEFAULT);
-    let until = later(at, Duration::from_secs(3600 * hours));
+    let until = later(at, Duration::from_hours(hours));
     let rotation = SecretRotation { secret: fresh_secret(&state.ambient), at, until };
     match state.orders.rotate_secret(key.merchant, id, rotation).await? {
-        SecretRotated::Rotated(endpoint) => Ok(Json(EndpointCreatedView::from(&endpoint))),
+        SecretRotated::Rotated(endpoint) => Ok(Json(EndpointCreatedView::from(&*endpoint))),
         SecretRotated::TooMany => {
             let detail = format!("{PREVIOUS_SECRETS_MAX} former ones at most; `overlap_hours` 0 ends them");
             Err(Problem::new(Kind::SECRET_LIMIT, detail))

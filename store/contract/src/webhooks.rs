@@ -69,7 +69,7 @@ pub struct SecretRotation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretRotated {
     /// The endpoint has the new secret.
-    Rotated(Endpoint),
+    Rotated(Box<Endpoint>),
     /// [`PREVIOUS_SECRETS_MAX`] former secrets are still valid; nothing changed.
     TooMany,
     /// No such endpoint of this merchant.

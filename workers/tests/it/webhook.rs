@@ -75,7 +75,7 @@ async fn messages_are_signed_with_both_secrets_during_a_rotation() {
     let fresh = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     for (overlap, signatures) in [(24, 2), (0, 1)] {
         let at = shop.ambient.now();
-        let until = base::time::later(at, Duration::from_secs(3600 * overlap));
+        let until = base::time::later(at, Duration::from_hours(overlap));
         // The second one takes the overlap of the first away.
         let secret = if overlap > 0 { fresh.to_owned() } else { fresh.replace("AAEC", "BBEC") };
         let rotation = SecretRotation { secret: secret.clone(), at, until };

@@ -47,7 +47,7 @@ pub async fn a_former_secret_is_valid_until_its_time(store: Arc<dyn OrderStore>)
     let world = OrdersFixture::new(store).await;
     let id = world.create().await.expect("room for one");
     let begin = world.time.tick();
-    let after = |hours: u64| base::time::later(begin, Duration::from_secs(3600 * hours));
+    let after = |hours: u64| base::time::later(begin, Duration::from_hours(hours));
     let rotate = async |secret: &str, at, overlap| {
         let rotation =
             SecretRotation { secret: secret.to_owned(), at: after(at), until: after(at + overlap) };

@@ -8,12 +8,14 @@ const BYTES_MAX: usize = 254;
 /// The address with its domain in A-labels (RFC 5891), which mail servers without SMTPUTF8 take as well (RFC 6531,
 /// section 3.2). The local part stays as it is. `None` where the domain is no name of the DNS, or the result too long.
 pub fn with_ascii_domain(address: &str) -> Option<String> {
-    let (local, domain) = address.rsplit_once('@')?;
+    let (local, domain) = address.rsplit_once('@').filter(|_| address.len() <= BYTES_MAX)?;
     let domain = Uts46::new()
         .to_ascii(domain.as_bytes(), AsciiDenyList::STD3, Hyphens::CheckFirstLast, DnsLength::Verify)
         .ok()?;
     // Digits alone are an IP address and no top-level domain.
-    domain.rsplit('.').next()?.bytes().find(|byte| !byte.is_ascii_digit())?;
+    if domain.rsplit('.').next()?.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
     let address = format!("{local}@{domain}");
     (address.len() <= BYTES_MAX).then_some(address)
 }

@@ -87,8 +87,10 @@ impl Webhooks for MemoryOrders {
         let rotate = move |state: &mut OrdersState, _| {
             let endpoint = state.endpoints.get_mut(&id).filter(|e| e.merchant == merchant);
             let Some(endpoint) = endpoint else { return Ok(SecretRotated::NotFound) };
-            let rotated = endpoint.rotate_secret(rotation);
-            Ok(if rotated { SecretRotated::Rotated(endpoint.clone()) } else { SecretRotated::TooMany })
+            if !endpoint.rotate_secret(rotation) {
+                return Ok(SecretRotated::TooMany);
+            }
+            Ok(SecretRotated::Rotated(Box::new(endpoint.clone())))
         };
         self.held.write("rotate_secret", rotate).await
     }

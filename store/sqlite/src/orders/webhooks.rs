@@ -189,7 +189,7 @@ async fn rotate(
         .bind(endpoint.secret.clone())
         .bind(to_json(&endpoint.previous_secrets)?);
     unit.run(query).await?;
-    Ok(SecretRotated::Rotated(endpoint))
+    Ok(SecretRotated::Rotated(Box::new(endpoint)))
 }
 
 async fn note(
