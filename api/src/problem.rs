@@ -64,6 +64,8 @@ kinds! {
     CART_HELD = CONFLICT "cart_in_checkout" "The cart is being ordered";
     CART_CLOSED = CONFLICT "cart_closed" "The cart was ordered";
     ENDPOINT_LIMIT = CONFLICT "endpoint_limit_reached" "The merchant has as many endpoints as are allowed";
+    NO_ENDPOINT = CONFLICT "no_endpoint_subscribed" "No enabled endpoint is subscribed to this kind of event";
+    SECRET_LIMIT = CONFLICT "secret_limit_reached" "As many former secrets are valid as are allowed";
     BODY_TOO_LARGE = PAYLOAD_TOO_LARGE "body_too_large" "The body is too large";
     MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body must be JSON";
     INVALID = UNPROCESSABLE_ENTITY "validation_failed" "The request is not valid";

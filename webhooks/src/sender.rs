@@ -41,8 +41,8 @@ pub trait WebhookCarrier: Send + Sync + 'static {
 /// A post that is not yet checked and signed.
 pub struct Post<'a> {
     pub url: &'a str,
-    /// The endpoint's secret, `whsec_…`.
-    pub secret: &'a str,
+    /// The endpoint's secrets, `whsec_…`: one, and for the time of a rotation former ones.
+    pub secrets: Vec<&'a str>,
     /// The event's id (`webhook-id`), by which receivers recognise repetitions.
     pub id: String,
     pub body: String,
@@ -62,7 +62,7 @@ pub struct SignedPost {
     pub id: String,
     /// Time of the attempt, in seconds since the epoch.
     pub timestamp: i64,
-    /// Signature of id, timestamp and body.
+    /// Signatures of id, timestamp and body, one per secret, between blanks.
     pub signature: String,
     pub trace: Option<TraceContext>,
     pub body: String,
@@ -80,7 +80,7 @@ impl WebhookSender {
     }
 
     pub async fn post(&self, post: Post<'_>) -> Result<Answer, SecretError> {
-        let signature = sign(post.secret, &post.id, post.at, &post.body)?;
+        let signature = sign(&post.secrets, &post.id, post.at, &post.body)?;
         // Literal addresses never reach the resolver, so the form is checked on every attempt as well.
         let url = match self.policy.check(post.url) {
             Ok(url) => url,

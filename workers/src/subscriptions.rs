@@ -31,7 +31,7 @@ pub fn expand(
         OutboxBody::Event(event) => of_event(event, subscribers, ambient),
         OutboxBody::Command { id, command, trace } => {
             let publish = Publish { message: id.0, trace: trace.clone(), ambient };
-            Ok(vec![of_command(command, &publish)?])
+            of_command(command, &publish)
         }
         OutboxBody::Unreadable(row) => Err(EngineError::Refused(row.error.clone().unwrap_or_default())),
     }
@@ -90,18 +90,26 @@ pub(crate) fn mail_for(event: &Event) -> Option<Template> {
     }
 }
 
-fn of_command(command: &Command, publish: &Publish<'_>) -> Result<Envelope, EngineError> {
-    match command {
+fn of_command(command: &Command, publish: &Publish<'_>) -> Result<Vec<Envelope>, EngineError> {
+    let job = match command {
         &Command::Refund { order, refund, amount_minor } => {
-            publish.job(&RefundPayment { order, refund, amount_minor }, &refund.to_string())
+            publish.job(&RefundPayment { order, refund, amount_minor }, &refund.to_string())?
         }
         Command::ProviderReport { order, reference } => {
-            publish.job(&ApplyProviderReport { order: *order, reference: reference.clone() }, reference)
+            publish.job(&ApplyProviderReport { order: *order, reference: reference.clone() }, reference)?
         }
         &Command::Verify { merchant, verification } => {
-            publish.job(&SendVerification { merchant, verification }, "")
+            publish.job(&SendVerification { merchant, verification }, "")?
         }
-    }
+        Command::Resend { event, order, endpoints, .. } => {
+            let deliver = |&endpoint: &EndpointId| {
+                let job = DeliverWebhook { endpoint, event: *event, order: *order, again: true };
+                publish.job(&job, &endpoint.to_string())
+            };
+            return endpoints.iter().map(deliver).collect();
+        }
+    };
+    Ok(vec![job])
 }
 
 struct Publish<'a> {
@@ -229,6 +237,23 @@ mod tests {
         let subject = Some(verification.to_string());
         assert_eq!((first.kind.as_str(), first.subject), ("send_verification", subject));
         assert_eq!(first.id, again.id);
+    }
+
+    #[test]
+    fn a_requested_delivery_goes_to_each_endpoint_again() {
+        let (ambient, _) = Ambient::steered(9, Timestamp::UNIX_EPOCH);
+        let endpoints = vec![EndpointId::fresh(&ambient), EndpointId::fresh(&ambient)];
+        let (merchant, event) = (MerchantId::fresh(&ambient), EventId::fresh(&ambient));
+        let command = Command::Resend { merchant, event, order: None, endpoints: endpoints.clone() };
+        let message = OutboxBody::Command { id: EventId::fresh(&ambient), command, trace: None };
+        let jobs = expand(&message, &[], &ambient).expect("expands");
+        let payloads: Vec<DeliverWebhook> =
+            jobs.iter().map(|job| serde_json::from_str(job.payload.get()).expect("a payload")).collect();
+        let expected =
+            endpoints.iter().map(|&endpoint| DeliverWebhook { endpoint, event, order: None, again: true });
+        assert_eq!(payloads, expected.collect::<Vec<_>>());
+        let first = job_id(event.0, DeliverWebhook::KIND, &endpoints[0].to_string());
+        assert!(jobs[0].id != first && jobs[0].id != jobs[1].id, "jobs of their own");
     }
 
     #[test]

@@ -18,6 +18,8 @@ use crate::{config::ApiConfig, problem::Problem};
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// Key lookups per second of one address, and as many at once. Found keys are cached, so only guesses reach this limit.
 const KEY_LOOKUPS_PER_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::new(100).unwrap();
+/// Requests to send an event again, per second of one secret key, and as many at once.
+const RESENDS_PER_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::new(10).unwrap();
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -36,6 +38,7 @@ pub(crate) struct Limiters {
     sign_in_by_account: Limiter,
     pub(crate) reads: ByCaller,
     pub(super) searches: ByCaller,
+    resends: Limiter,
     /// Counted over all processes that share the counters.
     shared: Arc<dyn RateLimits>,
 }
@@ -87,11 +90,12 @@ impl Limiters {
                 ip: Limiter::per("search-ip", SECOND, reads.searches_per_ip_per_second),
                 key: Limiter::per("search-key", SECOND, reads.searches_per_key_per_second),
             },
+            resends: Limiter::per("resend-key", SECOND, RESENDS_PER_SECOND),
             shared,
         }
     }
 
-    fn all(&self) -> [&Limiter; 14] {
+    fn all(&self) -> [&Limiter; 15] {
         [
             &self.key_lookups,
             &self.orders_by_secret_key,
@@ -107,12 +111,18 @@ impl Limiters {
             &self.reads.key,
             &self.searches.ip,
             &self.searches.key,
+            &self.resends,
         ]
     }
 
     /// Takes a lookup of a key that is not cached from the address's allowance.
     pub(crate) fn take_key_lookup(&self, address: IpAddr) -> Result<(), Problem> {
         self.key_lookups.take(Caller::Address(address)).map(drop)
+    }
+
+    /// Takes a request to send an event again from the allowance of its key.
+    pub(crate) fn take_resend(&self, key: &KeyRecord) -> Result<(), Problem> {
+        self.resends.take(Caller::Key(key.id)).map(drop)
     }
 
     /// Takes a password attempt from the allowance of an account, which need not exist.

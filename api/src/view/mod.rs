@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 pub(crate) use cart::{CartItemView, CartView};
 pub(crate) use catalog::{CategoryView, InventoryView, ProductView};
 pub(crate) use customer::{AccountView, LiveSessionView, LiveSessionsView, RequestedView, SessionView};
-pub(crate) use event::EventView;
+pub(crate) use event::{EventView, ResendView};
 pub(crate) use refund::RefundView;
 pub(crate) use store::order_view::{OrderView, PaymentView};
 pub(crate) use webhook::{EndpointCreatedView, EndpointView};

@@ -16,6 +16,8 @@ fn operations() -> Vec<(Method, String, String)> {
                     "whe"
                 } else if template.contains("carts") {
                     "cart"
+                } else if template.starts_with("/v1/events/") {
+                    "evt"
                 } else {
                     "ord"
                 };
@@ -153,6 +155,8 @@ async fn data_of_another_merchant_is_not_found() {
     let endpoint = json!({"url": "https://shop.example/h", "events": ["*"]});
     let endpoint = shop.post("/v1/webhook_endpoints", &endpoint).send().await.expect_status(201);
     let endpoint = endpoint.json["id"].as_str().expect("an id").to_owned();
+    let events = shop.get("/v1/events").send().await.expect_status(200);
+    let event = events.list()[0]["id"].as_str().expect("an id").to_owned();
     let cart = shop.post("/v1/carts", &json!({})).send().await.expect_status(201);
     let cart = cart.json["id"].as_str().expect("an id").to_owned();
     let named = operations().into_iter().filter(|(method, template, _)| {
@@ -167,6 +171,8 @@ async fn data_of_another_merchant_is_not_found() {
             &endpoint
         } else if template.contains("carts") {
             &cart
+        } else if template.starts_with("/v1/events/") {
+            &event
         } else {
             &order
         };

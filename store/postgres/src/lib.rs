@@ -192,7 +192,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0014_refund_requests.down",
             "0014_refund_requests.up",
             "0015_debits.down",
-            "0015_debits.up"
+            "0015_debits.up",
+            "0016_previous_secrets.down",
+            "0016_previous_secrets.up"
         ]
     )
 }

@@ -21,8 +21,15 @@ use store::{
 use tokio::sync::watch;
 
 use super::{
-    PostgresOrders, database::OrderDatabase, fault::PostgresFault, order_row, router::ReadMode, row::get,
-    timestamps::Moment, transaction::Unit,
+    PostgresOrders,
+    database::OrderDatabase,
+    fault::PostgresFault,
+    order_row,
+    router::{Owner, ReadMode},
+    row::get,
+    timestamps::Moment,
+    transaction::Unit,
+    webhooks::LOCK_MERCHANT,
 };
 use crate::partitions::earliest_of;
 
@@ -74,8 +81,12 @@ pub(super) const BACKLOG: &str = "
 #[async_trait]
 impl Outbox for PostgresOrders {
     async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError> {
-        let Some(order) = command.order() else { return Ok(Submitted::NoSuchOrder) };
-        let submitted = self.router.write(order, (id, command, at), |unit, (id, command, at)| {
+        let owner = match (&command, command.order()) {
+            (Command::Resend { merchant, .. }, _) => Owner::from(*merchant),
+            (_, Some(order)) => Owner::from(order),
+            (_, None) => return Ok(Submitted::NoSuchOrder),
+        };
+        let submitted = self.router.write(owner, (id, command, at), |unit, (id, command, at)| {
             Box::pin(submit(unit, *id, command, *at))
         });
         Ok(submitted.await?)
@@ -219,14 +230,22 @@ async fn mark_sent(database: &OrderDatabase, positions: &[Position]) -> Result<(
     marked.await.map(drop)
 }
 
-/// Stores a command unless its id is known. Under the order's lock, reading first is safe, and the positions of the
-/// order's messages ascend.
+/// Stores a command unless its id is known. Under the lock of the order, or of the merchant, reading first is safe, and
+/// the positions of the order's messages ascend.
 async fn submit(
     unit: &mut Unit,
     id: EventId,
     command: &Command,
     at: Timestamp,
 ) -> Result<Submitted, PostgresFault> {
+    if let Command::Resend { merchant, event, .. } = command {
+        unit.row(sqlx::query(LOCK_MERCHANT).bind(merchant.0)).await?;
+        if unit.row(sqlx::query(KNOWN).bind(id.0)).await?.is_some() {
+            return Ok(Submitted::Already);
+        }
+        unit.messages(at).resend(id, (*merchant, *event), command)?;
+        return Ok(Submitted::Stored);
+    }
     let Some(order) = command.order() else { return Ok(Submitted::NoSuchOrder) };
     let Some(order) = order_row::lock(unit, order).await? else { return Ok(Submitted::NoSuchOrder) };
     if unit.row(sqlx::query(KNOWN).bind(id.0)).await?.is_some() {

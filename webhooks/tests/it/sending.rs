@@ -25,7 +25,7 @@ fn post(url: &str) -> Post<'_> {
     let at = Ambient::system().now();
     Post {
         url,
-        secret: SECRET,
+        secrets: vec![SECRET],
         id: "evt_1".to_owned(),
         body: BODY.to_owned(),
         trace: None,
@@ -139,7 +139,7 @@ async fn loopback_receiver_is_never_dialled_outside_development() {
 #[tokio::test]
 async fn damaged_secret_sends_nothing() {
     let mut receiver = Receiver::start(TAKEN).await;
-    let damaged = Post { secret: "whsec_not base64", ..post(&receiver.url) };
+    let damaged = Post { secrets: vec!["whsec_not base64"], ..post(&receiver.url) };
     assert_eq!(sender(true).post(damaged).await, Err(SecretError));
     assert!(receiver.next().is_none());
 }

@@ -129,6 +129,7 @@ async fn add_endpoint(world: &Deployment, merchant: MerchantId) -> Result<Steady
         enabled: true,
         failing_since: None,
         disabled: None,
+        previous_secrets: Vec::new(),
         times_disabled: 0,
         created_at: world.ambient.now(),
     };

@@ -9,7 +9,7 @@
 //! 3. log the attempt: logging again changes nothing.
 //!
 //! An unreachable receiver is the merchant's concern: the job ends as cancelled with the reason and never becomes a
-//! dead letter. The event stays and can be sent again.
+//! dead letter. The event stays, and the merchant can have it sent again, see [`store::outbox::Command::Resend`].
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -83,7 +83,7 @@ impl Job for DeliverWebhook {
         let at = ctx.ambient.now();
         let post = Post {
             url: &endpoint.url,
-            secret: &endpoint.secret,
+            secrets: endpoint.secrets(at),
             id: event.id.to_string(),
             body: body_of(&event),
             trace: ctx.trace.clone().or_else(|| event.trace.clone()),

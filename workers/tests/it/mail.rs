@@ -242,6 +242,35 @@ async fn names_and_references_cannot_add_headers_or_markup() {
 }
 
 #[tokio::test]
+async fn every_mail_says_that_a_program_wrote_it_and_odd_names_make_valid_headers() {
+    let shop = TestMerchant::open().await;
+    let mailer = Mailer::file(shop.mail_folder(), FROM).expect("a mailer");
+    let (wide, narrow) = ("\u{1f375}\u{e9}\u{4f8b}".repeat(66), "a".repeat(200));
+    for name in ["Ada", "L\u{f6}we, Ada (\"A\") <x@y.example>", "\\", "=?utf-8?q?x?=", &wide, &narrow] {
+        let mut order = shop.place("pm_card_visa").await;
+        name.clone_into(&mut order.customer.name);
+        order.reference = Some(name.to_owned());
+        for template in Template::ALL {
+            let mail = Mail::Order { order: &order, template, shop: name };
+            mailer.send(&mail, shop.ambient.now()).await.expect("writes");
+            let mail = read(&shop, &order, template);
+            let headers = mail.split("\r\n\r\n").next().expect("headers");
+            // RFC 5322, section 2.1.1.
+            assert!(headers.is_ascii() && headers.lines().all(|line| line.len() <= 998), "{headers}");
+            for once in [
+                "Auto-Submitted: auto-generated\r\n",
+                "\r\nDate: ",
+                "\r\nMessage-ID: <",
+                "\r\nTo: ",
+                "\r\nSubject: ",
+            ] {
+                assert_eq!(format!("\r\n{headers}\r\n").matches(once).count(), 1, "{once} in {headers}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_address_that_is_none_is_given_up() {
     let shop = TestMerchant::open().await;
     let mut order = shop.place("pm_card_visa").await;

@@ -6,14 +6,15 @@ use jobs::{Backoff, Job, JobError};
 use serde_json::json;
 use standardwebhooks::Webhook;
 use store::{
-    domain::{EndpointId, Event, EventKind, OrderId, PageRequest},
-    webhooks::{EndpointChange, EndpointFinding, WebhookAttempt},
+    domain::{EndpointId, Event, EventId, EventKind, OrderId, PageRequest},
+    outbox::Command,
+    webhooks::{EndpointChange, EndpointFinding, SecretRotated, SecretRotation, WebhookAttempt},
 };
 use webhooks::{
     TOTAL_TIMEOUT,
     shares::{FAILURES_MAX, REST_MAX},
 };
-use workers::jobs::DeliverWebhook;
+use workers::{jobs::DeliverWebhook, subscriptions::expand};
 
 use crate::{
     not_found::ends_after_a_window,
@@ -68,6 +69,33 @@ async fn a_delivery_verifies_with_the_official_library_and_carries_the_trace() {
 }
 
 #[tokio::test]
+async fn messages_are_signed_with_both_secrets_during_a_rotation() {
+    let shop = TestMerchant::open().await;
+    let mut receiver = Receiver::start().await;
+    let endpoint = shop.endpoint(&receiver.url).await;
+    let (_, event) = placed(&shop).await;
+    let fresh = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    for (overlap, signatures) in [(24, 2), (0, 1)] {
+        let at = shop.ambient.now();
+        let until = base::time::later(at, Duration::from_hours(overlap));
+        // The second one takes the overlap of the first away.
+        let secret = if overlap > 0 { fresh.to_owned() } else { fresh.replace("AAEC", "BBEC") };
+        let rotation = SecretRotation { secret: secret.clone(), at, until };
+        let rotated = shop.orders.rotate_secret(shop.merchant, endpoint, rotation).await.expect("rotates");
+        assert!(matches!(rotated, SecretRotated::Rotated(_)));
+        shop.run(&DeliverWebhook { again: true, ..job(endpoint, &event) }).await.expect("delivers");
+        let received = receiver.next().await;
+        assert_eq!(received.header("webhook-signature").split(' ').count(), signatures);
+        let verifies = |secret: &str| {
+            let verifier = Webhook::new(secret).expect("a secret");
+            verifier.verify(&received.body, &received.headers).is_ok()
+        };
+        assert!(verifies(&secret));
+        assert_eq!(verifies(SECRET), overlap > 0);
+    }
+}
+
+#[tokio::test]
 async fn what_was_delivered_is_not_sent_again_unless_asked_for() {
     let shop = TestMerchant::open().await;
     let mut receiver = Receiver::start().await;
@@ -84,6 +112,30 @@ async fn what_was_delivered_is_not_sent_again_unless_asked_for() {
         (first.body.clone(), first.header("webhook-id")),
         (second.body.clone(), second.header("webhook-id"))
     );
+}
+
+#[tokio::test]
+async fn a_delivery_on_request_comes_under_the_same_id() {
+    let shop = TestMerchant::open().await;
+    let mut receiver = Receiver::start().await;
+    let endpoint = shop.endpoint(&receiver.url).await;
+    let (_, event) = placed(&shop).await;
+    shop.run(&job(endpoint, &event)).await.expect("delivers");
+    let first = receiver.next().await;
+    let (merchant, endpoints) = (shop.merchant, vec![endpoint]);
+    let command = Command::Resend { merchant, event: event.id, order: event.order, endpoints };
+    let id = EventId::fresh(&shop.ambient);
+    shop.orders.submit(id, command, shop.ambient.now()).await.expect("stores");
+    for message in shop.drain_outbox().await {
+        let jobs = expand(&message.body, &[], &shop.ambient).expect("expands");
+        for envelope in jobs.iter().filter(|envelope| envelope.kind == DeliverWebhook::KIND) {
+            let job: DeliverWebhook = serde_json::from_str(envelope.payload.get()).expect("a payload");
+            shop.run(&job).await.expect("delivers");
+        }
+    }
+    let second = receiver.next().await;
+    assert_eq!((&first.body, first.header("webhook-id")), (&second.body, second.header("webhook-id")));
+    assert!(receiver.is_empty());
 }
 
 #[tokio::test]

@@ -63,6 +63,7 @@ macro_rules! order_store_suite {
             ],
             endpoints: [
                 an_endpoint_is_changed_part_by_part,
+                a_former_secret_is_valid_until_its_time,
                 an_endpoint_that_fails_for_days_is_disabled_and_told_of,
                 a_finding_about_an_earlier_url_changes_nothing,
                 endpoints_are_limited_per_merchant,
@@ -119,6 +120,7 @@ macro_rules! order_store_suite {
                 two_relays_drain_each_order_in_sequence,
                 a_command_is_submitted_once,
                 a_command_submitted_at_once_is_stored_once,
+                a_delivery_is_requested_again_once_and_waits_for_no_order,
             ],
             place_order: [
                 placing_writes_everything,

@@ -202,6 +202,27 @@ impl Messages {
         Ok(())
     }
 
+    /// The command that delivers an event again.
+    pub fn resend(
+        &mut self,
+        id: EventId,
+        (merchant, event): (MerchantId, EventId),
+        command: &Command,
+    ) -> Result<(), Damage> {
+        let data = serde_json::to_value(command).map_err(|error| Damage(error.to_string()))?;
+        self.rows.push(Message {
+            id,
+            merchant,
+            subject: Subject::of(event, event.0),
+            kind: COMMAND,
+            order: None,
+            sequence: None,
+            data,
+            trace: None,
+        });
+        Ok(())
+    }
+
     /// A command about an order, claimed in order with its events.
     pub fn command(&mut self, order: &Order, command: &Command) -> Result<(), Damage> {
         self.command_as(EventId::fresh(&self.ambient), order, command)

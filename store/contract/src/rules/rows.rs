@@ -253,6 +253,7 @@ pub fn endpoint<F: From<Damage>>(row: &impl Columns<F>) -> Result<Endpoint, F> {
         url: row.text("url")?,
         events: subscription(row)?,
         secret: row.text("secret")?,
+        previous_secrets: row.json("previous_secrets")?,
         enabled: row.flag("enabled")?,
         failing_since: row.time_if_any("failing_since")?,
         disabled: row

@@ -9,7 +9,8 @@ use store::{
     error::StoreError,
     rules::messages::Messages,
     webhooks::{
-        ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, WebhookAttempt, Webhooks,
+        ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, SecretRotated, SecretRotation,
+        WebhookAttempt, Webhooks,
     },
 };
 
@@ -75,6 +76,23 @@ impl Webhooks for MemoryOrders {
             Ok(Some(endpoint))
         };
         self.held.write("update_endpoint", update).await
+    }
+
+    async fn rotate_secret(
+        &self,
+        merchant: MerchantId,
+        id: EndpointId,
+        rotation: SecretRotation,
+    ) -> Result<SecretRotated, StoreError> {
+        let rotate = move |state: &mut OrdersState, _| {
+            let endpoint = state.endpoints.get_mut(&id).filter(|e| e.merchant == merchant);
+            let Some(endpoint) = endpoint else { return Ok(SecretRotated::NotFound) };
+            if !endpoint.rotate_secret(rotation) {
+                return Ok(SecretRotated::TooMany);
+            }
+            Ok(SecretRotated::Rotated(Box::new(endpoint.clone())))
+        };
+        self.held.write("rotate_secret", rotate).await
     }
 
     async fn note_endpoint(

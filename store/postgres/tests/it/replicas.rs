@@ -59,6 +59,7 @@ fn endpoint(shop: &TestMerchant) -> Endpoint {
         enabled: true,
         failing_since: None,
         disabled: None,
+        previous_secrets: Vec::new(),
         times_disabled: 0,
         created_at: shop.ambient.now(),
     }

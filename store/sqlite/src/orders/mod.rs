@@ -72,7 +72,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0013_disabled_endpoints",
             "0014_refund_ends",
             "0015_refund_requests",
-            "0016_debits"
+            "0016_debits",
+            "0017_previous_secrets"
         ]
     )
 }

@@ -287,6 +287,7 @@ impl TestMerchant {
             enabled: true,
             failing_since: None,
             disabled: None,
+            previous_secrets: Vec::new(),
             times_disabled: 0,
             created_at: self.ambient.now(),
         };
