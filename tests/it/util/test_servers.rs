@@ -70,6 +70,8 @@ impl TestServers {
             ("CHECKOUT_PER_IP_PER_SECOND", "100000"),
             ("CHECKOUT_BURST", "100000"),
             ("READS_PER_KEY_PER_SECOND", "100000"),
+            // Merchants' receivers are listeners of the test.
+            ("WEBHOOKS_ALLOW_LOOPBACK", "true"),
         ];
         let settings: Vec<_> =
             settings.iter().map(|(key, value)| (format!("ORDERWORKS_{key}"), (*value).to_owned())).collect();
