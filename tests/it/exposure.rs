@@ -1,4 +1,7 @@
-//! Exposure to others than the operator: of metrics on the public listener, and of this machine's services to merchants.
+//! Exposure to others than the operator: of metrics on the public listener, of this machine's services to merchants, of
+//! the data folder to other users of the machine.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use reqwest::Method;
 use serde_json::json;
@@ -41,4 +44,35 @@ async fn only_dev_takes_webhook_addresses_on_this_machine() {
         assert_eq!(add(&merchant, url).await, 422, "{url}");
     }
     api.stop().await;
+}
+
+/// Entries of a data folder, and the folder itself, that other users may access; the log belongs to the test.
+fn open_to_others(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let all = entries.chain([folder.to_owned()]).filter(|path| !path.ends_with("log"));
+    let mode = |path: &Path| fs::metadata(path).expect("exists").permissions().mode();
+    all.filter(|path| mode(path) & 0o077 != 0).map(|path| path.display().to_string()).collect()
+}
+
+#[tokio::test]
+async fn the_data_folder_is_private_whatever_the_umask_also_one_of_an_earlier_release() {
+    let parent = tempfile::tempdir().expect("a folder");
+    let data = parent.path().join("data");
+    fs::create_dir(&data).expect("creates");
+    let dev = Dev::start_in_shell(&data, "umask 022").await;
+    let order = dev.merchant().accepted("first", "pm_card_visa").await;
+    assert_eq!(dev.merchant().ended(&order).await["status"], "fulfilled");
+    assert!(fs::read_dir(&data).expect("a folder").count() > 8, "files and mails");
+    assert_eq!(open_to_others(&data), [""; 0]);
+    assert!(dev.stop().await.success());
+
+    for entry in fs::read_dir(&data).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let mode = if path.is_dir() { 0o755 } else { 0o644 };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("opens");
+    }
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).expect("opens");
+    let dev = Dev::start_in_shell(&data, "umask 022").await;
+    assert_eq!(open_to_others(&data), [""; 0]);
+    assert!(dev.stop().await.success());
 }

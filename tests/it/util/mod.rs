@@ -67,11 +67,11 @@ impl Dev {
         Self::spawn(orderworks(data), data, settings).await
     }
 
-    /// [`Dev::start`] with at most this many file descriptors.
-    pub(crate) async fn start_within(data: &Path, descriptors: u32) -> Self {
+    /// [`Dev::start`] in a shell with this setting, such as `umask 022`.
+    pub(crate) async fn start_in_shell(data: &Path, set: &str) -> Self {
         let plain = orderworks(data);
         let mut command = Command::new("sh");
-        command.args(["-c", "ulimit -n $0 && exec \"$@\""]).arg(descriptors.to_string());
+        command.args(["-c", &format!("{set} && exec \"$0\" \"$@\"")]);
         command.arg(plain.as_std().get_program()).args(plain.as_std().get_args());
         command.env_remove("ORDERWORKS_CONFIG");
         Self::spawn(command, data, &[]).await
