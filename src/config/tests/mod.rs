@@ -233,6 +233,19 @@ fn nothing_leaves_this_machine_without_tls_unless_the_host_is_named() {
 }
 
 #[test]
+fn a_plain_mail_relay_is_named_by_its_own_address_and_gets_no_password() {
+    let set =
+        |url: &str| with_env(&[("ORDERWORKS_MAIL_TRANSPORT", "smtp"), ("ORDERWORKS_MAIL_SMTP_URL", url)]);
+    set("smtp://mail:1025?tls=none").expect("named");
+    for refused in ["smtp://mail:1025", "smtp://u:canary@mail:1025?tls=none", "smtp://mail:1025?tls=nonsense"]
+    {
+        let error = set(refused).expect_err(refused).to_string();
+        assert!(error.contains("mail.smtp_url") && error.contains("?tls=none"), "{error}");
+        assert!(!error.contains("canary"), "{error}");
+    }
+}
+
+#[test]
 fn postgres_is_verified_unless_the_address_says_otherwise() {
     let url = |text: &str| {
         let environment = [("ORDERWORKS_POSTGRES_URL".to_owned(), text.to_owned())].into_iter();
