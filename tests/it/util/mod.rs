@@ -4,6 +4,8 @@
 pub(crate) mod audit;
 mod broker;
 mod client;
+pub(crate) mod containers;
+pub(crate) mod haproxy;
 mod receiver;
 mod role;
 #[path = "../../../workers/tests/it/util/stripe/mod.rs"]
@@ -13,10 +15,11 @@ mod test_servers;
 
 pub(crate) use broker::{Vhost, missing as missing_broker};
 pub(crate) use client::{Client, order};
+pub(crate) use haproxy::Haproxy;
 pub(crate) use receiver::Receiver;
 pub(crate) use role::{Role, free_port, ready};
 pub(crate) use stripe::StripeServer;
-pub(crate) use test_servers::{TestMerchant, TestServers};
+pub(crate) use test_servers::{TestMerchant, TestServers, mails_to};
 
 use std::{path::Path, process::Stdio, time::Duration};
 
