@@ -37,9 +37,9 @@ fn storefront(text: &str) -> anyhow::Result<Option<Url>> {
     Ok(Some(url))
 }
 
-/// Parses an SMTP address: `smtps://` is TLS, `smtp://` with `?tls=required` is STARTTLS, with `?tls=none` or alone it is
-/// unencrypted; the configuration has rejected that for hosts where it is not allowed. The text may hold a password: no
-/// error repeats it.
+/// Parses an SMTP address: `smtps://` is TLS, `smtp://` with `?tls=required` is STARTTLS, with `?tls=none` or alone it
+/// is unencrypted; the configuration has rejected that for hosts where it is not allowed. The text may hold a
+/// password: no error repeats it.
 fn smtp(text: &str) -> anyhow::Result<SmtpConfig> {
     let url: Url = text.parse().context("is no URL such as smtps://user:password@host:465")?;
     let host = url.host_str().context("names no host")?.to_owned();

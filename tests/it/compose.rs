@@ -1,5 +1,5 @@
-//! The container stacks of `compose/`, started: each Orderworks service is a process with its command and settings, on the
-//! servers of `ops/services` instead of containers, behind the real haproxy.
+//! The container stacks of `compose/`, started: each Orderworks service is a process with its command and settings, on
+//! the servers of `ops/services` instead of containers, behind the real haproxy.
 //!
 //! Addresses of servers, with their logins and databases, are those of this test; scheme, parameters and every other
 //! setting are the stack's.
