@@ -4,6 +4,7 @@
 //! of its setting. Unknown settings are mistakes. The commented `default.toml` beside this file is both the reference
 //! and the defaults in use.
 
+mod development;
 mod engines;
 mod http;
 mod network;

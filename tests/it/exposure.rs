@@ -6,7 +6,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::util::{Client, Dev, Role, free_port, ready};
+use crate::util::{Client, Dev, Role, free_port, orderworks, ready};
 
 #[tokio::test]
 async fn metrics_are_told_on_the_health_listener_only() {
@@ -75,4 +75,27 @@ async fn the_data_folder_is_private_whatever_the_umask_also_one_of_an_earlier_re
     let dev = Dev::start_in_shell(&data, "umask 022").await;
     assert_eq!(open_to_others(&data), [""; 0]);
     assert!(dev.stop().await.success());
+}
+
+#[tokio::test]
+async fn development_settings_are_told_at_the_start_of_a_role_and_by_config_show() {
+    let data = tempfile::tempdir().expect("a folder");
+    assert!(Dev::start(data.path()).await.stop().await.success());
+    fs::remove_file(data.path().join("log")).expect("removes");
+    let public = format!("127.0.0.1:{}", free_port());
+    let settings = [("ORDERWORKS_WEBHOOKS_ALLOW_LOOPBACK", "true")];
+    let api = Role::start(data.path(), &settings, &["api", "--listen", &public]);
+    ready(&public, |report| report["status"] == "ok").await;
+    api.stop().await;
+    let log = fs::read_to_string(data.path().join("log")).expect("a log");
+    let shown = orderworks(data.path()).args(["--json", "config", "show"]).envs(settings).output().await;
+    let shown = shown.expect("runs");
+    serde_json::from_slice::<serde_json::Value>(&shown.stdout).expect("nothing but JSON on standard output");
+    let remarks = String::from_utf8(shown.stderr).expect("UTF-8");
+    for setting in
+        ["webhooks.allow_loopback", "payments.provider", "mail.transport", "engines.queue", "demo shop"]
+    {
+        let is_told = log.lines().any(|line| line.contains("development setting") && line.contains(setting));
+        assert!(is_told && remarks.contains(setting), "{setting} is missing in {log} or {remarks}");
+    }
 }
