@@ -89,6 +89,7 @@ impl Dev {
             .env("ORDERWORKS_CHECKOUT_PER_IP_PER_SECOND", "100000")
             .env("ORDERWORKS_CHECKOUT_BURST", "100000")
             .env("ORDERWORKS_READS_PER_KEY_PER_SECOND", "100000")
+            .env("ORDERWORKS_WRITES_PER_KEY_PER_SECOND", "100000")
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .stderr(log)

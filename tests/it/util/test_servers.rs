@@ -70,6 +70,7 @@ impl TestServers {
             ("CHECKOUT_PER_IP_PER_SECOND", "100000"),
             ("CHECKOUT_BURST", "100000"),
             ("READS_PER_KEY_PER_SECOND", "100000"),
+            ("WRITES_PER_KEY_PER_SECOND", "100000"),
             // Merchants' receivers are listeners of the test.
             ("WEBHOOKS_ALLOW_LOOPBACK", "true"),
         ];
