@@ -296,3 +296,31 @@ async fn the_full_stack_starts_and_sells() {
 async fn the_replicated_stack_starts_and_sells() {
     sells(&["full.yml", "replicated.yml"]).await;
 }
+
+#[test]
+fn services_of_the_stack_are_asked_where_they_listen() {
+    let services = services(&["full.yml"]);
+    let listens = |address: &str| {
+        let (name, port) = address.rsplit_once(':').expect("a port");
+        services[name].command.iter().any(|word| word.strip_prefix(ANY) == Some(port))
+    };
+    let of_worker = |setting: &str| authority(&services["worker"].environment[setting]);
+    assert!(listens(&of_worker("ORDERWORKS_PAYMENTS_PROVIDER_URL")));
+    let shipped = fs::read_to_string(haproxy::SETTINGS).expect("the settings");
+    let preset = |name: &str| {
+        let set = format!("presetenv {name} ");
+        shipped.lines().find_map(|line| line.trim().strip_prefix(set.as_str())).expect("a default").to_owned()
+    };
+    assert!(listens(&preset("API")));
+    assert_eq!(of_worker("ORDERWORKS_RABBITMQ_URL"), format!("proxy{}", preset("BIND_AMQP")));
+
+    let scraped = concat!(env!("CARGO_MANIFEST_DIR"), "/compose/prometheus.yml");
+    let scraped = fs::read_to_string(scraped).expect("the settings");
+    let scraped: serde_yaml_ng::Value = serde_yaml_ng::from_str(&scraped).expect("YAML");
+    let processes = &scraped["scrape_configs"][0]["dns_sd_configs"][0];
+    let port = processes["port"].as_u64().expect("a port");
+    for name in processes["names"].as_sequence().expect("names") {
+        let name = name.as_str().expect("a name");
+        assert!(listens(&format!("{name}:{port}")), "{name} is not scraped at {port}");
+    }
+}
