@@ -81,12 +81,13 @@ async fn alone(
         Some(address) => Some(listen(address).await?),
         None => None,
     };
-    for (setting, why) in config.development_settings() {
-        tracing::warn!(setting, why, "development setting in force");
-    }
     let wiring = Wiring::of_server(config, process_name(), &ambient)?;
     let mut roles = Roles::new(&wiring, &stop, HealthStatus::Down);
     start(&mut roles, &wiring).await?;
+    // A role that cannot start says why, and nothing else.
+    for (setting, why) in config.development_settings() {
+        tracing::warn!(setting, why, "development setting in force");
+    }
     if let Some(listener) = health {
         roles.health(listener);
     }
