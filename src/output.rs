@@ -10,6 +10,12 @@ pub(crate) fn complain(error: &anyhow::Error) {
     drop(writeln!(io::stderr(), "orderworks: {error:#}"));
 }
 
+/// Prints a line to standard error, beside the result of a command that did not fail.
+pub(crate) fn remark(line: &str) {
+    // As in `complain`.
+    drop(writeln!(io::stderr(), "orderworks: {line}"));
+}
+
 pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     match write!(io::stdout().lock(), "{text}").and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),

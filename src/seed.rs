@@ -38,7 +38,10 @@ const KEY_DISTINCT_MIN: usize = 6;
 /// No key file is as long.
 const KEY_FILE_BYTES_MAX: u64 = 1024;
 
-/// The demo merchant's name in mails.
+/// The demo merchant, in every installation.
+pub(crate) const DEMO_MERCHANT: MerchantId =
+    MerchantId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_de30_0001));
+/// Its name in mails.
 const MERCHANT_NAME: &str = "Harbour & Pine";
 
 /// Both keys of the demo merchant, in clear text.
@@ -82,8 +85,7 @@ pub(crate) async fn demo_shop(
     keys: &DemoKeys,
     ambient: &Ambient,
 ) -> anyhow::Result<()> {
-    let merchant = MerchantId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_de30_0001));
-    let now = ambient.now();
+    let (merchant, now) = (DEMO_MERCHANT, ambient.now());
     let new = store.ensure_merchant(merchant, MERCHANT_NAME, now).await?;
     for (key, scope) in [(&keys.publishable, KeyScope::Publishable), (&keys.secret, KeyScope::Secret)] {
         let record = KeyRecord { id: KeyId::fresh(ambient), merchant, scope };

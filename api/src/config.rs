@@ -21,6 +21,8 @@ pub struct ApiConfig {
     pub carts: CartLimits,
     /// Rate limits of reads.
     pub reads: ReadLimits,
+    /// Rate limits of writes that have no limit of their own.
+    pub writes: WriteLimits,
     /// Lifetime of order tokens; default 30 days.
     pub order_token_ttl: Duration,
     /// Bounds of customers' sessions.
@@ -72,6 +74,15 @@ pub struct ReadLimits {
     pub searches_per_ip_per_second: NonZeroU32,
     /// By `?q=`, of one secret key. Default 100.
     pub searches_per_key_per_second: NonZeroU32,
+}
+
+/// Rate of writes but for orders, carts and passwords, in this process; as many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteLimits {
+    /// Of one address (IPv6: one /64), with a publishable key. Default 100.
+    pub per_ip_per_second: NonZeroU32,
+    /// Of one secret key. Default 1,000.
+    pub per_key_per_second: NonZeroU32,
 }
 
 /// Rate of password attempts, in this process.
@@ -152,6 +163,10 @@ impl Default for ApiConfig {
                 per_key_per_second: const { NonZeroU32::new(1_000).unwrap() },
                 searches_per_ip_per_second: const { NonZeroU32::new(10).unwrap() },
                 searches_per_key_per_second: const { NonZeroU32::new(100).unwrap() },
+            },
+            writes: WriteLimits {
+                per_ip_per_second: const { NonZeroU32::new(100).unwrap() },
+                per_key_per_second: const { NonZeroU32::new(1_000).unwrap() },
             },
             order_token_ttl: Duration::from_hours(30 * 24),
             sessions: SessionLimits {

@@ -30,7 +30,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use catalog_cache::CatalogCache;
 
 pub use config::{
-    ApiConfig, CartLimits, CheckoutLimits, ReadLimits, ServerLimits, SessionLimits, SignInLimits,
+    ApiConfig, CartLimits, CheckoutLimits, ReadLimits, ServerLimits, SessionLimits, SignInLimits, WriteLimits,
 };
 pub use health::{HealthCheck, HealthStatus, Readiness};
 pub use routes::openapi;

@@ -51,6 +51,10 @@ pub(super) fn api(
             searches_per_ip_per_second: rate(r, "reads", "searches_per_ip_per_second", RATE_MAX),
             searches_per_key_per_second: rate(r, "reads", "searches_per_key_per_second", RATE_MAX),
         },
+        writes: api::WriteLimits {
+            per_ip_per_second: rate(r, "writes", "per_ip_per_second", RATE_MAX),
+            per_key_per_second: rate(r, "writes", "per_key_per_second", RATE_MAX),
+        },
         sign_in: SignInLimits {
             per_ip_per_minute: rate(r, "sign_in", "per_ip_per_minute", RATE_MAX),
             per_account_per_minute: rate(r, "sign_in", "per_account_per_minute", RATE_MAX),

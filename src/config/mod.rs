@@ -4,6 +4,7 @@
 //! of its setting. Unknown settings are mistakes. The commented `default.toml` beside this file is both the reference
 //! and the defaults in use.
 
+mod development;
 mod engines;
 mod http;
 mod network;
@@ -201,11 +202,7 @@ impl Config {
 impl Mail {
     fn read(r: &mut Reader, plain: &PlainHosts) -> Self {
         let smtp_url = r.text("mail", "smtp_url");
-        // The same test as the mailer's.
-        let is_starttls = smtp_url.parse::<Url>().is_ok_and(|url| url.query() == Some("tls=required"));
-        if !is_starttls {
-            plain.check_url(r, ("mail", "smtp_url"), &smtp_url, "smtps");
-        }
+        check_smtp(r, plain, &smtp_url);
         let smtp_url = smtp_url.into();
         let transport = r.value("mail", "transport", MailTransport::File);
         if transport == MailTransport::Smtp {
@@ -218,6 +215,21 @@ impl Mail {
             storefront_url: r.text("mail", "storefront_url"),
         }
     }
+}
+
+/// Reports a mistake unless mails are encrypted or need not be; forms as in [`crate::mail`]. Malformed addresses are
+/// reported there.
+fn check_smtp(r: &mut Reader, plain: &PlainHosts, text: &str) {
+    let Ok(url) = text.parse::<Url>() else { return };
+    let may_be_used = match (url.scheme(), url.query()) {
+        ("smtps", _) | ("smtp", Some("tls=required")) => true,
+        // A relay inside the network, named by this address. No password goes there in clear text.
+        ("smtp", Some("tls=none")) => url.password().is_none(),
+        _ => false,
+    };
+    let tls = "begin it with smtps://, end it with ?tls=required, or with ?tls=none for a relay inside your network \
+               that takes no password";
+    plain.check(r, ("mail", "smtp_url"), url.host_str().unwrap_or("/"), may_be_used, tls);
 }
 
 impl Webhooks {

@@ -36,7 +36,11 @@ use crate::{
     housekeeping::Housekeeping,
 };
 
-pub(crate) use self::{folder::create as create_folder, queue::Jobs, schema::migrate};
+pub(crate) use self::{
+    folder::{create as create_folder, make_new_files_private},
+    queue::Jobs,
+    schema::migrate,
+};
 
 pub(crate) struct WorkerParts {
     pub(crate) orders: Arc<dyn OrderStore>,

@@ -4,6 +4,7 @@
 
 mod canary;
 mod cli;
+mod compose;
 mod customers;
 mod dev;
 mod distributed;

@@ -21,6 +21,9 @@ const KEY_LOOKUPS_PER_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::new(1
 /// Requests to send an event again, per second of one secret key, and as many at once.
 const RESENDS_PER_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::new(10).unwrap();
 
+/// Webhooks of the payment provider per second from one address, and as many at once. A rejected one is sent again.
+const PROVIDER_WEBHOOKS_PER_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::new(200).unwrap();
+
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -37,6 +40,8 @@ pub(crate) struct Limiters {
     pub(super) sign_in_by_ip: Limiter,
     sign_in_by_account: Limiter,
     pub(crate) reads: ByCaller,
+    pub(crate) writes: ByCaller,
+    provider_webhooks: Limiter,
     pub(super) searches: ByCaller,
     resends: Limiter,
     /// Counted over all processes that share the counters.
@@ -62,7 +67,7 @@ impl ByCaller {
 impl Limiters {
     pub(crate) fn new(config: &ApiConfig, shared: Arc<dyn RateLimits>) -> Self {
         let (checkout, sign_in) = (config.checkout, config.sign_in);
-        let (carts, reads) = (config.carts, config.reads);
+        let (carts, reads, writes) = (config.carts, config.reads, config.writes);
         let by_ip = |name| Limiter::new(name, SECOND / checkout.per_ip_per_second.get(), checkout.burst);
         let per_key = SECOND / checkout.per_key_per_second.get();
         let sign_in_per_ip = MINUTE / sign_in.per_ip_per_minute.get();
@@ -86,6 +91,11 @@ impl Limiters {
                 ip: Limiter::per("read-ip", SECOND, reads.per_ip_per_second),
                 key: Limiter::per("read-key", SECOND, reads.per_key_per_second),
             },
+            writes: ByCaller {
+                ip: Limiter::per("write-ip", SECOND, writes.per_ip_per_second),
+                key: Limiter::per("write-key", SECOND, writes.per_key_per_second),
+            },
+            provider_webhooks: Limiter::per("provider-webhook", SECOND, PROVIDER_WEBHOOKS_PER_SECOND),
             searches: ByCaller {
                 ip: Limiter::per("search-ip", SECOND, reads.searches_per_ip_per_second),
                 key: Limiter::per("search-key", SECOND, reads.searches_per_key_per_second),
@@ -95,7 +105,7 @@ impl Limiters {
         }
     }
 
-    fn all(&self) -> [&Limiter; 15] {
+    fn all(&self) -> [&Limiter; 18] {
         [
             &self.key_lookups,
             &self.orders_by_secret_key,
@@ -109,10 +119,18 @@ impl Limiters {
             &self.sign_in_by_account,
             &self.reads.ip,
             &self.reads.key,
+            &self.writes.ip,
+            &self.writes.key,
+            &self.provider_webhooks,
             &self.searches.ip,
             &self.searches.key,
             &self.resends,
         ]
+    }
+
+    /// Takes a webhook of the payment provider, whose signature is not verified yet.
+    pub(crate) fn take_provider_webhook(&self, address: IpAddr) -> Result<(), Problem> {
+        self.provider_webhooks.take(Caller::Address(address)).map(drop)
     }
 
     /// Takes a lookup of a key that is not cached from the address's allowance.

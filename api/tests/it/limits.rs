@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use api::{ApiConfig, CartLimits, CheckoutLimits, ServerLimits};
 use base::Ambient;
 use reqwest::Method;
-use store::domain::OrderId;
+use store::domain::{EndpointId, OrderId};
 
 use crate::util::{Answer, TestApi, config, order_body};
 
@@ -171,6 +171,45 @@ async fn reading_is_limited_by_address_or_by_secret_key() {
         seen.push(answer.status);
     }
     assert_eq!(seen, [200, 429, 429], "whatever the address");
+}
+
+/// Every route that writes and has no limit of its own.
+#[tokio::test]
+async fn writing_is_limited_by_secret_key_or_by_address() {
+    let mut config = config();
+    config.writes.per_ip_per_second = NonZeroU32::MIN;
+    config.writes.per_key_per_second = NonZeroU32::new(2).expect("not zero");
+    let shop = behind_proxy(config).await;
+    let ambient = Ambient::system();
+    let (order, endpoint) = (OrderId::fresh(&ambient), EndpointId::fresh(&ambient));
+    let [cancel, refund, token] = ["cancel", "refund", "token"].map(|of| format!("/v1/orders/{order}/{of}"));
+    let endpoint = format!("/v1/webhook_endpoints/{endpoint}");
+    let secret = [
+        (Method::PUT, "/v1/products/mug"),
+        (Method::PUT, "/v1/inventory/mug"),
+        (Method::POST, cancel.as_str()),
+        (Method::POST, refund.as_str()),
+        (Method::DELETE, token.as_str()),
+        (Method::POST, "/v1/webhook_endpoints"),
+        (Method::PATCH, endpoint.as_str()),
+        (Method::DELETE, endpoint.as_str()),
+    ];
+    let public = [(Method::DELETE, "/v1/sessions"), (Method::DELETE, "/v1/sessions/current")];
+    let of_secret = secret.into_iter().map(|route| (route, &shop.other.secret, "write-key"));
+    let of_public = public.into_iter().map(|route| (route, &shop.own.public, "write-ip"));
+    for ((method, path), key, policy) in of_secret.chain(of_public) {
+        let mut answers = Vec::new();
+        while answers.len() < 50 && !answers.contains(&429) {
+            let answer = shop.call(method.clone(), path).key(key).body("{}").send().await;
+            if answer.status == 429 {
+                assert_eq!(answer.json["violated-policies"], serde_json::json!([policy]), "{path}");
+            }
+            answers.push(answer.status);
+        }
+        assert!(answers.contains(&429), "{method} {path}: {answers:?}");
+    }
+    // Reads have an allowance of their own.
+    shop.get("/v1/orders").key(&shop.other.secret).send().await.expect_status(200);
 }
 
 #[tokio::test]

@@ -233,3 +233,17 @@ async fn a_report_signed_elsewhere_is_taken() {
 fn say_skipped() {
     eprintln!("skipped: ORDERWORKS_TEST_STRIPE_URL is not set; see `ops/services up stripe`");
 }
+
+#[tokio::test]
+async fn webhooks_of_one_address_are_limited_before_they_are_read() {
+    let (shop, _) = shop().await;
+    for _ in 0..5_000 {
+        let answer = shop.call(Method::POST, PATH).body("{}").send().await;
+        if answer.status == 429 {
+            assert_eq!(answer.json["violated-policies"], json!(["provider-webhook"]));
+            return;
+        }
+        assert!(answer.status < 500, "{}", answer.text);
+    }
+    panic!("two hundred a second are not five thousand");
+}

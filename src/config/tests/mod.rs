@@ -15,6 +15,7 @@ fn the_shipped_defaults_are_valid() {
     let config = with_env(&[]).expect("valid");
     assert_eq!(config.listen.port(), 8080);
     assert_eq!(config.workers.queues.len(), 4);
+    assert!(!config.api.webhook_urls.allow_loopback);
 }
 
 #[test]
@@ -22,13 +23,13 @@ fn the_environment_wins_and_keeps_types() {
     let config = with_env(&[
         ("ORDERWORKS_SERVER_LISTEN", "127.0.0.1:9999"),
         ("ORDERWORKS_CHECKOUT_BURST", "7"),
-        ("ORDERWORKS_WEBHOOKS_ALLOW_LOOPBACK", "false"),
+        ("ORDERWORKS_WEBHOOKS_ALLOW_LOOPBACK", "true"),
         ("ORDERWORKS_SERVER_TRUSTED_PROXIES", "[\"10.0.0.0/8\"]"),
     ])
     .expect("valid");
     assert_eq!(config.listen.port(), 9999);
     assert_eq!(config.api.checkout.burst.get(), 7);
-    assert!(!config.api.webhook_urls.allow_loopback);
+    assert!(config.api.webhook_urls.allow_loopback);
     assert_eq!(config.server.trusted_proxies, ["10.0.0.0/8".parse().expect("a network")]);
 }
 
@@ -228,6 +229,19 @@ fn nothing_leaves_this_machine_without_tls_unless_the_host_is_named() {
             with(plain, host, named).unwrap_or_else(|error| panic!("{plain} to {host}: {error}"));
         }
         with(plain, "10.0.0.7", "[\"10.0.0.0/8\"]").expect(plain);
+    }
+}
+
+#[test]
+fn a_plain_mail_relay_is_named_by_its_own_address_and_gets_no_password() {
+    let set =
+        |url: &str| with_env(&[("ORDERWORKS_MAIL_TRANSPORT", "smtp"), ("ORDERWORKS_MAIL_SMTP_URL", url)]);
+    set("smtp://mail:1025?tls=none").expect("named");
+    for refused in ["smtp://mail:1025", "smtp://u:canary@mail:1025?tls=none", "smtp://mail:1025?tls=nonsense"]
+    {
+        let error = set(refused).expect_err(refused).to_string();
+        assert!(error.contains("mail.smtp_url") && error.contains("?tls=none"), "{error}");
+        assert!(!error.contains("canary"), "{error}");
     }
 }
 

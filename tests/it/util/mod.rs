@@ -4,6 +4,8 @@
 pub(crate) mod audit;
 mod broker;
 mod client;
+pub(crate) mod containers;
+pub(crate) mod haproxy;
 mod receiver;
 mod role;
 #[path = "../../../workers/tests/it/util/stripe/mod.rs"]
@@ -14,10 +16,11 @@ pub(crate) mod traced;
 
 pub(crate) use broker::{Vhost, missing as missing_broker};
 pub(crate) use client::{Client, order};
+pub(crate) use haproxy::Haproxy;
 pub(crate) use receiver::Receiver;
 pub(crate) use role::{Role, free_port, ready};
 pub(crate) use stripe::StripeServer;
-pub(crate) use test_servers::{TestMerchant, TestServers};
+pub(crate) use test_servers::{TestMerchant, TestServers, mails_to};
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -68,11 +71,11 @@ impl Dev {
         Self::spawn(orderworks(data), data, settings).await
     }
 
-    /// [`Dev::start`] with at most this many file descriptors.
-    pub(crate) async fn start_within(data: &Path, descriptors: u32) -> Self {
+    /// [`Dev::start`] in a shell with this setting, such as `umask 022`.
+    pub(crate) async fn start_in_shell(data: &Path, set: &str) -> Self {
         let plain = orderworks(data);
         let mut command = Command::new("sh");
-        command.args(["-c", "ulimit -n $0 && exec \"$@\""]).arg(descriptors.to_string());
+        command.args(["-c", &format!("{set} && exec \"$0\" \"$@\"")]);
         command.arg(plain.as_std().get_program()).args(plain.as_std().get_args());
         command.env_remove("ORDERWORKS_CONFIG");
         Self::spawn(command, data, &[]).await
@@ -87,6 +90,7 @@ impl Dev {
             .env("ORDERWORKS_CHECKOUT_PER_IP_PER_SECOND", "100000")
             .env("ORDERWORKS_CHECKOUT_BURST", "100000")
             .env("ORDERWORKS_READS_PER_KEY_PER_SECOND", "100000")
+            .env("ORDERWORKS_WRITES_PER_KEY_PER_SECOND", "100000")
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .stderr(log)
