@@ -32,7 +32,6 @@ const NEW_TTL: Duration = Duration::from_hours(24);
 pub(crate) const TRIES_MAX: u32 = 10;
 /// Time for which an unfinished checkout blocks changes: longer than a request may take.
 const HOLD: Duration = Duration::from_secs(40);
-
 /// Time for which a cart that was taken over is kept for requests that have read it before.
 const MOVED_TTL: Duration = Duration::from_mins(1);
 
