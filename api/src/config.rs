@@ -79,7 +79,7 @@ pub struct ReadLimits {
 pub struct SignInLimits {
     /// Registrations and sign-ins per minute from one address (IPv6: one /64).
     pub per_ip_per_minute: NonZeroU32,
-    /// Sign-ins per minute with one mail address of one merchant, whether it has an account or not, from one address; the
+    /// Sign-ins per minute with one mail address of one merchant, with or without an account, from one address; the
     /// right password ends the count.
     pub per_account_per_minute: NonZeroU32,
     /// Requests at once after a quiet time, for either limit.

@@ -73,7 +73,7 @@ async fn many_checkouts_at_once_place_one_order() {
     assert_eq!((&again.json["id"], again.header("idempotent-replayed")), (&ids[0], "true"));
 }
 
-/// A double click on the last item of the stock: whoever wins the race of the refusals, the cart is open again.
+/// A double click on the last item of the stock: whichever refusal comes last, the cart is open again.
 #[tokio::test]
 async fn refused_checkouts_at_once_leave_the_cart_open() {
     let shop = TestApi::open().await;
