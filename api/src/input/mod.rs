@@ -8,6 +8,7 @@ mod card;
 mod country;
 mod formats;
 mod key;
+mod links;
 mod path;
 mod query;
 mod report;

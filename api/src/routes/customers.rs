@@ -43,7 +43,7 @@ struct CustomerCreate {
     /// One account per address, letter case ignored.
     #[schema(format = "email", max_length = 254, example = "ada@example.com")]
     email: String,
-    #[schema(min_length = 1, max_length = 200, example = "Ada Lovelace")]
+    #[schema(format = "line-without-link", min_length = 1, max_length = 200, example = "Ada Lovelace")]
     name: String,
     /// Any characters; no common password.
     #[schema(format = "password", write_only, min_length = 15, max_length = 128)]

@@ -27,6 +27,7 @@ async fn each_rule_names_its_field() {
         ("/customer/name", json!("   "), "wrong_length"),
         ("/customer/name", json!("x".repeat(201)), "wrong_length"),
         ("/customer/name", json!("a\nb"), "control_character"),
+        ("/customer/name", json!("You won! claim at https://evil.example/claim now"), "holds_link"),
         ("/customer", json!([]), "wrong_type"),
         ("/currency", json!("eur"), "wrong_format"),
         ("/currency", json!("EURO"), "wrong_format"),
@@ -49,6 +50,11 @@ async fn each_rule_names_its_field() {
         ("/shipping_address/country", json!("XX"), "wrong_format"),
         ("/shipping_address/country", json!("gb"), "wrong_format"),
         ("/shipping_address/city", Value::Null, "required"),
+        ("/shipping_address/name", json!("www.evil.agency"), "holds_link"),
+        ("/shipping_address/line1", json!("evil.com"), "holds_link"),
+        ("/shipping_address/city", json!("evil.example/claim"), "holds_link"),
+        ("/shipping_address/postal_code", json!("bit.ly/x"), "holds_link"),
+        ("/reference", json!("ask ada@evil.net"), "holds_link"),
         ("/reference", json!(""), "wrong_length"),
         ("/reference", json!("r".repeat(101)), "wrong_length"),
     ];
@@ -62,6 +68,22 @@ async fn each_rule_names_its_field() {
         assert_eq!(answer.faults(), [" wrong_type"]);
     }
     assert_eq!(shop.traces().await, before);
+}
+
+/// The welcome mail greets with the name, and anyone may register anyone's address.
+#[tokio::test]
+async fn a_registration_mails_no_links_of_strangers() {
+    let shop = TestApi::open().await;
+    let mut body = json!({"email": "ada@example.com", "password": "canary correct horse"});
+    for (name, is_accepted) in [("Prize: evil.com", false), ("Dr. J.R.R. Lovelace", true)] {
+        body["name"] = json!(name);
+        let answer = crate::customers::register(&shop, &body).send().await;
+        if is_accepted {
+            answer.expect_status(202);
+        } else {
+            assert_eq!(answer.expect_problem(422, "validation_failed").faults(), ["/name holds_link"]);
+        }
+    }
 }
 
 /// JSON has one kind of number.
