@@ -10,6 +10,8 @@ use secrecy::SecretString;
 use store::domain::Currency;
 use webhooks::UrlPolicy;
 
+use crate::cors::Origin;
+
 /// Settings of the routes.
 #[derive(Debug, Clone)]
 pub struct ApiConfig {
@@ -29,6 +31,8 @@ pub struct ApiConfig {
     pub webhook_urls: UrlPolicy,
     /// Networks whose `X-Forwarded-For` is trusted. Empty: the peer's own address counts.
     pub trusted_proxies: Vec<IpNet>,
+    /// Origins of web pages that may call the API. Empty: none but its own.
+    pub cors_origins: Vec<Origin>,
     /// Longest body in bytes; default 64 KiB.
     pub body_bytes_max: usize,
     /// Longest time for a body to arrive; default 10 s.
@@ -162,6 +166,7 @@ impl Default for ApiConfig {
             },
             webhook_urls: UrlPolicy { allow_loopback: false },
             trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
             body_bytes_max: 64 * 1024,
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),

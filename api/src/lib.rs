@@ -5,6 +5,7 @@ mod carts;
 mod catalog_cache;
 mod client_ip;
 mod config;
+mod cors;
 mod edge;
 mod health;
 mod input;
@@ -32,6 +33,7 @@ use catalog_cache::CatalogCache;
 pub use config::{
     ApiConfig, CartLimits, CheckoutLimits, ReadLimits, ServerLimits, SessionLimits, SignInLimits,
 };
+pub use cors::Origin;
 pub use health::{HealthCheck, HealthStatus, Readiness};
 pub use routes::openapi;
 pub use server::{ApiError, run};

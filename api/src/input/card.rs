@@ -1,9 +1,9 @@
 //! Card number detection (PCI DSS): a body that seems to hold a card number is rejected before anything else reads it.
 //!
 //! A card number is 13 to 19 digits, in whole groups separated by single spaces or dashes, that some payment network
-//! issues ([`is_issued`]) and that pass the Luhn check. The ranges exclude date stamps (`2026…`) and timestamps (`17…`).
-//! UUIDs are skipped, and so are members named `sku`, which often are barcodes of 13 digits of which every tenth
-//! passes, and members named `token`, which are issued here. The number is never echoed and never logged.
+//! issues ([`is_issued`]) and that pass the Luhn check. The ranges exclude date stamps (`2026…`) and timestamps
+//! (`17…`). UUIDs are skipped, and so are members named `sku`, which often are barcodes of 13 digits of which every
+//! tenth passes, and members named `token`, which are issued here. The number is never echoed and never logged.
 
 use serde_json::Value;
 

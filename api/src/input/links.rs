@@ -1,5 +1,5 @@
-//! Links in text that strangers give and mails repeat: mail programs make a link of every address, so a name with one is
-//! an advertisement that the shop would deliver.
+//! Links in text that strangers give and mails repeat: mail programs make a link of every address, so a name with one
+//! is an advertisement that the shop would deliver.
 
 use unicode_normalization::UnicodeNormalization;
 

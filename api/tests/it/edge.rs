@@ -1,8 +1,9 @@
 //! Properties of every response, and responses without a handler.
 
+use api::ServerLimits;
 use reqwest::Method;
 
-use crate::util::{TestApi, order_body};
+use crate::util::{TestApi, config, order_body};
 
 #[tokio::test]
 async fn request_ids_are_taken_or_made() {
@@ -48,6 +49,45 @@ async fn head_and_options_are_answered_and_other_origins_are_not_let_in() {
         assert!(!answer.headers.contains_key("server"));
         assert_eq!(answer.header("cache-control"), "no-store");
         assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_named_origins_may_use_the_publishable_key() {
+    let named = "https://shop.example";
+    let cors_origins = vec![named.parse().expect("an origin")];
+    let config = api::ApiConfig { cors_origins, ..config() };
+    let shop = TestApi::open_with(config, ServerLimits::default()).await;
+    let preflight = |origin: &str, path: &str| {
+        let call = shop.call(Method::OPTIONS, path).header("origin", origin);
+        let call = call.header("access-control-request-method", "POST");
+        call.header("access-control-request-headers", "authorization,content-type,idempotency-key").send()
+    };
+    for path in ["/v1/orders", "/v1/products", "/v1/carts/cart_x/items/mug", "/v1/sessions"] {
+        let answer = preflight(named, path).await.expect_status(204);
+        assert_eq!(answer.header("access-control-allow-origin"), named);
+        for name in ["Authorization", "Content-Type", "Idempotency-Key", "Orderworks-Session"] {
+            assert!(answer.header("access-control-allow-headers").contains(name), "{name}");
+        }
+        assert!(answer.header("access-control-allow-methods").contains("POST"));
+        assert_eq!((answer.header("vary"), answer.header("access-control-max-age")), ("origin", "7200"));
+    }
+    let read = |origin: &str, key: &str| shop.get("/v1/products").key(key).header("origin", origin).send();
+    // Pages read problems, too.
+    for (key, status) in [(&shop.own.public, 200), (&"owk_pub_guess".to_owned(), 401)] {
+        let answer = read(named, key).await.expect_status(status);
+        assert_eq!(answer.header("access-control-allow-origin"), named);
+        assert!(answer.header("access-control-expose-headers").contains("Retry-After"));
+        assert!(!answer.headers.contains_key("access-control-allow-credentials"));
+    }
+    let mut closed = vec![read(named, &shop.own.secret).await];
+    for origin in ["https://evil.example", "http://shop.example", "https://shop.example:8443", "null", ""] {
+        closed.push(preflight(origin, "/v1/orders").await.expect_status(204));
+        closed.push(read(origin, &shop.own.public).await.expect_status(200));
+    }
+    for answer in closed {
+        assert!(!answer.headers.keys().any(|name| name.as_str().starts_with("access-control")));
+        assert_eq!(answer.header("vary"), "origin");
     }
 }
 
