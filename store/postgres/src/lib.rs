@@ -188,7 +188,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0012_disabled_endpoints.down",
             "0012_disabled_endpoints.up",
             "0013_refund_ends.down",
-            "0013_refund_ends.up"
+            "0013_refund_ends.up",
+            "0017_product_search.down",
+            "0017_product_search.up"
         ]
     )
 }

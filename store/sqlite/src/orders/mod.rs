@@ -70,7 +70,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0011_order_access",
             "0012_verifications",
             "0013_disabled_endpoints",
-            "0014_refund_ends"
+            "0014_refund_ends",
+            "0018_product_search"
         ]
     )
 }
