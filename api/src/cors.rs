@@ -17,7 +17,7 @@ const REQUEST_HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, Las
 const RESPONSE_HEADERS: &str = "Content-Location, Idempotent-Replayed, Location, Orderworks-Order-Token, \
                                 RateLimit, RateLimit-Policy, Retry-After, X-Request-Id";
 
-/// An origin as browsers send it (RFC 6454, section 6.2): `https://shop.example`, with a port if it is not the scheme's.
+/// An origin as browsers send it (RFC 6454, section 6.2): `https://shop.example`, with a port other than the scheme's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin(HeaderValue);
 

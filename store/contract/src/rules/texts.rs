@@ -14,7 +14,7 @@ pub fn folded(text: &str) -> String {
     text.nfd().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()
 }
 
-/// A LIKE pattern, with `\` as its escape, that matches folded texts containing `text`; wildcards in `text` are literal.
+/// A LIKE pattern, with `\` as its escape, of folded texts that contain `text`; wildcards in `text` are literal.
 pub fn containing(text: &str) -> String {
     let text = folded(text);
     let mut pattern = String::with_capacity(text.len() + 2);
