@@ -32,15 +32,13 @@ pub(crate) fn address(parts: &request::Parts, trusted: &[IpNet]) -> IpAddr {
 
 /// The hops as proxies wrote them, from the nearest one to the client.
 fn hops(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let (name, of_element): (_, fn(&str) -> &str) = if headers.contains_key(FORWARDED_FOR) {
-        (FORWARDED_FOR, |element| element)
-    } else {
-        ("forwarded", node_of)
-    };
+    let has_list = headers.contains_key(FORWARDED_FOR);
+    let name = if has_list { FORWARDED_FOR } else { "forwarded" };
     let values = headers.get_all(name).iter().rev().map(|value| value.to_str().unwrap_or(NO_ADDRESS));
     // Empty elements of a list are ignored (RFC 9110, section 5.6.1.2).
     let elements = values.flat_map(|value| value.rsplit(',')).map(str::trim);
-    elements.filter(|element| !element.is_empty()).map(of_element)
+    let elements = elements.filter(|element| !element.is_empty());
+    elements.map(move |element| if has_list { element } else { node_of(element) })
 }
 
 /// The node in an element of `Forwarded`, such as `for="[2001:db8::1]:4711";proto=https`.

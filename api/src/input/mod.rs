@@ -18,6 +18,6 @@ pub(crate) use body::{Body, receive};
 pub(crate) use formats::{SKU_PATTERN, TEXT_PATTERN, is_sku, pattern};
 pub(crate) use key::{idempotency_key, required_idempotency_key, scoped_key};
 pub(crate) use path::{PathText, parse_id};
-pub(crate) use query::{LIMIT_MAX, Query};
+pub(crate) use query::{LIMIT_MAX, Query, VALUE_CHARS_MAX};
 pub(crate) use report::Report;
 pub(crate) use schema::Request;

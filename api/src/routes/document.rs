@@ -12,7 +12,7 @@ use utoipa::openapi::{
     security::{Http, HttpAuthScheme, SecurityScheme},
 };
 
-use crate::input::{LIMIT_MAX, SKU_PATTERN, TEXT_PATTERN, pattern};
+use crate::input::{LIMIT_MAX, SKU_PATTERN, TEXT_PATTERN, VALUE_CHARS_MAX, pattern};
 
 /// A UUID in its text form.
 const UUID_PATTERN: &str = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
@@ -70,7 +70,10 @@ fn tell_parameter(path: &str, parameter: &mut Parameter) {
             schema.minimum = Some(1_usize.into());
             schema.maximum = Some((LIMIT_MAX as usize).into());
         }
-        "starting_after" => schema.pattern = cursor_pattern(path),
+        "starting_after" => match cursor_pattern(path) {
+            Some(pattern) => schema.pattern = Some(pattern),
+            None => text(schema, VALUE_CHARS_MAX),
+        },
         "Idempotency-Key" => schema.pattern = Some(KEY_PATTERN.to_owned()),
         "sku" => schema.pattern = Some(SKU_PATTERN.to_owned()),
         "q" => text(schema, 100),

@@ -119,6 +119,50 @@ async fn bodies_are_json_of_bounded_size() {
 }
 
 #[tokio::test]
+async fn bodies_are_utf_8_without_content_coding() {
+    let shop = TestApi::open().await;
+    shop.stock("mug", 100).await;
+    let order = |key: &str, name: &str, value: &str| {
+        let call = shop.call(Method::POST, "/v1/orders").key(&shop.own.public).header("idempotency-key", key);
+        let call =
+            if name == "content-type" { call } else { call.header("content-type", "application/json") };
+        call.header(name, value)
+    };
+    for (n, (name, value)) in [
+        ("content-type", "application/json; charset=utf-8"),
+        ("content-type", "Application/JSON;charset=\"UTF-8\""),
+        ("content-type", "application/json;"),
+        ("content-type", "application/vnd.shop+json; profile=\"x\""),
+        ("content-encoding", "identity"),
+        // Answers are JSON, whatever is asked for (RFC 9110, section 12.4.1).
+        ("accept", "application/xml"),
+        ("accept", "application/json;q=0"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // Some programs write a byte order mark before JSON.
+        let body = format!("{}{}", if n % 2 == 0 { "\u{feff}" } else { "" }, order_body());
+        let answer = order(&format!("k{n}"), name, value).raw(body).send().await.expect_status(202);
+        assert_eq!(answer.header("content-type"), "application/json", "{name}: {value}");
+    }
+    for (name, value, supported) in [
+        ("content-type", "application/json; charset=iso-8859-1", "accept"),
+        ("content-type", "application/json;charset=\"UTF-16\"", "accept"),
+        ("content-type", "text/json", "accept"),
+        ("content-type", "application/x-www-form-urlencoded", "accept"),
+        ("content-type", "application/json, text/plain", "accept"),
+        ("content-encoding", "gzip", "accept-encoding"),
+        ("content-encoding", "identity, br", "accept-encoding"),
+        ("content-encoding", "zstd", "accept-encoding"),
+    ] {
+        let answer = order("k", name, value).raw(order_body().to_string()).send().await;
+        let answer = answer.expect_problem(415, "unsupported_media_type");
+        assert!(!answer.header(supported).is_empty(), "{name}: {value}");
+    }
+}
+
+#[tokio::test]
 async fn chunked_bodies_are_bounded_as_well() {
     let shop = TestApi::open().await;
     let head = format!(
