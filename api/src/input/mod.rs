@@ -7,6 +7,7 @@ mod body;
 mod card;
 mod country;
 mod formats;
+mod issuers;
 mod key;
 mod links;
 mod path;
