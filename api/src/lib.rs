@@ -14,6 +14,7 @@ mod limits;
 mod order_access;
 mod password_rule;
 mod passwords;
+mod placements;
 mod problem;
 mod provider_webhooks;
 mod routes;

@@ -21,3 +21,22 @@ pub(super) fn is_issued(length: usize, prefix: u16) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn test_cards_of_the_networks_are_issued() {
+        for number in [
+            "5105105105105100",
+            "2200000000000004",
+            "3530111333300000",
+            "6011000990139424",
+            "6200000000000005",
+            "5018000000000009",
+            "36227206271667",
+        ] {
+            let prefix = number[..4].parse().expect("digits");
+            assert!(super::is_issued(number.len(), prefix), "{number}");
+        }
+    }
+}

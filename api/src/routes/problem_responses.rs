@@ -40,71 +40,81 @@ struct Shape {
 }
 
 /// A response that many operations share.
-struct Shared {
+struct SharedProblem {
     status: &'static str,
     name: &'static str,
     description: &'static str,
     applies: fn(&Shape) -> bool,
 }
 
-const SHARED: [Shared; 12] = [
-    Shared {
+const SHARED: [SharedProblem; 12] = [
+    SharedProblem {
         status: "400",
         name: "BadRequest",
         description: "The body is not JSON or not whole, or a header field is missing or not usable",
         applies: |shape| shape.has_body,
     },
-    Shared {
+    SharedProblem {
         status: "401",
         name: "Unauthorized",
         description: "The API key is missing, unknown or revoked, or the session has ended",
         applies: |_| true,
     },
-    Shared {
+    SharedProblem {
         status: "403",
         name: "SecretKeyRequired",
         description: "The API key is a publishable one",
         applies: |shape| shape.needs_secret,
     },
-    Shared {
+    SharedProblem {
         status: "404",
         name: "NotFound",
         description: "The merchant has no such object",
         applies: |shape| shape.has_path,
     },
-    Shared {
+    SharedProblem {
         status: "408",
         name: "BodyTimeout",
         description: "The body took too long to arrive",
         applies: |shape| shape.has_body,
     },
-    Shared {
+    SharedProblem {
         status: "413",
         name: "BodyTooLarge",
         description: "The body is too large",
         applies: |shape| shape.has_body,
     },
-    Shared {
+    SharedProblem {
         status: "415",
         name: "UnsupportedMediaType",
         description: "The body is not JSON in UTF-8, or has a content coding",
         applies: |shape| shape.has_body,
     },
-    Shared {
+    SharedProblem {
         status: "422",
         name: "Invalid",
         description: "Not valid; `errors` names every fault",
         applies: |shape| shape.has_body || shape.has_query,
     },
-    Shared { status: "429", name: "TooManyRequests", description: "Too many requests", applies: |_| true },
-    Shared { status: "500", name: "InternalError", description: "The server failed", applies: |_| true },
-    Shared {
+    SharedProblem {
+        status: "429",
+        name: "TooManyRequests",
+        description: "Too many requests",
+        applies: |_| true,
+    },
+    SharedProblem {
+        status: "500",
+        name: "InternalError",
+        description: "The server failed",
+        applies: |_| true,
+    },
+    SharedProblem {
         status: "503",
         name: "Unavailable",
         description: "A server behind the API cannot be reached; a repeated request does no harm",
         applies: |_| true,
     },
-    Shared {
+    SharedProblem {
         status: "504",
         name: "Timeout",
         description: "The outcome is unknown; a repeated request does no harm",

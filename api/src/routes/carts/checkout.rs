@@ -100,7 +100,8 @@ impl Attempt<'_> {
                 return Err(Problem::invalid(vec![FieldError::new("/customer", "required", detail)]));
             }
         };
-        match self.begin().await? {
+        let placement = state.placements.begin(merchant, &state.ambient);
+        match self.begin(placement.id).await? {
             ControlFlow::Break(answer) => Ok(answer),
             ControlFlow::Continue(cart) => {
                 let token = IssuedToken::draw(state)?;
@@ -113,7 +114,7 @@ impl Attempt<'_> {
 
     /// Writes the attempt into the cart and returns the cart; breaks with the response of an earlier attempt that has
     /// placed the order.
-    async fn begin(&self) -> Result<ControlFlow<Response, Cart>, Problem> {
+    async fn begin(&self, id: OrderId) -> Result<ControlFlow<Response, Cart>, Problem> {
         let (state, place) = (self.place.state, &self.place);
         for _ in 0..carts::TRIES_MAX {
             let (mut cart, version) = place.load().await?;
@@ -124,7 +125,7 @@ impl Attempt<'_> {
                 return Err(Problem::new(Kind::CART_EMPTY, "put something into it first"));
             }
             cart.customer = cart.customer.or(place.customer);
-            cart.hold(OrderId::fresh(&state.ambient), &self.key, self.fingerprint, state.ambient.now());
+            cart.hold(id, &self.key, self.fingerprint, state.ambient.now());
             if place.save(&mut cart, Some(version)).await?.is_some() {
                 return Ok(ControlFlow::Continue(cart));
             }
