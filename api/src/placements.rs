@@ -13,7 +13,7 @@ use base::{Ambient, ids::Uuid};
 use store::domain::{MerchantId, OrderId};
 
 /// The bits of a `UUIDv7` that are neither time nor version nor variant.
-const RANDOM_BITS: u128 = 0xfff << 64 | (1 << 62) - 1;
+const RANDOM_BITS: u128 = (0xfff << 64) | ((1 << 62) - 1);
 
 #[derive(Default)]
 pub(crate) struct Placements(Mutex<Drawn>);

@@ -78,7 +78,7 @@ pub(super) fn api(
 fn cors_origins(r: &mut Reader) -> Vec<Origin> {
     let mut origins = Vec::new();
     for text in r.value("api", "cors_origins", Vec::<String>::new()) {
-        match text.parse() {
+        match text.parse::<Origin>() {
             Ok(origin) => origins.push(origin),
             Err(why) => r.fault("api", "cors_origins", &format!("has \"{text}\": {why}")),
         }

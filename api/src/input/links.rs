@@ -37,10 +37,10 @@ fn is_domain(word: &str, next: Option<char>) -> bool {
     let word = word.trim_matches('.');
     let Some((before, ending)) = word.rsplit_once('.') else { return false };
     let label = before.rsplit('.').next().unwrap_or_default();
-    if label.chars().count() < 2 || !ending.chars().all(|c| c.is_alphabetic() || c == '-') {
+    let lower = ending.to_lowercase();
+    if label.chars().count() < 2 || !(lower.starts_with("xn--") || ending.chars().all(char::is_alphabetic)) {
         return false;
     }
-    let lower = ending.to_lowercase();
     let is_country = ending.len() == 2 && ending.bytes().all(|b| b.is_ascii_lowercase());
     let has_path = matches!(next, Some('/' | ':' | '?' | '#')) && ending.chars().count() >= 2;
     has_path
