@@ -1,7 +1,7 @@
 //! Cross-origin reads: which web pages of other origins may call the API (Fetch Standard, section 3.2).
 //!
-//! Guarantees: an origin that the operator names, exactly, and no other; no cookies and so no credentials mode. An
-//! answer to a secret key is never readable by a page: such a key is not for browsers.
+//! Guarantees: an origin that the operator names, exactly, and no other, or any with `*`; no cookies and so no
+//! credentials mode. An answer to a secret key is never readable by a page: such a key is not for browsers.
 
 use std::str::FromStr;
 
@@ -9,6 +9,7 @@ use axum::extract::Request;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use url::Url;
 
+const ANY: &str = "*";
 /// Seconds for which a browser may keep the answer to a preflight; none keeps it longer.
 const MAX_AGE: &str = "7200";
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
@@ -17,21 +18,36 @@ const REQUEST_HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, Las
 const RESPONSE_HEADERS: &str = "Content-Location, Idempotent-Replayed, Location, Orderworks-Order-Token, \
                                 RateLimit, RateLimit-Policy, Retry-After, X-Request-Id";
 
-/// An origin as browsers send it (RFC 6454, section 6.2): `https://shop.example`, with a port other than the scheme's.
+/// An origin as browsers send it (RFC 6454, section 6.2): `https://shop.example`, with a port other than the scheme's;
+/// or [`Origin::any`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin(HeaderValue);
+
+impl Origin {
+    /// Every origin.
+    pub fn any() -> Self {
+        Self(HeaderValue::from_static(ANY))
+    }
+
+    fn matches(&self, sent: &HeaderValue) -> bool {
+        self.0 == *sent || self.0 == ANY
+    }
+}
 
 impl FromStr for Origin {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text == ANY {
+            return Ok(Self::any());
+        }
         let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && !text.contains('*');
         let origin = Url::parse(text).ok().filter(is_web);
         let exact = origin.map(|url| url.origin().ascii_serialization());
         match (exact, HeaderValue::from_str(text)) {
             (Some(exact), Ok(value)) if exact == text => Ok(Self(value)),
             (Some(exact), _) => Err(format!("expected an origin without a path: {exact}")),
-            _ => Err("expected an origin such as https://shop.example; there is no wildcard".to_owned()),
+            _ => Err("expected an origin such as https://shop.example, or * for all".to_owned()),
         }
     }
 }
@@ -48,9 +64,10 @@ impl CorsHeaders {
         // Answers differ by origin, and some may be cached.
         headers.insert(header::VARY, HeaderValue::from_name(header::ORIGIN));
         let sent = request.headers();
-        let named = sent.get(header::ORIGIN).filter(|sent| origins.iter().any(|known| known.0 == **sent));
+        let named =
+            sent.get(header::ORIGIN).and_then(|sent| origins.iter().find(|known| known.matches(sent)));
         let Some(origin) = named.filter(|_| !has_secret_key(sent)) else { return Self(headers) };
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.0.clone());
         let mut tell = |name: HeaderName, value| headers.insert(name, HeaderValue::from_static(value));
         if request.method() == Method::OPTIONS && sent.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
             tell(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
@@ -88,11 +105,11 @@ mod tests {
             "http://localhost:3000",
             "https://shop.example:8443",
             "http://[::1]:5173",
+            "*",
         ] {
             assert!(good.parse::<Origin>().is_ok(), "{good}");
         }
         for bad in [
-            "*",
             "null",
             "",
             "shop.example",

@@ -92,6 +92,18 @@ async fn pages_of_named_origins_may_use_the_publishable_key() {
 }
 
 #[tokio::test]
+async fn pages_of_any_origin_may_use_no_secret_key_either() {
+    let cors_origins = vec![api::Origin::any()];
+    let shop = TestApi::open_with(api::ApiConfig { cors_origins, ..config() }, ServerLimits::default()).await;
+    for (key, allowed) in [(&shop.own.public, "*"), (&shop.own.secret, "")] {
+        let call = shop.get("/v1/products").key(key).header("origin", "https://shop.example");
+        let answer = call.send().await.expect_status(200);
+        assert_eq!(answer.header("access-control-allow-origin"), allowed);
+        assert!(!answer.headers.contains_key("access-control-allow-credentials"));
+    }
+}
+
+#[tokio::test]
 async fn bodies_are_json_of_bounded_size() {
     let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
