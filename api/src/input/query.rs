@@ -23,13 +23,16 @@ impl Query {
     pub(crate) fn paged(uri: &http::Uri, known: &[&str]) -> Self {
         let report = Report::default();
         let mut values = BTreeMap::new();
-        for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+        let query = uri.query().unwrap_or_default();
+        // Bytes that are not UTF-8 become replacement characters, which a client may have sent, too.
+        let is_utf8 = |value: &str| !value.contains('\u{fffd}') || query.to_uppercase().contains("%EF%BF%BD");
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             let name: String = name.chars().take(64).collect();
             if !known.contains(&name.as_str()) && !matches!(&*name, "limit" | "starting_after") {
                 report.add(format!("?{name}"), "unknown_parameter", "no such parameter");
             } else if values.contains_key(&name) {
                 report.add(format!("?{name}"), "repeated_parameter", "expected once");
-            } else if !is_text(&value) {
+            } else if !(is_text(&value) && is_utf8(&value)) {
                 let words =
                     format!("expected UTF-8, {VALUE_CHARS_MAX} characters at most, no control character");
                 report.add(format!("?{name}"), "wrong_format", words);
@@ -76,8 +79,6 @@ impl Query {
     }
 }
 
-/// Bytes that are not UTF-8 have become replacement characters.
 fn is_text(value: &str) -> bool {
-    value.chars().count() <= VALUE_CHARS_MAX
-        && !value.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER)
+    value.chars().count() <= VALUE_CHARS_MAX && !value.chars().any(char::is_control)
 }
