@@ -22,7 +22,7 @@ impl Query {
     /// Reads the query string; parameters beyond `known` and `limit`, `starting_after` are faults.
     pub(crate) fn paged(uri: &http::Uri, known: &[&str]) -> Self {
         let report = Report::default();
-        let mut values = BTreeMap::new();
+        let mut values = BTreeMap::<String, String>::new();
         let query = uri.query().unwrap_or_default();
         // Bytes that are not UTF-8 become replacement characters, which a client may have sent, too.
         let is_utf8 = |value: &str| !value.contains('\u{fffd}') || query.to_uppercase().contains("%EF%BF%BD");
