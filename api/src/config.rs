@@ -10,6 +10,8 @@ use secrecy::SecretString;
 use store::domain::Currency;
 use webhooks::UrlPolicy;
 
+use crate::cors::Origin;
+
 /// Settings of the routes.
 #[derive(Debug, Clone)]
 pub struct ApiConfig {
@@ -31,6 +33,8 @@ pub struct ApiConfig {
     pub webhook_urls: UrlPolicy,
     /// Networks whose `X-Forwarded-For` is trusted. Empty: the peer's own address counts.
     pub trusted_proxies: Vec<IpNet>,
+    /// Origins of web pages that may call the API. Empty: none but its own.
+    pub cors_origins: Vec<Origin>,
     /// Longest body in bytes; default 64 KiB.
     pub body_bytes_max: usize,
     /// Longest time for a body to arrive; default 10 s.
@@ -90,7 +94,8 @@ pub struct WriteLimits {
 pub struct SignInLimits {
     /// Registrations and sign-ins per minute from one address (IPv6: one /64).
     pub per_ip_per_minute: NonZeroU32,
-    /// Sign-ins per minute with one mail address of one merchant, whether it has an account or not.
+    /// Sign-ins per minute with one mail address of one merchant, with or without an account, from one address; the
+    /// right password ends the count.
     pub per_account_per_minute: NonZeroU32,
     /// Requests at once after a quiet time, for either limit.
     pub burst: NonZeroU32,
@@ -176,6 +181,7 @@ impl Default for ApiConfig {
             },
             webhook_urls: UrlPolicy { allow_loopback: false },
             trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
             body_bytes_max: 64 * 1024,
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),

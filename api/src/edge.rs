@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tracing::Instrument;
 
 use crate::{
+    cors::CorsHeaders,
     problem::{Kind, Problem},
     state::ApiState,
 };
@@ -27,6 +28,7 @@ pub(crate) async fn serve(State(state): State<ApiState>, mut request: Request, n
     let begun_at = state.ambient.now();
     let request_id = request_id(request.headers(), &state.ambient);
     let trace = continued(request.headers(), &state.ambient);
+    let cors = CorsHeaders::of(&request, &state.config.cors_origins);
     request.extensions_mut().insert(trace.clone());
     let span = tracing::info_span!(
         "http_request",
@@ -40,7 +42,8 @@ pub(crate) async fn serve(State(state): State<ApiState>, mut request: Request, n
         let timeout =
             || Problem::new(Kind::TIMEOUT, "the outcome is unknown; a repeated request does no harm");
         let response = answer.unwrap_or_else(|_| timeout().into_response());
-        let response = finish(response, &request_id);
+        let mut response = finish(response, &request_id);
+        cors.add_to(response.headers_mut());
         let taken = between(begun_at, state.ambient.now());
         let duration_ms = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(http.status = response.status().as_u16(), duration_ms, "request answered");
@@ -60,8 +63,8 @@ pub(crate) async fn route_not_found() -> Problem {
     Problem::new(Kind::ROUTE_NOT_FOUND, "see /openapi.json for the routes there are")
 }
 
-/// Response for methods that a route does not have; axum adds `Allow`. A plain `OPTIONS` gets 204 without CORS headers,
-/// so browsers of other origins stay out.
+/// Response for methods that a route does not have; axum adds `Allow`. `OPTIONS` gets 204; whether a browser of another
+/// origin may go on is told by [`CorsHeaders`].
 pub(crate) async fn method_not_allowed(method: Method) -> Response {
     if method == Method::OPTIONS {
         return StatusCode::NO_CONTENT.into_response();

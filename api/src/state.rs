@@ -19,6 +19,7 @@ use crate::{
     key_cache::KeyCache,
     limits::Limiters,
     passwords::Passwords,
+    placements::Placements,
     slots::KeyedSlots,
 };
 
@@ -40,6 +41,7 @@ pub struct ApiShared {
     pub(crate) limiters: Arc<Limiters>,
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) passwords: Passwords,
+    pub(crate) placements: Arc<Placements>,
     pub(crate) readiness: Readiness,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) streams_by_merchant: Arc<KeyedSlots<MerchantId>>,
@@ -82,6 +84,7 @@ impl ApiState {
             limiters: Arc::new(Limiters::new(&config, parts.limits)),
             sessions: parts.sessions,
             passwords: Passwords::new(parts.ambient.clone()),
+            placements: Arc::default(),
             streams: Arc::new(Semaphore::new(config.streams_max)),
             streams_by_merchant: KeyedSlots::new(config.streams_per_merchant_max),
             config,

@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use api::{ApiConfig, CartLimits, CheckoutLimits, ReadLimits, ServerLimits, SessionLimits, SignInLimits};
+use api::{
+    ApiConfig, CartLimits, CheckoutLimits, Origin, ReadLimits, ServerLimits, SessionLimits, SignInLimits,
+};
 use ipnet::IpNet;
 use store::domain::Currency;
 use webhooks::UrlPolicy;
@@ -68,12 +70,24 @@ pub(super) fn api(
         sessions: sessions(r),
         webhook_urls: UrlPolicy { allow_loopback: r.value("webhooks", "allow_loopback", false) },
         trusted_proxies,
+        cors_origins: cors_origins(r),
         streams_max,
         streams_per_merchant_max,
         stripe_webhook_secrets: payments::stripe_webhook_secrets(r),
         provider_takes,
         ..ApiConfig::default()
     }
+}
+
+fn cors_origins(r: &mut Reader) -> Vec<Origin> {
+    let mut origins = Vec::new();
+    for text in r.value("api", "cors_origins", Vec::<String>::new()) {
+        match text.parse::<Origin>() {
+            Ok(origin) => origins.push(origin),
+            Err(why) => r.fault("api", "cors_origins", &format!("has \"{text}\": {why}")),
+        }
+    }
+    origins
 }
 
 fn sessions(r: &mut Reader) -> SessionLimits {

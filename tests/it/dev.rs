@@ -44,6 +44,20 @@ async fn timeline_with(merchant: &Client, order: &str, wanted: &[&str]) {
 }
 
 #[tokio::test]
+async fn pages_of_other_origins_may_use_the_publishable_key() {
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    let (url, http) = (format!("{}/v1/products", dev.ready.url), reqwest::Client::new());
+    for (key, allowed) in [(&dev.ready.publishable_key, true), (&dev.ready.secret_key, false)] {
+        let call = http.get(&url).bearer_auth(key).header("origin", "http://localhost:5173");
+        let answer = call.send().await.expect("answers");
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.headers().contains_key("access-control-allow-origin"), allowed);
+    }
+    assert!(dev.stop().await.success());
+}
+
+#[tokio::test]
 async fn an_order_is_charged_fulfilled_mailed_and_notified() {
     let data = tempfile::tempdir().expect("a folder");
     let dev = Dev::start(data.path()).await;

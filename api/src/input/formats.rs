@@ -7,7 +7,7 @@ use store::domain::{Currency, with_ascii_domain};
 use unicode_normalization::UnicodeNormalization;
 use utoipa::openapi::{Object, SchemaFormat};
 
-use super::country::is_country;
+use super::{country::is_country, links::has_link};
 
 /// Text without control characters.
 pub(crate) const TEXT_PATTERN: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
@@ -113,6 +113,7 @@ pub(super) fn read(schema: &Object, text: &str) -> Result<String, TextFault> {
         (_, Some(names)) => one_of(names, text),
         ("password", _) => password(schema, text),
         ("paragraphs", _) => paragraphs(schema, text),
+        ("line-without-link", _) => line_without_link(schema, text),
         _ => line(schema, text),
     }
 }
@@ -166,6 +167,14 @@ fn line(schema: &Object, text: &str) -> Result<String, TextFault> {
         return Err(("format_character", "invisible format characters are not allowed".to_owned()));
     }
     sized(schema, text)
+}
+
+/// A line that mails repeat although a stranger gave it.
+fn line_without_link(schema: &Object, text: &str) -> Result<String, TextFault> {
+    if has_link(text) {
+        return Err(("holds_link", "expected no link and no mail address, as mails repeat this".to_owned()));
+    }
+    line(schema, text)
 }
 
 /// Text that is not blank and not too long, without blanks around it.

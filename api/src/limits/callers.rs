@@ -104,14 +104,15 @@ impl FromRequestParts<ApiState> for NewCartCaller {
     }
 }
 
-/// A caller whose request hashes or checks a password: authenticated, within the address limit.
-pub(crate) struct PasswordCaller(pub(crate) KeyRecord);
+/// A caller whose request hashes or checks a password, and its address: authenticated, within the address limit.
+pub(crate) struct PasswordCaller(pub(crate) KeyRecord, pub(crate) IpAddr);
 
 impl FromRequestParts<ApiState> for PasswordCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
-        known(parts, state, &state.limiters.sign_in_by_ip).await.map(Self)
+        let key = known(parts, state, &state.limiters.sign_in_by_ip).await?;
+        Ok(Self(key, state.client_ip(parts)))
     }
 }
 

@@ -143,10 +143,20 @@ impl Limiters {
         self.resends.take(Caller::Key(key.id)).map(drop)
     }
 
-    /// Takes a password attempt from the allowance of an account, which need not exist.
-    pub(crate) fn take_sign_in(&self, merchant: MerchantId, email: &str) -> Result<(), Problem> {
-        let account = Sha256::digest(format!("{merchant} {}", email_key(email)));
-        self.sign_in_by_account.take(Caller::Account(account.into())).map(drop)
+    /// Takes a password attempt from the allowance that an address has for an account, which need not exist. Attempts
+    /// from elsewhere do not count: they would lock the account's owner out (OWASP Authentication Cheat Sheet).
+    pub(crate) fn take_sign_in(
+        &self,
+        merchant: MerchantId,
+        email: &str,
+        address: IpAddr,
+    ) -> Result<(), Problem> {
+        self.sign_in_by_account.take(account_at(merchant, email, address)).map(drop)
+    }
+
+    /// Ends the count of attempts after the right password.
+    pub(crate) fn signed_in(&self, merchant: MerchantId, email: &str, address: IpAddr) {
+        self.sign_in_by_account.forget(account_at(merchant, email, address));
     }
 
     /// Takes a valid order from the allowances of the key and, with a publishable key, of the address.
@@ -170,4 +180,8 @@ impl Limiters {
     pub(crate) fn sweep(&self) {
         self.all().into_iter().for_each(Limiter::sweep);
     }
+}
+
+fn account_at(merchant: MerchantId, email: &str, address: IpAddr) -> Caller {
+    Caller::Account(Sha256::digest(format!("{merchant} {address} {}", email_key(email))).into())
 }

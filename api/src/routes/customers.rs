@@ -43,7 +43,7 @@ struct CustomerCreate {
     /// One account per address, letter case ignored.
     #[schema(format = "email", max_length = 254, example = "ada@example.com")]
     email: String,
-    #[schema(min_length = 1, max_length = 200, example = "Ada Lovelace")]
+    #[schema(format = "line-without-link", min_length = 1, max_length = 200, example = "Ada Lovelace")]
     name: String,
     /// Any characters; no common password.
     #[schema(format = "password", write_only, min_length = 15, max_length = 128)]
@@ -99,14 +99,14 @@ impl Request for CustomerDelete {}
 )]
 async fn register(
     State(state): State<ApiState>,
-    PasswordCaller(key): PasswordCaller,
+    PasswordCaller(key, address): PasswordCaller,
     Extension(trace): Extension<TraceContext>,
     headers: HeaderMap,
     body: Body<CustomerCreate>,
 ) -> Result<Response, Problem> {
     let idempotency_key = idempotency_key(&headers)?.map(|text| scoped_key(key.scope, text));
     let CustomerCreate { email, name, password } = body.value;
-    state.limiters.take_sign_in(key.merchant, &email)?;
+    state.limiters.take_sign_in(key.merchant, &email, address)?;
     password_rule::refuse_known(&state, key.merchant, &password, &[&email, &name]).await?;
     let password_hash = state.passwords.hash(password).await?;
     let verification = Verification {
@@ -139,7 +139,7 @@ async fn register(
 )]
 async fn verify(
     State(state): State<ApiState>,
-    PasswordCaller(key): PasswordCaller,
+    PasswordCaller(key, _): PasswordCaller,
     Extension(trace): Extension<TraceContext>,
     body: Body<CustomerVerify>,
 ) -> Result<(StatusCode, Json<AccountView>), Problem> {
@@ -168,18 +168,18 @@ async fn verify(
     responses(
         (status = 204, description = "The account is gone"),
         (status = 401, description = "No session, or the password is another"),
-        (status = 429, description = "Too many requests from this address or for this account"),
+        (status = 429, description = "Too many requests from this address, or of it for this account"),
     ),
 )]
 async fn delete(
     State(state): State<ApiState>,
-    PasswordCaller(key): PasswordCaller,
+    PasswordCaller(key, address): PasswordCaller,
     headers: HeaderMap,
     body: Body<CustomerDelete>,
 ) -> Result<StatusCode, Problem> {
     let owner = sessions::current(&state, key.merchant, &headers).await?.owner;
     let account = sessions::account(&state, owner).await?;
-    state.limiters.take_sign_in(key.merchant, &account.customer.email)?;
+    state.limiters.take_sign_in(key.merchant, &account.customer.email, address)?;
     if !state.passwords.verify(body.value.password, Some(account.password_hash)).await? {
         return Err(sessions::unauthorized(Kind::CREDENTIALS, "check the password and try again"));
     }

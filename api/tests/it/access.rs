@@ -117,10 +117,13 @@ async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order()
         "POST /v1/sessions",
         "DELETE /v1/sessions/current",
     ];
+    let document = serde_json::to_value(api::openapi()).expect("JSON");
     for (method, template, path) in operations() {
         if !template.starts_with("/v1/") {
             continue;
         }
+        let operation = &document["paths"][&template][method.as_str().to_lowercase()];
+        let is_secret = operation["security"] == json!([{"secret_key": []}]);
         let mut call = shop.call(method.clone(), &path).key(&shop.own.public);
         if template == "/v1/sessions/current" {
             call = call.header("orderworks-session", "ows_ended");
@@ -129,6 +132,11 @@ async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order()
             call = call.json(&body);
         }
         let answer = call.send().await;
+        assert_eq!(
+            answer.json["code"] == "secret_key_required",
+            is_secret,
+            "{method} {template} as described"
+        );
         // Open to publishable keys, but only for signed-in customers.
         let signed_in = [
             "GET /v1/sessions",

@@ -73,6 +73,24 @@ async fn many_checkouts_at_once_place_one_order() {
     assert_eq!((&again.json["id"], again.header("idempotent-replayed")), (&ids[0], "true"));
 }
 
+/// A double click on the last item of the stock: whichever refusal comes last, the cart is open again.
+#[tokio::test]
+async fn refused_checkouts_at_once_leave_the_cart_open() {
+    let shop = TestApi::open().await;
+    shop.stock("mug", 1).await;
+    for keys in [&["k1", "k1"][..], &["k1", "k2"], &["k1", "k1", "k1", "k2"]] {
+        for _ in 0..15 {
+            let cart = filled(&shop).await;
+            let body = body();
+            let clicks = keys.iter().map(|key| check_out(&shop, &cart, key, &body).send());
+            for answer in join_all(clicks).await {
+                assert!(matches!(answer.status, 409 | 422), "{}", answer.text);
+            }
+            put(&shop, &cart, "mug", 1).send().await.expect_status(200);
+        }
+    }
+}
+
 /// Rewrites the stored cart as if the process had died before it could close the cart.
 async fn reopen(shop: &TestApi, cart: &str, change: impl FnOnce(&mut Value)) {
     let id = cart.rsplit('/').next().expect("an id");

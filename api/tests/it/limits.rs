@@ -91,6 +91,34 @@ async fn a_publishable_key_guards_the_installation_with_valid_orders_only() {
     assert_eq!(refused.json["violated-policies"], serde_json::json!(["checkout-key"]));
 }
 
+/// Whatever its balancer writes, one client has one allowance.
+#[tokio::test]
+async fn a_client_is_known_in_every_spelling_of_its_address() {
+    let mut config = limited(1, 1, 3);
+    config.checkout.invalid_per_ip_per_minute = NonZeroU32::MIN;
+    let shop = behind_proxy(config).await;
+    for spellings in [
+        &[("x-forwarded-for", "203.0.113.7"), ("x-forwarded-for", "203.0.113.7:50123")][..],
+        &[
+            ("x-forwarded-for", "[2001:db8::1]:443"),
+            ("x-forwarded-for", "6.6.6.6, 2001:DB8::2, 127.0.0.2,"),
+            ("forwarded", "for=\"[2001:db8::3]:4711\";proto=https"),
+        ],
+        &[
+            ("forwarded", "for=198.51.100.1"),
+            ("forwarded", "for=6.6.6.6, for=\"198.51.100.1:80\";by=_x, for=127.0.0.2"),
+            ("x-forwarded-for", "::ffff:198.51.100.1"),
+        ],
+        // None of these tells an address that can be trusted: they count together, by the proxy's.
+        &[("x-forwarded-for", "unknown"), ("x-forwarded-for", "6.6.6.6, _hidden"), ("forwarded", "for=_x")],
+    ] {
+        for (n, (header, value)) in spellings.iter().enumerate() {
+            let answer = shop.place("k", &serde_json::json!({})).header(header, value).send().await;
+            answer.expect_status(if n == 0 { 422 } else { 429 });
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_is_not_valid_takes_from_an_allowance_of_its_own() {
     let mut config = limited(1, 1, 3);

@@ -1,6 +1,9 @@
 //! Placing, reading, listing, cancelling and refunding orders.
 
+use std::{collections::BTreeSet, pin::pin};
+
 use api::{ApiConfig, ServerLimits};
+use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use store::{
@@ -21,6 +24,50 @@ async fn pay(shop: &TestApi, order: &Value) {
         amount_minor,
     };
     shop.orders.mark_paid(id, facts, shop.ambient.now()).await.expect("pays");
+}
+
+/// Ids are drawn before orders are committed, and in any order within a millisecond.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_of_the_newest_orders_misses_none() {
+    let shop = TestApi::open().await;
+    shop.stock("mug", 10_000).await;
+    let read = async |known: &BTreeSet<String>| {
+        let (mut found, mut query) = (BTreeSet::new(), String::new());
+        loop {
+            let page = shop.get(&format!("/v1/orders?limit=7{query}")).send().await.expect_status(200);
+            for order in page.list() {
+                let id = order["id"].as_str().expect("an id").to_owned();
+                if known.contains(&id) {
+                    return found;
+                }
+                query = format!("&starting_after={id}");
+                found.insert(id);
+            }
+            if page.json["has_more"] != true {
+                return found;
+            }
+        }
+    };
+    let shoppers = join_all((0..8).map(|shopper| {
+        let shop = &shop;
+        async move {
+            for n in 0..25 {
+                shop.order(&format!("k{shopper}-{n}")).await;
+            }
+        }
+    }));
+    let mut known = BTreeSet::new();
+    let mut shoppers = pin!(shoppers);
+    loop {
+        let new = read(&known);
+        tokio::select! {
+            _ = &mut shoppers => break,
+            new = new => known.extend(new),
+        }
+    }
+    known.extend(read(&known).await);
+    assert_eq!(known, read(&BTreeSet::new()).await);
+    assert_eq!(known.len(), 200);
 }
 
 #[tokio::test]

@@ -25,12 +25,16 @@ fn the_environment_wins_and_keeps_types() {
         ("ORDERWORKS_CHECKOUT_BURST", "7"),
         ("ORDERWORKS_WEBHOOKS_ALLOW_LOOPBACK", "true"),
         ("ORDERWORKS_SERVER_TRUSTED_PROXIES", "[\"10.0.0.0/8\"]"),
+        ("ORDERWORKS_API_CORS_ORIGINS", "[\"https://shop.example\"]"),
     ])
     .expect("valid");
     assert_eq!(config.listen.port(), 9999);
     assert_eq!(config.api.checkout.burst.get(), 7);
     assert!(config.api.webhook_urls.allow_loopback);
     assert_eq!(config.server.trusted_proxies, ["10.0.0.0/8".parse().expect("a network")]);
+    assert_eq!(config.api.cors_origins, ["https://shop.example".parse().expect("an origin")]);
+    let refused = with_env(&[("ORDERWORKS_API_CORS_ORIGINS", "[\"shop.example\"]")]).expect_err("no origin");
+    assert!(refused.to_string().contains("api.cors_origins"), "{refused}");
 }
 
 #[test]

@@ -194,7 +194,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0015_debits.down",
             "0015_debits.up",
             "0016_previous_secrets.down",
-            "0016_previous_secrets.up"
+            "0016_previous_secrets.up",
+            "0017_product_search.down",
+            "0017_product_search.up"
         ]
     )
 }

@@ -25,6 +25,7 @@ use super::{
     database::OrderDatabase,
     fault::PostgresFault,
     order_row,
+    outbox_insert::SETTLED,
     router::{Owner, ReadMode},
     row::get,
     timestamps::Moment,
@@ -157,9 +158,8 @@ impl Outbox for PostgresOrders {
         page: PageRequest<EventId>,
     ) -> Result<Page<Event>, StoreError> {
         let read = |database| async move { events(&database, merchant, page).await };
-        // After an event that a replica does not have yet, it finds nothing, which would look like the last page.
-        let is_missing = |found: &Page<Event>| page.after.is_some() && found.items.is_empty();
-        Ok(self.router.read(merchant, ReadMode::Replica, read, is_missing).await?)
+        // From the primary: only there is it known which positions are under way.
+        Ok(self.router.read(merchant, ReadMode::Primary, read, |_| false).await?)
     }
 
     async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError> {
@@ -191,6 +191,9 @@ async fn events(
             row.map_or(Ok(0), |row| get(&row, "position"))?
         }
     };
+    let settled = database.row(sqlx::query(SETTLED)).await?.map_or(Ok(0), |row| get(&row, "position"))?;
+    // A position up to the settled one is never drawn later, so who has read the newest event has missed none.
+    let before = before.min(i64::saturating_add(settled, 1));
     let query = sqlx::query(EVENTS).bind(merchant.0).bind(before).bind(i64::from(page.limit) + 1);
     let events = database.rows(query).await?.iter().map(rows::event).collect::<Result<_, PostgresFault>>()?;
     Ok(Page::from_overfetched(events, page.limit))

@@ -100,20 +100,21 @@ impl Attempt<'_> {
                 return Err(Problem::invalid(vec![FieldError::new("/customer", "required", detail)]));
             }
         };
-        match self.begin().await? {
+        let placement = state.placements.begin(merchant, &state.ambient);
+        match self.begin(placement.id).await? {
             ControlFlow::Break(answer) => Ok(answer),
-            ControlFlow::Continue((cart, version)) => {
+            ControlFlow::Continue(cart) => {
                 let token = IssuedToken::draw(state)?;
                 let order =
                     NewOrder { token: Some(token.stored), ..self.order(&cart, request, customer, trace)? };
-                self.place(order, token, cart, version).await
+                self.place(order, token, cart).await
             }
         }
     }
 
-    /// Writes the attempt into the cart and returns the cart with its version; breaks with the response of an earlier
-    /// attempt that has placed the order.
-    async fn begin(&self) -> Result<ControlFlow<Response, (Cart, i64)>, Problem> {
+    /// Writes the attempt into the cart and returns the cart; breaks with the response of an earlier attempt that has
+    /// placed the order.
+    async fn begin(&self, id: OrderId) -> Result<ControlFlow<Response, Cart>, Problem> {
         let (state, place) = (self.place.state, &self.place);
         for _ in 0..carts::TRIES_MAX {
             let (mut cart, version) = place.load().await?;
@@ -124,9 +125,9 @@ impl Attempt<'_> {
                 return Err(Problem::new(Kind::CART_EMPTY, "put something into it first"));
             }
             cart.customer = cart.customer.or(place.customer);
-            cart.hold(OrderId::fresh(&state.ambient), &self.key, self.fingerprint, state.ambient.now());
-            if let Some(version) = place.save(&mut cart, Some(version)).await? {
-                return Ok(ControlFlow::Continue((cart, version)));
+            cart.hold(id, &self.key, self.fingerprint, state.ambient.now());
+            if place.save(&mut cart, Some(version)).await?.is_some() {
+                return Ok(ControlFlow::Continue(cart));
             }
         }
         Err(carts::busy())
@@ -201,14 +202,8 @@ impl Attempt<'_> {
         IdempotencyKey { key: format!("checkout of {}", self.place.id), fingerprint }
     }
 
-    async fn place(
-        &self,
-        order: NewOrder,
-        token: IssuedToken,
-        cart: Cart,
-        version: i64,
-    ) -> Result<Response, Problem> {
-        let (state, place) = (self.place.state, &self.place);
+    async fn place(&self, order: NewOrder, token: IssuedToken, cart: Cart) -> Result<Response, Problem> {
+        let (state, place, id) = (self.place.state, &self.place, order.id);
         let this = Some((self.key.as_str(), self.fingerprint));
         // Without an answer the cart stays held: the order may have been placed.
         match state.orders.place_order(order).await? {
@@ -221,7 +216,11 @@ impl Attempt<'_> {
                 place.close(order, this).await;
                 replayed(state, place.merchant, order, body, token).await
             }
-            PlaceOutcome::InFlight => Err(in_flight()),
+            PlaceOutcome::InFlight => {
+                // The request in flight still holds the cart.
+                place.release(id, &self.key).await;
+                Err(in_flight())
+            }
             PlaceOutcome::KeyReused { order } => {
                 place.close(order, None).await;
                 match state.orders.order(place.merchant, order).await? {
@@ -230,7 +229,7 @@ impl Attempt<'_> {
                 }
             }
             PlaceOutcome::Refused(refusals) => {
-                place.release(cart, version).await;
+                place.release(id, &self.key).await;
                 // The lines of the order are the cart's items.
                 Err(refused(&refusals, &[]))
             }

@@ -70,11 +70,13 @@ async fn place(
     let Lines { lines, item_of_line } =
         merge(request.items).map_err(|fault| Problem::invalid(vec![fault]))?;
     let token = IssuedToken::draw(state)?;
+    let account = order_access::account(state, merchant, headers).await?;
+    let placement = state.placements.begin(merchant, &state.ambient);
     let order = NewOrder {
-        id: OrderId::fresh(&state.ambient),
+        id: placement.id,
         merchant,
         customer: request.customer.into(),
-        account: order_access::account(state, merchant, headers).await?,
+        account,
         token: Some(token.stored),
         currency: request.currency,
         lines,
@@ -86,7 +88,9 @@ async fn place(
         trace: Some(trace),
         at: state.ambient.now(),
     };
-    match state.orders.place_order(order).await? {
+    let placed = state.orders.place_order(order).await;
+    drop(placement);
+    match placed? {
         PlaceOutcome::Placed { order, body } => {
             state.catalog.sold(&order);
             Ok(accepted(order.id, body, Some(token), false))

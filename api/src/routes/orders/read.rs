@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use base::error_class::describe;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::HeaderMap;
-use store::domain::{Order, OrderId, PaymentId};
+use store::domain::{Order, OrderId, PageRequest, PaymentId};
 
 use crate::{
     auth::{AnyKey, SecretKey},
@@ -61,7 +61,10 @@ pub(super) async fn list_orders(
 ) -> Result<Json<List<OrderView>>, Problem> {
     let query = Query::paged(&uri, &["status"]);
     let status = query.parsed("status", "a state of an order");
-    let page = state.orders.orders(key.merchant, status, query.page()?).await?;
+    let mut page: PageRequest<OrderId> = query.page()?;
+    let below = state.placements.listed_below(key.merchant, &state.ambient);
+    page.after = Some(page.after.map_or(below, |after| after.min(below)));
+    let page = state.orders.orders(key.merchant, status, page).await?;
     let views = stream::iter(page.items)
         .map(|order| {
             let state = state.clone();

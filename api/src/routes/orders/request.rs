@@ -29,7 +29,7 @@ pub(super) struct OrderCreate {
     pub(super) payment_method: String,
     pub(super) shipping_address: Option<OrderCreateAddress>,
     /// The merchant's own number for the order.
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(format = "line-without-link", min_length = 1, max_length = 100)]
     pub(super) reference: Option<String>,
 }
 

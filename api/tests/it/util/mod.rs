@@ -240,6 +240,11 @@ impl Call {
         Self(self.0.header("content-type", "application/json").body(body))
     }
 
+    /// A body without a media type.
+    pub(crate) fn raw(self, body: impl Into<reqwest::Body>) -> Self {
+        Self(self.0.body(body))
+    }
+
     pub(crate) async fn send(self) -> Answer {
         let response = self.open().await;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());

@@ -73,7 +73,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0014_refund_ends",
             "0015_refund_requests",
             "0016_debits",
-            "0017_previous_secrets"
+            "0017_previous_secrets",
+            "0018_product_search"
         ]
     )
 }
