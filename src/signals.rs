@@ -1,5 +1,5 @@
-//! Signals TERM and INT: the first requests an orderly stop, the second an immediate one. INT comes from a terminal, so no
-//! balancer is waited for.
+//! Signals TERM and INT: the first requests an orderly stop, the second an immediate one. INT comes from a terminal, so
+//! no balancer is waited for.
 
 use std::time::Duration;
 

@@ -37,8 +37,10 @@ pub struct ApiConfig {
     pub request_timeout: Duration,
     /// Event streams open at once; default 256.
     pub streams_max: usize,
-    /// Event streams of one merchant at once; default 64.
+    /// Event streams of one merchant's secret keys at once, and of its publishable keys; default 64.
     pub streams_per_merchant_max: usize,
+    /// Event streams of one address (IPv6: one /64) with publishable keys at once; default 8.
+    pub streams_per_address_max: usize,
     /// Secrets that Stripe may sign its webhooks with; one match is enough. Empty: no webhooks are accepted.
     pub stripe_webhook_secrets: Vec<SecretString>,
     /// Whether the payment provider can take an amount in minor units of a currency; default: any.
@@ -166,6 +168,7 @@ impl Default for ApiConfig {
             request_timeout: Duration::from_secs(30),
             streams_max: 256,
             streams_per_merchant_max: 64,
+            streams_per_address_max: 8,
             stripe_webhook_secrets: Vec::new(),
             provider_takes: |_, _| true,
         }

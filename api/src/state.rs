@@ -7,7 +7,7 @@ use base::Ambient;
 use cache::{Cache, RateLimits, Sessions};
 use http::request;
 use jobs::records::RecordStore;
-use store::{OrderStore, PaymentStore, domain::MerchantId};
+use store::{OrderStore, PaymentStore, domain::MerchantId, merchants::KeyScope};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +42,8 @@ pub struct ApiShared {
     pub(crate) passwords: Passwords,
     pub(crate) readiness: Readiness,
     pub(crate) streams: Arc<Semaphore>,
-    pub(crate) streams_by_merchant: Arc<KeyedSlots<MerchantId>>,
+    pub(crate) streams_by_merchant: Arc<KeyedSlots<(MerchantId, KeyScope)>>,
+    pub(crate) streams_by_address: Arc<KeyedSlots<IpAddr>>,
 }
 
 /// The parts of an API that a process wires together.
@@ -84,6 +85,7 @@ impl ApiState {
             passwords: Passwords::new(parts.ambient.clone()),
             streams: Arc::new(Semaphore::new(config.streams_max)),
             streams_by_merchant: KeyedSlots::new(config.streams_per_merchant_max),
+            streams_by_address: KeyedSlots::new(config.streams_per_address_max),
             config,
             orders: parts.orders,
             payments: parts.payments,

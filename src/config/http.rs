@@ -84,6 +84,7 @@ pub(super) fn api(
         request_timeout,
         streams_max,
         streams_per_merchant_max,
+        streams_per_address_max: r.within("server", "streams_per_address_max", 1..=100_000),
         stripe_webhook_secrets: payments::stripe_webhook_secrets(r),
         provider_takes,
     }

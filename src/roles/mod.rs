@@ -1,9 +1,9 @@
 //! Roles of a process: each can run alone or with others in one process, and they stop in order.
 //!
-//! Stop order: the API reports not ready, then completes open requests and accepts no more; the relay stops; the workers drain, then the
-//! attempt log is flushed. The sandbox provider of the process stops after that, because a draining charge still needs
-//! it. A role that ends unexpectedly stops the whole process: a shop that accepts orders but charges no one is worse
-//! than one that is down.
+//! Stop order: the API reports not ready, then completes open requests and accepts no more; the relay stops; the
+//! workers drain, then the attempt log is flushed. The sandbox provider of the process stops after that, because a
+//! draining charge still needs it. A role that ends unexpectedly stops the whole process: a shop that accepts orders
+//! but charges no one is worse than one that is down.
 
 mod http_api;
 mod relay;

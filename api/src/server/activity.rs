@@ -1,9 +1,9 @@
-//! Time bounds of a connection: deadlines of an exchange, of a request head, of writes that the client does not take, and
-//! of idle time.
+//! Time bounds of a connection: deadlines of an exchange, of a request head, of writes that the client does not take,
+//! and of idle time.
 //!
-//! The service records the beginning of an exchange, the body its end, and the stream the bytes that were read, refused,
-//! taken and flushed. [`Activity::overdue`] reads these records when the earliest deadline can have passed, so a
-//! connection costs one timer.
+//! The service records the beginning of an exchange, the body its end, and the stream the bytes that were read,
+//! refused, taken and flushed. [`Activity::overdue`] reads these records when the earliest deadline can have passed, so
+//! a connection costs one timer.
 
 use std::{
     io,
