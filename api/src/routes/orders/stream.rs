@@ -1,8 +1,8 @@
 //! Event stream: `GET /v1/orders/{id}/events` sends an order's events as server-sent events, past events first.
 //!
-//! Guarantees: no event is left out or repeated within a stream, but customers are told of some kinds only. `id:` is the
-//! event's sequence, so a client that reconnects with `Last-Event-ID` continues where it was. Streams are bounded in
-//! time and in number: per address of customers, per merchant, and in all.
+//! Guarantees: no event is left out or repeated within a stream, but customers are told of some kinds only. `id:` is
+//! the event's sequence, so a client that reconnects with `Last-Event-ID` continues where it was. Streams are bounded
+//! in time and in number: per address of customers, per merchant, and in all.
 
 use std::{collections::VecDeque, convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
