@@ -44,6 +44,7 @@ async fn the_document_is_served_and_each_operation_is_routed() {
         ("/v1/orders/{id}/cancel", "post"),
         ("/v1/orders/{id}/refund", "post"),
         ("/v1/orders/{id}/token", "delete"),
+        ("/v1/payments", "get"),
         ("/v1/products", "get"),
         ("/v1/products/{sku}", "get put"),
         ("/v1/categories", "get"),
