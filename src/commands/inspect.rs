@@ -9,6 +9,7 @@ use jobs::{
 };
 use serde_json::json;
 
+use super::payment;
 use crate::{
     cli::{AttemptsArgs, Inspect, JobsArgs},
     config::Config,
@@ -29,6 +30,7 @@ pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> anyhow
         Inspect::Job { id } => job(engine, records, id, as_json).await,
         Inspect::Attempts(args) => attempts(records, args, as_json).await,
         Inspect::Outbox => outbox(config, as_json).await,
+        Inspect::Payment { order } => payment::show(order, config, as_json).await,
     }
 }
 

@@ -66,6 +66,11 @@ pub(crate) async fn open_orders(config: &Config, ambient: &Ambient) -> Result<Ar
     wiring.orders().await
 }
 
+/// Opens the payment store beside running processes.
+pub(crate) async fn open_payments(config: &Config, ambient: &Ambient) -> Result<Arc<dyn PaymentStore>> {
+    Wiring::beside(config, format!("orderworks inspect {}", std::process::id()), ambient).payments().await
+}
+
 /// Opens the parts of roles, and what they share once.
 pub(crate) struct Wiring<'a> {
     pub(crate) config: &'a Config,

@@ -124,6 +124,11 @@ async fn a_flaky_provider_is_retried_and_the_attempts_can_be_read() {
     let outcomes: Vec<_> =
         job["attempts"].as_array().expect("a list").iter().map(|a| a["outcome"].clone()).collect();
     assert_eq!(outcomes, ["retried", "retried", "completed"], "{job}");
+    let payment = run_json(data.path(), &["inspect", "payment", &id]).await;
+    assert_eq!((&payment["order"], &payment["status"]), (&json!(id), &json!("captured")), "{payment}");
+    assert_eq!(payment["attempts"].as_array().expect("a list").len(), 3, "{payment}");
+    assert!(payment["decision"]["provider_reference"].is_string(), "{payment}");
+    assert!(!payment.to_string().contains("pm_sandbox"), "no token of a payment method: {payment}");
 }
 
 #[tokio::test]
