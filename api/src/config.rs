@@ -41,6 +41,9 @@ pub struct ApiConfig {
     pub streams_per_merchant_max: usize,
     /// Event streams of one address (IPv6: one /64) with publishable keys at once; default 8.
     pub streams_per_address_max: usize,
+    /// Age of cached products, lists and categories at most; default 1 s: long enough to carry a rush on one product,
+    /// short enough that availability, which every order changes, need not be announced.
+    pub catalog_ttl: Duration,
     /// Secrets that Stripe may sign its webhooks with; one match is enough. Empty: no webhooks are accepted.
     pub stripe_webhook_secrets: Vec<SecretString>,
     /// Whether the payment provider can take an amount in minor units of a currency; default: any.
@@ -169,6 +172,7 @@ impl Default for ApiConfig {
             streams_max: 256,
             streams_per_merchant_max: 64,
             streams_per_address_max: 8,
+            catalog_ttl: Duration::from_secs(1),
             stripe_webhook_secrets: Vec::new(),
             provider_takes: |_, _| true,
         }

@@ -77,7 +77,8 @@ impl ApiState {
         ];
         checks.extend(parts.health);
         let readiness = Readiness::new(checks, parts.ambient.clone(), parts.shutdown.clone());
-        let catalog = CatalogCache::new(parts.cache, Arc::clone(&parts.orders), parts.ambient.clone());
+        let (orders, ambient) = (Arc::clone(&parts.orders), parts.ambient.clone());
+        let catalog = CatalogCache::new(parts.cache, orders, ambient, config.catalog_ttl);
         Self(Arc::new(ApiShared {
             catalog: Arc::new(catalog),
             limiters: Arc::new(Limiters::new(&config, parts.limits)),

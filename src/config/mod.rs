@@ -20,6 +20,7 @@ use std::{
 };
 
 use api::{ApiConfig, ServerLimits};
+use cache::MemoryConfig;
 use jobs::records::RecordLevel;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -48,6 +49,8 @@ pub(crate) struct Config {
     /// Folder of the files of this process.
     pub(crate) folder: PathBuf,
     pub(crate) engines: Engines,
+    /// Bound of the cache in this process.
+    pub(crate) cache: MemoryConfig,
     /// `None`: pending orders never expire.
     pub(crate) pending_expires: Option<Duration>,
     pub(crate) workers: Workers,
@@ -165,6 +168,7 @@ impl Config {
             readiness_lead: Duration::from_secs(r.within("server", "readiness_lead_seconds", 0..=300_u64)),
             engines: Engines::read(r, plain, &folder),
             folder,
+            cache: MemoryConfig { bytes_max: 1024 * 1024 * r.within("cache", "memory_mib", 1..=16_384_u64) },
             pending_expires: minutes(r.within("orders", "pending_expires_minutes", 0..=MINUTES_MAX)),
             workers: Workers {
                 queues: QUEUES.map(|queue| (queue.to_owned(), r.within("workers", queue, 1..=1024))).into(),

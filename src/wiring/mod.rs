@@ -114,7 +114,7 @@ impl<'a> Wiring<'a> {
     /// Parts of the API, which ends its streams with `shutdown`.
     pub(crate) async fn api(&self, shutdown: CancellationToken) -> Result<ApiParts> {
         let orders = self.open_orders(Role::Api).await?;
-        let caches = self.cache().await?.api(self.ambient);
+        let caches = self.cache().await?.api(self.config.cache, self.ambient);
         Ok(ApiParts {
             orders: orders.store,
             payments: self.payments().await?,
