@@ -135,6 +135,7 @@ async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order()
             "GET /v1/sessions",
             "DELETE /v1/sessions",
             "DELETE /v1/sessions/{id}",
+            "GET /v1/customers/current",
             "DELETE /v1/customers/current",
         ]
         .map(str::to_owned);
