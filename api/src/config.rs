@@ -43,8 +43,13 @@ pub struct ApiConfig {
     pub request_timeout: Duration,
     /// Event streams open at once; default 256.
     pub streams_max: usize,
-    /// Event streams of one merchant at once; default 64.
+    /// Event streams of one merchant's secret keys at once, and of its publishable keys; default 64.
     pub streams_per_merchant_max: usize,
+    /// Event streams of one address (IPv6: one /64) with publishable keys at once; default 8.
+    pub streams_per_address_max: usize,
+    /// Age of cached products, lists and categories at most; default 1 s: long enough to carry a rush on one product,
+    /// short enough that availability, which every order changes, need not be announced.
+    pub catalog_ttl: Duration,
     /// Secrets that Stripe may sign its webhooks with; one match is enough. Empty: no webhooks are accepted.
     pub stripe_webhook_secrets: Vec<SecretString>,
     /// Whether the payment provider can take an amount in minor units of a currency; default: any.
@@ -131,15 +136,15 @@ pub struct ServerLimits {
     pub connections_per_address_max: usize,
     /// Networks of proxies: their connections carry many clients and have no bound per address.
     pub trusted_proxies: Vec<IpNet>,
-    /// Longest time without a complete request head, idle time between two requests included. Default 15 s.
+    /// Longest time from the first byte of a request head until the head is complete. Default 15 s.
     pub head_timeout: Duration,
+    /// Longest time without a byte of a request, from the beginning and between two requests. Default 75 s: balancers
+    /// keep idle connections for 60 s and must be the first to close, as a request sent while the server closes fails.
+    pub idle_timeout: Duration,
     /// Longest time in which the client takes no byte of the response. Default 30 s.
     pub write_timeout: Duration,
     /// Longest time from the request head until the response is written; event streams have none. Default 120 s.
     pub exchange_timeout: Duration,
-    /// Time for which `/readyz` reports not ready before the listener closes, so that load balancers stop sending.
-    /// Default 0.
-    pub readiness_lead: Duration,
     /// Longest time for open requests to finish once the listener is closed. Default 20 s.
     pub drain_timeout: Duration,
 }
@@ -187,6 +192,8 @@ impl Default for ApiConfig {
             request_timeout: Duration::from_secs(30),
             streams_max: 256,
             streams_per_merchant_max: 64,
+            streams_per_address_max: 8,
+            catalog_ttl: Duration::from_secs(1),
             stripe_webhook_secrets: Vec::new(),
             provider_takes: |_, _| true,
         }
@@ -200,9 +207,9 @@ impl Default for ServerLimits {
             connections_per_address_max: 256,
             trusted_proxies: Vec::new(),
             head_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             exchange_timeout: Duration::from_mins(2),
-            readiness_lead: Duration::ZERO,
             drain_timeout: Duration::from_secs(20),
         }
     }

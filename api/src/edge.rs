@@ -44,6 +44,10 @@ pub(crate) async fn serve(State(state): State<ApiState>, mut request: Request, n
         let response = answer.unwrap_or_else(|_| timeout().into_response());
         let mut response = finish(response, &request_id);
         cors.add_to(response.headers_mut());
+        if state.shutdown.is_cancelled() {
+            // A balancer that reuses the connection would lose a request when the server closes it.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         let taken = between(begun_at, state.ambient.now());
         let duration_ms = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(http.status = response.status().as_u16(), duration_ms, "request answered");

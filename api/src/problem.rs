@@ -50,6 +50,7 @@ kinds! {
     CREDENTIALS = UNAUTHORIZED "wrong_credentials" "No account with this mail address and password";
     SESSION = UNAUTHORIZED "session_invalid" "A valid session is required";
     SECRET_KEY_REQUIRED = FORBIDDEN "secret_key_required" "A secret API key is required";
+    ORDER_ACCESS = FORBIDDEN "order_access_required" "Proof of access to the order is required";
     NOT_FOUND = NOT_FOUND "not_found" "No such resource";
     ROUTE_NOT_FOUND = NOT_FOUND "route_not_found" "No such route";
     METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED "method_not_allowed" "The route does not answer this method";

@@ -11,6 +11,7 @@ use jobs::{
     engine::{DeadReason, JobState},
     records::AttemptOutcome,
 };
+use store::domain::OrderId;
 
 pub(crate) use control::{Control, JobControl, MoveArgs};
 
@@ -171,6 +172,11 @@ pub(crate) enum Inspect {
     Attempts(AttemptsArgs),
     /// Messages of the outbox that no relay could read; later ones about the same subject wait
     Outbox,
+    /// The payment of an order, with every attempt and refund
+    Payment {
+        /// `ord_…`
+        order: OrderId,
+    },
 }
 
 #[derive(Debug, Args)]

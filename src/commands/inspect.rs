@@ -11,6 +11,7 @@ use jobs::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::payment;
 use crate::{
     cli::{AttemptsArgs, Inspect, JobsArgs},
     config::Config,
@@ -34,6 +35,7 @@ pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> anyhow
         Inspect::Job { id } => job(engine, records, id, as_json).await,
         Inspect::Attempts(args) => attempts(records, args, as_json).await,
         Inspect::Outbox => outbox(config, as_json).await,
+        Inspect::Payment { order } => payment::show(order, config, as_json).await,
     }
 }
 

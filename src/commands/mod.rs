@@ -7,6 +7,7 @@ mod dev;
 mod inspect;
 mod migrate;
 mod move_merchant;
+mod payment;
 mod redrive;
 mod role;
 mod settle;

@@ -70,6 +70,11 @@ pub(crate) async fn open_orders(config: &Config, ambient: &Ambient) -> Result<Ar
     wiring.orders().await
 }
 
+/// Opens the payment store beside running processes.
+pub(crate) async fn open_payments(config: &Config, ambient: &Ambient) -> Result<Arc<dyn PaymentStore>> {
+    Wiring::beside(config, format!("orderworks inspect {}", std::process::id()), ambient).payments().await
+}
+
 /// Opens the parts of roles, and what they share once.
 pub(crate) struct Wiring<'a> {
     pub(crate) config: &'a Config,
@@ -113,7 +118,7 @@ impl<'a> Wiring<'a> {
     /// Parts of the API, which ends its streams with `shutdown`.
     pub(crate) async fn api(&self, shutdown: CancellationToken) -> Result<ApiParts> {
         let orders = self.open_orders(Role::Api).await?;
-        let caches = self.cache().await?.api(self.ambient);
+        let caches = self.cache().await?.api(self.config.cache, self.ambient);
         Ok(ApiParts {
             orders: orders.store,
             payments: self.payments().await?,

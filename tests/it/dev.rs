@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::util::{
-    Client, Dev, PATIENCE, Receiver, order, orderworks, run_json, traced::trace_reaches_webhooks,
+    Client, Dev, PATIENCE, Receiver, order, orderworks, ready, run_json, traced::trace_reaches_webhooks,
 };
 
 async fn ledger(dev: &Dev, order: &str) -> Vec<Value> {
@@ -148,6 +148,11 @@ async fn a_flaky_provider_is_retried_and_the_attempts_can_be_read() {
     let outcomes: Vec<_> =
         job["attempts"].as_array().expect("a list").iter().map(|a| a["outcome"].clone()).collect();
     assert_eq!(outcomes, ["retried", "retried", "completed"], "{job}");
+    let payment = run_json(data.path(), &["inspect", "payment", &id]).await;
+    assert_eq!((&payment["order"], &payment["status"]), (&json!(id), &json!("captured")), "{payment}");
+    assert_eq!(payment["attempts"].as_array().expect("a list").len(), 3, "{payment}");
+    assert!(payment["decision"]["provider_reference"].is_string(), "{payment}");
+    assert!(!payment.to_string().contains("pm_sandbox"), "no token of a payment method: {payment}");
 }
 
 #[tokio::test]
@@ -188,4 +193,35 @@ async fn log_lines_follow_the_text_of_dev() {
     }
     assert!(text.first().is_some_and(|line| line.starts_with("Orderworks is ready")), "{text:?}");
     assert!(text.last().is_some_and(|line| line.starts_with("Ctrl-C stops")), "{text:?}");
+}
+
+/// The lead is longer than the test waits, so only a second signal ends it.
+#[tokio::test]
+async fn a_balancer_sees_503_before_connections_are_refused() {
+    const LEAD: (&str, &str) = ("ORDERWORKS_SERVER_READINESS_LEAD_SECONDS", "300");
+    for second in ["-TERM", "-INT"] {
+        let data = tempfile::tempdir().expect("a folder");
+        let dev = Dev::start_with(data.path(), &[LEAD]).await;
+        let storefront = dev.storefront();
+        dev.signal("-TERM").await;
+        let unready = ready(&dev.address().to_string(), |report| report["draining"] == true).await;
+        assert_eq!(unready["status"], "down", "{unready}");
+        let answer = reqwest::get(format!("{}/readyz", dev.ready.url)).await.expect("answers");
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()["connection"], "close");
+        storefront.accepted("late", "pm_card_visa").await;
+        let address = dev.address();
+        dev.signal(second).await;
+        dev.ended().await;
+        assert!(tokio::net::TcpStream::connect(address).await.is_err(), "the listener is closed");
+    }
+}
+
+/// A person at a terminal does not wait for balancers.
+#[tokio::test]
+async fn ctrl_c_stops_without_the_lead() {
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start_with(data.path(), &[("ORDERWORKS_SERVER_READINESS_LEAD_SECONDS", "300")]).await;
+    dev.signal("-INT").await;
+    assert!(dev.ended().await.success());
 }

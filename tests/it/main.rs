@@ -22,6 +22,7 @@ mod relational;
 mod settle;
 mod shards;
 mod source_rules;
+mod storefront;
 mod stripe;
 mod util;
 mod verify;

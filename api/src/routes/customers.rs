@@ -1,4 +1,4 @@
-//! Registration of customers, verification of their addresses, and deletion of accounts.
+//! Registration of customers, verification of their addresses, reading and deletion of accounts.
 //!
 //! Guarantees: a registration gets the same response whether the address has an account or not, and opens nothing until
 //! the token that was mailed to the address comes back together with the password. A token alone, which a mail program
@@ -23,6 +23,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::orders::place::{REPLAYED, key_reused};
 use crate::{
+    auth::AnyKey,
     input::{Body, Report, Request, idempotency_key, scoped_key},
     limits::PasswordCaller,
     password_rule,
@@ -33,7 +34,7 @@ use crate::{
 };
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(register)).routes(routes!(verify)).routes(routes!(delete))
+    OpenApiRouter::new().routes(routes!(register)).routes(routes!(verify)).routes(routes!(current, delete))
 }
 
 /// A new customer.
@@ -156,6 +157,24 @@ async fn verify(
     let open = OpenAccount { merchant: key.merchant, token, customer, at, trace: Some(trace) };
     let account = state.orders.open_account(open).await?.ok_or_else(token_invalid)?;
     Ok((StatusCode::CREATED, Json(AccountView::from(&account))))
+}
+
+/// Read the account of the customer who is signed in
+#[utoipa::path(
+    get, path = "/v1/customers/current", tag = "customers",
+    params(("Orderworks-Session" = String, Header, description = "`ows_…`")),
+    responses(
+        (status = 200, description = "The customer", body = AccountView),
+        (status = 401, description = "The session has ended"),
+    ),
+)]
+async fn current(
+    State(state): State<ApiState>,
+    AnyKey(key): AnyKey,
+    headers: HeaderMap,
+) -> Result<Json<AccountView>, Problem> {
+    let owner = sessions::current(&state, key.merchant, &headers).await?.owner;
+    Ok(Json(AccountView::from(&sessions::account(&state, owner).await?)))
 }
 
 /// Delete an account

@@ -8,7 +8,7 @@ use store::domain::OrderStatus;
 use utoipa::openapi::{
     Content, OpenApi, RefOr, Required, Schema,
     path::{Operation, Parameter, PathItem},
-    schema::{Object, SchemaType, Type},
+    schema::{KnownFormat, Object, SchemaFormat, SchemaType, Type},
     security::{Http, HttpAuthScheme, SecurityScheme},
 };
 
@@ -82,6 +82,7 @@ fn tell_parameter(path: &str, parameter: &mut Parameter) {
             None => text(schema, VALUE_CHARS_MAX),
         },
         "Idempotency-Key" => schema.pattern = Some(KEY_PATTERN.to_owned()),
+        "day" => schema.format = Some(SchemaFormat::KnownFormat(KnownFormat::Date)),
         "sku" => schema.pattern = Some(SKU_PATTERN.to_owned()),
         "q" => text(schema, 100),
         "category" => text(schema, 64),
@@ -101,6 +102,7 @@ fn cursor_pattern(path: &str) -> Option<String> {
         "/v1/orders" => "ord",
         "/v1/webhook_endpoints" => "whe",
         "/v1/events" => "evt",
+        "/v1/payments" => "pay",
         _ => return None,
     };
     Some(format!("^{prefix}_{UUID_PATTERN}$"))

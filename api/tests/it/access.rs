@@ -106,6 +106,9 @@ async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order()
         "GET /v1/categories",
         "POST /v1/orders",
         "GET /v1/orders/{id}",
+        "GET /v1/orders/{id}/timeline",
+        "GET /v1/orders/{id}/events",
+        "POST /v1/orders/{id}/cancel",
         "POST /v1/carts",
         "GET /v1/carts/{id}",
         "PUT /v1/carts/{id}/items/{sku}",
@@ -142,6 +145,7 @@ async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order()
             "GET /v1/sessions",
             "DELETE /v1/sessions",
             "DELETE /v1/sessions/{id}",
+            "GET /v1/customers/current",
             "DELETE /v1/customers/current",
         ]
         .map(str::to_owned);

@@ -21,6 +21,7 @@ mod openapi;
 mod order_tokens;
 mod orders;
 mod outage;
+mod payments;
 mod privacy;
 mod provider_webhooks;
 mod requests;

@@ -12,7 +12,7 @@ use store::{
     payments::{NewPayment, PaymentStore},
 };
 
-use crate::util::{TestApi, config, id_of, order_body};
+use crate::util::{Answer, TestApi, config, id_of, order_body};
 
 /// Transitions an order to `paid`, as the workers do.
 async fn pay(shop: &TestApi, order: &Value) {
@@ -166,6 +166,30 @@ async fn orders_are_listed_newest_first_in_pages() {
         let answer = shop.get(&format!("/v1/orders?{query}")).send().await;
         assert_eq!(answer.expect_problem(422, "validation_failed").faults(), [fault]);
     }
+}
+
+#[tokio::test]
+async fn a_customer_cancels_while_the_order_is_pending() {
+    let shop = TestApi::open().await;
+    shop.stock("mug", 10).await;
+    let mut placed = Vec::new();
+    for key in ["k1", "k2"] {
+        placed.push(shop.place(key, &order_body()).send().await.expect_status(202));
+    }
+    let cancel = |placed: &Answer, body: &Value| {
+        let call = shop.post(&format!("{}/cancel", placed.header("location")), body);
+        call.key(&shop.own.public).header("orderworks-order-token", placed.header("orderworks-order-token"))
+    };
+    let reasoned = cancel(&placed[0], &json!({"reason": "expired"})).send().await;
+    assert_eq!(reasoned.expect_problem(422, "validation_failed").faults(), ["/reason secret_key_required"]);
+    let cancelled = cancel(&placed[0], &json!({})).send().await.expect_status(200).json;
+    assert_eq!(cancelled["status"], "cancelled");
+    assert_eq!(cancelled["status_reason"], "requested_by_customer");
+    assert_eq!(cancel(&placed[0], &json!({})).send().await.expect_status(200).json, cancelled);
+    pay(&shop, &placed[1].json).await;
+    cancel(&placed[1], &json!({})).send().await.expect_problem(409, "order_state_conflict");
+    let paid = shop.get(placed[1].header("location")).send().await.expect_status(200).json;
+    assert_eq!(paid["status"], "paid");
 }
 
 #[tokio::test]

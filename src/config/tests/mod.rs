@@ -182,6 +182,45 @@ fn a_secret_is_not_shown() {
 }
 
 #[test]
+fn bounds_of_connections_and_levels_of_queues_are_settings() {
+    let config = with_env(&[
+        ("ORDERWORKS_SERVER_IDLE_SECONDS", "620"),
+        ("ORDERWORKS_SERVER_HEAD_SECONDS", "3"),
+        ("ORDERWORKS_SERVER_BODY_SECONDS", "4"),
+        ("ORDERWORKS_SERVER_BODY_KIB", "256"),
+        ("ORDERWORKS_SERVER_REQUEST_SECONDS", "5"),
+        ("ORDERWORKS_SERVER_READINESS_LEAD_SECONDS", "20"),
+        ("ORDERWORKS_RECORDS_LEVELS", "{ webhooks = \"failures\" }"),
+        ("ORDERWORKS_CACHE_CATALOG_MS", "250"),
+        ("ORDERWORKS_CACHE_MEMORY_MIB", "64"),
+    ])
+    .expect("valid");
+    let (server, api) = (&config.server, &config.api);
+    let bounds = [server.idle_timeout, server.head_timeout, api.body_timeout, api.request_timeout];
+    assert_eq!(bounds.map(|bound| bound.as_secs()), [620, 3, 4, 5]);
+    assert_eq!((api.body_bytes_max, config.readiness_lead.as_secs()), (256 * 1024, 20));
+    assert_eq!((api.catalog_ttl.as_millis(), config.cache.bytes_max), (250, 64 * 1024 * 1024));
+    assert_eq!(config.records_levels.get("webhooks"), Some(&RecordLevel::Failures));
+    for (name, value, told) in [
+        ("SERVER_BODY_SECONDS", "40", "server.body_seconds must not be more than server.request_seconds"),
+        (
+            "SERVER_EXCHANGE_SECONDS",
+            "20",
+            "server.request_seconds must not be more than server.exchange_seconds",
+        ),
+        ("SERVER_IDLE_SECONDS", "0", "server.idle_seconds"),
+        ("SERVER_BODY_KIB", "2", "server.body_kib"),
+        ("CACHE_CATALOG_MS", "99", "cache.catalog_ms"),
+        ("SERVER_READINESS_LEAD_SECONDS", "301", "server.readiness_lead_seconds"),
+        ("RECORDS_LEVELS", "{ mails = \"all\" }", "records.levels names an unknown queue"),
+        ("RECORDS_LEVELS", "{ email = \"some\" }", "records.levels"),
+    ] {
+        let error = with_env(&[(&format!("ORDERWORKS_{name}"), value)]).expect_err(name).to_string();
+        assert!(error.contains(told), "{told}: {error}");
+    }
+}
+
+#[test]
 fn a_merchants_streams_are_at_most_those_of_all() {
     let error = with_env(&[("ORDERWORKS_SERVER_STREAMS_MAX", "10")]).expect_err("invalid").to_string();
     assert!(error.contains("server.streams_per_merchant_max"), "{error}");

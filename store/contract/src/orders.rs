@@ -244,6 +244,15 @@ pub trait Orders: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<Transition, StoreError>;
 
+    /// [`Orders::cancel`] of an order that is still `pending`: what a customer may do.
+    async fn cancel_pending(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError>;
+
     /// Ids above `after` of `pending` orders that are stale, ascending, at most `limit`; fewer only at the end.
     async fn stale_orders(
         &self,

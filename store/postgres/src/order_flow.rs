@@ -135,11 +135,17 @@ impl Orders for PostgresOrders {
         reason: &str,
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
-        let facts = ((merchant, id), reason, at);
-        let cancelled = self.transition(merchant, facts, |unit, (order, reason, at)| {
-            Box::pin(transitions::cancel(unit, *order, reason, *at))
-        });
-        cancelled.await
+        self.cancel_until(OrderStatus::Paid, (merchant, id), reason, at).await
+    }
+
+    async fn cancel_pending(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        self.cancel_until(OrderStatus::Pending, (merchant, id), reason, at).await
     }
 
     /// An unavailable shard keeps its own orders only.
@@ -246,6 +252,21 @@ impl Orders for PostgresOrders {
 
 impl PostgresOrders {
     /// Changes an order. The answer names the merchant that then reads the order, also where the call does not.
+    /// Cancels an order that is `pending` or in this state.
+    async fn cancel_until(
+        &self,
+        latest: OrderStatus,
+        order: (MerchantId, OrderId),
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        let facts = (order, latest, reason, at);
+        let cancelled = self.transition(order.0, facts, |unit, (order, latest, reason, at)| {
+            Box::pin(transitions::cancel(unit, *order, *latest, reason, *at))
+        });
+        cancelled.await
+    }
+
     async fn transition<A: Sync>(
         &self,
         owner: impl Into<Owner>,

@@ -48,10 +48,11 @@ const FULFIL: &str = concat!(
      WHERE id = $1 AND status = 'paid' AND NOT shipment_held RETURNING ",
     columns!()
 );
+/// From `pending`, and from $5.
 const CANCEL: &str = concat!(
     "UPDATE orders SET status = 'cancelled', status_reason = $3,
          event_sequence = event_sequence + 1, updated_at = $4
-     WHERE id = $1 AND merchant_id = $2 AND status IN ('pending', 'paid') RETURNING ",
+     WHERE id = $1 AND merchant_id = $2 AND status IN ('pending', $5) RETURNING ",
     columns!()
 );
 pub(super) const STALE: &str = "
@@ -138,10 +139,12 @@ pub(super) async fn fulfil(unit: &mut Unit, id: OrderId, at: Timestamp) -> Resul
 pub(super) async fn cancel(
     unit: &mut Unit,
     (merchant, id): (MerchantId, OrderId),
+    latest: OrderStatus,
     reason: &str,
     at: Timestamp,
 ) -> Result<Transition, PostgresFault> {
     let query = sqlx::query(CANCEL).bind(id.0).bind(merchant.0).bind(reason).bind(Moment(at));
+    let query = query.bind(latest.as_str());
     let Some(row) = unit.row(query).await? else {
         let found = unit.row(sqlx::query(order_row::OF_MERCHANT).bind(id.0).bind(merchant.0)).await?;
         let found = found.as_ref().map(order_row::order).transpose()?;

@@ -116,6 +116,16 @@ impl Dev {
         Client::new(&self.ready.url, &self.ready.publishable_key)
     }
 
+    /// Sends a signal such as `-TERM`.
+    pub(crate) async fn signal(&self, name: &str) {
+        signal(&self.child, name).await;
+    }
+
+    /// Waits for the end and returns the exit status.
+    pub(crate) async fn ended(mut self) -> std::process::ExitStatus {
+        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("stops in time").expect("waits")
+    }
+
     /// The process id.
     pub(crate) fn process(&self) -> u32 {
         self.child.id().expect("running")
@@ -147,9 +157,9 @@ impl Dev {
     }
 
     /// Sends TERM and returns the exit status.
-    pub(crate) async fn stop(mut self) -> std::process::ExitStatus {
-        signal(&self.child, "-TERM").await;
-        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("stops in time").expect("waits")
+    pub(crate) async fn stop(self) -> std::process::ExitStatus {
+        self.signal("-TERM").await;
+        self.ended().await
     }
 }
 
@@ -172,6 +182,8 @@ pub(crate) fn orderworks(data: &Path) -> Command {
     let built = env!("CARGO_BIN_EXE_orderworks").into();
     let mut command = Command::new(std::env::var_os("ORDERWORKS_TEST_BINARY").unwrap_or(built));
     command.arg("--data").arg(data).env_remove("ORDERWORKS_CONFIG");
+    // No test but those of the stop itself has a balancer that must notice it.
+    command.env("ORDERWORKS_SERVER_READINESS_LEAD_SECONDS", "0");
     command
 }
 

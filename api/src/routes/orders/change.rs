@@ -19,19 +19,27 @@ use super::{
 use crate::{
     auth::SecretKey,
     input::{Body, PathText, parse_id, required_idempotency_key},
+    order_access::OrderCaller,
     problem::{FieldError, Kind, Problem},
     state::ApiState,
     view::{OrderView, RefundView},
 };
 
 const REASON_DEFAULT: &str = "requested_by_merchant";
+const REASON_OF_CUSTOMER: &str = "requested_by_customer";
 
 /// Cancel an order
 ///
-/// Possible while `pending` or `paid`; captured money is refunded. Repeating the request changes nothing.
+/// Possible while `pending` or `paid`; captured money is refunded. Repeating the request changes nothing. With a
+/// publishable key, and the order's token or its customer's session, possible while `pending`, for the reason
+/// `requested_by_customer`.
 #[utoipa::path(
     post, path = "/v1/orders/{id}/cancel", tag = "orders",
-    params(("id" = String, Path, description = "`ord_…`")),
+    params(
+        ("id" = String, Path, description = "`ord_…`"),
+        ("Orderworks-Order-Token" = Option<String>, Header, description = "`owt_…`, shown when it was placed"),
+        ("Orderworks-Session" = Option<String>, Header, description = "`ows_…`"),
+    ),
     request_body(content = Option<OrderCancel>),
     responses(
         (status = 200, description = "The cancelled order", body = OrderView),
@@ -40,16 +48,30 @@ const REASON_DEFAULT: &str = "requested_by_merchant";
 )]
 pub(super) async fn cancel_order(
     State(state): State<ApiState>,
-    SecretKey(key): SecretKey,
+    caller: OrderCaller,
     PathText(id): PathText,
     body: Body<OrderCancel>,
 ) -> Result<Json<OrderView>, Problem> {
-    let id: OrderId = parse_id(&id, "order")?;
-    let reason = body.value.reason.as_deref().unwrap_or(REASON_DEFAULT);
-    match state.orders.cancel(key.merchant, id, reason, state.ambient.now()).await? {
+    let (merchant, now, reason) = (caller.key.merchant, state.ambient.now(), body.value.reason);
+    let cancelled = if caller.is_customer() {
+        let order = caller.order(&state, &id).await?;
+        if reason.is_some() {
+            let code = Kind::SECRET_KEY_REQUIRED.code;
+            let error = FieldError::new("/reason", code, "a reason is given with a secret key only");
+            return Err(Problem::invalid(vec![error]));
+        }
+        state.orders.cancel_pending(merchant, order.id, REASON_OF_CUSTOMER, now).await?
+    } else {
+        let id: OrderId = parse_id(&id, "order")?;
+        state.orders.cancel(merchant, id, reason.as_deref().unwrap_or(REASON_DEFAULT), now).await?
+    };
+    match cancelled {
         Transition::Now(order) | Transition::Already(order) => {
             state.catalog.sold(&order);
             Ok(Json(read::view(&state, &order).await?))
+        }
+        Transition::Refused(order) if caller.is_customer() => {
+            Err(conflict(&order, "cancelled by its customer"))
         }
         Transition::Refused(order) => Err(conflict(&order, "cancelled")),
         Transition::NotFound => Err(Problem::not_found("order")),

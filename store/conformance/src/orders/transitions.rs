@@ -96,13 +96,14 @@ enum Expected {
 }
 
 /// The states in the order of [`OrderStatus::ALL`]: pending, paid, fulfilled, `payment_failed`, cancelled, refunded.
-const TABLE: [(&str, [Expected; 6]); 5] = {
+const TABLE: [(&str, [Expected; 6]); 6] = {
     use Expected::{Already, AlreadyOrRefused as Past, Now, Refused};
     [
         ("mark_paid", [Now, Already, Past, Refused, Refused, Past]),
         ("mark_payment_failed", [Now, Refused, Refused, Already, Refused, Refused]),
         ("fulfil", [Refused, Now, Already, Refused, Refused, Refused]),
         ("cancel", [Now, Now, Refused, Refused, Already, Refused]),
+        ("cancel_pending", [Now, Refused, Refused, Refused, Already, Refused]),
         ("record_refund", [Refused, Now, Now, Refused, Refused, Already]),
     ]
 };
@@ -159,6 +160,14 @@ async fn perform(world: &OrdersFixture, name: &str, id: OrderId) -> Transition {
         "mark_payment_failed" => world.fail(id).await,
         "fulfil" => world.fulfil(id).await,
         "cancel" => world.cancel(id).await,
+        "cancel_pending" => {
+            let at = world.time.tick();
+            world
+                .store
+                .cancel_pending(world.merchant, id, "requested_by_customer", at)
+                .await
+                .expect("answers")
+        }
         // The whole amount, under the id that `order_in` uses too.
         "record_refund" => world.refund(id, RefundId::derived(id.0, "all"), Some(250)).await,
         other => panic!("no move {other}"),
@@ -236,8 +245,9 @@ pub async fn concurrent_transitions_leave_no_gap_and_one_winner(store: Arc<dyn O
         let answers = race(40, |i| {
             let world = world.clone();
             async move {
-                let name = TABLE[usize::try_from(i % 5).unwrap_or(0)].0;
-                (name, perform(&world, name, order.id).await)
+                let name = TABLE[usize::try_from(i % 6).unwrap_or(0)].0;
+                let moved = perform(&world, name, order.id).await;
+                (name.trim_end_matches("_pending"), moved)
             }
         })
         .await;

@@ -100,11 +100,17 @@ impl Orders for MemoryOrders {
         reason: &str,
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
-        let (ambient, reason) = (self.ambient.clone(), reason.to_owned());
-        let cancel = move |state: &mut OrdersState, _| {
-            transitions::cancel(state, &ambient, (merchant, id), &reason, at)
-        };
-        self.held.write("cancel", cancel).await
+        self.cancel_until(OrderStatus::Paid, (merchant, id), reason, at).await
+    }
+
+    async fn cancel_pending(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        self.cancel_until(OrderStatus::Pending, (merchant, id), reason, at).await
     }
 
     async fn request_refund(
@@ -196,5 +202,22 @@ impl Orders for MemoryOrders {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.held.read("ping", |_| ()).await
+    }
+}
+
+impl MemoryOrders {
+    /// Cancels an order that is `pending` or in this state.
+    async fn cancel_until(
+        &self,
+        latest: OrderStatus,
+        order: (MerchantId, OrderId),
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        let (ambient, reason) = (self.ambient.clone(), reason.to_owned());
+        let cancel = move |state: &mut OrdersState, _| {
+            transitions::cancel(state, &ambient, order, latest, &reason, at)
+        };
+        self.held.write("cancel", cancel).await
     }
 }

@@ -92,11 +92,12 @@ pub(super) fn cancel(
     state: &mut OrdersState,
     ambient: &Ambient,
     (merchant, id): (MerchantId, OrderId),
+    latest: OrderStatus,
     reason: &str,
     at: Timestamp,
 ) -> Result<Transition, Damage> {
     let found = state.find_order(id).filter(|order| order.merchant == merchant);
-    if found.as_ref().is_none_or(|order| !order.status.holds_reservation()) {
+    if found.as_ref().is_none_or(|order| ![OrderStatus::Pending, latest].contains(&order.status)) {
         return Ok(transitions::classify(found, |order| order.status == OrderStatus::Cancelled));
     }
     let order = call_off(state, ambient, id, reason, at)?;

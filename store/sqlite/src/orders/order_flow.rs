@@ -124,8 +124,17 @@ impl Orders for SqliteOrders {
         reason: &str,
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
-        let reason = reason.to_owned();
-        Ok(self.write(at, move |unit| Box::pin(transitions::cancel(unit, merchant, id, reason))).await?)
+        self.cancel_until(OrderStatus::Paid, (merchant, id), reason, at).await
+    }
+
+    async fn cancel_pending(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        self.cancel_until(OrderStatus::Pending, (merchant, id), reason, at).await
     }
 
     async fn stale_orders(
@@ -198,5 +207,21 @@ impl Orders for SqliteOrders {
         // Through the writer: a file that can only be read is of no use to a checkout.
         self.run(sqlx::query("SELECT id FROM merchants LIMIT 1")).await?;
         Ok(())
+    }
+}
+
+impl SqliteOrders {
+    /// Cancels an order that is `pending` or in this state.
+    async fn cancel_until(
+        &self,
+        latest: OrderStatus,
+        (merchant, id): (MerchantId, OrderId),
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        let reason = reason.to_owned();
+        let cancel =
+            self.write(at, move |unit| Box::pin(transitions::cancel(unit, merchant, id, reason, latest)));
+        Ok(cancel.await?)
     }
 }

@@ -27,10 +27,11 @@ const FULFIL: &str = "
     UPDATE orders SET status = 'fulfilled', shipment_id = ?2, shipped_at = ?3,
         event_sequence = event_sequence + 1, updated_at = ?3
     WHERE id = ?1 AND status = 'paid' AND NOT shipment_held RETURNING *";
+/// From `pending`, and from ?5.
 const CANCEL: &str = "
     UPDATE orders SET status = 'cancelled', status_reason = ?3,
         event_sequence = event_sequence + 1, updated_at = ?4
-    WHERE merchant_id = ?1 AND id = ?2 AND status IN ('pending', 'paid') RETURNING *";
+    WHERE merchant_id = ?1 AND id = ?2 AND status IN ('pending', ?5) RETURNING *";
 /// Pending orders above ?3 placed before ?2, those with a bank debit under way before ?5, oldest first. The redundant
 /// conditions on status and id select a range of the partial index `orders_open`.
 pub(super) const STALE: &str = "
@@ -112,9 +113,11 @@ pub(super) async fn cancel(
     merchant: MerchantId,
     id: OrderId,
     reason: String,
+    latest: OrderStatus,
 ) -> Result<Transition, SqliteFault> {
     let query = sqlx::query(CANCEL).bind(merchant.to_string()).bind(id.to_string());
-    let Some(row) = unit.row(query.bind(reason).bind(unit.at_ms())).await? else {
+    let query = query.bind(reason).bind(unit.at_ms()).bind(latest.as_str());
+    let Some(row) = unit.row(query).await? else {
         let found = unit.row(order_row::of_merchant(merchant, id)).await?;
         return classify(found, |order| order.status == OrderStatus::Cancelled);
     };
