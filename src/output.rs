@@ -37,12 +37,12 @@ pub(crate) fn answer(
     if as_json { json(value) } else { text(&said()) }
 }
 
-/// Prints a remark on a result: below it, or to standard error where standard output is JSON.
-pub(crate) fn remark(as_json: bool, remark: &str) -> anyhow::Result<()> {
+/// Prints a note on a result: below it, or to standard error where standard output is JSON.
+pub(crate) fn note(as_json: bool, note: &str) -> anyhow::Result<()> {
     if !as_json {
-        return text(&format!("{remark}\n"));
+        return text(&format!("{note}\n"));
     }
-    drop(writeln!(io::stderr(), "orderworks: {remark}"));
+    remark(note);
     Ok(())
 }
 

@@ -75,7 +75,7 @@ async fn queues(engine: &dyn Admin, as_json: bool) -> anyhow::Result<()> {
     if idle.is_empty() {
         return Ok(());
     }
-    output::remark(as_json, &format!("no worker consumes: {}", idle.join(", ")))
+    output::note(as_json, &format!("no worker consumes: {}", idle.join(", ")))
 }
 
 async fn workers(engine: &dyn Admin, as_json: bool) -> anyhow::Result<()> {
@@ -105,10 +105,7 @@ async fn held(
         let numbers: Vec<_> =
             numbers.iter().filter(|(n, _)| *n > 0).map(|(n, state)| format!("{n} {state}")).collect();
         let (numbers, queue, engine) = (numbers.join(", "), of.queue, engine.name());
-        output::remark(
-            as_json,
-            &format!("{queue}: {numbers} not listed, as {engine} cannot search a queue"),
-        )?;
+        output::note(as_json, &format!("{queue}: {numbers} not listed, as {engine} cannot search a queue"))?;
     }
     Ok(())
 }

@@ -9,17 +9,21 @@ use utoipa::openapi::{
 };
 
 /// Operations of a publishable key; all others need a secret one.
-const PUBLISHABLE: [&str; 19] = [
+const PUBLISHABLE: [&str; 23] = [
     "GET /v1/products",
     "GET /v1/products/{sku}",
     "GET /v1/categories",
     "POST /v1/orders",
     "GET /v1/orders/{id}",
+    "GET /v1/orders/{id}/timeline",
+    "GET /v1/orders/{id}/events",
+    "POST /v1/orders/{id}/cancel",
     "POST /v1/carts",
     "GET /v1/carts/{id}",
     "PUT /v1/carts/{id}/items/{sku}",
     "POST /v1/carts/{id}/checkout",
     "POST /v1/customers",
+    "GET /v1/customers/current",
     "DELETE /v1/customers/current",
     "POST /v1/customers/verify",
     "POST /v1/customers/password_reset",
@@ -37,6 +41,8 @@ struct Shape {
     has_path: bool,
     has_query: bool,
     needs_secret: bool,
+    /// Open to the customer of an order, by its token or by a session.
+    follows_order: bool,
 }
 
 /// A response that many operations share.
@@ -47,7 +53,7 @@ struct SharedProblem {
     applies: fn(&Shape) -> bool,
 }
 
-const SHARED: [SharedProblem; 12] = [
+const SHARED: [SharedProblem; 13] = [
     SharedProblem {
         status: "400",
         name: "BadRequest",
@@ -65,6 +71,12 @@ const SHARED: [SharedProblem; 12] = [
         name: "SecretKeyRequired",
         description: "The API key is a publishable one",
         applies: |shape| shape.needs_secret,
+    },
+    SharedProblem {
+        status: "403",
+        name: "OrderAccessRequired",
+        description: "Without a secret key: neither the order's token nor the session of its customer",
+        applies: |shape| shape.follows_order,
     },
     SharedProblem {
         status: "404",
@@ -147,6 +159,7 @@ pub(super) fn tell(operation: &mut Operation, method: &str, path: &str) {
         has_path: has(|kind| matches!(kind, ParameterIn::Path)),
         has_query: has(|kind| matches!(kind, ParameterIn::Query)),
         needs_secret,
+        follows_order: !needs_secret && path.starts_with("/v1/orders/{id}/"),
     };
     let responses = &mut operation.responses.responses;
     responses.entry("default".to_owned()).or_insert_with(|| RefOr::T(Response::new("A problem")));

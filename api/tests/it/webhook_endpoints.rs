@@ -7,7 +7,7 @@ use base::Ambient;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::Method;
 use serde_json::json;
-use store::outbox::{Command, OutboxBody};
+use store::outbox::{Command, Outbox, OutboxBody};
 use webhooks::UrlPolicy;
 
 use crate::util::{TestApi, config};

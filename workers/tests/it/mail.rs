@@ -250,7 +250,13 @@ async fn every_mail_says_that_a_program_wrote_it_and_odd_names_make_valid_header
         let mut order = shop.place("pm_card_visa").await;
         name.clone_into(&mut order.customer.name);
         order.reference = Some(name.to_owned());
-        for template in Template::ALL {
+        for template in [
+            Template::OrderConfirmation,
+            Template::PaymentFailed,
+            Template::OrderCancelled,
+            Template::OrderRefunded,
+            Template::PartialRefund { refund: RefundId::fresh(&shop.ambient), amount_minor: 100 },
+        ] {
             let mail = Mail::Order { order: &order, template, shop: name };
             mailer.send(&mail, shop.ambient.now()).await.expect("writes");
             let mail = read(&shop, &order, template);

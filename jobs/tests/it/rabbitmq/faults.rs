@@ -193,8 +193,8 @@ async fn a_message_parked_by_the_broker_is_listed_and_runs_again_when_redriven()
     let harness = RabbitHarness::start().await;
     let engine = &harness.engine;
     let ids = publish(engine, 1).await;
-    let connection = lapin::Connection::connect(&harness.vhost.url(), lapin::ConnectionProperties::default());
-    let connection = connection.await.expect("connects");
+    let (url, properties) = (harness.vhost.url(), lapin::ConnectionProperties::default());
+    let connection = lapin::Connection::connect(&url, properties).await.expect("connects");
     let channel = connection.create_channel().await.expect("a channel");
     let queue = format!("ow.{QUEUE}.default");
     let deadline = Instant::now() + RECOVERY;
