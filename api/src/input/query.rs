@@ -1,6 +1,10 @@
 //! Query strings: known parameters only, each at most once, and text that every store takes.
 
-use std::{collections::BTreeMap, fmt::Display, str::FromStr};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt::Display,
+    str::FromStr,
+};
 
 use store::domain::PageRequest;
 
@@ -30,14 +34,17 @@ impl Query {
             let name: String = name.chars().take(64).collect();
             if !known.contains(&name.as_str()) && !matches!(&*name, "limit" | "starting_after") {
                 report.add(format!("?{name}"), "unknown_parameter", "no such parameter");
-            } else if values.contains_key(&name) {
-                report.add(format!("?{name}"), "repeated_parameter", "expected once");
             } else if !(is_text(&value) && is_utf8(&value)) {
                 let words =
                     format!("expected UTF-8, {VALUE_CHARS_MAX} characters at most, no control character");
                 report.add(format!("?{name}"), "wrong_format", words);
             } else {
-                values.insert(name, value.into_owned());
+                match values.entry(name) {
+                    Entry::Vacant(free) => drop(free.insert(value.into_owned())),
+                    Entry::Occupied(taken) => {
+                        report.add(format!("?{}", taken.key()), "repeated_parameter", "expected once");
+                    }
+                }
             }
         }
         Self { values, report }

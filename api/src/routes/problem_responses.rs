@@ -36,6 +36,7 @@ const PUBLISHABLE: [&str; 23] = [
 ];
 
 /// What decides about the problems of an operation.
+#[expect(clippy::struct_excessive_bools, reason = "independent properties of one operation")]
 struct Shape {
     has_body: bool,
     has_path: bool,
@@ -191,7 +192,7 @@ fn complete(status: &str, response: &mut Response) {
     }
     match status {
         "401" => {
-            tell("WWW-Authenticate", Type::String, "`Bearer` or `Orderworks-Session`: what is not valid")
+            tell("WWW-Authenticate", Type::String, "`Bearer` or `Orderworks-Session`: what is not valid");
         }
         "415" => {
             tell("Accept", Type::String, "The media type that is read, if that is the fault");

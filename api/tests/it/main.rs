@@ -24,6 +24,7 @@ mod outage;
 mod payments;
 mod privacy;
 mod provider_webhooks;
+mod refunds;
 mod requests;
 mod server;
 mod sessions;

@@ -22,8 +22,9 @@ pub fn skip(why: &str) {
 /// Longest clean-up of a test.
 const CLEAN_UP_MAX: Duration = Duration::from_mins(1);
 
-/// Cleans up after a test, on a thread with a runtime of its own: the test's runtime may be shutting down. What fails or
-/// does not end within a minute is printed and left to the sweep of a later run; it does not fail a test that passed.
+/// Cleans up after a test, on a thread with a runtime of its own: the test's runtime may be shutting down. What fails
+/// or does not end within a minute is printed and left to the sweep of a later run; it does not fail a test that
+/// passed.
 #[expect(clippy::print_stderr, reason = "for the reader of the test run")]
 pub fn clean_up(what: &str, work: impl Future<Output = ()> + Send + 'static) {
     let thread = std::thread::spawn(move || {

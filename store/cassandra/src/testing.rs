@@ -98,6 +98,7 @@ pub async fn sweep(nodes: &[String], older_than_ms: i64) {
 
 /// Fails no test: a node that was killed may be back, and its schema not yet agreed with the others. The next sweep
 /// drops what is left.
+#[expect(clippy::print_stderr, reason = "for the reader of the test run")]
 async fn drop_keyspace(session: &Session, name: &str) {
     let mut statement = Statement::new(format!("DROP KEYSPACE IF EXISTS {name}"));
     statement.set_request_timeout(Some(Duration::from_secs(30)));

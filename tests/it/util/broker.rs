@@ -66,6 +66,7 @@ impl Vhost {
     }
 
     /// Fails no test: what is left is deleted by a later run.
+    #[expect(clippy::print_stderr, reason = "for the reader of the test run")]
     pub(crate) async fn delete(self) {
         let url = self.management.join(&format!("/api/vhosts/{}", self.name)).expect("a path");
         if let Err(error) = self.http.delete(url).send().await {

@@ -67,7 +67,7 @@ impl Mailer {
 
     pub fn through(transport: Arc<dyn MailTransport>, from: &str) -> Result<Self, MailSetupError> {
         let mailbox = from.parse::<Mailbox>().ok().and_then(|from| {
-            let email = ascii_domain(&from.email.to_string())?;
+            let email = ascii_domain(from.email.as_ref())?;
             email.user().is_ascii().then(|| Mailbox::new(from.name, email))
         });
         let from = mailbox.ok_or_else(|| MailSetupError::From(from.to_owned()))?;
