@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use base::{Ambient, time::earlier};
 use cache::Sessions;
 use jobs::{error::describe, records::RecordStore};
-use store::{OrderStore, StoreError};
+use store::{OrderStore, StoreError, orders::Stale};
 use store_postgres::{
     PostgresOrders,
     partitions::{Dropped, Family},
@@ -41,6 +41,8 @@ pub(crate) struct Housekeeping {
     pub(crate) partitions: Option<Partitioning>,
     /// Age at which an unpaid order is cancelled; `None`: never.
     pub(crate) pending_expires: Option<Duration>,
+    /// The same of an order with a bank debit under way.
+    pub(crate) debit_expires: Option<Duration>,
     pub(crate) ambient: Ambient,
 }
 
@@ -74,15 +76,18 @@ impl Housekeeping {
     /// Cancels orders whose payment does not come, because they hold stock that others could buy.
     async fn stale_orders(&self, stop: &CancellationToken) {
         let Some(expires) = self.pending_expires else { return };
-        let (before, mut after, mut expired) = (earlier(self.ambient.now(), expires), None, 0_u64);
+        let now = self.ambient.now();
+        let debits_before = self.debit_expires.map(|expires| earlier(now, expires));
+        let stale = Stale { before: earlier(now, expires), debits_before };
+        let (mut after, mut expired) = (None, 0_u64);
         while !stop.is_cancelled() {
-            let page = match self.orders.stale_orders(before, after, ORDERS_SLICE).await {
+            let page = match self.orders.stale_orders(stale, after, ORDERS_SLICE).await {
                 Ok(page) => page,
                 Err(error) => return not_cancelled(&error),
             };
             let mut outage = None;
             for id in &page {
-                match self.orders.expire_order(*id, self.ambient.now()).await {
+                match self.orders.expire_order(*id, debits_before, self.ambient.now()).await {
                     Ok(is_expired) => expired += u64::from(is_expired),
                     Err(error) if error.class().is_transient() => outage = Some(error),
                     Err(error) => {
@@ -190,6 +195,7 @@ mod tests {
             token: None,
             currency: "EUR".parse().expect("a currency"),
             lines: vec![NewLine { sku: "cup".to_owned(), quantity: 1 }],
+            expected_total_minor: None,
             payment_method: "pm_card_visa".to_owned(),
             shipping_address: None,
             reference: None,
@@ -231,6 +237,7 @@ mod tests {
             records_keep: Duration::from_hours(1),
             partitions: None,
             pending_expires: expires,
+            debit_expires: None,
             ambient,
         };
         let (merchant, at) = (MerchantId::fresh(&house.ambient), house.ambient.now());
@@ -314,13 +321,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn orders_wait_for_good_where_that_is_set() {
+    async fn orders_wait_for_good_where_that_is_set_and_bank_debits_have_their_own_limit() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (house, clock, merchant) = fixture(folder.path(), None).await;
-        let order = placed(&house, merchant).await;
-        clock.advance(Duration::from_hours(24 * 365));
-        house.stale_orders(&CancellationToken::new()).await;
-        let order = house.orders.order_by_id(order.id).await.expect("reads").expect("is there");
-        assert_eq!(order.status, OrderStatus::Pending);
+        let (mut house, clock, merchant) = fixture(folder.path(), None).await;
+        let (order, year) = (placed(&house, merchant).await, Duration::from_hours(24 * 365));
+        house.orders.note_debit(order.id, house.ambient.now()).await.expect("notes");
+        clock.advance(year);
+        for (pending, debit, status) in [
+            (None, None, OrderStatus::Pending),
+            (Some(year / 2), None, OrderStatus::Pending),
+            (Some(year / 2), Some(year * 2), OrderStatus::Pending),
+            (Some(year / 4), Some(year / 2), OrderStatus::Cancelled),
+        ] {
+            (house.pending_expires, house.debit_expires) = (pending, debit);
+            house.stale_orders(&CancellationToken::new()).await;
+            let order = house.orders.order_by_id(order.id).await.expect("reads").expect("is there");
+            assert_eq!(order.status, status, "{pending:?} {debit:?}");
+        }
     }
 }

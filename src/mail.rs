@@ -37,18 +37,19 @@ fn storefront(text: &str) -> anyhow::Result<Option<Url>> {
     Ok(Some(url))
 }
 
-/// Parses an SMTP address: `smtps://` is TLS, `smtp://…?tls=required` is STARTTLS, `smtp://` alone is unencrypted;
-/// the configuration has rejected it for hosts where that is not allowed. The text may hold a password: no error
-/// repeats it.
+/// Parses an SMTP address: `smtps://` is TLS, `smtp://` with `?tls=required` is STARTTLS, with `?tls=none` or alone it
+/// is unencrypted; the configuration has rejected that for hosts where it is not allowed. The text may hold a
+/// password: no error repeats it.
 fn smtp(text: &str) -> anyhow::Result<SmtpConfig> {
     let url: Url = text.parse().context("is no URL such as smtps://user:password@host:465")?;
     let host = url.host_str().context("names no host")?.to_owned();
-    let starttls = url.query() == Some("tls=required");
-    let (security, usual_port) = match (url.scheme(), starttls) {
-        ("smtps", false) => (SmtpSecurity::Tls, 465),
-        ("smtp", true) => (SmtpSecurity::StartTls, 587),
-        ("smtp", false) => (SmtpSecurity::Plain, 25),
-        _ => bail!("must begin with smtps:// or smtp://"),
+    let (security, usual_port) = match (url.scheme(), url.query()) {
+        ("smtps", None) => (SmtpSecurity::Tls, 465),
+        ("smtp", Some("tls=required")) => (SmtpSecurity::StartTls, 587),
+        ("smtp", None | Some("tls=none")) => (SmtpSecurity::Plain, 25),
+        _ => bail!(
+            "must begin with smtps://, or with smtp:// and end with ?tls=required, ?tls=none or neither"
+        ),
     };
     let decoded = |text: &str| -> anyhow::Result<String> {
         Ok(percent_encoding::percent_decode_str(text)
@@ -81,18 +82,20 @@ mod tests {
     }
 
     #[test]
-    fn the_three_forms() {
+    fn the_forms_of_an_smtp_address() {
         let tls = smtp("smtps://u%40x:p%2Fw@mail.example").expect("valid");
         assert_eq!((tls.security, tls.port), (SmtpSecurity::Tls, 465));
         let (user, password) = tls.credentials.expect("has credentials");
         assert_eq!((user.as_str(), password.expose_secret()), ("u@x", "p/w"));
         assert_eq!(smtp("smtp://h:25?tls=required").expect("valid").security, SmtpSecurity::StartTls);
-        assert_eq!(smtp("smtp://127.0.0.1:1025").expect("valid").security, SmtpSecurity::Plain);
+        for plain in ["smtp://127.0.0.1:1025", "smtp://mail:1025?tls=none"] {
+            assert_eq!(smtp(plain).expect("valid").security, SmtpSecurity::Plain);
+        }
     }
 
     #[test]
     fn refusals_do_not_repeat_the_password() {
-        for bad in ["http://u:canary@h", "canary", "smtps://u@h"] {
+        for bad in ["http://u:canary@h", "canary", "smtps://u@h", "smtp://u:canary@h?tls=wanted"] {
             let error = format!("{:#}", smtp(bad).expect_err("refused"));
             assert!(!error.contains("canary"), "{error}");
         }

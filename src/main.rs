@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    wiring::make_new_files_private();
     let cli = cli::Cli::parse();
     let failure = cli.failure();
     match run(cli) {

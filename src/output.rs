@@ -10,6 +10,12 @@ pub(crate) fn complain(error: &anyhow::Error) {
     drop(writeln!(io::stderr(), "orderworks: {error:#}"));
 }
 
+/// Prints a line to standard error, beside the result of a command that did not fail.
+pub(crate) fn remark(line: &str) {
+    // As in `complain`.
+    drop(writeln!(io::stderr(), "orderworks: {line}"));
+}
+
 pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     match write!(io::stdout().lock(), "{text}").and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -29,6 +35,15 @@ pub(crate) fn answer(
     said: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
     if as_json { json(value) } else { text(&said()) }
+}
+
+/// Prints a note on a result: below it, or to standard error where standard output is JSON.
+pub(crate) fn note(as_json: bool, note: &str) -> anyhow::Result<()> {
+    if !as_json {
+        return text(&format!("{note}\n"));
+    }
+    remark(note);
+    Ok(())
 }
 
 /// Prints items as JSON, or as a table with a row for each and aligned columns; the last column is not padded.

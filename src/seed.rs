@@ -38,7 +38,10 @@ const KEY_DISTINCT_MIN: usize = 2;
 /// No key file is as long.
 const KEY_FILE_BYTES_MAX: u64 = 1024;
 
-/// The demo merchant's name in mails.
+/// The demo merchant, in every installation.
+pub(crate) const DEMO_MERCHANT: MerchantId =
+    MerchantId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_de30_0001));
+/// Its name in mails.
 const MERCHANT_NAME: &str = "Harbour & Pine";
 
 /// The label of the keys, for listings.
@@ -101,7 +104,7 @@ pub(crate) async fn demo_shop(
         publishable: settle_key(KeyScope::Publishable, publishable, ambient)?,
         secret: settle_key(KeyScope::Secret, known(secret, KeyScope::Secret), ambient)?,
     };
-    let merchant = MerchantId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_de30_0001));
+    let merchant = DEMO_MERCHANT;
     let new = store.ensure_merchant(merchant, MERCHANT_NAME, ambient.now()).await?;
     for scope in [KeyScope::Publishable, KeyScope::Secret] {
         let before = kept.as_ref().map(|kept| kept.of(scope));

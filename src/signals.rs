@@ -1,4 +1,7 @@
-//! Signals TERM and INT: the first requests an orderly stop, the second an immediate one.
+//! Signals TERM and INT: the first requests an orderly stop, the second an immediate one. INT comes from a terminal, so
+//! no balancer is waited for.
+
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -8,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Stop {
     /// Complete running work, accept no more.
     pub(crate) orderly: CancellationToken,
+    /// Do not wait for balancers to notice.
+    unannounced: CancellationToken,
     /// Give running work back.
     pub(crate) now: CancellationToken,
 }
@@ -19,20 +24,34 @@ impl Stop {
         let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
         let listener = stop.clone();
         tokio::spawn(async move {
-            next(&mut signals).await;
+            let signal = next(&mut signals).await;
             tracing::info!("orderly stop requested; a second signal stops immediately");
+            if signal == SignalKind::interrupt() {
+                listener.unannounced.cancel();
+            }
             listener.orderly.cancel();
             next(&mut signals).await;
             tracing::warn!("immediate stop requested");
+            listener.unannounced.cancel();
             listener.now.cancel();
         });
         Ok(stop)
     }
+
+    /// Completes when a listener is to close: after an orderly stop was requested, and balancers had this time to
+    /// notice.
+    pub(crate) async fn announced(&self, lead: Duration) {
+        self.orderly.cancelled().await;
+        tokio::select! {
+            () = tokio::time::sleep(lead) => {}
+            () = self.unannounced.cancelled() => {}
+        }
+    }
 }
 
-async fn next([terminate, interrupt]: &mut [Signal; 2]) {
+async fn next([terminate, interrupt]: &mut [Signal; 2]) -> SignalKind {
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        _ = terminate.recv() => SignalKind::terminate(),
+        _ = interrupt.recv() => SignalKind::interrupt(),
     }
 }

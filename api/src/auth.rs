@@ -1,8 +1,8 @@
 //! API key authentication by `Authorization: Bearer`.
 //!
 //! Guarantees: unknown, malformed and missing keys get the same 401; a key is hashed at once and is never stored or
-//! logged. A handler demands a key by its extractor: [`AnyKey`] or [`SecretKey`], which also apply the read limits, or
-//! one of [`crate::limits`].
+//! logged. A handler demands a key by its extractor: [`AnyKey`] or [`SecretKey`], which also apply the limits of reads
+//! and writes, or one of [`crate::limits`].
 
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, HeaderValue, header, request};
@@ -17,7 +17,7 @@ use crate::{
 /// Longer tokens are rejected without hashing.
 const TOKEN_BYTES_MAX: usize = 256;
 
-/// A caller with either kind of key. Safe methods count against the read limits.
+/// A caller with either kind of key. Safe methods count against the read limits, others against the write limits.
 pub(crate) struct AnyKey(pub(crate) KeyRecord);
 
 /// A caller with the merchant's secret key.
@@ -28,9 +28,9 @@ impl FromRequestParts<ApiState> for AnyKey {
 
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
         let key = authenticate(parts, state).await?;
-        if parts.method.is_safe() {
-            state.limiters.reads.take(&key, state.client_ip(parts))?;
-        }
+        let limiters = &state.limiters;
+        let limit = if parts.method.is_safe() { &limiters.reads } else { &limiters.writes };
+        limit.take(&key, state.client_ip(parts))?;
         Ok(Self(key))
     }
 }

@@ -32,7 +32,6 @@ const NEW_TTL: Duration = Duration::from_hours(24);
 pub(crate) const TRIES_MAX: u32 = 10;
 /// Time for which an unfinished checkout blocks changes: longer than a request may take.
 const HOLD: Duration = Duration::from_secs(40);
-
 /// Time for which a cart that was taken over is kept for requests that have read it before.
 const MOVED_TTL: Duration = Duration::from_mins(1);
 
@@ -88,6 +87,9 @@ pub(crate) struct Checkout {
     pub(crate) fingerprint: [u8; 32],
     /// Whether the order is known to have been placed.
     pub(crate) placed: bool,
+    /// Requests of this checkout that have no answer yet.
+    #[serde(default)]
+    in_flight: u32,
 }
 
 impl<'a> CartRef<'a> {
@@ -202,10 +204,18 @@ impl<'a> CartRef<'a> {
         }
     }
 
-    /// Removes the record of a rejected checkout, unless another checkout has replaced it.
-    pub(crate) async fn release(&self, mut cart: Cart, version: i64) {
-        cart.checkout = None;
-        if self.save(&mut cart, Some(version)).await.is_err() {
+    /// Ends a rejected request of the checkout of `order`; the last one opens the cart again.
+    pub(crate) async fn release(&self, order: OrderId, key: &str) {
+        let releasing = async {
+            for _ in 0..TRIES_MAX {
+                let (mut cart, version) = self.load().await?;
+                if !cart.release(order, key) || self.save(&mut cart, Some(version)).await?.is_some() {
+                    return Ok(());
+                }
+            }
+            Err(busy())
+        };
+        if releasing.await.is_err() {
             tracing::warn!("cart not released after a rejected checkout");
         }
     }
@@ -270,10 +280,23 @@ impl Cart {
 
     /// Records a checkout under this key. The id of an order that may already be placed is kept.
     pub(crate) fn hold(&mut self, order: OrderId, key: &str, fingerprint: [u8; 32], now: Timestamp) {
-        let order = self.checkout.as_ref().map_or(order, |begun| begun.order);
-        let held_until = later(now, HOLD);
-        let key = key.to_owned();
-        self.checkout = Some(Checkout { order, held_until, key, fingerprint, placed: false });
+        let begun = self.checkout.as_ref();
+        // Requests that got no answer within the hold are not waited for.
+        let others = begun.filter(|begun| now < begun.held_until).map_or(0, |begun| begun.in_flight);
+        let order = begun.map_or(order, |begun| begun.order);
+        let (held_until, key, in_flight) = (later(now, HOLD), key.to_owned(), others.saturating_add(1));
+        self.checkout = Some(Checkout { order, held_until, key, fingerprint, placed: false, in_flight });
+    }
+
+    /// Ends a request of a checkout; false if the cart is not held by that checkout.
+    fn release(&mut self, order: OrderId, key: &str) -> bool {
+        let holds = |begun: &&mut Checkout| begun.order == order && begun.key == key && !begun.placed;
+        let Some(begun) = self.checkout.as_mut().filter(holds) else { return false };
+        begun.in_flight = begun.in_flight.saturating_sub(1);
+        if begun.in_flight == 0 {
+            self.checkout = None;
+        }
+        true
     }
 
     /// Records the order, and the attempt that placed it where that is known.
@@ -281,7 +304,7 @@ impl Cart {
         let (key, fingerprint) = attempt.unwrap_or_default();
         let key = key.to_owned();
         let held_until = self.checkout.as_ref().map_or(now, |begun| begun.held_until);
-        self.checkout = Some(Checkout { order, held_until, key, fingerprint, placed: true });
+        self.checkout = Some(Checkout { order, held_until, key, fingerprint, placed: true, in_flight: 0 });
     }
 }
 
@@ -296,6 +319,24 @@ pub(crate) fn busy() -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cart_opens_when_the_last_request_of_its_checkout_was_rejected() {
+        let ambient = base::Ambient::system();
+        let (now, order) = (ambient.now(), OrderId::fresh(&ambient));
+        let mut cart = Cart::new(None, None);
+        cart.hold(order, "k", [1; 32], now);
+        cart.hold(OrderId::fresh(&ambient), "k", [1; 32], now);
+        assert!(cart.release(order, "k") && cart.checkout.is_some(), "the other request is in flight");
+        assert!(!cart.release(order, "another") && cart.checkout.is_some());
+        assert!(cart.release(order, "k") && cart.checkout.is_none());
+        // A request that never got its answer does not keep the cart beyond its hold.
+        cart.hold(order, "k", [1; 32], now);
+        cart.hold(order, "k", [1; 32], later(now, HOLD));
+        assert!(cart.release(order, "k") && cart.checkout.is_none());
+        cart.close(order, None, now);
+        assert!(!cart.release(order, "") && cart.order() == Some(order));
+    }
 
     #[test]
     fn lines_are_kept_short_and_read_in_the_form_of_before() {

@@ -1,9 +1,9 @@
 //! Catalog reads through the cache.
 //!
 //! Guarantees: a product or stock level that was set is read fresh at once, in every process the invalidation reaches,
-//! and within [`TTL`] everywhere else. Stock changed by orders shows within [`TTL`], usually at once in the process
-//! that placed the order. A cache that is unavailable costs speed, never an answer. Not for decisions: placing an order
-//! reads stock from the store itself.
+//! and within [`crate::ApiConfig::catalog_ttl`] everywhere else. Stock changed by orders shows within that time,
+//! usually at once in the process that placed the order. A cache that is unavailable costs speed, never an answer. Not
+//! for decisions: placing an order reads stock from the store itself.
 //!
 //! Cached lists cannot be invalidated one by one, because their keys are not known. So their keys hold a version of the
 //! merchant's catalog, itself a cached value, and invalidating that version invalidates all lists. See `docs/CACHE.md`.
@@ -25,37 +25,49 @@ use tokio::sync::Notify;
 
 use crate::problem::Problem;
 
-/// Age of cached data at most: long enough to carry a rush on one product, short enough that availability, which every
-/// order changes, need not be announced.
-const TTL: Duration = Duration::from_secs(1);
 /// A version says nothing about the catalog's content, so it may live longer.
 const VERSION_TTL: Duration = Duration::from_mins(5);
-/// Products of orders that wait for invalidation; further ones expire by [`TTL`].
+/// Products of orders that wait for invalidation; further ones expire.
 const SOLD_MAX: usize = 1024;
 /// Orders of this time are sent to the cache together.
 const SOLD_PAUSE: Duration = Duration::from_millis(20);
 
-const fn family(name: &'static str, ttl: Duration) -> Namespace {
-    Namespace { name, version: 1, ttl, negative_ttl: ttl }
+const fn family(name: &'static str, version: u32, ttl: Duration) -> Namespace {
+    Namespace { name, version, ttl, negative_ttl: ttl }
 }
 
-const PRODUCT: Namespace = family("product", TTL);
-const PRODUCTS: Namespace = Namespace { version: 2, ..family("products", TTL) };
-const CATEGORIES: Namespace = family("categories", TTL);
-const VERSION: Namespace = family("catalog", VERSION_TTL);
+const VERSION: Namespace = family("catalog", 1, VERSION_TTL);
 
 /// The order store's catalog behind a cache.
 pub(crate) struct CatalogCache {
     cache: Arc<dyn Cache>,
     orders: Arc<dyn OrderStore>,
     ambient: Ambient,
+    product: Namespace,
+    products: Namespace,
+    categories: Namespace,
     sold: Mutex<HashSet<CacheKey>>,
     has_sold: Notify,
 }
 
 impl CatalogCache {
-    pub(crate) fn new(cache: Arc<dyn Cache>, orders: Arc<dyn OrderStore>, ambient: Ambient) -> Self {
-        Self { cache, orders, ambient, sold: Mutex::default(), has_sold: Notify::new() }
+    /// `ttl` is the age of cached data at most.
+    pub(crate) fn new(
+        cache: Arc<dyn Cache>,
+        orders: Arc<dyn OrderStore>,
+        ambient: Ambient,
+        ttl: Duration,
+    ) -> Self {
+        Self {
+            cache,
+            orders,
+            ambient,
+            product: family("product", 1, ttl),
+            products: family("products", 2, ttl),
+            categories: family("categories", 1, ttl),
+            sold: Mutex::default(),
+            has_sold: Notify::new(),
+        }
     }
 
     pub(crate) async fn product(
@@ -65,7 +77,7 @@ impl CatalogCache {
     ) -> Result<Option<Product>, FetchError> {
         let (orders, id, sku) = (Arc::clone(&self.orders), product_id(merchant, sku), sku.to_owned());
         let load = move || async move { orders.product(merchant, &sku).await };
-        fetch(&*self.cache, &PRODUCT, &id, load).await
+        fetch(&*self.cache, &self.product, &id, load).await
     }
 
     pub(crate) async fn products(
@@ -82,7 +94,7 @@ impl CatalogCache {
             Ok::<_, StoreError>(Some((page.items, page.has_more)))
         };
         let kept: Option<(Vec<Product>, bool)> =
-            fetch(&*self.cache, &PRODUCTS, &format!("{merchant}:{version}:{what}"), load).await?;
+            fetch(&*self.cache, &self.products, &format!("{merchant}:{version}:{what}"), load).await?;
         let (items, has_more) = kept.unwrap_or_default();
         Ok(Page { items, has_more })
     }
@@ -91,7 +103,7 @@ impl CatalogCache {
         let orders = Arc::clone(&self.orders);
         let load = move || async move { orders.categories(merchant).await.map(Some) };
         let kept: Option<Vec<Category>> =
-            fetch(&*self.cache, &CATEGORIES, &merchant.to_string(), load).await?;
+            fetch(&*self.cache, &self.categories, &merchant.to_string(), load).await?;
         Ok(kept.unwrap_or_default())
     }
 
@@ -108,8 +120,8 @@ impl CatalogCache {
     pub(crate) async fn changed(&self, merchant: MerchantId, sku: &str) {
         let merchant_id = merchant.to_string();
         let keys = [
-            PRODUCT.key(&product_id(merchant, sku)),
-            CATEGORIES.key(&merchant_id),
+            self.product.key(&product_id(merchant, sku)),
+            self.categories.key(&merchant_id),
             VERSION.key(&merchant_id),
         ];
         self.cache.invalidate(&keys).await;
@@ -119,7 +131,7 @@ impl CatalogCache {
     pub(crate) fn sold(&self, order: &Order) {
         let mut sold = self.sold.lock().unwrap_or_else(PoisonError::into_inner);
         let room = SOLD_MAX.saturating_sub(sold.len());
-        let keys = order.lines.iter().map(|line| PRODUCT.key(&product_id(order.merchant, &line.sku)));
+        let keys = order.lines.iter().map(|line| self.product.key(&product_id(order.merchant, &line.sku)));
         sold.extend(keys.take(room));
         drop(sold);
         self.has_sold.notify_one();

@@ -10,6 +10,8 @@ use secrecy::SecretString;
 use store::domain::Currency;
 use webhooks::UrlPolicy;
 
+use crate::cors::Origin;
+
 /// Settings of the routes.
 #[derive(Debug, Clone)]
 pub struct ApiConfig {
@@ -21,6 +23,8 @@ pub struct ApiConfig {
     pub carts: CartLimits,
     /// Rate limits of reads.
     pub reads: ReadLimits,
+    /// Rate limits of writes that have no limit of their own.
+    pub writes: WriteLimits,
     /// Lifetime of order tokens; default 30 days.
     pub order_token_ttl: Duration,
     /// Bounds of customers' sessions.
@@ -29,6 +33,8 @@ pub struct ApiConfig {
     pub webhook_urls: UrlPolicy,
     /// Networks whose `X-Forwarded-For` is trusted. Empty: the peer's own address counts.
     pub trusted_proxies: Vec<IpNet>,
+    /// Origins of web pages that may call the API. Empty: none but its own.
+    pub cors_origins: Vec<Origin>,
     /// Longest body in bytes; default 64 KiB.
     pub body_bytes_max: usize,
     /// Longest time for a body to arrive; default 10 s.
@@ -37,8 +43,13 @@ pub struct ApiConfig {
     pub request_timeout: Duration,
     /// Event streams open at once; default 256.
     pub streams_max: usize,
-    /// Event streams of one merchant at once; default 64.
+    /// Event streams of one merchant's secret keys at once, and of its publishable keys; default 64.
     pub streams_per_merchant_max: usize,
+    /// Event streams of one address (IPv6: one /64) with publishable keys at once; default 8.
+    pub streams_per_address_max: usize,
+    /// Age of cached products, lists and categories at most; default 1 s: long enough to carry a rush on one product,
+    /// short enough that availability, which every order changes, need not be announced.
+    pub catalog_ttl: Duration,
     /// Secrets that Stripe may sign its webhooks with; one match is enough. Empty: no webhooks are accepted.
     pub stripe_webhook_secrets: Vec<SecretString>,
     /// Whether the payment provider can take an amount in minor units of a currency; default: any.
@@ -74,12 +85,22 @@ pub struct ReadLimits {
     pub searches_per_key_per_second: NonZeroU32,
 }
 
+/// Rate of writes but for orders, carts and passwords, in this process; as many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteLimits {
+    /// Of one address (IPv6: one /64), with a publishable key. Default 100.
+    pub per_ip_per_second: NonZeroU32,
+    /// Of one secret key. Default 1,000.
+    pub per_key_per_second: NonZeroU32,
+}
+
 /// Rate of password attempts, in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignInLimits {
     /// Registrations and sign-ins per minute from one address (IPv6: one /64).
     pub per_ip_per_minute: NonZeroU32,
-    /// Sign-ins per minute with one mail address of one merchant, whether it has an account or not.
+    /// Sign-ins per minute with one mail address of one merchant, with or without an account, from one address; the
+    /// right password ends the count.
     pub per_account_per_minute: NonZeroU32,
     /// Requests at once after a quiet time, for either limit.
     pub burst: NonZeroU32,
@@ -115,15 +136,15 @@ pub struct ServerLimits {
     pub connections_per_address_max: usize,
     /// Networks of proxies: their connections carry many clients and have no bound per address.
     pub trusted_proxies: Vec<IpNet>,
-    /// Longest time without a complete request head, idle time between two requests included. Default 15 s.
+    /// Longest time from the first byte of a request head until the head is complete. Default 15 s.
     pub head_timeout: Duration,
+    /// Longest time without a byte of a request, from the beginning and between two requests. Default 75 s: balancers
+    /// keep idle connections for 60 s and must be the first to close, as a request sent while the server closes fails.
+    pub idle_timeout: Duration,
     /// Longest time in which the client takes no byte of the response. Default 30 s.
     pub write_timeout: Duration,
     /// Longest time from the request head until the response is written; event streams have none. Default 120 s.
     pub exchange_timeout: Duration,
-    /// Time for which `/readyz` reports not ready before the listener closes, so that load balancers stop sending.
-    /// Default 0.
-    pub readiness_lead: Duration,
     /// Longest time for open requests to finish once the listener is closed. Default 20 s.
     pub drain_timeout: Duration,
 }
@@ -153,6 +174,10 @@ impl Default for ApiConfig {
                 searches_per_ip_per_second: const { NonZeroU32::new(10).unwrap() },
                 searches_per_key_per_second: const { NonZeroU32::new(100).unwrap() },
             },
+            writes: WriteLimits {
+                per_ip_per_second: const { NonZeroU32::new(100).unwrap() },
+                per_key_per_second: const { NonZeroU32::new(1_000).unwrap() },
+            },
             order_token_ttl: Duration::from_hours(30 * 24),
             sessions: SessionLimits {
                 idle: Duration::from_hours(30 * 24),
@@ -161,11 +186,14 @@ impl Default for ApiConfig {
             },
             webhook_urls: UrlPolicy { allow_loopback: false },
             trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
             body_bytes_max: 64 * 1024,
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             streams_max: 256,
             streams_per_merchant_max: 64,
+            streams_per_address_max: 8,
+            catalog_ttl: Duration::from_secs(1),
             stripe_webhook_secrets: Vec::new(),
             provider_takes: |_, _| true,
         }
@@ -179,9 +207,9 @@ impl Default for ServerLimits {
             connections_per_address_max: 256,
             trusted_proxies: Vec::new(),
             head_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             exchange_timeout: Duration::from_mins(2),
-            readiness_lead: Duration::ZERO,
             drain_timeout: Duration::from_secs(20),
         }
     }

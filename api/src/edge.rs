@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tracing::Instrument;
 
 use crate::{
+    cors::CorsHeaders,
     problem::{Kind, Problem},
     state::ApiState,
 };
@@ -27,7 +28,8 @@ pub(crate) async fn serve(State(state): State<ApiState>, mut request: Request, n
     let begun_at = state.ambient.now();
     let request_id = request_id(request.headers(), &state.ambient);
     let trace = continued(request.headers(), &state.ambient);
-    request.extensions_mut().insert(trace);
+    let cors = CorsHeaders::of(&request, &state.config.cors_origins);
+    request.extensions_mut().insert(trace.clone());
     let span = tracing::info_span!(
         "http_request",
         http.method = method_label(request.method()),
@@ -40,7 +42,12 @@ pub(crate) async fn serve(State(state): State<ApiState>, mut request: Request, n
         let timeout =
             || Problem::new(Kind::TIMEOUT, "the outcome is unknown; a repeated request does no harm");
         let response = answer.unwrap_or_else(|_| timeout().into_response());
-        let response = finish(response, &request_id);
+        let mut response = finish(response, &request_id);
+        cors.add_to(response.headers_mut());
+        if state.shutdown.is_cancelled() {
+            // A balancer that reuses the connection would lose a request when the server closes it.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         let taken = between(begun_at, state.ambient.now());
         let duration_ms = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(http.status = response.status().as_u16(), duration_ms, "request answered");
@@ -60,8 +67,8 @@ pub(crate) async fn route_not_found() -> Problem {
     Problem::new(Kind::ROUTE_NOT_FOUND, "see /openapi.json for the routes there are")
 }
 
-/// Response for methods that a route does not have; axum adds `Allow`. A plain `OPTIONS` gets 204 without CORS headers,
-/// so browsers of other origins stay out.
+/// Response for methods that a route does not have; axum adds `Allow`. `OPTIONS` gets 204; whether a browser of another
+/// origin may go on is told by [`CorsHeaders`].
 pub(crate) async fn method_not_allowed(method: Method) -> Response {
     if method == Method::OPTIONS {
         return StatusCode::NO_CONTENT.into_response();
@@ -97,12 +104,14 @@ fn request_id(headers: &HeaderMap, ambient: &Ambient) -> String {
     given.map_or_else(|| format!("req_{}", ambient.shown_uuid().simple()), str::to_owned)
 }
 
-/// The caller's trace, continued, or a new one.
+/// The caller's trace as it is, or a new one where there is none, or more than one.
 fn continued(headers: &HeaderMap, ambient: &Ambient) -> TraceContext {
-    let given = headers.get("traceparent").and_then(|value| value.to_str().ok());
-    match given.and_then(|text| text.parse::<TraceContext>().ok()) {
-        Some(caller) => caller.child(ambient),
-        None => TraceContext::fresh(ambient),
+    let values =
+        |name: &'static str| headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
+    let mut given = values("traceparent");
+    match (given.next().map(|text| text.trim().parse::<TraceContext>()), given.next()) {
+        (Some(Ok(caller)), None) => caller.with_state(values("tracestate")),
+        _ => TraceContext::fresh(ambient),
     }
 }
 

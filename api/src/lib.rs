@@ -5,6 +5,7 @@ mod carts;
 mod catalog_cache;
 mod client_ip;
 mod config;
+mod cors;
 mod edge;
 mod health;
 mod input;
@@ -13,6 +14,7 @@ mod limits;
 mod order_access;
 mod password_rule;
 mod passwords;
+mod placements;
 mod problem;
 mod provider_webhooks;
 mod routes;
@@ -30,8 +32,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use catalog_cache::CatalogCache;
 
 pub use config::{
-    ApiConfig, CartLimits, CheckoutLimits, ReadLimits, ServerLimits, SessionLimits, SignInLimits,
+    ApiConfig, CartLimits, CheckoutLimits, ReadLimits, ServerLimits, SessionLimits, SignInLimits, WriteLimits,
 };
+pub use cors::Origin;
 pub use health::{HealthCheck, HealthStatus, Readiness};
 pub use routes::openapi;
 pub use server::{ApiError, run};

@@ -4,18 +4,23 @@
 //!
 //! Guarantees: a token is shown in the response that accepts an order and nowhere else; only its hash is stored. It
 //! gives access to one order, until it expires, is revoked, or is replaced by the response to a repeated request. An id
-//! alone gives no access to personal data.
+//! alone gives no access to personal data. Who may see them may also follow the order, see [`OrderCaller`].
 
+use std::net::IpAddr;
+
+use axum::extract::FromRequestParts;
 use base::{Timestamp, time::later};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, request};
 use store::{
-    domain::{CustomerId, MerchantId, Order, OrderToken},
+    domain::{CustomerId, EventKind, MerchantId, Order, OrderId, OrderToken},
     merchants::{KeyRecord, KeyScope},
     token::{Token, TokenKind},
 };
 use subtle::ConstantTimeEq;
 
 use crate::{
+    auth,
+    input::parse_id,
     problem::{Kind, Problem},
     sessions::{self, bearer_token},
     state::ApiState,
@@ -44,6 +49,67 @@ impl IssuedToken {
 
     pub(crate) fn header(self) -> [(HeaderName, HeaderValue); 1] {
         [(HEADER, self.shown)]
+    }
+}
+
+/// A caller who follows or changes one order: its merchant, or a customer with a publishable key. What a customer reads
+/// or changes counts against the read limits, what the merchant reads as well.
+pub(crate) struct OrderCaller {
+    pub(crate) key: KeyRecord,
+    pub(crate) headers: HeaderMap,
+    pub(crate) address: IpAddr,
+}
+
+impl FromRequestParts<ApiState> for OrderCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+        let (key, address) = (auth::authenticate(parts, state).await?, state.client_ip(parts));
+        let caller = Self { key, headers: parts.headers.clone(), address };
+        if caller.is_customer() || parts.method.is_safe() {
+            state.limiters.reads.take(&caller.key, address)?;
+        }
+        Ok(caller)
+    }
+}
+
+impl OrderCaller {
+    pub(crate) fn is_customer(&self) -> bool {
+        self.key.scope == KeyScope::Publishable
+    }
+
+    /// The order of this id. A customer has to prove access to it.
+    pub(crate) async fn order(&self, state: &ApiState, id: &str) -> Result<Order, Problem> {
+        let id: OrderId = parse_id(id, "order")?;
+        let order = state.orders.order(self.key.merchant, id).await?;
+        let order = order.ok_or_else(|| Problem::not_found("order"))?;
+        if is_shown_whole(state, &self.key, &self.headers, &order).await? {
+            return Ok(order);
+        }
+        let detail = "send the order's token as `Orderworks-Order-Token`, or its customer's session as \
+                      `Orderworks-Session`; a secret key needs neither";
+        Err(Problem::new(Kind::ORDER_ACCESS, detail))
+    }
+
+    /// Whether the caller is told of events of this kind. A customer is told of the order, its payment and its refunds,
+    /// not of what the merchant has to deal with.
+    pub(crate) fn is_told(&self, kind: EventKind) -> bool {
+        use EventKind::{
+            OrderCancelled, OrderFulfilled, OrderPaid, OrderPlaced, OrderRefunded, PaymentCaptured,
+            PaymentFailed, PaymentRefunded,
+        };
+        let for_all = matches!(
+            kind,
+            OrderPlaced
+                | OrderPaid
+                | OrderFulfilled
+                | OrderCancelled
+                | OrderRefunded
+                | PaymentCaptured
+                | PaymentFailed
+                | PaymentRefunded
+        );
+        for_all || !self.is_customer()
     }
 }
 

@@ -50,12 +50,14 @@ kinds! {
     CREDENTIALS = UNAUTHORIZED "wrong_credentials" "No account with this mail address and password";
     SESSION = UNAUTHORIZED "session_invalid" "A valid session is required";
     SECRET_KEY_REQUIRED = FORBIDDEN "secret_key_required" "A secret API key is required";
+    ORDER_ACCESS = FORBIDDEN "order_access_required" "Proof of access to the order is required";
     NOT_FOUND = NOT_FOUND "not_found" "No such resource";
     ROUTE_NOT_FOUND = NOT_FOUND "route_not_found" "No such route";
     METHOD_NOT_ALLOWED = METHOD_NOT_ALLOWED "method_not_allowed" "The route does not answer this method";
     BODY_TIMEOUT = REQUEST_TIMEOUT "body_timeout" "The body took too long to arrive";
     IN_FLIGHT = CONFLICT "idempotency_key_in_flight" "A request with this key is being worked on";
     OUT_OF_STOCK = CONFLICT "out_of_stock" "Not enough stock";
+    PRICE_CHANGED = CONFLICT "price_changed" "The total is not the expected one";
     ORDER_STATE = CONFLICT "order_state_conflict" "The order's state does not permit this";
     REFUND_FAILED = CONFLICT "refund_failed" "The payment provider refused this refund";
     BELOW_RESERVED = CONFLICT "below_reserved" "Open orders have reserved more than this";
@@ -63,6 +65,8 @@ kinds! {
     CART_HELD = CONFLICT "cart_in_checkout" "The cart is being ordered";
     CART_CLOSED = CONFLICT "cart_closed" "The cart was ordered";
     ENDPOINT_LIMIT = CONFLICT "endpoint_limit_reached" "The merchant has as many endpoints as are allowed";
+    NO_ENDPOINT = CONFLICT "no_endpoint_subscribed" "No enabled endpoint is subscribed to this kind of event";
+    SECRET_LIMIT = CONFLICT "secret_limit_reached" "As many former secrets are valid as are allowed";
     BODY_TOO_LARGE = PAYLOAD_TOO_LARGE "body_too_large" "The body is too large";
     MEDIA_TYPE = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body must be JSON";
     INVALID = UNPROCESSABLE_ENTITY "validation_failed" "The request is not valid";
@@ -113,6 +117,7 @@ struct Parts {
     errors: Vec<FieldError>,
     headers: HeaderMap,
     violated: Option<&'static str>,
+    total_minor: Option<i64>,
 }
 
 /// The body of RFC 9457 with this API's extensions.
@@ -138,6 +143,9 @@ pub(crate) struct ProblemBody {
     /// Which rate limit was hit.
     #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
     violated_policies: Option<[&'static str; 1]>,
+    /// What the order would come to now, where that is not the expected total.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_minor: Option<i64>,
 }
 
 impl Problem {
@@ -148,6 +156,7 @@ impl Problem {
             errors: Vec::new(),
             headers: HeaderMap::new(),
             violated: None,
+            total_minor: None,
         }))
     }
 
@@ -212,9 +221,15 @@ impl Problem {
         self
     }
 
+    /// With the present total of the order that was refused, where another one was expected.
+    pub(crate) fn with_total(mut self, total_minor: Option<i64>) -> Self {
+        self.0.total_minor = total_minor;
+        self
+    }
+
     pub(crate) fn body(self, request_id: &str) -> String {
         let type_url = self.type_url();
-        let Parts { kind, detail, errors, violated, .. } = *self.0;
+        let Parts { kind, detail, errors, violated, total_minor, .. } = *self.0;
         let body = ProblemBody {
             kind: type_url,
             title: kind.title,
@@ -224,6 +239,7 @@ impl Problem {
             request_id: request_id.to_owned(),
             errors: within(errors, ERRORS_BYTES_MAX),
             violated_policies: violated.map(|policy| [policy]),
+            total_minor,
         };
         // Strings and numbers only: this cannot fail, and an empty object is still valid JSON.
         serde_json::to_string(&body).unwrap_or_else(|_| "{}".to_owned())

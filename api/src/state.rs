@@ -7,7 +7,7 @@ use base::Ambient;
 use cache::{Cache, RateLimits, Sessions};
 use http::request;
 use jobs::records::RecordStore;
-use store::{OrderStore, PaymentStore, domain::MerchantId};
+use store::{OrderStore, PaymentStore, domain::MerchantId, merchants::KeyScope};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,7 @@ use crate::{
     key_cache::{KeyCache, KeyUses},
     limits::Limiters,
     passwords::Passwords,
+    placements::Placements,
     slots::KeyedSlots,
 };
 
@@ -41,9 +42,11 @@ pub struct ApiShared {
     pub(crate) limiters: Arc<Limiters>,
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) passwords: Passwords,
+    pub(crate) placements: Arc<Placements>,
     pub(crate) readiness: Readiness,
     pub(crate) streams: Arc<Semaphore>,
-    pub(crate) streams_by_merchant: Arc<KeyedSlots<MerchantId>>,
+    pub(crate) streams_by_merchant: Arc<KeyedSlots<(MerchantId, KeyScope)>>,
+    pub(crate) streams_by_address: Arc<KeyedSlots<IpAddr>>,
 }
 
 /// The parts of an API that a process wires together.
@@ -77,14 +80,17 @@ impl ApiState {
         ];
         checks.extend(parts.health);
         let readiness = Readiness::new(checks, parts.ambient.clone(), parts.shutdown.clone());
-        let catalog = CatalogCache::new(parts.cache, Arc::clone(&parts.orders), parts.ambient.clone());
+        let (orders, ambient) = (Arc::clone(&parts.orders), parts.ambient.clone());
+        let catalog = CatalogCache::new(parts.cache, orders, ambient, config.catalog_ttl);
         Self(Arc::new(ApiShared {
             catalog: Arc::new(catalog),
             limiters: Arc::new(Limiters::new(&config, parts.limits)),
             sessions: parts.sessions,
             passwords: Passwords::new(parts.ambient.clone()),
+            placements: Arc::default(),
             streams: Arc::new(Semaphore::new(config.streams_max)),
             streams_by_merchant: KeyedSlots::new(config.streams_per_merchant_max),
+            streams_by_address: KeyedSlots::new(config.streams_per_address_max),
             config,
             orders: parts.orders,
             payments: parts.payments,

@@ -1,19 +1,28 @@
-//! W3C trace context, carried from the request through the outbox into jobs and webhook headers.
+//! W3C trace context, carried from the request through the outbox into jobs, events and webhook headers.
 //!
-//! Guarantees: every value is a well-formed `traceparent` (W3C Trace Context, section 3.2). Does not export spans.
+//! Guarantees: every value has a well-formed `traceparent` (W3C Trace Context, section 3.2). No spans are recorded or
+//! exported, so a caller's `traceparent` and `tracestate` pass through unchanged, with flags and versions that this
+//! release does not know.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use crate::Ambient;
 
-/// The `traceparent` of one step: trace id and parent span id.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// Length of a `traceparent` of version 00.
+const PARENT_BYTES: usize = 55;
+/// Longest `traceparent` of a later version, which may append fields.
+const PARENT_BYTES_MAX: usize = 256;
+/// Longest `tracestate` passed on, all its headers together; the standard asks for at least as much.
+const STATE_BYTES_MAX: usize = 512;
+
+/// A caller's `traceparent` and `tracestate` as they came, or a new trace. Its text is both, with a space between.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TraceContext {
-    trace_id: u128,
-    span_id: u64,
+    parent: Arc<str>,
+    state: Option<Arc<str>>,
 }
 
-/// The error for a text that is not a version-00 `traceparent`.
+/// The error for a text that is not a `traceparent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected a traceparent of the form 00-<32 hex>-<16 hex>-<2 hex>")]
 pub struct ParseTraceError;
@@ -21,29 +30,46 @@ pub struct ParseTraceError;
 impl TraceContext {
     /// A new trace.
     pub fn fresh(ambient: &Ambient) -> Self {
-        let mut bytes = [0_u8; 16];
-        ambient.fill_shown(&mut bytes);
+        let (mut trace, mut span) = ([0_u8; 16], [0_u8; 8]);
+        ambient.fill_shown(&mut trace);
+        ambient.fill_shown(&mut span);
         // Zero is invalid by the standard; setting one bit costs one bit of randomness.
-        Self { trace_id: u128::from_be_bytes(bytes) | 1, span_id: 0 }.child(ambient)
+        let (trace, span) = (u128::from_be_bytes(trace) | 1, u64::from_be_bytes(span) | 1);
+        Self { parent: format!("00-{trace:032x}-{span:016x}-01").into(), state: None }
     }
 
-    /// The same trace, a new span.
+    /// Adds the values of the `tracestate` headers, joined in order. Left out where they are too long to pass on or no
+    /// printable ASCII.
     #[must_use]
-    pub fn child(self, ambient: &Ambient) -> Self {
-        let mut bytes = [0_u8; 8];
-        ambient.fill_shown(&mut bytes);
-        Self { span_id: u64::from_be_bytes(bytes) | 1, ..self }
+    pub fn with_state<'a>(self, headers: impl IntoIterator<Item = &'a str>) -> Self {
+        let values: Vec<&str> =
+            headers.into_iter().map(str::trim).filter(|value| !value.is_empty()).collect();
+        let state = values.join(",");
+        let usable = (1..=STATE_BYTES_MAX).contains(&state.len())
+            && state.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte));
+        Self { state: usable.then(|| state.into()), ..self }
+    }
+
+    /// The value of the header `traceparent`.
+    pub fn parent(&self) -> &str {
+        &self.parent
+    }
+
+    /// The value of the header `tracestate`, if there is one.
+    pub fn state(&self) -> Option<&str> {
+        self.state.as_deref()
     }
 
     /// The trace id as 32 hexadecimal digits, as it appears in logs.
-    pub fn trace_id(self) -> String {
-        format!("{:032x}", self.trace_id)
+    pub fn trace_id(&self) -> String {
+        self.parent.get(3..35).unwrap_or_default().to_owned()
     }
 }
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-01", self.trace_id, self.span_id)
+        f.write_str(&self.parent)?;
+        self.state.as_ref().map_or(Ok(()), |state| write!(f, " {state}"))
     }
 }
 
@@ -53,22 +79,33 @@ impl FromStr for TraceContext {
     type Err = ParseTraceError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut parts = text.split('-');
-        let (Some("00"), Some(trace), Some(span), Some(flags), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(ParseTraceError);
-        };
-        let hex = |part: &str, len| {
-            part.len() == len && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        };
-        if !(hex(trace, 32) && hex(span, 16) && hex(flags, 2)) {
+        let (parent, state) = text.split_once(' ').unwrap_or((text, ""));
+        if !is_parent(parent) {
             return Err(ParseTraceError);
         }
-        let trace_id = u128::from_str_radix(trace, 16).map_err(|_| ParseTraceError)?;
-        let span_id = u64::from_str_radix(span, 16).map_err(|_| ParseTraceError)?;
-        if trace_id == 0 || span_id == 0 { Err(ParseTraceError) } else { Ok(Self { trace_id, span_id }) }
+        Ok(Self { parent: parent.into(), state: None }.with_state([state]))
     }
+}
+
+/// Whether this is a `traceparent` of version 00, or of a later one as far as the standard fixes its form.
+fn is_parent(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    if !(PARENT_BYTES..=PARENT_BYTES_MAX).contains(&bytes.len()) || !bytes.iter().all(u8::is_ascii_graphic) {
+        return false;
+    }
+    let (known, added) = bytes.split_at(PARENT_BYTES);
+    let digits = |from: usize, to: usize| {
+        let part = known.get(from..to).unwrap_or_default();
+        part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')).then_some(part)
+    };
+    let has_value = |part: Option<&[u8]>| part.is_some_and(|part| part.iter().any(|byte| *byte != b'0'));
+    let dashes = [2, 35, 52].into_iter().all(|at| known.get(at) == Some(&b'-'));
+    let version = match digits(0, 2) {
+        Some(b"00") => added.is_empty(),
+        Some(b"ff") | None => false,
+        Some(_) => added.first().is_none_or(|byte| *byte == b'-'),
+    };
+    version && dashes && has_value(digits(3, 35)) && has_value(digits(36, 52)) && digits(53, 55).is_some()
 }
 
 #[cfg(test)]
@@ -76,12 +113,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_example_of_the_standard_and_refuses_others() {
-        let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let trace: TraceContext = text.parse().expect("the standard's example");
-        assert_eq!(trace.to_string(), text);
-        for bad in ["", "00-0-0-0", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "ff-x"] {
-            assert_eq!(bad.parse::<TraceContext>(), Err(ParseTraceError));
+    fn callers_values_pass_unchanged_with_unknown_flags_and_versions() {
+        let ids = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
+        for parent in [
+            format!("00-{ids}-01"),
+            format!("00-{ids}-00"),
+            format!("00-{ids}-ff"),
+            format!("cc-{ids}-01"),
+            format!("01-{ids}-09-what-the-future-will-be-like"),
+        ] {
+            let trace: TraceContext = parent.parse().expect("valid by the standard");
+            assert_eq!((trace.parent(), trace.state(), &trace.to_string()), (&*parent, None, &parent));
+            assert_eq!(trace.trace_id(), ids[..32]);
+            let trace = trace.with_state(["congo=t61rcWkgMzE,rojo=00f0 67aa", " vendor@system=1 "]);
+            assert_eq!(trace.state(), Some("congo=t61rcWkgMzE,rojo=00f0 67aa,vendor@system=1"));
+            assert_eq!(trace.to_string().parse(), Ok(trace), "as it is stored");
+        }
+        for bad in [
+            String::new(),
+            "00-0-0-0".to_owned(),
+            format!("00-{ids}-01-more"),
+            format!("ff-{ids}-01"),
+            format!("01-{ids}-01.more"),
+            format!("00-{}-01", ids.to_uppercase()),
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01".to_owned(),
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01".to_owned(),
+            format!("cc-{ids}-01-{}", "x".repeat(PARENT_BYTES_MAX)),
+        ] {
+            assert_eq!(bad.parse::<TraceContext>(), Err(ParseTraceError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_passed_on_leaves_the_parent() {
+        let trace = TraceContext::fresh(&Ambient::system());
+        for state in [String::new(), "a=\u{e9}".to_owned(), "a=b\r\nx: y".to_owned(), "a=b,".repeat(200)] {
+            assert_eq!(trace.clone().with_state([state.as_str()]), trace);
         }
     }
 }

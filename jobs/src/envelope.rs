@@ -47,7 +47,7 @@ pub struct Envelope {
 }
 
 /// Per-call options of a publish, beside the job's constants.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct EnqueueOptions {
     /// Id of the job; pass a derived one where the same job may be published twice. A new one when absent.
     pub id: Option<JobId>,

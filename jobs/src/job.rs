@@ -52,7 +52,8 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
         None
     }
 
-    /// At most one job with this key runs at a time.
+    /// At most one job with this key runs at a time: over all processes where
+    /// [`crate::engine::Capabilities::concurrency_keys`] is set, else in each process.
     fn concurrency_key(&self) -> Option<String> {
         None
     }
@@ -102,7 +103,8 @@ impl<E> JobContext<E> {
     }
 }
 
-/// Priority of a job in its queue; of two ready jobs the one of higher priority is started first.
+/// Priority of a job in its queue; of two ready jobs the one of higher priority is started first, but for the share of
+/// the lower ones, see [`Priority::in_turn`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
@@ -117,6 +119,21 @@ pub enum Priority {
 
 // Highest first.
 crate::names::names!(Priority { Critical: "critical", Default: "default", Bulk: "bulk" });
+
+impl Priority {
+    /// The order in which a consumer looks for the job of its start number `start`, counted from zero.
+    ///
+    /// Of eight starts one looks for default and one for bulk work first, so that lower priorities get a share while
+    /// higher ones never run out; which start it is depends on the count alone.
+    #[must_use]
+    pub const fn in_turn(start: u64) -> [Self; 3] {
+        match start % 8 {
+            3 => [Self::Default, Self::Critical, Self::Bulk],
+            7 => [Self::Bulk, Self::Critical, Self::Default],
+            _ => [Self::Critical, Self::Default, Self::Bulk],
+        }
+    }
+}
 
 impl fmt::Display for Priority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

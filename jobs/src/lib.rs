@@ -7,6 +7,7 @@ pub mod envelope;
 pub mod error;
 mod failure;
 mod id;
+pub mod inspection;
 pub mod job;
 pub mod job_store;
 mod names;

@@ -27,7 +27,14 @@ const HISTORY: &str = "jobs.migrations";
 pub fn migrations() -> sqlx::migrate::Migrator {
     let mut migrations = base::migrations!(
         "migrations/postgres",
-        ["0001_job_store.down", "0001_job_store.up", "0002_attempts.down", "0002_attempts.up"]
+        [
+            "0001_job_store.down",
+            "0001_job_store.up",
+            "0002_attempts.down",
+            "0002_attempts.up",
+            "0003_inspection.down",
+            "0003_inspection.up"
+        ]
     );
     migrations.create_schema("jobs");
     migrations

@@ -15,6 +15,7 @@ use jobs::{
 };
 pub(crate) use merchants::{KeyCommand, MerchantCommand};
 use secrecy::SecretString;
+use store::domain::OrderId;
 
 use crate::config::Config;
 
@@ -188,6 +189,11 @@ pub(crate) enum Inspect {
     Attempts(AttemptsArgs),
     /// Messages of the outbox that no relay could read; later ones about the same subject wait
     Outbox,
+    /// The payment of an order, with every attempt and refund
+    Payment {
+        /// `ord_…`
+        order: OrderId,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,5 @@
-//! Command `config show`: the settings in force, or the reference of all settings.
+//! Command `config show`: the settings in force, with a remark on those for development, or the reference of all
+//! settings.
 
 use crate::{
     cli::ConfigCommand,
@@ -13,5 +14,11 @@ pub(super) fn run(what: &ConfigCommand, config: &Config, json: bool) -> anyhow::
         (true, true) => output::json(&DEFAULTS.parse::<toml::Table>()?),
         (false, false) => output::text(&toml::to_string(&config.shown)?),
         (false, true) => output::json(&config.shown),
+    }?;
+    if !defaults {
+        for (setting, why) in config.development_settings() {
+            output::remark(&format!("{setting} is for development: {why}"));
+        }
     }
+    Ok(())
 }

@@ -4,7 +4,11 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use jobs::{Admin, engine::Cancelled};
+use jobs::{
+    Admin, JobId,
+    engine::{Cancelled, JobState},
+    records::{AttemptOutcome, RecordFilter, RecordStore},
+};
 use serde_json::{Value, json};
 
 use super::{move_merchant, settle};
@@ -15,7 +19,7 @@ use crate::{
     wiring::Jobs,
 };
 
-/// Exit status 1 if the named job does not exist.
+/// An error if the named job does not exist; then the exit status is 1.
 pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
     let what = match what {
         Control::Jobs(what) => what,
@@ -23,28 +27,28 @@ pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> anyhow
         Control::Settle { order, note } => return settle::run(order, note, config, as_json).await,
     };
     let jobs = Jobs::open(&config.engines).await?;
-    let (found, said, answer) = act(what, jobs.queue.as_ref()).await?;
+    let (said, answer) = act(what, jobs.queue.as_ref(), jobs.records.as_ref()).await?;
     output::answer(as_json, &answer, || format!("{said}\n"))?;
-    Ok(if found { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn act(what: JobControl, engine: &dyn Admin) -> anyhow::Result<(bool, String, Value)> {
+async fn act(
+    what: JobControl,
+    engine: &dyn Admin,
+    records: &dyn RecordStore,
+) -> anyhow::Result<(String, Value)> {
     Ok(match what {
         JobControl::Pause { queue } => {
             engine.pause(&queue).await?;
-            (true, format!("{queue} is paused"), json!({ "queue": queue, "paused": true }))
+            (format!("{queue} is paused"), json!({ "queue": queue, "paused": true }))
         }
         JobControl::Resume { queue } => {
             engine.resume(&queue).await?;
-            (true, format!("{queue} is resumed"), json!({ "queue": queue, "paused": false }))
+            (format!("{queue} is resumed"), json!({ "queue": queue, "paused": false }))
         }
         JobControl::Purge { queue, yes: true } => {
             let dropped = engine.purge(&queue).await?;
-            (
-                true,
-                format!("{dropped} jobs dropped from {queue}"),
-                json!({ "queue": queue, "dropped": dropped }),
-            )
+            (format!("{dropped} jobs dropped from {queue}"), json!({ "queue": queue, "dropped": dropped }))
         }
         JobControl::Purge { queue, yes: false } => {
             let depth = engine.depth(&queue).await?;
@@ -52,17 +56,72 @@ async fn act(what: JobControl, engine: &dyn Admin) -> anyhow::Result<(bool, Stri
             bail!("this would drop {waiting} waiting jobs of {queue} for good; repeat it with --yes")
         }
         JobControl::Cancel { id, reason } => {
-            let (found, word) = match engine.cancel(id, &reason).await? {
-                Cancelled::Removed => (true, "cancelled"),
-                Cancelled::Requested => (true, "cancel_requested"),
-                Cancelled::NotFound => (false, "not_found"),
-            };
-            (found, format!("{id}: {}", word.replace('_', " ")), json!({ "id": id, "result": word }))
+            let (word, said) = cancel(engine, records, id, &reason).await?;
+            (format!("{id}: {said}"), json!({ "id": id, "result": word }))
         }
         JobControl::Retry { id } => {
-            let found = engine.retry_now(id).await?;
-            let word = if found { "ready" } else { "not_found" };
-            (found, format!("{id}: {}", word.replace('_', " ")), json!({ "id": id, "result": word }))
+            retry(engine, records, id).await?;
+            (format!("{id}: ready"), json!({ "id": id, "result": "ready" }))
         }
     })
+}
+
+/// Makes a job ready, or says why not.
+async fn retry(engine: &dyn Admin, records: &dyn RecordStore, id: JobId) -> anyhow::Result<()> {
+    if engine.retry_now(id).await? {
+        return Ok(());
+    }
+    if engine.find(id).await?.is_some_and(|held| held.state == JobState::Dead) {
+        bail!("job {id} stays dead: another job with its unique key waits or runs");
+    }
+    let known = known(engine, records, id).await?;
+    let unknown = if engine.capabilities().lists_ready { "unknown here" } else { "unknown here, or ready" };
+    bail!("no delayed or dead job {id} ({})", known.unwrap_or_else(|| unknown.to_owned()))
+}
+
+/// Cancels a job; returns the result as a word and as a text.
+async fn cancel(
+    engine: &dyn Admin,
+    records: &dyn RecordStore,
+    id: JobId,
+    reason: &str,
+) -> anyhow::Result<(&'static str, &'static str)> {
+    match engine.cancel(id, reason).await? {
+        Cancelled::Removed => return Ok(("cancelled", "cancelled")),
+        Cancelled::NotFound => {
+            let known = known(engine, records, id).await?;
+            bail!("no job {id} to cancel ({})", known.unwrap_or_else(|| "unknown here".to_owned()));
+        }
+        Cancelled::Requested => {}
+    }
+    match engine.find(id).await?.map(|held| held.state) {
+        Some(JobState::Dead) => bail!("no job {id} to cancel (it is dead)"),
+        Some(_) => return Ok(("cancel_requested", "cancel requested; it runs and is asked to end")),
+        None => {}
+    }
+    if let Some(ended) = ended(records, id).await? {
+        bail!("no job {id} to cancel ({ended})");
+    }
+    Ok((
+        "cancel_requested",
+        "cancel requested; it ends when it is delivered, if it is among the waiting jobs",
+    ))
+}
+
+/// The outcome of a job that has ended, as far as the log of attempts tells.
+async fn ended(records: &dyn RecordStore, id: JobId) -> anyhow::Result<Option<String>> {
+    use AttemptOutcome::{Cancelled, Completed, Dead, Retried, Snoozed};
+    let last = RecordFilter { job: Some(id), limit: 1, ..RecordFilter::default() };
+    Ok(records.list(&last).await?.pop().and_then(|last| match last.outcome {
+        Completed | Cancelled => Some(format!("it has ended: {}", last.outcome.as_str())),
+        Dead | Retried | Snoozed => None,
+    }))
+}
+
+/// What is known of a job that an action did not find.
+async fn known(engine: &dyn Admin, records: &dyn RecordStore, id: JobId) -> anyhow::Result<Option<String>> {
+    if let Some(held) = engine.find(id).await? {
+        return Ok(Some(format!("it is {}", held.state.as_str())));
+    }
+    ended(records, id).await
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Instant};
 
-use api::HealthStatus;
+use api::{HealthStatus, Origin};
 use base::Ambient;
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,7 @@ pub(crate) struct Ready {
     pub(crate) start_ms: u64,
 }
 
-pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow::Result<()> {
+pub(super) async fn run(args: DevArgs, mut config: Config, as_json: bool) -> anyhow::Result<()> {
     let began = Instant::now();
     // Log lines follow the text for people; they never stand within it.
     let quiet = (!as_json).then(logging::hold);
@@ -43,6 +43,12 @@ pub(super) async fn run(args: DevArgs, config: Config, as_json: bool) -> anyhow:
     let ambient = Ambient::system();
     let listener = listen(args.listen.unwrap_or(config.listen)).await?;
     let address = listener.local_addr()?;
+    // Receivers on this machine, for trying webhooks; only its own users can register them.
+    config.api.webhook_urls.allow_loopback |= address.ip().is_loopback();
+    if config.api.cors_origins.is_empty() && address.ip().is_loopback() {
+        // For a storefront that is developed on another port.
+        config.api.cors_origins = vec![Origin::any()];
+    }
     // Files need no separate migration, so servers should not need one here either.
     Box::pin(migrate(&config.engines, &ambient)).await?;
     // Every part is open before any role runs; the queues are declared, because the relay may publish first.

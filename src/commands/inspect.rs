@@ -4,11 +4,14 @@ use anyhow::bail;
 use base::{Ambient, Timestamp};
 use jobs::{
     Admin, JobId,
-    engine::{InspectedJob, JobFilter},
-    records::{AttemptRecord, RecordFilter, RecordStore},
+    engine::{Depth, InspectedJob, JobFilter, JobState},
+    inspection,
+    records::{AttemptOutcome, AttemptRecord, RecordFilter, RecordStore},
 };
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
+use super::payment;
 use crate::{
     cli::{AttemptsArgs, Inspect, JobsArgs},
     config::Config,
@@ -25,11 +28,23 @@ pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> anyhow
     match what {
         Inspect::Queues => queues(engine, as_json).await,
         Inspect::Workers => workers(engine, as_json).await,
-        Inspect::Jobs(args) => held(engine, args, as_json).await,
+        Inspect::Jobs(args) => {
+            jobs.require_queue(args.queue.as_ref()).await?;
+            held(engine, records, args, as_json).await
+        }
         Inspect::Job { id } => job(engine, records, id, as_json).await,
         Inspect::Attempts(args) => attempts(records, args, as_json).await,
         Inspect::Outbox => outbox(config, as_json).await,
+        Inspect::Payment { order } => payment::show(order, config, as_json).await,
     }
+}
+
+/// A queue with the number of its live consumers.
+#[derive(Serialize)]
+struct QueueLine {
+    #[serde(flatten)]
+    depth: Depth,
+    consumers: usize,
 }
 
 async fn queues(engine: &dyn Admin, as_json: bool) -> anyhow::Result<()> {
@@ -38,8 +53,12 @@ async fn queues(engine: &dyn Admin, as_json: bool) -> anyhow::Result<()> {
         depths.push(engine.depth(&queue).await?);
     }
     let now = Ambient::system().now();
-    let headings = ["QUEUE", "READY", "DELAYED", "RUNNING", "DEAD", "OLDEST", ""];
-    output::list(as_json, &depths, headings, |depth| {
+    let consumers = engine.consumers().await?;
+    let count = |queue: &str| consumers.iter().filter(|c| c.queue == queue && c.alive_until >= now).count();
+    let lines: Vec<_> =
+        depths.into_iter().map(|depth| QueueLine { consumers: count(&depth.queue), depth }).collect();
+    let headings = ["QUEUE", "READY", "DELAYED", "RUNNING", "DEAD", "OLDEST", "WORKERS", ""];
+    output::list(as_json, &lines, headings, |QueueLine { depth, consumers }| {
         [
             depth.queue.clone(),
             depth.ready.to_string(),
@@ -47,9 +66,16 @@ async fn queues(engine: &dyn Admin, as_json: bool) -> anyhow::Result<()> {
             depth.running.to_string(),
             depth.dead.to_string(),
             depth.oldest_ready_at.map_or_else(|| "-".to_owned(), |at| age(now, at)),
+            consumers.to_string(),
             if depth.paused { "paused".to_owned() } else { String::new() },
         ]
-    })
+    })?;
+    let idle: Vec<_> =
+        lines.iter().filter(|line| line.consumers == 0).map(|line| &*line.depth.queue).collect();
+    if idle.is_empty() {
+        return Ok(());
+    }
+    output::note(as_json, &format!("no worker consumes: {}", idle.join(", ")))
 }
 
 async fn workers(engine: &dyn Admin, as_json: bool) -> anyhow::Result<()> {
@@ -61,20 +87,70 @@ async fn workers(engine: &dyn Admin, as_json: bool) -> anyhow::Result<()> {
     })
 }
 
-async fn held(engine: &dyn Admin, args: JobsArgs, as_json: bool) -> anyhow::Result<()> {
+async fn held(
+    engine: &dyn Admin,
+    records: &dyn RecordStore,
+    args: JobsArgs,
+    as_json: bool,
+) -> anyhow::Result<()> {
     let JobsArgs { queue, state, kind, limit } = args;
     let filter = JobFilter { queue, state, kind, after: None, limit };
-    let held = engine.list(&filter).await?;
-    output::list(as_json, &held, ["ID", "KIND", "QUEUE", "STATE", "ATTEMPTS", "LAST ERROR"], |job| {
-        [
-            job.envelope.id.to_string(),
-            job.envelope.kind.clone(),
-            job.envelope.queue.clone(),
+    let listing = inspection::list(engine, records, &filter, Ambient::system().now()).await?;
+    let mut lines = listing.jobs.iter().map(JobLine::of_job).collect::<Result<Vec<_>, _>>()?;
+    lines.extend(listing.logged.iter().map(JobLine::of_record));
+    let headings = ["ID", "KIND", "QUEUE", "STATE", "ATTEMPTS", "LAST ERROR"];
+    output::list(as_json, &lines, headings, |line| line.cells.clone())?;
+    for of in listing.unlisted {
+        let numbers = [(of.ready, "ready"), (of.delayed, "delayed by minutes at most")];
+        let numbers: Vec<_> =
+            numbers.iter().filter(|(n, _)| *n > 0).map(|(n, state)| format!("{n} {state}")).collect();
+        let (numbers, queue, engine) = (numbers.join(", "), of.queue, engine.name());
+        output::note(as_json, &format!("{queue}: {numbers} not listed, as {engine} cannot search a queue"))?;
+    }
+    Ok(())
+}
+
+/// A job of a listing.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct JobLine {
+    json: Value,
+    #[serde(skip)]
+    cells: [String; 6],
+}
+
+impl JobLine {
+    fn of_job(job: &InspectedJob) -> serde_json::Result<Self> {
+        let envelope = &job.envelope;
+        let cells = [
+            envelope.id.to_string(),
+            envelope.kind.clone(),
+            envelope.queue.clone(),
             name(job.state),
-            format!("{}/{}", job.envelope.attempt, job.envelope.max_attempts),
+            format!("{}/{}", envelope.attempt, envelope.max_attempts),
             one_line(job.last_error.as_deref()),
-        ]
-    })
+        ];
+        Ok(Self { json: serde_json::to_value(job)?, cells })
+    }
+
+    /// A job that waits for its next attempt, of which the log tells no more than this.
+    fn of_record(last: &AttemptRecord) -> Self {
+        let AttemptRecord { job, kind, queue, subject, attempt, created_at, error, .. } = last;
+        let cells = [
+            job.to_string(),
+            kind.clone(),
+            queue.clone(),
+            name(JobState::Delayed),
+            format!("{attempt}/?"),
+            one_line(error.as_deref()),
+        ];
+        let envelope = json!({
+            "id": job, "kind": kind, "queue": queue, "subject": subject, "attempt": attempt, "created_at": created_at,
+        });
+        let json =
+            json!({ "envelope": envelope, "state": JobState::Delayed, "last_error": error, "dead": null });
+        Self { json, cells }
+    }
 }
 
 async fn job(engine: &dyn Admin, records: &dyn RecordStore, id: JobId, as_json: bool) -> anyhow::Result<()> {
@@ -82,17 +158,28 @@ async fn job(engine: &dyn Admin, records: &dyn RecordStore, id: JobId, as_json: 
     let filter = RecordFilter { job: Some(id), limit: 1000, ..RecordFilter::default() };
     let mut attempts = records.list(&filter).await?;
     attempts.reverse();
+    let lists_ready = engine.capabilities().lists_ready;
     if held.is_none() && attempts.is_empty() {
-        bail!("no job {id}: it was never here, or ended so long ago that its record has expired");
+        let ready = if lists_ready {
+            ""
+        } else {
+            "; or it waits for its first attempt where jobs cannot be searched"
+        };
+        bail!("no job {id}: it was never here, or ended so long ago that its record has expired{ready}");
     }
     if as_json {
         return output::json(&json!({ "id": id, "held": held, "attempts": attempts }));
     }
-    describe(id, held.as_ref(), &attempts)?;
+    describe(id, held.as_ref(), &attempts, lists_ready)?;
     list_attempts(&attempts, as_json)
 }
 
-fn describe(id: JobId, held: Option<&InspectedJob>, attempts: &[AttemptRecord]) -> anyhow::Result<()> {
+fn describe(
+    id: JobId,
+    held: Option<&InspectedJob>,
+    attempts: &[AttemptRecord],
+    lists_ready: bool,
+) -> anyhow::Result<()> {
     let mut lines = vec![("id", id.to_string())];
     if let Some(held) = held {
         let envelope = &held.envelope;
@@ -109,10 +196,12 @@ fn describe(id: JobId, held: Option<&InspectedJob>, attempts: &[AttemptRecord]) 
             lines.push(("dead", format!("{} at {}", dead.reason.as_str(), dead.died_at)));
         }
     } else if let Some(last) = attempts.last() {
+        let waits = matches!(last.outcome, AttemptOutcome::Retried | AttemptOutcome::Snoozed);
+        let state = if waits && !lists_ready { "ready or delayed, after" } else { "ended:" };
         lines.extend([
             ("kind", last.kind.clone()),
             ("queue", last.queue.clone()),
-            ("state", format!("ended: {}", name(last.outcome))),
+            ("state", format!("{state} {}", name(last.outcome))),
         ]);
     }
     lines.into_iter().try_for_each(|(label, value)| output::text(&format!("{label:<11} {value}\n")))

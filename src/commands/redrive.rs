@@ -10,6 +10,7 @@ use crate::{cli::RedriveArgs, config::Config, output, wiring::Jobs};
 
 pub(super) async fn run(args: RedriveArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
     let jobs = Jobs::open(&config.engines).await?;
+    jobs.require_queue(args.queue.as_ref()).await?;
     let since = args.since.and_then(|span| Ambient::system().now().checked_sub(span).ok());
     let filter = DeadFilter {
         queue: args.queue,

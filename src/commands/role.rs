@@ -1,10 +1,11 @@
 //! Commands `worker`, `api`, `relay`, `scheduler`: one role per process, any number of processes; and `sandbox`.
 
-use std::{net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::Context;
 use api::HealthStatus;
 use base::Ambient;
+use store::OrderStore;
 use tokio::net::TcpListener;
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     output,
     roles::Roles,
     sandbox::Sandbox,
+    seed::DEMO_MERCHANT,
     signals::Stop,
     wiring::{Wiring, create_folder},
 };
@@ -42,7 +44,10 @@ pub(super) async fn scheduler(args: HealthArgs, config: Config) -> anyhow::Resul
 pub(super) async fn api(args: ApiArgs, config: Config) -> anyhow::Result<()> {
     let listener = listen(args.listen.unwrap_or(config.listen)).await?;
     alone(&config, args.health.health, async |roles, wiring| {
-        roles.api(wiring.api(roles.shutdown()).await?, listener, false);
+        let parts = wiring.api(roles.shutdown()).await?;
+        // Beside the start, which no store may hold up.
+        tokio::spawn(warn_of_demo_shop(Arc::clone(&parts.orders)));
+        roles.api(parts, listener, false);
         Ok(())
     })
     .await
@@ -79,10 +84,22 @@ async fn alone(
     let wiring = Wiring::of_server(config, process_name(), &ambient)?;
     let mut roles = Roles::new(&wiring, &stop, HealthStatus::Down);
     start(&mut roles, &wiring).await?;
+    // A role that cannot start says why, and nothing else.
+    for (setting, why) in config.development_settings() {
+        tracing::warn!(setting, why, "development setting in force");
+    }
     if let Some(listener) = health {
         roles.health(listener);
     }
     roles.until_stopped().await
+}
+
+/// A store that cannot be read now is not asked again: each start asks.
+async fn warn_of_demo_shop(orders: Arc<dyn OrderStore>) {
+    if let Ok(Some(_)) = orders.merchant_name(DEMO_MERCHANT).await {
+        let why = "its merchant is in the order store";
+        tracing::warn!(setting = "demo shop", why, "development setting in force");
+    }
 }
 
 /// Host name and process id: unique among the processes of a deployment, and easy to find.

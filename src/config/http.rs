@@ -5,8 +5,9 @@ use std::{
     time::Duration,
 };
 
-use api::{ApiConfig, CartLimits, CheckoutLimits, ReadLimits, ServerLimits, SessionLimits, SignInLimits};
-use ipnet::IpNet;
+use api::{
+    ApiConfig, CartLimits, CheckoutLimits, Origin, ReadLimits, ServerLimits, SessionLimits, SignInLimits,
+};
 use store::domain::Currency;
 use webhooks::UrlPolicy;
 
@@ -17,21 +18,37 @@ const PER_DAY_MAX: u32 = 100_000_000;
 
 pub(super) fn server(r: &mut Reader) -> ServerLimits {
     ServerLimits {
+        head_timeout: r.seconds("server", "head_seconds", 1),
+        idle_timeout: r.seconds("server", "idle_seconds", 1),
         connections_max: r.within("server", "connections_max", 1..=100_000),
         connections_per_address_max: r.within("server", "connections_per_address_max", 1..=100_000),
         trusted_proxies: r.networks("server", "trusted_proxies"),
         write_timeout: r.seconds("server", "write_seconds", 1),
         exchange_timeout: r.seconds("server", "exchange_seconds", 1),
         drain_timeout: r.seconds("server", "drain_seconds", 0),
-        ..ServerLimits::default()
     }
+}
+
+/// Longest times for a body, and until an answer begins; each within the next.
+fn exchange(r: &mut Reader, whole: Duration) -> (Duration, Duration) {
+    let (body, request) = (r.seconds("server", "body_seconds", 1), r.seconds("server", "request_seconds", 1));
+    for (key, part, whole, of) in [
+        ("body_seconds", body, request, "request_seconds"),
+        ("request_seconds", request, whole, "exchange_seconds"),
+    ] {
+        if part > whole {
+            r.fault("server", key, &format!("must not be more than server.{of}"));
+        }
+    }
+    (body, request)
 }
 
 pub(super) fn api(
     r: &mut Reader,
-    trusted_proxies: Vec<IpNet>,
+    server: &ServerLimits,
     provider_takes: fn(i64, Currency) -> bool,
 ) -> ApiConfig {
+    let (body_timeout, request_timeout) = exchange(r, server.exchange_timeout);
     let streams_max = r.within("server", "streams_max", 1..=100_000);
     let streams_per_merchant_max = r.within("server", "streams_per_merchant_max", 1..=100_000);
     if streams_per_merchant_max > streams_max {
@@ -51,6 +68,10 @@ pub(super) fn api(
             searches_per_ip_per_second: rate(r, "reads", "searches_per_ip_per_second", RATE_MAX),
             searches_per_key_per_second: rate(r, "reads", "searches_per_key_per_second", RATE_MAX),
         },
+        writes: api::WriteLimits {
+            per_ip_per_second: rate(r, "writes", "per_ip_per_second", RATE_MAX),
+            per_key_per_second: rate(r, "writes", "per_key_per_second", RATE_MAX),
+        },
         sign_in: SignInLimits {
             per_ip_per_minute: rate(r, "sign_in", "per_ip_per_minute", RATE_MAX),
             per_account_per_minute: rate(r, "sign_in", "per_account_per_minute", RATE_MAX),
@@ -63,13 +84,29 @@ pub(super) fn api(
         order_token_ttl: Duration::from_hours(24 * r.within("orders", "token_days", 1..=3650_u64)),
         sessions: sessions(r),
         webhook_urls: UrlPolicy { allow_loopback: r.value("webhooks", "allow_loopback", false) },
-        trusted_proxies,
+        cors_origins: cors_origins(r),
+        trusted_proxies: server.trusted_proxies.clone(),
+        body_bytes_max: 1024 * r.within("server", "body_kib", 4..=1024_usize),
+        body_timeout,
+        request_timeout,
         streams_max,
         streams_per_merchant_max,
+        streams_per_address_max: r.within("server", "streams_per_address_max", 1..=100_000),
+        catalog_ttl: Duration::from_millis(r.within("cache", "catalog_ms", 100..=60_000_u64)),
         stripe_webhook_secrets: payments::stripe_webhook_secrets(r),
         provider_takes,
-        ..ApiConfig::default()
     }
+}
+
+fn cors_origins(r: &mut Reader) -> Vec<Origin> {
+    let mut origins = Vec::new();
+    for text in r.value("api", "cors_origins", Vec::<String>::new()) {
+        match text.parse::<Origin>() {
+            Ok(origin) => origins.push(origin),
+            Err(why) => r.fault("api", "cors_origins", &format!("has \"{text}\": {why}")),
+        }
+    }
+    origins
 }
 
 fn sessions(r: &mut Reader) -> SessionLimits {

@@ -4,6 +4,7 @@
 //! of its setting. Unknown settings are mistakes. The commented `default.toml` beside this file is both the reference
 //! and the defaults in use.
 
+mod development;
 mod engines;
 mod http;
 mod network;
@@ -13,12 +14,14 @@ mod servers;
 mod shards;
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use api::{ApiConfig, ServerLimits};
+use cache::MemoryConfig;
 use jobs::records::RecordLevel;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -41,15 +44,23 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     /// Of every listener; the file descriptors of the process may allow fewer connections.
     pub(crate) server: ServerLimits,
+    /// Time from the request to stop until the API's listener closes, so that balancers stop sending.
+    pub(crate) readiness_lead: Duration,
     pub(crate) api: ApiConfig,
     /// Folder of the files of this process.
     pub(crate) folder: PathBuf,
     pub(crate) engines: Engines,
+    /// Bound of the cache in this process.
+    pub(crate) cache: MemoryConfig,
     /// `None`: pending orders never expire.
     pub(crate) pending_expires: Option<Duration>,
+    /// `None`: an order with a bank debit under way never expires.
+    pub(crate) debit_expires: Option<Duration>,
     pub(crate) workers: Workers,
     /// What the attempt log holds, and for how long.
     pub(crate) records_level: RecordLevel,
+    /// Of queues whose level differs.
+    pub(crate) records_levels: HashMap<String, RecordLevel>,
     pub(crate) records_keep: Duration,
     pub(crate) payments: Payments,
     pub(crate) mail: Mail,
@@ -110,6 +121,7 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+const QUEUES: [&str; 4] = ["payments", "fulfilment", "email", "webhooks"];
 /// Longest lifetime of a pending order, and longest interval of audits, in minutes: a month.
 const MINUTES_MAX: u64 = 31 * 24 * 60;
 
@@ -154,19 +166,21 @@ impl Config {
         let payments = Payments::read(r, plain);
         let config = Self {
             listen: r.parsed("server", "listen", SocketAddr::from(([127, 0, 0, 1], 0))),
-            api: http::api(r, server.trusted_proxies.clone(), payments.provider.takes()),
+            api: http::api(r, &server, payments.provider.takes()),
             server,
+            readiness_lead: Duration::from_secs(r.within("server", "readiness_lead_seconds", 0..=300_u64)),
             engines: Engines::read(r, plain, &folder),
             folder,
+            cache: MemoryConfig { bytes_max: 1024 * 1024 * r.within("cache", "memory_mib", 1..=16_384_u64) },
             pending_expires: minutes(r.within("orders", "pending_expires_minutes", 0..=MINUTES_MAX)),
+            debit_expires: minutes(24 * 60 * r.within("orders", "debit_expires_days", 0..=365_u64)),
             workers: Workers {
-                queues: ["payments", "fulfilment", "email", "webhooks"]
-                    .map(|queue| (queue.to_owned(), r.within("workers", queue, 1..=1024)))
-                    .into(),
+                queues: QUEUES.map(|queue| (queue.to_owned(), r.within("workers", queue, 1..=1024))).into(),
                 lease: r.seconds("workers", "lease_seconds", 2),
                 drain: r.seconds("workers", "drain_seconds", 0),
             },
             records_level: r.value("records", "level", RecordLevel::All),
+            records_levels: records_levels(r),
             records_keep: Duration::from_hours(24 * r.within("records", "keep_days", 1..=3650_u64)),
             payments,
             mail: Mail::read(r, plain),
@@ -198,11 +212,7 @@ impl Config {
 impl Mail {
     fn read(r: &mut Reader, plain: &PlainHosts) -> Self {
         let smtp_url = r.text("mail", "smtp_url");
-        // The same test as the mailer's.
-        let is_starttls = smtp_url.parse::<Url>().is_ok_and(|url| url.query() == Some("tls=required"));
-        if !is_starttls {
-            plain.check_url(r, ("mail", "smtp_url"), &smtp_url, "smtps");
-        }
+        check_smtp(r, plain, &smtp_url);
         let smtp_url = smtp_url.into();
         let transport = r.value("mail", "transport", MailTransport::File);
         if transport == MailTransport::Smtp {
@@ -217,6 +227,21 @@ impl Mail {
     }
 }
 
+/// Reports a mistake unless mails are encrypted or need not be; forms as in [`crate::mail`]. Malformed addresses are
+/// reported there.
+fn check_smtp(r: &mut Reader, plain: &PlainHosts, text: &str) {
+    let Ok(url) = text.parse::<Url>() else { return };
+    let may_be_used = match (url.scheme(), url.query()) {
+        ("smtps", _) | ("smtp", Some("tls=required")) => true,
+        // A relay inside the network, named by this address. No password goes there in clear text.
+        ("smtp", Some("tls=none")) => url.password().is_none(),
+        _ => false,
+    };
+    let tls = "begin it with smtps://, end it with ?tls=required, or with ?tls=none for a relay inside your network \
+               that takes no password";
+    plain.check(r, ("mail", "smtp_url"), url.host_str().unwrap_or("/"), may_be_used, tls);
+}
+
 impl Webhooks {
     fn read(r: &mut Reader) -> Self {
         Self {
@@ -226,6 +251,14 @@ impl Webhooks {
             disable_after: minutes(r.within("webhooks", "disable_after_days", 0..=365) * 24 * 60),
         }
     }
+}
+
+fn records_levels(r: &mut Reader) -> HashMap<String, RecordLevel> {
+    let levels: HashMap<String, RecordLevel> = r.value("records", "levels", HashMap::new());
+    if levels.keys().any(|queue| !QUEUES.contains(&queue.as_str())) {
+        r.fault("records", "levels", &format!("names an unknown queue; there are {}", QUEUES.join(", ")));
+    }
+    levels
 }
 
 /// Minutes of a setting in which zero means never.

@@ -153,6 +153,8 @@ pub(super) fn cassandra(r: &mut Reader, plain: &PlainHosts) -> CassandraConfig {
         connections_per_node: NonZeroUsize::new(connections).unwrap_or(NonZeroUsize::MIN),
         money_timeout: millis(r, "cassandra", "money_timeout_ms"),
         listing_timeout: millis(r, "cassandra", "listing_timeout_ms"),
+        call_timeout: millis(r, "cassandra", "call_timeout_ms"),
+        connect_timeout: millis(r, "cassandra", "connect_timeout_ms"),
         money: r.either("cassandra", "money", scopes),
         listings: r.either("cassandra", "listings", listings),
         ..CassandraConfig::new(nodes)

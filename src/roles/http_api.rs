@@ -19,6 +19,7 @@ impl Roles<'_> {
         let state = ApiState::new(parts, self.wiring.config.api.clone());
         rate_limits::register(&self.metrics, &state);
         let app = api::app(state);
-        self.serve(listener, if with_metrics { app.merge(self.metrics.routes()) } else { app });
+        let app = if with_metrics { app.merge(self.metrics.routes()) } else { app };
+        self.serve(listener, app, self.wiring.config.readiness_lead);
     }
 }

@@ -1,14 +1,16 @@
 //! Roles of a process: each can run alone or with others in one process, and they stop in order.
 //!
-//! Stop order: the API completes open requests and accepts no more; the relay stops; the workers drain, then the
-//! attempt log is flushed. The sandbox provider of the process stops after that, because a draining charge still needs
-//! it. A role that ends unexpectedly stops the whole process: a shop that accepts orders but charges no one is worse
-//! than one that is down.
+//! Stop order: the API reports not ready, then completes open requests and accepts no more; the relay stops; the
+//! workers drain, then the attempt log is flushed. The sandbox provider of the process stops after that, because a
+//! draining charge still needs it. A role that ends unexpectedly stops the whole process: a shop that accepts orders
+//! but charges no one is worse than one that is down.
 
 mod http_api;
 mod relay;
 mod scheduler;
 mod worker;
+
+use std::time::Duration;
 
 use anyhow::Context;
 use api::{HealthCheck, HealthStatus, Readiness, ServerLimits};
@@ -53,7 +55,8 @@ impl<'a> Roles<'a> {
         let checks = self.stores.iter().chain(&self.health).cloned().collect();
         let (ambient, stop) = (self.wiring.ambient.clone(), self.stop.orderly.clone());
         let app = api::health_app(Readiness::new(checks, ambient, stop));
-        self.serve(listener, app.merge(self.metrics.routes()));
+        // No balancer stands before this listener.
+        self.serve(listener, app.merge(self.metrics.routes()), Duration::ZERO);
     }
 
     /// Waits for the stop signal, or for a role that ends unexpectedly, and stops the rest.
@@ -76,9 +79,15 @@ impl<'a> Roles<'a> {
         self.stop.orderly.clone()
     }
 
-    fn serve(&mut self, listener: TcpListener, app: Router) {
-        let (limits, asked) = (self.limits.clone(), self.stop.orderly.clone());
-        self.running.spawn(async move { Ok(api::run(listener, app, asked, limits).await?) });
+    /// Serves until this time after an orderly stop was requested.
+    fn serve(&mut self, listener: TcpListener, app: Router, lead: Duration) {
+        let (limits, stop, closing) = (self.limits.clone(), self.stop.clone(), CancellationToken::new());
+        let close = closing.clone();
+        tokio::spawn(async move {
+            stop.announced(lead).await;
+            close.cancel();
+        });
+        self.running.spawn(async move { Ok(api::run(listener, app, closing, limits).await?) });
     }
 
     /// Runs a role that ends when it is told to stop.

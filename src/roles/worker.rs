@@ -29,7 +29,11 @@ impl Roles<'_> {
         }
         let recorder = Recorder::spawn(
             jobs.records,
-            RecorderConfig { default_level: config.records_level, ..RecorderConfig::default() },
+            RecorderConfig {
+                default_level: config.records_level,
+                levels: config.records_levels.clone(),
+                ..RecorderConfig::default()
+            },
         );
         let breaker = provider.breaker().clone();
         let env = Env::new(Parts {

@@ -40,10 +40,9 @@ impl CacheSource {
         })
     }
 
-    pub(super) fn api(&self, ambient: &Ambient) -> ApiCaches {
+    pub(super) fn api(&self, near: MemoryConfig, ambient: &Ambient) -> ApiCaches {
         // The limits of this process also count while Redis is unavailable.
         let limits = LocalLimits::new(LIMITED_KEYS_MAX, ambient.clone());
-        let near = MemoryConfig::default();
         match self {
             Self::Memory { .. } => ApiCaches {
                 cache: Arc::new(MemoryCache::new(near, ambient.clone())),

@@ -36,7 +36,11 @@ use crate::{
     housekeeping::Housekeeping,
 };
 
-pub(crate) use self::{folder::create as create_folder, queue::Jobs, schema::migrate};
+pub(crate) use self::{
+    folder::{create as create_folder, make_new_files_private},
+    queue::Jobs,
+    schema::migrate,
+};
 
 pub(crate) struct WorkerParts {
     pub(crate) orders: Arc<dyn OrderStore>,
@@ -67,6 +71,11 @@ pub(crate) async fn open_orders(config: &Config, ambient: &Ambient) -> Result<Ar
     }
     let wiring = Wiring::beside(config, format!("orderworks inspect {}", std::process::id()), ambient);
     wiring.orders().await
+}
+
+/// Opens the payment store beside running processes.
+pub(crate) async fn open_payments(config: &Config, ambient: &Ambient) -> Result<Arc<dyn PaymentStore>> {
+    Wiring::beside(config, format!("orderworks inspect {}", std::process::id()), ambient).payments().await
 }
 
 /// Opens the parts of roles, and what they share once.
@@ -112,7 +121,7 @@ impl<'a> Wiring<'a> {
     /// Parts of the API, which ends its streams with `shutdown`.
     pub(crate) async fn api(&self, shutdown: CancellationToken) -> Result<ApiParts> {
         let orders = self.open_orders(Role::Api).await?;
-        let caches = self.cache().await?.api(self.ambient);
+        let caches = self.cache().await?.api(self.config.cache, self.ambient);
         Ok(ApiParts {
             orders: orders.store,
             payments: self.payments().await?,
@@ -160,6 +169,7 @@ impl<'a> Wiring<'a> {
             records_keep: self.config.records_keep,
             partitions: orders.partitions,
             pending_expires: self.config.pending_expires,
+            debit_expires: self.config.debit_expires,
             ambient: self.ambient.clone(),
         };
         Ok(SchedulerParts { house, audit, checks })

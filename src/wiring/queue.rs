@@ -36,6 +36,16 @@ impl Jobs {
         let (source, records) = open(&engines.queue, &name, &Ambient::system()).await?;
         Ok(Self { queue: source.engine(&name, &Ambient::system())?, records })
     }
+
+    /// Fails for a queue that was never declared: every listing of it would be empty.
+    pub(crate) async fn require_queue(&self, queue: Option<&String>) -> anyhow::Result<()> {
+        let Some(queue) = queue else { return Ok(()) };
+        let known = self.queue.queues().await?;
+        if !known.contains(queue) {
+            bail!("no queue {queue}; there are: {}", known.join(", "));
+        }
+        Ok(())
+    }
 }
 
 /// Engine of the queue. One of a broker is not connected before it is needed.

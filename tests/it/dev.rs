@@ -10,7 +10,9 @@ use tokio::{
     process::Command,
 };
 
-use crate::util::{Client, Dev, PATIENCE, Receiver, order, orderworks, run_json};
+use crate::util::{
+    Client, Dev, PATIENCE, Receiver, order, orderworks, ready, run_json, traced::trace_reaches_webhooks,
+};
 
 async fn ledger(dev: &Dev, order: &str) -> Vec<Value> {
     let url = format!("{}?order={order}", dev.ready.ledger_url);
@@ -39,6 +41,20 @@ async fn timeline_with(merchant: &Client, order: &str, wanted: &[&str]) {
         assert!(start.elapsed() < crate::util::PATIENCE, "not all of {wanted:?} are in {timeline}");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_may_use_the_publishable_key() {
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    let (url, http) = (format!("{}/v1/products", dev.ready.url), reqwest::Client::new());
+    for (key, allowed) in [(&dev.ready.publishable_key, true), (&dev.ready.secret_key, false)] {
+        let call = http.get(&url).bearer_auth(key).header("origin", "http://localhost:5173");
+        let answer = call.send().await.expect("answers");
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.headers().contains_key("access-control-allow-origin"), allowed);
+    }
+    assert!(dev.stop().await.success());
 }
 
 #[tokio::test]
@@ -78,6 +94,14 @@ async fn an_order_is_charged_fulfilled_mailed_and_notified() {
     assert!(dev.stop().await.success());
     let sent: Vec<_> = std::fs::read_dir(data.path().join("mail")).expect("a mail folder").collect();
     assert_eq!(sent.len(), 1, "one mail, and no half-written file beside it");
+}
+
+#[tokio::test]
+async fn a_callers_trace_reaches_the_webhooks_unchanged() {
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    trace_reaches_webhooks(&dev).await;
+    assert!(dev.stop().await.success());
 }
 
 #[tokio::test]
@@ -124,6 +148,11 @@ async fn a_flaky_provider_is_retried_and_the_attempts_can_be_read() {
     let outcomes: Vec<_> =
         job["attempts"].as_array().expect("a list").iter().map(|a| a["outcome"].clone()).collect();
     assert_eq!(outcomes, ["retried", "retried", "completed"], "{job}");
+    let payment = run_json(data.path(), &["inspect", "payment", &id]).await;
+    assert_eq!((&payment["order"], &payment["status"]), (&json!(id), &json!("captured")), "{payment}");
+    assert_eq!(payment["attempts"].as_array().expect("a list").len(), 3, "{payment}");
+    assert!(payment["decision"]["provider_reference"].is_string(), "{payment}");
+    assert!(!payment.to_string().contains("pm_sandbox"), "no token of a payment method: {payment}");
 }
 
 #[tokio::test]
@@ -164,4 +193,35 @@ async fn log_lines_follow_the_text_of_dev() {
     }
     assert!(text.first().is_some_and(|line| line.starts_with("Orderworks is ready")), "{text:?}");
     assert!(text.last().is_some_and(|line| line.starts_with("Ctrl-C stops")), "{text:?}");
+}
+
+/// The lead is longer than the test waits, so only a second signal ends it.
+#[tokio::test]
+async fn a_balancer_sees_503_before_connections_are_refused() {
+    const LEAD: (&str, &str) = ("ORDERWORKS_SERVER_READINESS_LEAD_SECONDS", "300");
+    for second in ["-TERM", "-INT"] {
+        let data = tempfile::tempdir().expect("a folder");
+        let dev = Dev::start_with(data.path(), &[LEAD]).await;
+        let storefront = dev.storefront();
+        dev.signal("-TERM").await;
+        let unready = ready(&dev.address().to_string(), |report| report["draining"] == true).await;
+        assert_eq!(unready["status"], "down", "{unready}");
+        let answer = reqwest::get(format!("{}/readyz", dev.ready.url)).await.expect("answers");
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()["connection"], "close");
+        storefront.accepted("late", "pm_card_visa").await;
+        let address = dev.address();
+        dev.signal(second).await;
+        dev.ended().await;
+        assert!(tokio::net::TcpStream::connect(address).await.is_err(), "the listener is closed");
+    }
+}
+
+/// A person at a terminal does not wait for balancers.
+#[tokio::test]
+async fn ctrl_c_stops_without_the_lead() {
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start_with(data.path(), &[("ORDERWORKS_SERVER_READINESS_LEAD_SECONDS", "300")]).await;
+    dev.signal("-INT").await;
+    assert!(dev.ended().await.success());
 }

@@ -4,6 +4,7 @@
 
 mod canary;
 mod cli;
+mod compose;
 mod customers;
 mod dev;
 mod distributed;
@@ -11,6 +12,7 @@ mod exposure;
 mod faults;
 mod hostile;
 mod kill;
+mod operator;
 mod outages;
 mod paused;
 mod proxied;
@@ -20,6 +22,7 @@ mod relational;
 mod settle;
 mod shards;
 mod source_rules;
+mod storefront;
 mod stripe;
 mod util;
 mod verify;

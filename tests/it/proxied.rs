@@ -3,7 +3,6 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    process::Stdio,
     time::Duration,
 };
 
@@ -12,44 +11,12 @@ use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    process::{Child, Command},
 };
 
-use crate::util::{Dev, PATIENCE, free_port, ready};
+use crate::util::{Dev, Haproxy, PATIENCE};
 
-/// Environment variable with the path of the program; set by `ops/test`.
-const HAPROXY: &str = "ORDERWORKS_TEST_HAPROXY";
 /// Invalid orders that an address may send at once.
 const ALLOWANCE: usize = 3;
-
-/// A running haproxy with the settings that `compose/` ships.
-struct Haproxy {
-    _child: Child,
-    address: String,
-}
-
-impl Haproxy {
-    /// Starts in front of `api`; trusts what `client_proxies` report of their clients.
-    async fn start(program: &str, api: &str, client_proxies: Option<&str>) -> Self {
-        let [http, amqp] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
-        let settings = concat!(env!("CARGO_MANIFEST_DIR"), "/compose/haproxy.cfg");
-        let mut command = Command::new(program);
-        // With fewer connections than configured, as a machine may grant few file descriptors.
-        command.args(["-db", "-n", "100", "-f", settings]).envs([
-            ("BIND", &*http),
-            ("BIND_AMQP", &*amqp),
-            ("API", api),
-        ]);
-        command.envs(client_proxies.map(|proxies| ("CLIENT_PROXIES", proxies)));
-        command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-        let mut child = command.spawn().expect("runs haproxy");
-        tokio::select! {
-            _ = ready(&http, |report| report["status"] == "ok") => {}
-            ended = child.wait() => panic!("haproxy ended: {ended:?}"),
-        }
-        Self { _child: child, address: http }
-    }
-}
 
 /// A client at one of this machine's own addresses.
 struct Visitor<'a> {
@@ -85,10 +52,7 @@ impl<'a> Visitor<'a> {
 
 /// The process and the program; `None` if there is no haproxy.
 async fn shop(data: &tempfile::TempDir) -> Option<(Dev, String)> {
-    let Ok(program) = std::env::var(HAPROXY) else {
-        base::testing::skip(&format!("{HAPROXY} is not set; see `ops/services install haproxy`"));
-        return None;
-    };
+    let program = Haproxy::program()?;
     let allowance = ALLOWANCE.to_string();
     let settings = [
         ("ORDERWORKS_SERVER_TRUSTED_PROXIES", r#"["127.0.0.1"]"#),

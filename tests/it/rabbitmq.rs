@@ -5,7 +5,10 @@ use std::{path::Path, time::Duration};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::util::{Dev, PATIENCE, Receiver, Role, Vhost, free_port, missing_broker, orderworks, ready, run};
+use crate::util::{
+    Dev, PATIENCE, Receiver, Role, Vhost, free_port, missing_broker, orderworks, ready, run,
+    traced::trace_reaches_webhooks,
+};
 
 /// Ends the test with a printed reason if there is no broker.
 macro_rules! needs_broker {
@@ -38,6 +41,7 @@ async fn the_main_job_runs_over_the_broker() {
     receiver.until(|taken| taken.len() >= 4).await;
     let flaky = merchant.accepted("flaky", "pm_sandbox_flaky").await;
     assert_eq!(merchant.ended(&flaky).await["status"], "fulfilled", "retries go through the delay ladder");
+    trace_reaches_webhooks(&dev).await;
     assert!(dev.stop().await.success());
     vhost.delete().await;
 }

@@ -7,9 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_yaml_ng::Value;
-
-use crate::util::orderworks;
+use crate::util::{
+    containers::{filled_in, is_ours, stack, texts},
+    orderworks,
+};
 
 fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -42,6 +43,19 @@ fn every_migration_is_embedded() {
         }
     }
     assert!(seen > 20, "{seen}");
+}
+
+/// A difference between queue engines is a flag of `Capabilities`.
+#[test]
+fn callers_of_a_queue_ask_its_capabilities_and_not_which_engine_it_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["src/commands", "src/roles", "api/src", "workers/src"];
+    for path in folders.iter().flat_map(|folder| files(&root.join(folder), "rs")) {
+        let text = fs::read_to_string(&path).expect("a file");
+        for engine in ["QueueEngine::", "RabbitEngine", ".name() ==", ".name() !="] {
+            assert!(!text.contains(engine), "{}: {engine}", path.display());
+        }
+    }
 }
 
 /// The smallest program is that of the examples, which `ops/test` runs.
@@ -82,35 +96,6 @@ fn pages_name_files_and_folders_that_exist() {
     }
     assert!(named > 200, "{named}");
     assert!(missing.is_empty(), "{missing:#?}");
-}
-
-/// The services of a container stack, with YAML anchors resolved.
-fn stack(name: &str) -> serde_yaml_ng::Mapping {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("compose").join(name);
-    let text = fs::read_to_string(path).expect("a file");
-    let mut stack: Value = serde_yaml_ng::from_str(&text).expect("YAML");
-    // Each pass resolves one level of nested anchors.
-    for _ in 0..3 {
-        stack.apply_merge().expect("merges");
-    }
-    stack["services"].as_mapping().expect("services").clone()
-}
-
-fn is_ours(service: &Value) -> bool {
-    service["image"] == "orderworks"
-}
-
-/// Entries of a list or a map; a map's as `name: value`.
-fn texts(value: &Value) -> Vec<(String, String)> {
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        other => serde_yaml_ng::to_string(other).expect("a scalar").trim().to_owned(),
-    };
-    match value {
-        Value::Mapping(map) => map.iter().map(|(name, value)| (text(name), text(value))).collect(),
-        Value::Sequence(list) => list.iter().map(|value| (String::new(), text(value))).collect(),
-        _ => Vec::new(),
-    }
 }
 
 #[tokio::test]
@@ -171,14 +156,6 @@ fn containers_have_no_right_that_they_do_not_need() {
             is_ours(&service) || image.contains(':') && !image.ends_with(":latest"),
             "{image} has no version"
         );
-    }
-}
-
-/// Replaces each `${variable}` with a value.
-fn filled_in(value: &str) -> String {
-    match value.split_once("${").and_then(|(before, rest)| Some((before, rest.split_once('}')?.1))) {
-        Some((before, after)) => format!("{before}secret{after}"),
-        None => value.to_owned(),
     }
 }
 

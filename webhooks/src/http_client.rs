@@ -48,8 +48,24 @@ pub fn date(headers: &HeaderMap) -> Option<Timestamp> {
     http_date(headers.get(DATE)?.to_str().ok()?.trim())
 }
 
+/// A date in one of the three forms of HTTP (RFC 9110, section 5.6.7).
 fn http_date(text: &str) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let date = match words[..] {
+        // Sunday, 06-Nov-94 08:49:37 GMT
+        [_, date, time, "GMT"] => {
+            let (day, rest) = date.split_once('-')?;
+            let (month, year) = rest.split_once('-').filter(|(_, year)| year.len() == 2)?;
+            let century = if year.parse::<u8>().ok()? < 70 { 20 } else { 19 };
+            format!("{day} {month} {century}{year} {time} GMT")
+        }
+        // Sun Nov  6 08:49:37 1994
+        [_, month, day, time, year] if year.bytes().all(|b| b.is_ascii_digit()) => {
+            format!("{day} {month} {year} {time} GMT")
+        }
+        _ => text.to_owned(),
+    };
+    jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()
 }
 
 #[cfg(test)]
@@ -64,10 +80,23 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_read_in_both_forms() {
+    fn retry_after_is_read_in_seconds_and_all_forms_of_dates() {
         assert_eq!(parse("120"), Some(Duration::from_mins(2)));
         assert_eq!(parse("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(37)));
         assert_eq!(parse("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO), "a time gone by");
+        for date in [
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+            "Sun Nov 06 08:49:37 1994",
+            "06 Nov 1994 08:49:37 GMT",
+        ] {
+            assert_eq!(parse(date), Some(Duration::from_secs(37)), "{date}");
+        }
+        let later = parse("Friday, 01-Jan-27 00:00:00 GMT").expect("a time of this century");
+        assert!(later > Duration::from_hours(24 * 365 * 32));
+        for bad in ["Sunday, 06-Nov-1994x 08:49:37 GMT", "Sun Nov 99 08:49:37 1994", "a b c d e", "a-b GMT"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
         assert_eq!(parse("soon"), None);
         assert_eq!(parse("-5"), None);
     }

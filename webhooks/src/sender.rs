@@ -41,12 +41,12 @@ pub trait WebhookCarrier: Send + Sync + 'static {
 /// A post that is not yet checked and signed.
 pub struct Post<'a> {
     pub url: &'a str,
-    /// The endpoint's secret, `whsec_…`.
-    pub secret: &'a str,
+    /// The endpoint's secrets, `whsec_…`: one, and for the time of a rotation former ones.
+    pub secrets: Vec<&'a str>,
     /// The event's id (`webhook-id`), by which receivers recognise repetitions.
     pub id: String,
     pub body: String,
-    /// Trace context, sent as `traceparent`.
+    /// Trace context, sent as `traceparent` and `tracestate`.
     pub trace: Option<TraceContext>,
     /// Time of this attempt.
     pub at: Timestamp,
@@ -62,7 +62,7 @@ pub struct SignedPost {
     pub id: String,
     /// Time of the attempt, in seconds since the epoch.
     pub timestamp: i64,
-    /// Signature of id, timestamp and body.
+    /// Signatures of id, timestamp and body, one per secret, between blanks.
     pub signature: String,
     pub trace: Option<TraceContext>,
     pub body: String,
@@ -80,7 +80,7 @@ impl WebhookSender {
     }
 
     pub async fn post(&self, post: Post<'_>) -> Result<Answer, SecretError> {
-        let signature = sign(post.secret, &post.id, post.at, &post.body)?;
+        let signature = sign(&post.secrets, &post.id, post.at, &post.body)?;
         // Literal addresses never reach the resolver, so the form is checked on every attempt as well.
         let url = match self.policy.check(post.url) {
             Ok(url) => url,
@@ -127,7 +127,10 @@ impl WebhookCarrier for HttpCarrier {
             .header(HEADER_WEBHOOK_TIMESTAMP, post.timestamp)
             .header(HEADER_WEBHOOK_SIGNATURE, post.signature);
         if let Some(trace) = post.trace {
-            request = request.header("traceparent", trace.to_string());
+            request = request.header("traceparent", trace.parent());
+            if let Some(state) = trace.state() {
+                request = request.header("tracestate", state);
+            }
         }
         let response = match request.body(post.body).send().await {
             Ok(response) => response,

@@ -8,8 +8,12 @@ use standardwebhooks::Webhook;
 #[error("invalid endpoint secret")]
 pub struct SecretError;
 
-/// Signs id, time of the attempt and body with a secret of the form `whsec_…`.
-pub fn sign(secret: &str, id: &str, at: Timestamp, body: &str) -> Result<String, SecretError> {
-    let signer = Webhook::new(secret).map_err(|_| SecretError)?;
-    signer.sign(id, at.as_second(), body.as_bytes()).map_err(|_| SecretError)
+/// Signs id, time of the attempt and body with each secret of the form `whsec_…`; the signatures stand between blanks
+/// (section "Signature scheme": rotation without downtime).
+pub fn sign(secrets: &[&str], id: &str, at: Timestamp, body: &str) -> Result<String, SecretError> {
+    let sign = |secret: &&str| {
+        let signer = Webhook::new(secret).map_err(|_| SecretError)?;
+        signer.sign(id, at.as_second(), body.as_bytes()).map_err(|_| SecretError)
+    };
+    Ok(secrets.iter().map(sign).collect::<Result<Vec<_>, _>>()?.join(" "))
 }

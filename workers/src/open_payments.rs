@@ -3,7 +3,7 @@
 
 use base::Timestamp;
 use futures::future::join_all;
-use store::{OrderStore, PaymentStore, StoreError, domain::PaymentId};
+use store::{OrderStore, PaymentStore, StoreError, domain::PaymentId, orders::Stale};
 
 /// Pending orders, the oldest ones, whose payments are read.
 const ORDERS_MAX: u32 = 2_000;
@@ -25,13 +25,17 @@ pub async fn open_elsewhere(
     provider: &str,
     at: Timestamp,
 ) -> Result<Option<OpenElsewhere>, StoreError> {
-    let pending = orders.stale_orders(at, None, ORDERS_MAX).await?;
+    let pending = orders.stale_orders(Stale::all(at), None, ORDERS_MAX).await?;
     let mut found: Option<OpenElsewhere> = None;
     for ids in pending.chunks(READS) {
         let reads = ids.iter().map(|id| payments.committed_payment(PaymentId::of_order(*id)));
         for payment in join_all(reads).await {
             match payment {
-                Ok(Some(payment)) if payment.decision.is_none() && payment.provider != provider => {
+                Ok(Some(payment))
+                    if payment.amount_minor > 0
+                        && payment.decision.is_none()
+                        && payment.provider != provider =>
+                {
                     let other =
                         found.get_or_insert(OpenElsewhere { payments: 0, provider: payment.provider });
                     other.payments += 1;

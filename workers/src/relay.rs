@@ -217,7 +217,7 @@ fn event_of(message: &OutboxMessage) -> Option<Event> {
         topic: event.kind.to_string(),
         source: event.merchant.to_string(),
         body: body_of(event),
-        trace: event.trace,
+        trace: event.trace.clone(),
     })
 }
 

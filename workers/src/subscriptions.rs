@@ -30,8 +30,8 @@ pub fn expand(
     match message {
         OutboxBody::Event(event) => of_event(event, subscribers, ambient),
         OutboxBody::Command { id, command, trace } => {
-            let publish = Publish { message: id.0, trace: *trace, ambient };
-            Ok(vec![of_command(command, &publish)?])
+            let publish = Publish { message: id.0, trace: trace.clone(), ambient };
+            of_command(command, &publish)
         }
         OutboxBody::Unreadable(row) => Err(EngineError::Refused(row.error.clone().unwrap_or_default())),
     }
@@ -47,7 +47,7 @@ fn of_event(
     subscribers: &[EndpointId],
     ambient: &Ambient,
 ) -> Result<Vec<Envelope>, EngineError> {
-    let publish = Publish { message: event.id.0, trace: event.trace, ambient };
+    let publish = Publish { message: event.id.0, trace: event.trace.clone(), ambient };
     let mut jobs = Vec::with_capacity(2 + subscribers.len());
     if let Some(order) = event.order {
         match event.kind {
@@ -59,8 +59,8 @@ fn of_event(
             EventKind::OrderPaid => jobs.push(publish.job(&FulfilOrder { order }, "")?),
             _ => {}
         }
-        if let Some(template) = mail_for(event.kind) {
-            jobs.push(publish.job(&SendEmail { order, template }, template.as_str())?);
+        if let Some(template) = mail_for(event) {
+            jobs.push(publish.job(&SendEmail { order, template }, &template.name())?);
         }
     }
     if event.kind == EventKind::CustomerRegistered
@@ -76,28 +76,40 @@ fn of_event(
 }
 
 /// The mail of an event. One mail on the happy path: customers are told of the payment, not of every step.
-pub(crate) fn mail_for(kind: EventKind) -> Option<Template> {
-    match kind {
+pub(crate) fn mail_for(event: &Event) -> Option<Template> {
+    match event.kind {
         EventKind::OrderPaid => Some(Template::OrderConfirmation),
         EventKind::PaymentFailed => Some(Template::PaymentFailed),
         EventKind::OrderCancelled => Some(Template::OrderCancelled),
         EventKind::OrderRefunded => Some(Template::OrderRefunded),
+        EventKind::PaymentRefunded => {
+            let (refund, amount_minor) = event_data::partial_refund(&event.data)?;
+            Some(Template::PartialRefund { refund, amount_minor })
+        }
         _ => None,
     }
 }
 
-fn of_command(command: &Command, publish: &Publish<'_>) -> Result<Envelope, EngineError> {
-    match command {
+fn of_command(command: &Command, publish: &Publish<'_>) -> Result<Vec<Envelope>, EngineError> {
+    let job = match command {
         &Command::Refund { order, refund, amount_minor } => {
-            publish.job(&RefundPayment { order, refund, amount_minor }, &refund.to_string())
+            publish.job(&RefundPayment { order, refund, amount_minor }, &refund.to_string())?
         }
         Command::ProviderReport { order, reference } => {
-            publish.job(&ApplyProviderReport { order: *order, reference: reference.clone() }, reference)
+            publish.job(&ApplyProviderReport { order: *order, reference: reference.clone() }, reference)?
         }
         &Command::Verify { merchant, verification } => {
-            publish.job(&SendVerification { merchant, verification }, "")
+            publish.job(&SendVerification { merchant, verification }, "")?
         }
-    }
+        Command::Resend { event, order, endpoints, .. } => {
+            let deliver = |&endpoint: &EndpointId| {
+                let job = DeliverWebhook { endpoint, event: *event, order: *order, again: true };
+                publish.job(&job, &endpoint.to_string())
+            };
+            return endpoints.iter().map(deliver).collect();
+        }
+    };
+    Ok(vec![job])
 }
 
 struct Publish<'a> {
@@ -109,7 +121,7 @@ struct Publish<'a> {
 impl Publish<'_> {
     fn job<J: Job>(&self, job: &J, discriminator: &str) -> Result<Envelope, EngineError> {
         let id = job_id(self.message, J::KIND, discriminator);
-        let options = EnqueueOptions { id: Some(id), trace: self.trace, ..EnqueueOptions::default() };
+        let options = EnqueueOptions { id: Some(id), trace: self.trace.clone(), ..EnqueueOptions::default() };
         Envelope::new(job, options, self.ambient)
     }
 }
@@ -225,6 +237,23 @@ mod tests {
         let subject = Some(verification.to_string());
         assert_eq!((first.kind.as_str(), first.subject), ("send_verification", subject));
         assert_eq!(first.id, again.id);
+    }
+
+    #[test]
+    fn a_requested_delivery_goes_to_each_endpoint_again() {
+        let (ambient, _) = Ambient::steered(9, Timestamp::UNIX_EPOCH);
+        let endpoints = vec![EndpointId::fresh(&ambient), EndpointId::fresh(&ambient)];
+        let (merchant, event) = (MerchantId::fresh(&ambient), EventId::fresh(&ambient));
+        let command = Command::Resend { merchant, event, order: None, endpoints: endpoints.clone() };
+        let message = OutboxBody::Command { id: EventId::fresh(&ambient), command, trace: None };
+        let jobs = expand(&message, &[], &ambient).expect("expands");
+        let payloads: Vec<DeliverWebhook> =
+            jobs.iter().map(|job| serde_json::from_str(job.payload.get()).expect("a payload")).collect();
+        let expected =
+            endpoints.iter().map(|&endpoint| DeliverWebhook { endpoint, event, order: None, again: true });
+        assert_eq!(payloads, expected.collect::<Vec<_>>());
+        let first = job_id(event.0, DeliverWebhook::KIND, &endpoints[0].to_string());
+        assert!(jobs[0].id != first && jobs[0].id != jobs[1].id, "jobs of their own");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::FromRequest;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -82,8 +82,21 @@ fn parse(headers: &HeaderMap, bytes: &[u8], optional: bool) -> Result<Value, Pro
         return Ok(Value::Object(serde_json::Map::new()));
     }
     if !is_json(headers) {
-        return Err(Problem::new(Kind::MEDIA_TYPE, "send `Content-Type: application/json`"));
+        return Err(unsupported(
+            "send `Content-Type: application/json` in UTF-8",
+            header::ACCEPT,
+            "application/json",
+        ));
     }
+    if is_coded(headers) {
+        return Err(unsupported(
+            "send the body as it is, without content coding",
+            header::ACCEPT_ENCODING,
+            "identity",
+        ));
+    }
+    // RFC 8259, section 8.1.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if depth(bytes) > DEPTH_MAX {
         return Err(Problem::new(
             Kind::BAD_JSON,
@@ -117,10 +130,30 @@ fn depth(bytes: &[u8]) -> usize {
     deepest
 }
 
+/// A 415 that tells what is supported (RFC 9110, section 15.5.16).
+fn unsupported(detail: &str, name: HeaderName, supported: &'static str) -> Problem {
+    let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(supported))]);
+    Problem::new(Kind::MEDIA_TYPE, detail).with_headers(headers)
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    let value = value.to_ascii_lowercase();
+    let mut parts = value.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    let is_utf8 = |parameter: &str| match parameter.split_once('=') {
+        Some(("charset", name)) => matches!(name.trim_matches('"'), "utf-8" | "utf8" | "us-ascii"),
+        _ => true,
+    };
+    (essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")))
+        && parts.all(is_utf8)
+}
+
+/// Whether the body has a content coding, such as gzip.
+fn is_coded(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = values.flat_map(|value| value.to_str().unwrap_or("?").split(',')).map(str::trim);
+    codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
 }
 
 fn fingerprint(method: &Method, path: &str, json: &Value) -> [u8; 32] {
@@ -157,6 +190,11 @@ fn digest(hash: &mut Sha256, json: &Value) {
             }
             hash.update("]");
         }
+        // `2` and `2.0` are the same number (JSON Schema core, section 4.2.2).
+        Value::Number(number) => match number.as_f64().and_then(schema::whole).filter(|_| number.is_f64()) {
+            Some(whole) => hash.update(whole.to_string()),
+            None => hash.update(number.to_string()),
+        },
         scalar => hash.update(scalar.to_string()),
     }
 }
@@ -185,6 +223,9 @@ mod tests {
         };
         let one = of(r#"{"a":1,"b":[1,{"c":"x","d":null}]}"#);
         assert_eq!(one, of(r#"{ "b":[1,{"d":null,"c":"x"}], "a":1 }"#));
+        assert_eq!(one, of(r#"{"a":1.0,"b":[1e0,{"c":"x","d":null}]}"#));
+        assert_eq!(of("[0,100]"), of("[-0,1e2]"));
+        assert_ne!(of("[1]"), of("[1.5]"));
         assert_ne!(one, of(r#"{"a":1,"b":[{"c":"x","d":null},1]}"#));
         assert_ne!(one, of(r#"{"a":"1","b":[1,{"c":"x","d":null}]}"#));
         assert_ne!(one, fingerprint(&Method::POST, "/v1/carts", &json!({"a":1,"b":[1,{"c":"x","d":null}]})));

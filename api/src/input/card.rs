@@ -1,13 +1,16 @@
 //! Card number detection (PCI DSS): a body that seems to hold a card number is rejected before anything else reads it.
 //!
-//! A card number is 13 to 19 digits, in whole groups separated by single spaces or dashes, that begin with 2 to 6
-//! (ISO/IEC 7812: what payment networks issue) and pass the Luhn check. The first digit excludes timestamps (`17…`).
-//! UUIDs are skipped, and so are members named `sku`, which often are barcodes of 13 digits of which every tenth
-//! passes, and members named `token`, which are issued here. The number is never echoed and never logged.
+//! A card number is 13 to 19 digits, in whole groups separated by single spaces or dashes, that some payment network
+//! issues ([`is_issued`]) and that pass the Luhn check. The ranges exclude date stamps (`2026…`) and timestamps
+//! (`17…`). UUIDs are skipped, and so are members named `sku`, which often are barcodes of 13 digits of which every
+//! tenth passes, and members named `token`, which are issued here. The number is never echoed and never logged.
 
 use serde_json::Value;
 
-use super::report::{ERRORS_MAX, child};
+use super::{
+    issuers::is_issued,
+    report::{ERRORS_MAX, child},
+};
 use crate::problem::{FieldError, Kind, Problem};
 
 /// Bit `n` stands for a length of `n + 1` digits: 13 to 19 (ISO/IEC 7812).
@@ -136,6 +139,8 @@ struct Run {
     /// Ring buffer of Luhn sums modulo 10 up to each of the last digits, indexed by `count`: one sum with the digits at
     /// odd positions doubled, one with the others doubled.
     sums: [[u8; 2]; SUMS],
+    /// Ring buffer of the last digits.
+    digits: [u8; SUMS],
     /// Bit `n` is set where a group began with 2 to 6 and `n` digits follow its first digit.
     starts: u32,
     /// The preceding token of the run: a separator only after a digit.
@@ -165,6 +170,7 @@ impl Run {
         let begins = !matches!(self.last, Token::Digit(_)) && matches!(digit, 2..=6);
         self.starts = self.starts << 1 | u32::from(begins);
         let [even, odd] = self.sums[self.count % SUMS];
+        self.digits[self.count % SUMS] = digit;
         self.count += 1;
         let doubled = if digit < 5 { digit * 2 } else { digit * 2 - 9 };
         let (to_even, to_odd) =
@@ -187,7 +193,11 @@ impl Run {
         while starts != 0 {
             let length = starts.trailing_zeros() as usize + 1;
             // The Luhn sum of the digits since the beginning of the group is a multiple of 10.
-            if self.sums[self.count % SUMS][parity] == self.sums[(self.count - length) % SUMS][parity] {
+            let begin = self.count - length;
+            let is_valid = self.sums[self.count % SUMS][parity] == self.sums[begin % SUMS][parity];
+            let prefix =
+                (begin..begin + 4).fold(0, |prefix, n| prefix * 10 + u16::from(self.digits[n % SUMS]));
+            if is_valid && is_issued(length, prefix) {
                 return true;
             }
             starts &= starts - 1;
@@ -240,8 +250,23 @@ mod tests {
             "+49 30 1234567",
             "12345 Berlin, 4242 4242",
             "4242  4242  4242  4242x",
+            // Serial numbers of telephones, of 15 digits, pass the Luhn check.
+            "352099001761481",
+            "490154203237518",
         ] {
             assert!(!holds_card_number(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn date_stamps_and_counters_are_no_card_numbers() {
+        for number in 0..200_u64 {
+            for base in
+                [20_261_127_000_000_u64, 2_026_112_700_000_000, 202_611_270_000_000_000, 5_000_000_000_000]
+            {
+                let text = (base + number).to_string();
+                assert!(!holds_card_number(&text), "{text}");
+            }
         }
     }
 
@@ -288,7 +313,9 @@ mod tests {
                 (first..groups.len()).any(|last| {
                     let digits: Vec<u8> =
                         groups[first..=last].concat().bytes().map(|digit| digit - b'0').collect();
-                    (13..=19).contains(&digits.len()) && matches!(digits[0], 2..=6) && passes_luhn(&digits)
+                    let prefix =
+                        digits.iter().take(4).fold(0, |prefix, digit| prefix * 10 + u16::from(*digit));
+                    is_issued(digits.len(), prefix) && passes_luhn(&digits)
                 })
             })
         })

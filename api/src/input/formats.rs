@@ -3,11 +3,11 @@
 use base::chars::{is_format, is_joiner};
 use email_address::{EmailAddress, Options};
 use serde_json::Value;
-use store::domain::Currency;
+use store::domain::{Currency, with_ascii_domain};
 use unicode_normalization::UnicodeNormalization;
 use utoipa::openapi::{Object, SchemaFormat};
 
-use super::country::is_country;
+use super::{country::is_country, links::has_link};
 
 /// Text without control characters.
 pub(crate) const TEXT_PATTERN: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
@@ -16,8 +16,6 @@ const LINE_PATTERN: &str = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x0
 /// The same with line breaks and tabs.
 const PARAGRAPHS_PATTERN: &str = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$";
 pub(crate) const SKU_PATTERN: &str = "^[A-Za-z0-9._-]{1,64}$";
-/// RFC 5321, section 4.5.3.1.3, without the angle brackets.
-const EMAIL_BYTES_MAX: usize = 254;
 
 struct Format {
     name: &'static str,
@@ -91,14 +89,14 @@ fn is_code(text: &str, has: fn(u8) -> bool) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(has)
 }
 
-/// Whether mail transports accept the address as it is: no display name, no address literal, a domain of the public
-/// DNS.
+/// Whether a mail can be sent to the address: no display name, no address literal, a domain of the public DNS. A local
+/// part with letters beyond ASCII is valid; mail servers without SMTPUTF8 do not take it.
 fn is_email(text: &str) -> bool {
     let options = Options::default().without_display_text().without_domain_literal();
-    text.len() <= EMAIL_BYTES_MAX
-        && !text.chars().any(|c| c.is_control() || is_format(c))
+    !text.chars().any(|c| c.is_control() || is_format(c))
         && text.rsplit_once('@').is_some_and(|(_, domain)| domain.contains('.'))
-        && EmailAddress::parse_with_options(text, options).is_ok()
+        && with_ascii_domain(text)
+            .is_some_and(|address| EmailAddress::parse_with_options(&address, options).is_ok())
 }
 
 /// Code and detail of a fault.
@@ -115,6 +113,7 @@ pub(super) fn read(schema: &Object, text: &str) -> Result<String, TextFault> {
         (_, Some(names)) => one_of(names, text),
         ("password", _) => password(schema, text),
         ("paragraphs", _) => paragraphs(schema, text),
+        ("line-without-link", _) => line_without_link(schema, text),
         _ => line(schema, text),
     }
 }
@@ -168,6 +167,14 @@ fn line(schema: &Object, text: &str) -> Result<String, TextFault> {
         return Err(("format_character", "invisible format characters are not allowed".to_owned()));
     }
     sized(schema, text)
+}
+
+/// A line that mails repeat although a stranger gave it.
+fn line_without_link(schema: &Object, text: &str) -> Result<String, TextFault> {
+    if has_link(text) {
+        return Err(("holds_link", "expected no link and no mail address, as mails repeat this".to_owned()));
+    }
+    line(schema, text)
 }
 
 /// Text that is not blank and not too long, without blanks around it.

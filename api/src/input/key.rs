@@ -10,12 +10,11 @@ const NAME: &str = "idempotency-key";
 const KEY_CHARS_MAX: usize = 255;
 const SECRET_PREFIX: &str = "secret ";
 
-/// The required key in its stored form, see [`scoped_key`].
-pub(crate) fn required_idempotency_key(headers: &HeaderMap, scope: KeyScope) -> Result<String, Problem> {
+/// The client's key, where one is required.
+pub(crate) fn required_idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
     let missing =
-        "send a fresh `Idempotency-Key`, a UUIDv4 for instance, with each new order; see docs/API.md";
-    let key = idempotency_key(headers)?.ok_or_else(|| Problem::new(Kind::KEY_MISSING, missing))?;
-    Ok(scoped_key(scope, key))
+        "send a fresh `Idempotency-Key`, a UUIDv4 for instance, with each order or refund; see docs/API.md";
+    idempotency_key(headers)?.ok_or_else(|| Problem::new(Kind::KEY_MISSING, missing))
 }
 
 /// Stored form of a key. Keys sent with a secret key are kept apart from those that any customer may send with the

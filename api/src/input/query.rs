@@ -1,6 +1,10 @@
-//! Query strings: known parameters only, each at most once.
+//! Query strings: known parameters only, each at most once, and text that every store takes.
 
-use std::{collections::BTreeMap, fmt::Display, str::FromStr};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt::Display,
+    str::FromStr,
+};
 
 use store::domain::PageRequest;
 
@@ -8,6 +12,8 @@ use super::report::Report;
 use crate::problem::Problem;
 
 const LIMIT_DEFAULT: u32 = 10;
+/// Characters of a parameter at most.
+pub(crate) const VALUE_CHARS_MAX: usize = 255;
 /// Items per page at most.
 pub(crate) const LIMIT_MAX: u32 = 100;
 
@@ -20,13 +26,25 @@ impl Query {
     /// Reads the query string; parameters beyond `known` and `limit`, `starting_after` are faults.
     pub(crate) fn paged(uri: &http::Uri, known: &[&str]) -> Self {
         let report = Report::default();
-        let mut values = BTreeMap::new();
-        for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+        let mut values = BTreeMap::<String, String>::new();
+        let query = uri.query().unwrap_or_default();
+        // Bytes that are not UTF-8 become replacement characters, which a client may have sent, too.
+        let is_utf8 = |value: &str| !value.contains('\u{fffd}') || query.to_uppercase().contains("%EF%BF%BD");
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             let name: String = name.chars().take(64).collect();
             if !known.contains(&name.as_str()) && !matches!(&*name, "limit" | "starting_after") {
                 report.add(format!("?{name}"), "unknown_parameter", "no such parameter");
-            } else if values.insert(name.clone(), value.into_owned()).is_some() {
-                report.add(format!("?{name}"), "repeated_parameter", "expected once");
+            } else if !(is_text(&value) && is_utf8(&value)) {
+                let words =
+                    format!("expected UTF-8, {VALUE_CHARS_MAX} characters at most, no control character");
+                report.add(format!("?{name}"), "wrong_format", words);
+            } else {
+                match values.entry(name) {
+                    Entry::Vacant(free) => drop(free.insert(value.into_owned())),
+                    Entry::Occupied(taken) => {
+                        report.add(format!("?{}", taken.key()), "repeated_parameter", "expected once");
+                    }
+                }
             }
         }
         Self { values, report }
@@ -44,9 +62,12 @@ impl Query {
     /// A text parameter of bounded length.
     pub(crate) fn text(&self, name: &str, chars_max: usize) -> Option<String> {
         let text = self.values.get(name)?;
-        if text.chars().count() > chars_max || text.chars().any(char::is_control) {
-            let words = format!("expected at most {chars_max} characters, none of them a control character");
-            self.report.add(format!("?{name}"), "wrong_format", words);
+        if text.chars().count() > chars_max {
+            self.report.add(
+                format!("?{name}"),
+                "wrong_format",
+                format!("expected at most {chars_max} characters"),
+            );
             return None;
         }
         Some(text.clone())
@@ -63,4 +84,8 @@ impl Query {
         self.report.finish()?;
         Ok(PageRequest { limit: limit.unwrap_or(LIMIT_DEFAULT), after })
     }
+}
+
+fn is_text(value: &str) -> bool {
+    value.chars().count() <= VALUE_CHARS_MAX && !value.chars().any(char::is_control)
 }

@@ -183,7 +183,7 @@ fn bound(bound: Option<&Number>, otherwise: i64) -> i64 {
 }
 
 /// An integer written as a float: `2.0` is 2 (JSON Schema core, section 4.2.3). Beyond 2^53 a float is not exact.
-fn whole(number: f64) -> Option<i64> {
+pub(super) fn whole(number: f64) -> Option<i64> {
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     let is_whole = number.fract() == 0.0 && number.abs() <= EXACT_MAX;
     #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]

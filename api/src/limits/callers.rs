@@ -9,7 +9,7 @@ use store::{merchants::KeyRecord, orders::IdempotencyKey};
 use super::{limiter::Limiter, table::Caller};
 use crate::{
     auth,
-    input::{Body, required_idempotency_key},
+    input::{Body, required_idempotency_key, scoped_key},
     problem::Problem,
     state::ApiState,
 };
@@ -39,11 +39,11 @@ impl CheckoutCaller {
         headers: &HeaderMap,
         body: Result<Body<T>, Problem>,
     ) -> Result<(Admitted<T>, HeaderMap), Problem> {
-        let read = required_idempotency_key(headers, self.key.scope).and_then(|key| Ok((key, body?)));
+        let read = required_idempotency_key(headers).and_then(|key| Ok((key, body?)));
         match read {
             Ok((key, Body { value: body, fingerprint })) => {
                 let rate = state.limiters.take_order(&self.key, self.address).await?;
-                let idempotency = IdempotencyKey { key, fingerprint };
+                let idempotency = IdempotencyKey { key: scoped_key(self.key.scope, key), fingerprint };
                 Ok((Admitted { key: self.key, idempotency, body }, rate))
             }
             Err(fault) => {
@@ -104,14 +104,15 @@ impl FromRequestParts<ApiState> for NewCartCaller {
     }
 }
 
-/// A caller whose request hashes or checks a password: authenticated, within the address limit.
-pub(crate) struct PasswordCaller(pub(crate) KeyRecord);
+/// A caller whose request hashes or checks a password, and its address: authenticated, within the address limit.
+pub(crate) struct PasswordCaller(pub(crate) KeyRecord, pub(crate) IpAddr);
 
 impl FromRequestParts<ApiState> for PasswordCaller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
-        known(parts, state, &state.limiters.sign_in_by_ip).await.map(Self)
+        let key = known(parts, state, &state.limiters.sign_in_by_ip).await?;
+        Ok(Self(key, state.client_ip(parts)))
     }
 }
 

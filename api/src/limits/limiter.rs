@@ -24,6 +24,7 @@ pub(super) struct Limiter {
     /// The name that clients and operators see.
     pub(super) name: &'static str,
     governor: Governor,
+    table: Table,
     clock: DefaultClock,
     interval: Duration,
     burst: NonZeroU32,
@@ -37,9 +38,10 @@ impl Limiter {
         let interval = interval.max(Duration::from_nanos(1));
         // `None` only for a zero interval, which was excluded above.
         let quota = Quota::with_period(interval).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN));
-        let governor = Governor::new(quota.allow_burst(burst), Table::new(interval), clock.clone());
+        let table = Table::new(interval);
+        let governor = Governor::new(quota.allow_burst(burst), table.clone(), clock.clone());
         let refused = AtomicU64::new(0);
-        Self { name, governor, clock, interval, burst, refused }
+        Self { name, governor, table, clock, interval, burst, refused }
     }
 
     /// `number` requests per `span` in the long run, and as many at once.
@@ -76,6 +78,11 @@ impl Limiter {
             Ok(state) => Ok(state.remaining_burst_capacity()),
             Err(not_until) => Err(self.refusal(not_until.wait_time_from(self.clock.now()))),
         }
+    }
+
+    /// Gives the caller its whole allowance back.
+    pub(super) fn forget(&self, caller: Caller) {
+        self.table.forget(caller);
     }
 
     fn refusal(&self, wait: Duration) -> Problem {

@@ -18,6 +18,11 @@ use crate::{config::ApiConfig, problem::Problem};
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// Key lookups per second of one address, and as many at once. Found keys are cached, so only guesses reach this limit.
 const KEY_LOOKUPS_PER_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::new(100).unwrap();
+/// Requests to send an event again, per second of one secret key, and as many at once.
+const RESENDS_PER_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::new(10).unwrap();
+
+/// Webhooks of the payment provider per second from one address, and as many at once. A rejected one is sent again.
+const PROVIDER_WEBHOOKS_PER_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::new(200).unwrap();
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -35,7 +40,10 @@ pub(crate) struct Limiters {
     pub(super) sign_in_by_ip: Limiter,
     sign_in_by_account: Limiter,
     pub(crate) reads: ByCaller,
+    pub(crate) writes: ByCaller,
+    provider_webhooks: Limiter,
     pub(super) searches: ByCaller,
+    resends: Limiter,
     /// Counted over all processes that share the counters.
     shared: Arc<dyn RateLimits>,
 }
@@ -59,7 +67,7 @@ impl ByCaller {
 impl Limiters {
     pub(crate) fn new(config: &ApiConfig, shared: Arc<dyn RateLimits>) -> Self {
         let (checkout, sign_in) = (config.checkout, config.sign_in);
-        let (carts, reads) = (config.carts, config.reads);
+        let (carts, reads, writes) = (config.carts, config.reads, config.writes);
         let by_ip = |name| Limiter::new(name, SECOND / checkout.per_ip_per_second.get(), checkout.burst);
         let per_key = SECOND / checkout.per_key_per_second.get();
         let sign_in_per_ip = MINUTE / sign_in.per_ip_per_minute.get();
@@ -83,15 +91,21 @@ impl Limiters {
                 ip: Limiter::per("read-ip", SECOND, reads.per_ip_per_second),
                 key: Limiter::per("read-key", SECOND, reads.per_key_per_second),
             },
+            writes: ByCaller {
+                ip: Limiter::per("write-ip", SECOND, writes.per_ip_per_second),
+                key: Limiter::per("write-key", SECOND, writes.per_key_per_second),
+            },
+            provider_webhooks: Limiter::per("provider-webhook", SECOND, PROVIDER_WEBHOOKS_PER_SECOND),
             searches: ByCaller {
                 ip: Limiter::per("search-ip", SECOND, reads.searches_per_ip_per_second),
                 key: Limiter::per("search-key", SECOND, reads.searches_per_key_per_second),
             },
+            resends: Limiter::per("resend-key", SECOND, RESENDS_PER_SECOND),
             shared,
         }
     }
 
-    fn all(&self) -> [&Limiter; 14] {
+    fn all(&self) -> [&Limiter; 18] {
         [
             &self.key_lookups,
             &self.orders_by_secret_key,
@@ -105,9 +119,18 @@ impl Limiters {
             &self.sign_in_by_account,
             &self.reads.ip,
             &self.reads.key,
+            &self.writes.ip,
+            &self.writes.key,
+            &self.provider_webhooks,
             &self.searches.ip,
             &self.searches.key,
+            &self.resends,
         ]
+    }
+
+    /// Takes a webhook of the payment provider, whose signature is not verified yet.
+    pub(crate) fn take_provider_webhook(&self, address: IpAddr) -> Result<(), Problem> {
+        self.provider_webhooks.take(Caller::Address(address)).map(drop)
     }
 
     /// Takes a lookup of a key that is not cached from the address's allowance.
@@ -115,10 +138,25 @@ impl Limiters {
         self.key_lookups.take(Caller::Address(address)).map(drop)
     }
 
-    /// Takes a password attempt from the allowance of an account, which need not exist.
-    pub(crate) fn take_sign_in(&self, merchant: MerchantId, email: &str) -> Result<(), Problem> {
-        let account = Sha256::digest(format!("{merchant} {}", email_key(email)));
-        self.sign_in_by_account.take(Caller::Account(account.into())).map(drop)
+    /// Takes a request to send an event again from the allowance of its key.
+    pub(crate) fn take_resend(&self, key: &KeyRecord) -> Result<(), Problem> {
+        self.resends.take(Caller::Key(key.id)).map(drop)
+    }
+
+    /// Takes a password attempt from the allowance that an address has for an account, which need not exist. Attempts
+    /// from elsewhere do not count: they would lock the account's owner out (OWASP Authentication Cheat Sheet).
+    pub(crate) fn take_sign_in(
+        &self,
+        merchant: MerchantId,
+        email: &str,
+        address: IpAddr,
+    ) -> Result<(), Problem> {
+        self.sign_in_by_account.take(account_at(merchant, email, address)).map(drop)
+    }
+
+    /// Ends the count of attempts after the right password.
+    pub(crate) fn signed_in(&self, merchant: MerchantId, email: &str, address: IpAddr) {
+        self.sign_in_by_account.forget(account_at(merchant, email, address));
     }
 
     /// Takes a valid order from the allowances of the key and, with a publishable key, of the address.
@@ -142,4 +180,8 @@ impl Limiters {
     pub(crate) fn sweep(&self) {
         self.all().into_iter().for_each(Limiter::sweep);
     }
+}
+
+fn account_at(merchant: MerchantId, email: &str, address: IpAddr) -> Caller {
+    Caller::Account(Sha256::digest(format!("{merchant} {address} {}", email_key(email))).into())
 }

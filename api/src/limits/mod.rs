@@ -9,6 +9,9 @@
 //! | `sign-in-ip`, `sign-in-account` | address, mail address | requests that hash or check passwords |
 //! | `read-ip`, `read-key` | address with a publishable key, secret key | reads |
 //! | `search-ip`, `search-key` | the same | reads by `?q=`, which scan a merchant's catalog |
+//! | `write-ip`, `write-key` | the same | writes that no other limit counts |
+//! | `provider-webhook` | address | webhooks of the payment provider, before they are read |
+//! | `resend-key` | secret key | requests to send an event again |
 //! | `key-lookup` | address | keys that are not cached |
 //!
 //! Guarantees: memory stays bounded whatever addresses call ([`table`]); a rejected request has no effect; a request

@@ -10,7 +10,7 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -38,7 +38,7 @@ pub(super) enum Caller {
     KeyAt(KeyId, IpAddr),
     Key(KeyId),
     Merchant(MerchantId),
-    /// A hash of merchant and mail address.
+    /// A hash of merchant, mail address and network address.
     Account([u8; 32]),
 }
 
@@ -54,12 +54,13 @@ impl Caller {
     }
 }
 
-/// The entries of one limit.
+/// The entries of one limit; clones share them.
+#[derive(Clone)]
 pub(super) struct Table {
     hasher: RandomState,
     /// Nanoseconds between two requests of one caller in the long run.
     interval: u64,
-    entries: Mutex<Entries>,
+    entries: Arc<Mutex<Entries>>,
 }
 
 /// Arrival times by hash, one map per width; in nanoseconds, as governor counts them.
@@ -71,12 +72,18 @@ struct Entries {
 
 impl Table {
     pub(super) fn new(interval: Duration) -> Self {
-        Self { hasher: RandomState::new(), interval: Nanos::from(interval).into(), entries: Mutex::default() }
+        Self { hasher: RandomState::new(), interval: Nanos::from(interval).into(), entries: Arc::default() }
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
         // Each entry is replaced whole, so a panic leaves no entry half written.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a caller its whole allowance back, unless it is counted together with others.
+    pub(super) fn forget(&self, caller: Caller) {
+        let hash = self.hash(caller, 0);
+        self.entries().by_width[0].remove(&hash);
     }
 
     fn hash(&self, caller: Caller, width: usize) -> u64 {

@@ -17,7 +17,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use store::{
     domain::{EventId, OrderId},
-    orders::DisputeFacts,
+    orders::{DisputeFacts, Transition},
     outbox::{Command, Submitted},
 };
 
@@ -32,6 +32,8 @@ use crate::{
 const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Ids may grow to 255 characters (Stripe).
 const ID_LEN_MAX: usize = 255;
+/// Wait for the order of a disputed payment to record it.
+const RETRY_SECONDS: u64 = 60;
 
 /// The part of an event that is read.
 #[derive(Deserialize)]
@@ -70,6 +72,7 @@ struct AnyEvent {
 
 pub(super) async fn take(State(state): State<ApiState>, request: Request) -> Result<StatusCode, Problem> {
     let (parts, body) = request.into_parts();
+    state.limiters.take_provider_webhook(state.client_ip(&parts))?;
     let body = receive(&parts.headers, body, BODY_BYTES_MAX, state.config.body_timeout).await?;
     let header = parts.headers.get("stripe-signature").and_then(|value| value.to_str().ok());
     let now = state.ambient.now();
@@ -102,7 +105,7 @@ async fn report(state: &ApiState, id: String, kind: &str, object: Object) -> Res
     Ok(())
 }
 
-/// Records the state of a dispute with the order that the payment intent paid.
+/// Records the state of a dispute with the order that the payment intent paid. The alarm is raised once for each state.
 async fn dispute(state: &ApiState, object: Object) -> Result<(), Problem> {
     let Object { id, payment_intent, status, reason, .. } = object;
     let named = (storable(Some(id)), storable(payment_intent), storable(status));
@@ -113,10 +116,21 @@ async fn dispute(state: &ApiState, object: Object) -> Result<(), Problem> {
         return Ok(());
     };
     let Some(paid) = state.payments.payment(payment).await? else { return Ok(()) };
-    tracing::error!(alarm = true, order.id = %paid.order, reference, status, reason, "payment disputed");
+    let order = paid.order;
     let facts = DisputeFacts { payment, reference, status, reason };
-    state.orders.record_dispute(paid.order, facts, state.ambient.now()).await?;
-    Ok(())
+    match state.orders.record_dispute(order, facts.clone(), state.ambient.now()).await? {
+        Transition::Already(_) => Ok(()),
+        // Stripe sends it again.
+        Transition::Refused(_) => {
+            let detail = "the order does not record its payment yet; send it again";
+            Err(Problem::new(Kind::UNAVAILABLE, detail).retry_after(RETRY_SECONDS))
+        }
+        Transition::Now(_) | Transition::NotFound => {
+            let DisputeFacts { reference, status, reason, .. } = facts;
+            tracing::error!(alarm = true, order.id = %order, reference, status, reason, "payment disputed");
+            Ok(())
+        }
+    }
 }
 
 /// `None` for an event of a kind that is to be dropped.

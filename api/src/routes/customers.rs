@@ -1,4 +1,4 @@
-//! Registration of customers, verification of their addresses, and deletion of accounts.
+//! Registration of customers, verification of their addresses, reading and deletion of accounts.
 //!
 //! Guarantees: a registration gets the same response whether the address has an account or not, and opens nothing until
 //! the token that was mailed to the address comes back together with the password. A token alone, which a mail program
@@ -23,6 +23,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::orders::place::{REPLAYED, key_reused};
 use crate::{
+    auth::AnyKey,
     input::{Body, Report, Request, idempotency_key, scoped_key},
     limits::PasswordCaller,
     password_rule,
@@ -33,7 +34,7 @@ use crate::{
 };
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(register)).routes(routes!(verify)).routes(routes!(delete))
+    OpenApiRouter::new().routes(routes!(register)).routes(routes!(verify)).routes(routes!(current, delete))
 }
 
 /// A new customer.
@@ -43,7 +44,7 @@ struct CustomerCreate {
     /// One account per address, letter case ignored.
     #[schema(format = "email", max_length = 254, example = "ada@example.com")]
     email: String,
-    #[schema(min_length = 1, max_length = 200, example = "Ada Lovelace")]
+    #[schema(format = "line-without-link", min_length = 1, max_length = 200, example = "Ada Lovelace")]
     name: String,
     /// Any characters; no common password.
     #[schema(format = "password", write_only, min_length = 15, max_length = 128)]
@@ -99,14 +100,14 @@ impl Request for CustomerDelete {}
 )]
 async fn register(
     State(state): State<ApiState>,
-    PasswordCaller(key): PasswordCaller,
+    PasswordCaller(key, address): PasswordCaller,
     Extension(trace): Extension<TraceContext>,
     headers: HeaderMap,
     body: Body<CustomerCreate>,
 ) -> Result<Response, Problem> {
     let idempotency_key = idempotency_key(&headers)?.map(|text| scoped_key(key.scope, text));
     let CustomerCreate { email, name, password } = body.value;
-    state.limiters.take_sign_in(key.merchant, &email)?;
+    state.limiters.take_sign_in(key.merchant, &email, address)?;
     password_rule::refuse_known(&state, key.merchant, &password, &[&email, &name]).await?;
     let password_hash = state.passwords.hash(password).await?;
     let verification = Verification {
@@ -139,7 +140,7 @@ async fn register(
 )]
 async fn verify(
     State(state): State<ApiState>,
-    PasswordCaller(key): PasswordCaller,
+    PasswordCaller(key, _): PasswordCaller,
     Extension(trace): Extension<TraceContext>,
     body: Body<CustomerVerify>,
 ) -> Result<(StatusCode, Json<AccountView>), Problem> {
@@ -158,6 +159,24 @@ async fn verify(
     Ok((StatusCode::CREATED, Json(AccountView::from(&account))))
 }
 
+/// Read the account of the customer who is signed in
+#[utoipa::path(
+    get, path = "/v1/customers/current", tag = "customers",
+    params(("Orderworks-Session" = String, Header, description = "`ows_…`")),
+    responses(
+        (status = 200, description = "The customer", body = AccountView),
+        (status = 401, description = "The session has ended"),
+    ),
+)]
+async fn current(
+    State(state): State<ApiState>,
+    AnyKey(key): AnyKey,
+    headers: HeaderMap,
+) -> Result<Json<AccountView>, Problem> {
+    let owner = sessions::current(&state, key.merchant, &headers).await?.owner;
+    Ok(Json(AccountView::from(&sessions::account(&state, owner).await?)))
+}
+
 /// Delete an account
 ///
 /// Erases the account of the customer who is signed in and ends all its sessions. Orders stay: they are the merchant's
@@ -168,18 +187,18 @@ async fn verify(
     responses(
         (status = 204, description = "The account is gone"),
         (status = 401, description = "No session, or the password is another"),
-        (status = 429, description = "Too many requests from this address or for this account"),
+        (status = 429, description = "Too many requests from this address, or of it for this account"),
     ),
 )]
 async fn delete(
     State(state): State<ApiState>,
-    PasswordCaller(key): PasswordCaller,
+    PasswordCaller(key, address): PasswordCaller,
     headers: HeaderMap,
     body: Body<CustomerDelete>,
 ) -> Result<StatusCode, Problem> {
     let owner = sessions::current(&state, key.merchant, &headers).await?.owner;
     let account = sessions::account(&state, owner).await?;
-    state.limiters.take_sign_in(key.merchant, &account.customer.email)?;
+    state.limiters.take_sign_in(key.merchant, &account.customer.email, address)?;
     if !state.passwords.verify(body.value.password, Some(account.password_hash)).await? {
         return Err(sessions::unauthorized(Kind::CREDENTIALS, "check the password and try again"));
     }

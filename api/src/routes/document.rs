@@ -6,13 +6,14 @@
 
 use store::domain::OrderStatus;
 use utoipa::openapi::{
-    Content, OpenApi, Ref, RefOr, Required, Response, Schema,
+    Content, OpenApi, RefOr, Required, Schema,
     path::{Operation, Parameter, PathItem},
-    schema::{Object, SchemaType, Type},
+    schema::{KnownFormat, Object, SchemaFormat, SchemaType, Type},
     security::{Http, HttpAuthScheme, SecurityScheme},
 };
 
-use crate::input::{LIMIT_MAX, SKU_PATTERN, TEXT_PATTERN, pattern};
+use super::problem_responses;
+use crate::input::{LIMIT_MAX, SKU_PATTERN, TEXT_PATTERN, VALUE_CHARS_MAX, pattern};
 
 /// A UUID in its text form.
 const UUID_PATTERN: &str = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
@@ -21,7 +22,7 @@ const KEY_PATTERN: &str = r#"^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}"
 
 pub(super) fn tell_rules(document: &mut OpenApi) {
     for (path, item) in &mut document.paths.paths {
-        for operation in operations(item) {
+        for (method, operation) in operations(item) {
             for parameter in operation.parameters.iter_mut().flatten() {
                 if let RefOr::T(parameter) = parameter {
                     tell_parameter(path, parameter);
@@ -30,7 +31,7 @@ pub(super) fn tell_rules(document: &mut OpenApi) {
             tell_body(operation);
             tell_streams(operation);
             if path.starts_with("/v1/") {
-                tell_problems(operation);
+                problem_responses::tell(operation, method, path);
             }
         }
     }
@@ -41,6 +42,10 @@ pub(super) fn tell_rules(document: &mut OpenApi) {
         "`owk_pub_…` (storefronts: catalog, placing orders, reading one order) or `owk_sec_…` (all)";
     keys.description = Some(description.to_owned());
     components.add_security_scheme("api_key", SecurityScheme::Http(keys));
+    let mut keys = Http::new(HttpAuthScheme::Bearer);
+    keys.description = Some("`owk_sec_…`".to_owned());
+    components.add_security_scheme("secret_key", SecurityScheme::Http(keys));
+    problem_responses::define(components);
 }
 
 /// Adds the pattern to each member that has a format.
@@ -53,8 +58,10 @@ fn tell_patterns(schema: &mut RefOr<Schema>) {
     }
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten()
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    let PathItem { get, put, post, delete, patch, .. } = item;
+    let operations = [("GET", get), ("PUT", put), ("POST", post), ("DELETE", delete), ("PATCH", patch)];
+    operations.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
 fn tell_parameter(path: &str, parameter: &mut Parameter) {
@@ -70,8 +77,12 @@ fn tell_parameter(path: &str, parameter: &mut Parameter) {
             schema.minimum = Some(1_usize.into());
             schema.maximum = Some((LIMIT_MAX as usize).into());
         }
-        "starting_after" => schema.pattern = cursor_pattern(path),
+        "starting_after" => match cursor_pattern(path) {
+            Some(pattern) => schema.pattern = Some(pattern),
+            None => text(schema, VALUE_CHARS_MAX),
+        },
         "Idempotency-Key" => schema.pattern = Some(KEY_PATTERN.to_owned()),
+        "day" => schema.format = Some(SchemaFormat::KnownFormat(KnownFormat::Date)),
         "sku" => schema.pattern = Some(SKU_PATTERN.to_owned()),
         "q" => text(schema, 100),
         "category" => text(schema, 64),
@@ -91,6 +102,7 @@ fn cursor_pattern(path: &str) -> Option<String> {
         "/v1/orders" => "ord",
         "/v1/webhook_endpoints" => "whe",
         "/v1/events" => "evt",
+        "/v1/payments" => "pay",
         _ => return None,
     };
     Some(format!("^{prefix}_{UUID_PATTERN}$"))
@@ -119,20 +131,6 @@ fn tell_streams(operation: &mut Operation) {
         let RefOr::T(response) = response else { continue };
         if let Some(RefOr::T(stream)) = response.content.get_mut("text/event-stream") {
             stream.schema = None;
-        }
-    }
-}
-
-/// Every operation may end in a problem, and every failure that its handler names is one.
-fn tell_problems(operation: &mut Operation) {
-    let responses = &mut operation.responses.responses;
-    responses.entry("default".to_owned()).or_insert_with(|| RefOr::T(Response::new("A problem")));
-    for (status, response) in responses {
-        if !status.starts_with('2')
-            && let RefOr::T(response) = response
-        {
-            let problem = Content::new(Some(Ref::from_schema_name("Problem")));
-            response.content.insert("application/problem+json".to_owned(), RefOr::T(problem));
         }
     }
 }

@@ -9,6 +9,7 @@ mod index;
 mod order_fields;
 mod orders;
 mod password_resets;
+mod problem_responses;
 mod sessions;
 mod webhook_endpoints;
 

@@ -18,7 +18,7 @@ const QUANTITY_MAX: u32 = 10_000;
 pub(super) struct OrderCreateCustomer {
     #[schema(format = "email", max_length = 254, example = "ada@example.com")]
     email: String,
-    #[schema(min_length = 1, max_length = 200, example = "Ada Lovelace")]
+    #[schema(format = "line-without-link", min_length = 1, max_length = 200, example = "Ada Lovelace")]
     name: String,
 }
 
@@ -32,15 +32,15 @@ impl From<OrderCreateCustomer> for Customer {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OrderCreateAddress {
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(format = "line-without-link", min_length = 1, max_length = 200)]
     name: String,
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(format = "line-without-link", min_length = 1, max_length = 200)]
     line1: String,
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(format = "line-without-link", min_length = 1, max_length = 200)]
     line2: Option<String>,
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(format = "line-without-link", min_length = 1, max_length = 100)]
     city: String,
-    #[schema(min_length = 1, max_length = 20)]
+    #[schema(format = "line-without-link", min_length = 1, max_length = 20)]
     postal_code: String,
     /// An assigned ISO 3166-1 alpha-2 code.
     #[schema(format = "country", example = "DE")]

@@ -66,17 +66,17 @@ impl Request for PasswordResetConfirm {
     post, path = "/v1/customers/password_reset", tag = "customers", request_body = PasswordResetCreate,
     responses(
         (status = 202, description = "A mail is on its way, if there is an account", body = RequestedView),
-        (status = 429, description = "Too many requests from this address or for this account"),
+        (status = 429, description = "Too many requests from this address, or of it for this account"),
     ),
 )]
 async fn request(
     State(state): State<ApiState>,
-    PasswordCaller(key): PasswordCaller,
+    PasswordCaller(key, address): PasswordCaller,
     Extension(trace): Extension<TraceContext>,
     body: Body<PasswordResetCreate>,
 ) -> Result<(StatusCode, Json<RequestedView>), Problem> {
     let email = body.value.email;
-    state.limiters.take_sign_in(key.merchant, &email)?;
+    state.limiters.take_sign_in(key.merchant, &email, address)?;
     let verification = Verification {
         id: VerificationId::fresh(&state.ambient),
         merchant: key.merchant,
@@ -102,7 +102,7 @@ async fn request(
 )]
 async fn confirm(
     State(state): State<ApiState>,
-    PasswordCaller(key): PasswordCaller,
+    PasswordCaller(key, _): PasswordCaller,
     body: Body<PasswordResetConfirm>,
 ) -> Result<StatusCode, Problem> {
     let PasswordResetConfirm { token, password } = body.value;

@@ -43,22 +43,23 @@ impl Request for SessionCreate {}
     responses(
         (status = 201, description = "Signed in; the token is shown this once", body = SessionView),
         (status = 401, description = "No account with this address and password"),
-        (status = 429, description = "Too many requests from this address or for this account"),
+        (status = 429, description = "Too many requests from this address, or of it for this account"),
     ),
 )]
 async fn sign_in(
     State(state): State<ApiState>,
-    PasswordCaller(key): PasswordCaller,
+    PasswordCaller(key, address): PasswordCaller,
     body: Body<SessionCreate>,
 ) -> Result<(StatusCode, Json<SessionView>), Problem> {
     let SessionCreate { email, password } = body.value;
-    state.limiters.take_sign_in(key.merchant, &email)?;
+    state.limiters.take_sign_in(key.merchant, &email, address)?;
     let account = state.orders.customer_by_email(key.merchant, &email).await?;
     let hash = account.as_ref().map(|account| account.password_hash.clone());
     let is_right = state.passwords.verify(password, hash).await?;
     let Some(account) = account.filter(|_| is_right) else {
         return Err(sessions::unauthorized(Kind::CREDENTIALS, "check both and try again"));
     };
+    state.limiters.signed_in(key.merchant, &email, address);
     let opened = sessions::open(&state, &account).await?;
     // While the password was checked it may have been changed, and all sessions ended.
     let now = state.orders.customer_by_email(key.merchant, &email).await?;

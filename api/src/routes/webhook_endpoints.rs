@@ -1,17 +1,23 @@
 //! Webhook endpoints of merchants.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::State,
     response::{IntoResponse, Response},
 };
+use base::{Ambient, time::later};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{StatusCode, header};
 use serde::Deserialize;
 use serde_json::Value;
 use store::{
     domain::{EndpointId, EventKind},
-    webhooks::{ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, Subscription},
+    webhooks::{
+        ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, PREVIOUS_SECRETS_MAX, SecretRotated,
+        SecretRotation, Subscription,
+    },
 };
 use utoipa::{
     ToSchema,
@@ -29,13 +35,13 @@ use crate::{
 
 /// Standard Webhooks requires 24 to 64.
 const SECRET_BYTES: usize = 32;
+const OVERLAP_HOURS_DEFAULT: u64 = 24;
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(create_endpoint, list_endpoints)).routes(routes!(
-        get_endpoint,
-        change_endpoint,
-        delete_endpoint
-    ))
+    OpenApiRouter::new()
+        .routes(routes!(create_endpoint, list_endpoints))
+        .routes(routes!(get_endpoint, change_endpoint, delete_endpoint))
+        .routes(routes!(rotate_secret))
 }
 
 /// A new endpoint.
@@ -65,6 +71,19 @@ struct WebhookEndpointChange {
     #[schema(schema_with = changed_events_schema)]
     events: Option<Vec<String>>,
     enabled: Option<bool>,
+}
+
+/// Overlap of the new secret of an endpoint with its former ones.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct WebhookSecretRotate {
+    /// Hours in which messages are signed with the former secrets as well; 24 when absent, 0 ends them at once.
+    #[schema(minimum = 0, maximum = 168)]
+    overlap_hours: Option<u64>,
+}
+
+impl Request for WebhookSecretRotate {
+    const OPTIONAL: bool = true;
 }
 
 impl Request for WebhookEndpointCreate {
@@ -115,6 +134,10 @@ fn subscription(names: &[String]) -> Subscription {
     Subscription::of(kinds)
 }
 
+fn fresh_secret(ambient: &Ambient) -> String {
+    format!("whsec_{}", STANDARD.encode(ambient.secret::<SECRET_BYTES>()))
+}
+
 /// Checks the URL by the installation's policy; delivery checks the resolved address again.
 fn accepted_url(state: &ApiState, url: &str) -> Result<String, Problem> {
     state.config.webhook_urls.check(url).map(String::from).map_err(|refusal| {
@@ -143,10 +166,11 @@ async fn create_endpoint(
         merchant: key.merchant,
         url: accepted_url(&state, &body.value.url)?,
         events: subscription(&body.value.events),
-        secret: format!("whsec_{}", STANDARD.encode(state.ambient.secret::<SECRET_BYTES>())),
+        secret: fresh_secret(&state.ambient),
         enabled: body.value.enabled.unwrap_or(true),
         failing_since: None,
         disabled: None,
+        previous_secrets: Vec::new(),
         times_disabled: 0,
         created_at: state.ambient.now(),
     };
@@ -211,6 +235,40 @@ async fn change_endpoint(
     let change = EndpointChange { url, events: events.as_deref().map(subscription), enabled };
     let endpoint = state.orders.update_endpoint(key.merchant, id, change).await?;
     Ok(Json(EndpointView::from(&endpoint.ok_or_else(|| Problem::not_found("webhook endpoint"))?)))
+}
+
+/// Rotate the signing secret of a webhook endpoint
+///
+/// The new secret is shown in this answer only. During the overlap each message is signed with the former secrets as
+/// well. If the answer is lost, ask again: the secret that the receiver has stays valid until its overlap is over.
+#[utoipa::path(
+    post, path = "/v1/webhook_endpoints/{id}/rotate_secret", tag = "webhooks",
+    params(("id" = String, Path, description = "`whe_…`")),
+    request_body(content = Option<WebhookSecretRotate>),
+    responses(
+        (status = 200, description = "The endpoint with its new secret", body = EndpointCreatedView),
+        (status = 409, description = "As many former secrets are valid as are allowed"),
+    ),
+)]
+async fn rotate_secret(
+    State(state): State<ApiState>,
+    SecretKey(key): SecretKey,
+    PathText(id): PathText,
+    body: Body<WebhookSecretRotate>,
+) -> Result<Json<EndpointCreatedView>, Problem> {
+    let id = parse_id(&id, "webhook endpoint")?;
+    let at = state.ambient.now();
+    let hours = body.value.overlap_hours.unwrap_or(OVERLAP_HOURS_DEFAULT);
+    let until = later(at, Duration::from_hours(hours));
+    let rotation = SecretRotation { secret: fresh_secret(&state.ambient), at, until };
+    match state.orders.rotate_secret(key.merchant, id, rotation).await? {
+        SecretRotated::Rotated(endpoint) => Ok(Json(EndpointCreatedView::from(&*endpoint))),
+        SecretRotated::TooMany => {
+            let detail = format!("{PREVIOUS_SECRETS_MAX} former ones at most; `overlap_hours` 0 ends them");
+            Err(Problem::new(Kind::SECRET_LIMIT, detail))
+        }
+        SecretRotated::NotFound => Err(Problem::not_found("webhook endpoint")),
+    }
 }
 
 /// Remove a webhook endpoint

@@ -1,15 +1,15 @@
-//! Time bounds of a connection: a deadline per exchange, and one for writes that the client does not take.
+//! Time bounds of a connection: deadlines of an exchange, of a request head, of writes that the client does not take,
+//! and of idle time.
 //!
-//! The service records the beginning of an exchange, the body its end, and the stream the bytes that were refused,
-//! taken and flushed. [`Activity::overdue`] reads these records when the earliest deadline can have passed, so a
-//! connection costs one timer.
+//! The service records the beginning of an exchange, the body its end, and the stream the bytes that were read,
+//! refused, taken and flushed. [`Activity::overdue`] reads these records when the earliest deadline can have passed, so
+//! a connection costs one timer.
 
 use std::{
     io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -21,11 +21,15 @@ use tokio::{
     time::Instant,
 };
 
-#[derive(Default)]
+use crate::config::ServerLimits;
+
 pub(super) struct Activity(Mutex<Notes>);
 
-#[derive(Default)]
 struct Notes {
+    /// Since the connection was opened, or the last response was handed over or flushed.
+    idle_since: Instant,
+    /// First byte that was read after that.
+    head_began: Option<Instant>,
     /// Begin of the first exchange whose response is not flushed yet.
     exchange_began: Option<Instant>,
     is_answering: bool,
@@ -39,10 +43,43 @@ struct Notes {
 #[derive(Debug)]
 pub(super) enum Overdue {
     Exchange,
+    Head,
+    Idle,
     Write,
 }
 
+impl Notes {
+    fn is_between_requests(&self) -> bool {
+        self.exchange_began.is_none() && !self.is_answering
+    }
+
+    /// The bound that is exceeded next. What begins now cannot be overdue before its full time has passed.
+    fn deadline(&self, now: Instant, limits: &ServerLimits) -> (Instant, Overdue) {
+        let is_idle = self.is_between_requests() && self.head_began.is_none();
+        let idle_since = if is_idle { self.idle_since } else { now };
+        let (head, exchange, write) = (self.head_began, self.exchange_began, self.write_blocked);
+        let bounds = [
+            (write.unwrap_or(now) + limits.write_timeout, Overdue::Write),
+            (exchange.unwrap_or(now) + limits.exchange_timeout, Overdue::Exchange),
+            (head.unwrap_or(now) + limits.head_timeout, Overdue::Head),
+        ];
+        let idle = (idle_since + limits.idle_timeout, Overdue::Idle);
+        bounds.into_iter().fold(idle, |first, bound| if bound.0 < first.0 { bound } else { first })
+    }
+}
+
 impl Activity {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Notes {
+            idle_since: Instant::now(),
+            head_began: None,
+            exchange_began: None,
+            is_answering: false,
+            write_blocked: None,
+            has_read: false,
+        }))
+    }
+
     fn notes(&self) -> MutexGuard<'_, Notes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -51,27 +88,21 @@ impl Activity {
     pub(super) fn begin(self: &Arc<Self>) -> Answering {
         let mut notes = self.notes();
         notes.exchange_began.get_or_insert_with(Instant::now);
+        notes.head_began = None;
         notes.is_answering = true;
         let is_pipelined = !std::mem::take(&mut notes.has_read);
         Answering { activity: Arc::clone(self), is_pipelined }
     }
 
     /// Completes when a bound is exceeded.
-    pub(super) async fn overdue(&self, exchange: Duration, write: Duration) -> Overdue {
+    pub(super) async fn overdue(&self, limits: &ServerLimits) -> Overdue {
         loop {
             let now = Instant::now();
-            // An exchange or write that begins now cannot be overdue before its full time has passed.
-            let (exchange_ends, write_ends) = {
-                let notes = self.notes();
-                (notes.exchange_began.unwrap_or(now) + exchange, notes.write_blocked.unwrap_or(now) + write)
-            };
-            if write_ends <= now {
-                return Overdue::Write;
+            let (ends_at, bound) = self.notes().deadline(now, limits);
+            if ends_at <= now {
+                return bound;
             }
-            if exchange_ends <= now {
-                return Overdue::Exchange;
-            }
-            tokio::time::sleep_until(exchange_ends.min(write_ends)).await;
+            tokio::time::sleep_until(ends_at).await;
         }
     }
 }
@@ -112,7 +143,9 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.activity.notes().is_answering = false;
+        let mut notes = self.activity.notes();
+        notes.is_answering = false;
+        notes.idle_since = Instant::now();
     }
 }
 
@@ -140,9 +173,14 @@ impl AsyncRead for WatchedStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let filled = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if read.is_ready() {
-            self.activity.notes().has_read = true;
+            let mut notes = self.activity.notes();
+            notes.has_read = true;
+            if notes.is_between_requests() && buffer.filled().len() > filled {
+                notes.head_began.get_or_insert_with(Instant::now);
+            }
         }
         read
     }
@@ -170,8 +208,8 @@ impl AsyncWrite for WatchedStream {
     /// hyper flushes when everything it had was written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut notes = self.activity.notes();
-        if !notes.is_answering {
-            notes.exchange_began = None;
+        if !notes.is_answering && notes.exchange_began.take().is_some() {
+            notes.idle_since = Instant::now();
         }
         drop(notes);
         Pin::new(&mut self.stream).poll_flush(cx)

@@ -1,9 +1,9 @@
 //! HTTP server over a listener, with the bounds that `axum::serve` lacks.
 //!
-//! Guarantees: a connection is closed that sends no complete request head in time (slowloris, idle keep-alive), whose
+//! Guarantees: a connection is closed that completes no request head in time (slowloris), is idle for too long, whose
 //! client takes no bytes of the response, or whose exchange takes too long. Connections are bounded, in all and per
-//! address. A request without exactly one valid `Host` is rejected. A stop first reports not ready, then closes the
-//! listener, lets open requests finish, and cuts the rest at the deadline. No TLS: a proxy does that.
+//! address. A request without exactly one valid `Host` is rejected. A stop closes the listener, lets open requests
+//! finish, and cuts the rest at the deadline. No TLS: a proxy does that.
 
 mod activity;
 mod host;
@@ -24,7 +24,7 @@ use axum::{
 };
 use http::{StatusCode, header};
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -74,14 +74,9 @@ pub async fn run(
     let connections = TaskTracker::new();
     let slots = Slots::new(&limits);
     let limits = Arc::new(limits);
-    let stop = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(limits.readiness_lead).await;
-    };
-    let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
-            () = &mut stop => break,
+            () = shutdown.cancelled() => break,
             accepted = slots.accept(&listener, &limits) => accepted,
         };
         let Some((stream, peer, slot)) = accepted else { continue };
@@ -170,7 +165,7 @@ async fn serve(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(error = %error, "TCP_NODELAY not set");
     }
-    let activity = Arc::new(Activity::default());
+    let activity = Arc::new(Activity::new());
     let stream = WatchedStream { stream, activity: Arc::clone(&activity) };
     let exchanges = Arc::clone(&activity);
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
@@ -181,10 +176,9 @@ async fn serve(
             Ok::<_, Infallible>(answering.watch(answer.await))
         }
     });
-    // hyper counts this time from the end of the previous response, so it bounds idle connections as well.
+    // hyper's own timeout does not tell an idle connection from one whose head is on the way; `activity` does.
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_timeout)
+        .header_read_timeout(None::<Duration>)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
@@ -204,7 +198,7 @@ async fn serve(
             Ok(()) => {}
             Err(error) => tracing::debug!(error = %error, "connection ended"),
         },
-        bound = activity.overdue(limits.exchange_timeout, limits.write_timeout) => {
+        bound = activity.overdue(&limits) => {
             tracing::debug!(?bound, "connection cut: time bound exceeded");
         }
     }

@@ -43,3 +43,19 @@ impl From<Event> for EventView {
         }
     }
 }
+
+/// A requested delivery of an event that was sent before.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EventResend)]
+pub(crate) struct ResendView {
+    /// Always `event_resend`.
+    #[schema(example = "event_resend")]
+    pub(crate) object: &'static str,
+    /// The event.
+    pub(crate) event: String,
+    /// The endpoints it is sent to: those that are enabled and subscribed to its kind.
+    pub(crate) endpoints: Vec<String>,
+    /// Always `requested`; the timeline of the event's order shows the attempts.
+    #[schema(example = "requested")]
+    pub(crate) status: &'static str,
+}

@@ -5,6 +5,7 @@ mod cart;
 mod catalog;
 mod customer;
 mod event;
+mod payment;
 mod refund;
 mod webhook;
 
@@ -14,7 +15,8 @@ use utoipa::ToSchema;
 pub(crate) use cart::{CartItemView, CartView};
 pub(crate) use catalog::{CategoryView, InventoryView, ProductView};
 pub(crate) use customer::{AccountView, LiveSessionView, LiveSessionsView, RequestedView, SessionView};
-pub(crate) use event::EventView;
+pub(crate) use event::{EventView, ResendView};
+pub(crate) use payment::PaymentEntryView;
 pub(crate) use refund::RefundView;
 pub(crate) use store::order_view::{OrderView, PaymentView};
 pub(crate) use webhook::{EndpointCreatedView, EndpointView};

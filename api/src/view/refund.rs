@@ -1,21 +1,36 @@
 //! The response to a request for a refund.
 
 use serde::Serialize;
+use store::{domain::OrderId, orders::RequestedRefund};
 use utoipa::ToSchema;
 
-/// A requested refund. Shows no amount: a repetition under the same key may have named another amount than the refund
-/// has. The order's timeline shows the refunded amount.
+/// A requested refund.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Refund)]
 pub(crate) struct RefundView {
     /// Always `refund`.
     #[schema(example = "refund")]
-    pub(crate) object: &'static str,
+    object: &'static str,
     /// Its id, `ref_…`.
-    pub(crate) id: String,
+    id: String,
     /// The order.
-    pub(crate) order: String,
-    /// Always `requested`; the order's timeline shows the progress.
+    order: String,
+    /// In minor units of the order's currency.
+    #[schema(example = 250)]
+    amount_minor: i64,
+    /// `requested`, or `done` in the answer to a repetition; the order's timeline shows the progress.
     #[schema(example = "requested")]
-    pub(crate) status: &'static str,
+    status: &'static str,
+}
+
+impl RefundView {
+    pub(crate) fn of(order: OrderId, refund: RequestedRefund) -> Self {
+        Self {
+            object: "refund",
+            id: refund.id.to_string(),
+            order: order.to_string(),
+            amount_minor: refund.amount_minor,
+            status: if refund.done { "done" } else { "requested" },
+        }
+    }
 }

@@ -23,6 +23,9 @@ pub(crate) struct EndpointView {
     enabled: bool,
     /// When and why deliveries disabled the endpoint. `PATCH` with `enabled` true enables it again.
     disabled: Option<DisabledView>,
+    /// Until when messages are signed with a former secret as well, after a rotation.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    previous_secret_until: Option<Timestamp>,
     /// Time of creation.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -39,7 +42,7 @@ pub(crate) struct DisabledView {
     reason: &'static str,
 }
 
-/// A new endpoint with its secret, which is shown in this response only.
+/// An endpoint with its new secret, which is shown in this response only.
 #[derive(Serialize, ToSchema)]
 #[schema(as = WebhookEndpointCreated)]
 pub(crate) struct EndpointCreatedView {
@@ -65,6 +68,7 @@ impl From<&Endpoint> for EndpointView {
             disabled: endpoint
                 .disabled
                 .map(|disabled| DisabledView { at: disabled.at, reason: disabled.reason.as_str() }),
+            previous_secret_until: endpoint.previous_secrets.iter().map(|previous| previous.until).max(),
             created_at: endpoint.created_at,
         }
     }

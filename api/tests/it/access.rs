@@ -16,6 +16,8 @@ fn operations() -> Vec<(Method, String, String)> {
                     "whe"
                 } else if template.contains("carts") {
                     "cart"
+                } else if template.starts_with("/v1/events/") {
+                    "evt"
                 } else {
                     "ord"
                 };
@@ -104,6 +106,9 @@ async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order()
         "GET /v1/categories",
         "POST /v1/orders",
         "GET /v1/orders/{id}",
+        "GET /v1/orders/{id}/timeline",
+        "GET /v1/orders/{id}/events",
+        "POST /v1/orders/{id}/cancel",
         "POST /v1/carts",
         "GET /v1/carts/{id}",
         "PUT /v1/carts/{id}/items/{sku}",
@@ -115,10 +120,13 @@ async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order()
         "POST /v1/sessions",
         "DELETE /v1/sessions/current",
     ];
+    let document = serde_json::to_value(api::openapi()).expect("JSON");
     for (method, template, path) in operations() {
         if !template.starts_with("/v1/") {
             continue;
         }
+        let operation = &document["paths"][&template][method.as_str().to_lowercase()];
+        let is_secret = operation["security"] == json!([{"secret_key": []}]);
         let mut call = shop.call(method.clone(), &path).key(&shop.own.public);
         if template == "/v1/sessions/current" {
             call = call.header("orderworks-session", "ows_ended");
@@ -127,11 +135,17 @@ async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order()
             call = call.json(&body);
         }
         let answer = call.send().await;
+        assert_eq!(
+            answer.json["code"] == "secret_key_required",
+            is_secret,
+            "{method} {template} as described"
+        );
         // Open to publishable keys, but only for signed-in customers.
         let signed_in = [
             "GET /v1/sessions",
             "DELETE /v1/sessions",
             "DELETE /v1/sessions/{id}",
+            "GET /v1/customers/current",
             "DELETE /v1/customers/current",
         ]
         .map(str::to_owned);
@@ -153,6 +167,8 @@ async fn data_of_another_merchant_is_not_found() {
     let endpoint = json!({"url": "https://shop.example/h", "events": ["*"]});
     let endpoint = shop.post("/v1/webhook_endpoints", &endpoint).send().await.expect_status(201);
     let endpoint = endpoint.json["id"].as_str().expect("an id").to_owned();
+    let events = shop.get("/v1/events").send().await.expect_status(200);
+    let event = events.list()[0]["id"].as_str().expect("an id").to_owned();
     let cart = shop.post("/v1/carts", &json!({})).send().await.expect_status(201);
     let cart = cart.json["id"].as_str().expect("an id").to_owned();
     let named = operations().into_iter().filter(|(method, template, _)| {
@@ -167,6 +183,8 @@ async fn data_of_another_merchant_is_not_found() {
             &endpoint
         } else if template.contains("carts") {
             &cart
+        } else if template.starts_with("/v1/events/") {
+            &event
         } else {
             &order
         };

@@ -60,6 +60,62 @@ async fn lists_page_and_filter() {
     }
 }
 
+/// No store is asked with text that one of them cannot take, such as U+0000 in PostgreSQL.
+#[tokio::test]
+async fn parameters_of_lists_are_bounded_text() {
+    let shop = TestApi::open().await;
+    shop.stock("mug", 1).await;
+    let lists = [
+        ("/v1/products", &["limit", "starting_after", "q", "category"][..]),
+        ("/v1/orders", &["limit", "starting_after", "status"]),
+        ("/v1/events", &["limit", "starting_after"]),
+        ("/v1/webhook_endpoints", &["limit", "starting_after"]),
+    ];
+    let huge = "9".repeat(4_000);
+    for (path, names) in lists {
+        for name in names {
+            for value in ["%00", "a%00", "%ff%fe", "%c0%80", "%ed%a0%80", "a%0ab", "%7f", huge.as_str()] {
+                let answer = shop.get(&format!("{path}?{name}={value}")).send().await;
+                let faults = answer.expect_problem(422, "validation_failed").faults();
+                assert_eq!(faults, [format!("?{name} wrong_format")], "{value:.20}");
+            }
+            let answer = shop.get(&format!("{path}?{name}=%00&{name}=1")).send().await;
+            answer.expect_problem(422, "validation_failed");
+        }
+        for value in ["-1", "", "1.0", "0x10", "99999999999999999999", "%D9%A3", "NaN"] {
+            let answer = shop.get(&format!("{path}?limit={value}")).send().await;
+            answer.expect_problem(422, "validation_failed");
+        }
+    }
+    // Cursors of another kind or merchant tell nothing.
+    let event = shop.get("/v1/events").send().await.expect_status(200).list()[0]["id"].clone();
+    let event = event.as_str().expect("an id");
+    for path in ["/v1/orders", "/v1/webhook_endpoints"] {
+        let answer = shop.get(&format!("{path}?starting_after={event}")).send().await;
+        assert_eq!(
+            answer.expect_problem(422, "validation_failed").faults(),
+            ["?starting_after wrong_format"]
+        );
+    }
+    let elsewhere =
+        shop.get(&format!("/v1/events?starting_after={event}")).key(&shop.other.secret).send().await;
+    assert!(elsewhere.expect_status(200).list().is_empty());
+}
+
+#[tokio::test]
+async fn products_are_found_in_any_case_and_composition() {
+    let shop = TestApi::open().await;
+    let body =
+        json!({"name": "\u{c4}pfel, gr\u{fc}n", "category": "fruit", "price_minor": 1, "currency": "EUR"});
+    shop.put("/v1/products/apple", &body).send().await.expect_status(201);
+    for (query, expected) in
+        [("%C3%A4pfel", 1), ("GR%C3%9CN", 1), ("A%CC%88PFEL", 1), ("APPLE", 1), ("apfel", 0)]
+    {
+        let found = shop.get(&format!("/v1/products?q={query}")).send().await.expect_status(200);
+        assert_eq!(found.list().len(), expected, "{query}");
+    }
+}
+
 #[tokio::test]
 async fn stock_stays_above_what_is_promised() {
     let shop = TestApi::open().await;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     carts::{body, cart, check_out, filled, orders, put, read},
     customers::{registered, sign_in},
-    util::{TestApi, config},
+    util::{TestApi, config, order_body},
 };
 
 #[tokio::test]
@@ -71,6 +71,24 @@ async fn many_checkouts_at_once_place_one_order() {
     let again =
         check_out(&shop, &cart, "last", &body()).key(&shop.own.secret).send().await.expect_status(202);
     assert_eq!((&again.json["id"], again.header("idempotent-replayed")), (&ids[0], "true"));
+}
+
+/// A double click on the last item of the stock: whichever refusal comes last, the cart is open again.
+#[tokio::test]
+async fn refused_checkouts_at_once_leave_the_cart_open() {
+    let shop = TestApi::open().await;
+    shop.stock("mug", 1).await;
+    for keys in [&["k1", "k1"][..], &["k1", "k2"], &["k1", "k1", "k1", "k2"]] {
+        for _ in 0..15 {
+            let cart = filled(&shop).await;
+            let body = body();
+            let clicks = keys.iter().map(|key| check_out(&shop, &cart, key, &body).send());
+            for answer in join_all(clicks).await {
+                assert!(matches!(answer.status, 409 | 422), "{}", answer.text);
+            }
+            put(&shop, &cart, "mug", 1).send().await.expect_status(200);
+        }
+    }
 }
 
 /// Rewrites the stored cart as if the process had died before it could close the cart.
@@ -248,4 +266,40 @@ async fn who_is_signed_in_need_not_say_who_orders() {
     assert_eq!(order.send().await.expect_status(202).json["customer"], body()["customer"]);
     let read = shop.get(&cart).key(&shop.own.public).header("orderworks-session", token);
     assert_eq!(read.send().await.expect_status(200).json["customer"], customer["id"]);
+}
+
+/// The customer saw 500: what it costs by then is shown, not charged.
+#[tokio::test]
+async fn a_price_that_changed_needs_consent() {
+    let shop = TestApi::open().await;
+    shop.stock("mug", 10).await;
+    let cart = filled(&shop).await;
+    let (mut agreed, mut order) = (body(), order_body());
+    for body in [&mut agreed, &mut order] {
+        body["expected_total_minor"] = json!(500);
+    }
+    let priced = |price_minor: i64| {
+        let product =
+            json!({"name": "Mug", "category": "mugs", "price_minor": price_minor, "currency": "EUR"});
+        shop.put("/v1/products/mug", &product).send()
+    };
+    for price_minor in [750, 100] {
+        priced(price_minor).await.expect_status(200);
+        for refused in [check_out(&shop, &cart, "k1", &agreed), shop.place("k1", &order)] {
+            let refused = refused.send().await.expect_problem(409, "price_changed");
+            assert_eq!(refused.faults(), ["/expected_total_minor price_changed"]);
+            assert_eq!(refused.json["total_minor"], 2 * price_minor);
+        }
+    }
+    assert_eq!((orders(&shop).await, shop.traces().await.2), (0, 0));
+    assert_eq!(read(&shop, &cart).await["status"], "open");
+    priced(250).await.expect_status(200);
+    for placed in [check_out(&shop, &cart, "k1", &agreed), shop.place("k2", &order)] {
+        assert_eq!(placed.send().await.expect_status(202).json["total_minor"], 500);
+    }
+    for bad in [json!(-1), json!("500"), json!(1.5)] {
+        order["expected_total_minor"] = bad;
+        let refused = shop.place("k3", &order).send().await.expect_problem(422, "validation_failed");
+        assert!(refused.faults()[0].starts_with("/expected_total_minor "), "{}", refused.text);
+    }
 }

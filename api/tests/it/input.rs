@@ -21,12 +21,16 @@ async fn each_rule_names_its_field() {
         ("/customer/email", json!("no mail"), "wrong_format"),
         ("/customer/email", json!("Ada <ada@example.com>"), "wrong_format"),
         ("/customer/email", json!("ada@example.com\r\nbcc: x@example.com"), "wrong_format"),
+        ("/customer/email", json!("ada@-b.example"), "wrong_format"),
+        ("/customer/email", json!("ada@127.0.0.1"), "wrong_format"),
+        ("/customer/email", json!(format!("ada@{}.example", "\u{fc}".repeat(62))), "wrong_format"),
         ("/customer/email", json!(7), "wrong_type"),
         ("/customer/email", Value::Null, "required"),
         ("/customer/name", json!(""), "wrong_length"),
         ("/customer/name", json!("   "), "wrong_length"),
         ("/customer/name", json!("x".repeat(201)), "wrong_length"),
         ("/customer/name", json!("a\nb"), "control_character"),
+        ("/customer/name", json!("You won! claim at https://evil.example/claim now"), "holds_link"),
         ("/customer", json!([]), "wrong_type"),
         ("/currency", json!("eur"), "wrong_format"),
         ("/currency", json!("EURO"), "wrong_format"),
@@ -49,6 +53,11 @@ async fn each_rule_names_its_field() {
         ("/shipping_address/country", json!("XX"), "wrong_format"),
         ("/shipping_address/country", json!("gb"), "wrong_format"),
         ("/shipping_address/city", Value::Null, "required"),
+        ("/shipping_address/name", json!("www.evil.agency"), "holds_link"),
+        ("/shipping_address/line1", json!("evil.com"), "holds_link"),
+        ("/shipping_address/city", json!("evil.example/claim"), "holds_link"),
+        ("/shipping_address/postal_code", json!("bit.ly/x"), "holds_link"),
+        ("/reference", json!("ask ada@evil.net"), "holds_link"),
         ("/reference", json!(""), "wrong_length"),
         ("/reference", json!("r".repeat(101)), "wrong_length"),
     ];
@@ -64,6 +73,22 @@ async fn each_rule_names_its_field() {
     assert_eq!(shop.traces().await, before);
 }
 
+/// The welcome mail greets with the name, and anyone may register anyone's address.
+#[tokio::test]
+async fn a_registration_mails_no_links_of_strangers() {
+    let shop = TestApi::open().await;
+    let mut body = json!({"email": "ada@example.com", "password": "canary correct horse"});
+    for (name, is_accepted) in [("Prize: evil.com", false), ("Dr. J.R.R. Lovelace", true)] {
+        body["name"] = json!(name);
+        let answer = crate::customers::register(&shop, &body).send().await;
+        if is_accepted {
+            answer.expect_status(202);
+        } else {
+            assert_eq!(answer.expect_problem(422, "validation_failed").faults(), ["/name holds_link"]);
+        }
+    }
+}
+
 /// JSON has one kind of number.
 #[tokio::test]
 async fn a_whole_number_may_be_written_with_a_fraction_of_zero() {
@@ -72,8 +97,26 @@ async fn a_whole_number_may_be_written_with_a_fraction_of_zero() {
     let body = with("/items/0/quantity", json!(2.0));
     let answer = shop.place("k", &body).send().await.expect_status(202);
     assert_eq!(answer.json["items"][0]["quantity"], 2);
-    let answer = shop.place("k2", &with("/items/0/quantity", json!(1e300))).send().await;
-    assert_eq!(answer.expect_problem(422, "validation_failed").faults(), ["/items/0/quantity out_of_range"]);
+    // It is the same request, too.
+    for (text, status) in [
+        ("2", 202),
+        ("2e0", 202),
+        ("20E-1", 202),
+        ("3.0", 422),
+        ("-0", 422),
+        ("-0.0", 422),
+        ("0.2e400", 400),
+        ("1e300", 422),
+        ("1.5", 422),
+        ("9223372036854775808", 422),
+        ("18446744073709551616", 422),
+        ("-9223372036854775809", 422),
+    ] {
+        let body = order_body().to_string().replace("\"quantity\":2", &format!("\"quantity\":{text}"));
+        let call = shop.call(reqwest::Method::POST, "/v1/orders").key(&shop.own.public);
+        let again = call.header("idempotency-key", "k").body(body).send().await.expect_status(status);
+        assert_eq!(again.header("idempotent-replayed") == "true", status == 202, "{text}: {}", again.text);
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use api::{ApiConfig, CartLimits, CheckoutLimits, ServerLimits};
 use base::Ambient;
 use reqwest::Method;
-use store::domain::OrderId;
+use store::domain::{EndpointId, OrderId};
 
 use crate::util::{Answer, TestApi, config, order_body};
 
@@ -91,6 +91,34 @@ async fn a_publishable_key_guards_the_installation_with_valid_orders_only() {
     assert_eq!(refused.json["violated-policies"], serde_json::json!(["checkout-key"]));
 }
 
+/// Whatever its balancer writes, one client has one allowance.
+#[tokio::test]
+async fn a_client_is_known_in_every_spelling_of_its_address() {
+    let mut config = limited(1, 1, 3);
+    config.checkout.invalid_per_ip_per_minute = NonZeroU32::MIN;
+    let shop = behind_proxy(config).await;
+    for spellings in [
+        &[("x-forwarded-for", "203.0.113.7"), ("x-forwarded-for", "203.0.113.7:50123")][..],
+        &[
+            ("x-forwarded-for", "[2001:db8::1]:443"),
+            ("x-forwarded-for", "6.6.6.6, 2001:DB8::2, 127.0.0.2,"),
+            ("forwarded", "for=\"[2001:db8::3]:4711\";proto=https"),
+        ],
+        &[
+            ("forwarded", "for=198.51.100.1"),
+            ("forwarded", "for=6.6.6.6, for=\"198.51.100.1:80\";by=_x, for=127.0.0.2"),
+            ("x-forwarded-for", "::ffff:198.51.100.1"),
+        ],
+        // None of these tells an address that can be trusted: they count together, by the proxy's.
+        &[("x-forwarded-for", "unknown"), ("x-forwarded-for", "6.6.6.6, _hidden"), ("forwarded", "for=_x")],
+    ] {
+        for (n, (header, value)) in spellings.iter().enumerate() {
+            let answer = shop.place("k", &serde_json::json!({})).header(header, value).send().await;
+            answer.expect_status(if n == 0 { 422 } else { 429 });
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_is_not_valid_takes_from_an_allowance_of_its_own() {
     let mut config = limited(1, 1, 3);
@@ -171,6 +199,45 @@ async fn reading_is_limited_by_address_or_by_secret_key() {
         seen.push(answer.status);
     }
     assert_eq!(seen, [200, 429, 429], "whatever the address");
+}
+
+/// Every route that writes and has no limit of its own.
+#[tokio::test]
+async fn writing_is_limited_by_secret_key_or_by_address() {
+    let mut config = config();
+    config.writes.per_ip_per_second = NonZeroU32::MIN;
+    config.writes.per_key_per_second = NonZeroU32::new(2).expect("not zero");
+    let shop = behind_proxy(config).await;
+    let ambient = Ambient::system();
+    let (order, endpoint) = (OrderId::fresh(&ambient), EndpointId::fresh(&ambient));
+    let [cancel, refund, token] = ["cancel", "refund", "token"].map(|of| format!("/v1/orders/{order}/{of}"));
+    let endpoint = format!("/v1/webhook_endpoints/{endpoint}");
+    let secret = [
+        (Method::PUT, "/v1/products/mug"),
+        (Method::PUT, "/v1/inventory/mug"),
+        (Method::POST, cancel.as_str()),
+        (Method::POST, refund.as_str()),
+        (Method::DELETE, token.as_str()),
+        (Method::POST, "/v1/webhook_endpoints"),
+        (Method::PATCH, endpoint.as_str()),
+        (Method::DELETE, endpoint.as_str()),
+    ];
+    let public = [(Method::DELETE, "/v1/sessions"), (Method::DELETE, "/v1/sessions/current")];
+    let of_secret = secret.into_iter().map(|route| (route, &shop.other.secret, "write-key"));
+    let of_public = public.into_iter().map(|route| (route, &shop.own.public, "write-ip"));
+    for ((method, path), key, policy) in of_secret.chain(of_public) {
+        let mut answers = Vec::new();
+        while answers.len() < 50 && !answers.contains(&429) {
+            let answer = shop.call(method.clone(), path).key(key).body("{}").send().await;
+            if answer.status == 429 {
+                assert_eq!(answer.json["violated-policies"], serde_json::json!([policy]), "{path}");
+            }
+            answers.push(answer.status);
+        }
+        assert!(answers.contains(&429), "{method} {path}: {answers:?}");
+    }
+    // Reads have an allowance of their own.
+    shop.get("/v1/orders").key(&shop.other.secret).send().await.expect_status(200);
 }
 
 #[tokio::test]

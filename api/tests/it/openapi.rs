@@ -1,7 +1,7 @@
 //! Agreement of the OpenAPI document with the routes.
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::util::TestApi;
 
@@ -44,12 +44,13 @@ async fn the_document_is_served_and_each_operation_is_routed() {
         ("/v1/orders/{id}/cancel", "post"),
         ("/v1/orders/{id}/refund", "post"),
         ("/v1/orders/{id}/token", "delete"),
+        ("/v1/payments", "get"),
         ("/v1/products", "get"),
         ("/v1/products/{sku}", "get put"),
         ("/v1/categories", "get"),
         ("/v1/inventory/{sku}", "get put"),
         ("/v1/customers", "post"),
-        ("/v1/customers/current", "delete"),
+        ("/v1/customers/current", "delete get"),
         ("/v1/customers/password_reset", "post"),
         ("/v1/customers/password_reset/confirm", "post"),
         ("/v1/customers/verify", "post"),
@@ -62,7 +63,9 @@ async fn the_document_is_served_and_each_operation_is_routed() {
         ("/v1/carts/{id}/checkout", "post"),
         ("/v1/webhook_endpoints", "get post"),
         ("/v1/webhook_endpoints/{id}", "get patch delete"),
+        ("/v1/webhook_endpoints/{id}/rotate_secret", "post"),
         ("/v1/events", "get"),
+        ("/v1/events/{id}/resend", "post"),
         ("/livez", "get"),
         ("/readyz", "get"),
         ("/openapi.json", "get"),
@@ -89,6 +92,39 @@ fn every_problem_code_and_object_is_described() {
             let open =
                 operation["security"].as_array().is_some_and(|list| list == &vec![serde_json::json!({})]);
             assert_eq!(public, open, "{path}");
+        }
+    }
+}
+
+#[test]
+fn every_operation_tells_its_problems_and_their_headers() {
+    let document = serde_json::to_value(api::openapi()).expect("JSON");
+    let resolve = |response: &Value| match response["$ref"].as_str() {
+        Some(name) => document.pointer(name.trim_start_matches('#')).expect("is there").clone(),
+        None => response.clone(),
+    };
+    for (path, item) in
+        document["paths"].as_object().expect("paths").iter().filter(|(p, _)| p.starts_with("/v1/"))
+    {
+        for (method, operation) in item.as_object().expect("operations") {
+            let mut expected = vec!["401", "429", "500", "503", "504"];
+            let has_body = !operation["requestBody"].is_null();
+            expected.extend(if has_body { &["400", "408", "413", "415", "422"][..] } else { &[] });
+            expected.extend(path.contains('{').then_some("404"));
+            expected.extend((!operation["security"].is_null()).then_some("403"));
+            for status in expected {
+                let response = resolve(&operation["responses"][status]);
+                assert!(
+                    !response["content"]["application/problem+json"].is_null(),
+                    "{method} {path} {status}"
+                );
+                let needed = match status {
+                    "401" => "WWW-Authenticate",
+                    "429" | "503" => "Retry-After",
+                    _ => "X-Request-Id",
+                };
+                assert!(!response["headers"][needed].is_null(), "{method} {path} {status}: {needed}");
+            }
         }
     }
 }
@@ -126,6 +162,8 @@ fn requests_are_described_as_narrowly_as_they_are_read() {
     for amount in [
         &schemas["ProductPut"]["properties"]["price_minor"],
         &schemas["RefundCreate"]["properties"]["amount_minor"],
+        &schemas["OrderCreate"]["properties"]["expected_total_minor"],
+        &schemas["CartCheckout"]["properties"]["expected_total_minor"],
     ] {
         assert_eq!(amount["maximum"], store::domain::AMOUNT_MINOR_MAX);
     }

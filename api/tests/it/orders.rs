@@ -1,18 +1,20 @@
-//! Placing, reading, listing, cancelling and refunding orders.
+//! Placing, reading, listing and cancelling orders.
 
-use api::{ApiConfig, ServerLimits};
+use std::{collections::BTreeSet, pin::pin};
+
+use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use store::{
     domain::PaymentId,
-    orders::{CaptureFacts, Orders, RefundFacts},
+    orders::{CaptureFacts, Orders},
     payments::{NewPayment, PaymentStore},
 };
 
-use crate::util::{TestApi, config, id_of, order_body};
+use crate::util::{Answer, TestApi, id_of, order_body};
 
 /// Transitions an order to `paid`, as the workers do.
-async fn pay(shop: &TestApi, order: &Value) {
+pub(crate) async fn pay(shop: &TestApi, order: &Value) {
     let id = id_of(order);
     let amount_minor = order["total_minor"].as_i64().expect("a total");
     let facts = CaptureFacts {
@@ -21,6 +23,50 @@ async fn pay(shop: &TestApi, order: &Value) {
         amount_minor,
     };
     shop.orders.mark_paid(id, facts, shop.ambient.now()).await.expect("pays");
+}
+
+/// Ids are drawn before orders are committed, and in any order within a millisecond.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_of_the_newest_orders_misses_none() {
+    let shop = TestApi::open().await;
+    shop.stock("mug", 10_000).await;
+    let read = async |known: &BTreeSet<String>| {
+        let (mut found, mut query) = (BTreeSet::new(), String::new());
+        loop {
+            let page = shop.get(&format!("/v1/orders?limit=7{query}")).send().await.expect_status(200);
+            for order in page.list() {
+                let id = order["id"].as_str().expect("an id").to_owned();
+                if known.contains(&id) {
+                    return found;
+                }
+                query = format!("&starting_after={id}");
+                found.insert(id);
+            }
+            if page.json["has_more"] != true {
+                return found;
+            }
+        }
+    };
+    let shoppers = join_all((0..8).map(|shopper| {
+        let shop = &shop;
+        async move {
+            for n in 0..25 {
+                shop.order(&format!("k{shopper}-{n}")).await;
+            }
+        }
+    }));
+    let mut known = BTreeSet::new();
+    let mut shoppers = pin!(shoppers);
+    loop {
+        let new = read(&known);
+        tokio::select! {
+            _ = &mut shoppers => break,
+            new = new => known.extend(new),
+        }
+    }
+    known.extend(read(&known).await);
+    assert_eq!(known, read(&BTreeSet::new()).await);
+    assert_eq!(known.len(), 200);
 }
 
 #[tokio::test]
@@ -122,6 +168,30 @@ async fn orders_are_listed_newest_first_in_pages() {
 }
 
 #[tokio::test]
+async fn a_customer_cancels_while_the_order_is_pending() {
+    let shop = TestApi::open().await;
+    shop.stock("mug", 10).await;
+    let mut placed = Vec::new();
+    for key in ["k1", "k2"] {
+        placed.push(shop.place(key, &order_body()).send().await.expect_status(202));
+    }
+    let cancel = |placed: &Answer, body: &Value| {
+        let call = shop.post(&format!("{}/cancel", placed.header("location")), body);
+        call.key(&shop.own.public).header("orderworks-order-token", placed.header("orderworks-order-token"))
+    };
+    let reasoned = cancel(&placed[0], &json!({"reason": "expired"})).send().await;
+    assert_eq!(reasoned.expect_problem(422, "validation_failed").faults(), ["/reason secret_key_required"]);
+    let cancelled = cancel(&placed[0], &json!({})).send().await.expect_status(200).json;
+    assert_eq!(cancelled["status"], "cancelled");
+    assert_eq!(cancelled["status_reason"], "requested_by_customer");
+    assert_eq!(cancel(&placed[0], &json!({})).send().await.expect_status(200).json, cancelled);
+    pay(&shop, &placed[1].json).await;
+    cancel(&placed[1], &json!({})).send().await.expect_problem(409, "order_state_conflict");
+    let paid = shop.get(placed[1].header("location")).send().await.expect_status(200).json;
+    assert_eq!(paid["status"], "paid");
+}
+
+#[tokio::test]
 async fn cancelling_is_idempotent_and_ends_with_shipping() {
     let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
@@ -147,88 +217,4 @@ async fn cancelling_is_idempotent_and_ends_with_shipping() {
     shop.orders.fulfil(id_of(&order), shop.ambient.now()).await.expect("ships");
     let path = format!("/v1/orders/{}/cancel", order["id"].as_str().expect("an id"));
     shop.post(&path, &json!({})).send().await.expect_problem(409, "order_state_conflict");
-}
-
-#[tokio::test]
-async fn refunds_are_accepted_once_per_key_and_never_too_much() {
-    let shop = TestApi::open().await;
-    shop.stock("mug", 10).await;
-    let order = shop.order("k1").await;
-    let id = id_of(&order);
-    let path = format!("/v1/orders/{id}/refund");
-    shop.post(&path, &json!({})).send().await.expect_problem(409, "order_state_conflict");
-    pay(&shop, &order).await;
-    let refund = |body: Value, key: &'static str| {
-        let call = shop.post(&path, &body);
-        if key.is_empty() { call } else { call.header("idempotency-key", key) }
-    };
-    let answer = refund(json!({"amount_minor": 501}), "r0").send().await;
-    assert_eq!(answer.expect_problem(422, "refund_too_large").faults(), ["/amount_minor refund_too_large"]);
-    let part = json!({"amount_minor": 100, "reason": "scratched"});
-    let first = refund(part.clone(), "r1").send().await.expect_status(202);
-    assert_eq!(first.json["object"], "refund");
-    assert_eq!(first.header("location"), format!("/v1/orders/{id}"));
-    let again = refund(part.clone(), "r1").send().await.expect_status(202);
-    assert_eq!(again.json, first.json);
-    let second = refund(part.clone(), "r2").send().await.expect_status(202);
-    assert_ne!(second.json["id"], first.json["id"]);
-    for refund in [&first, &second] {
-        let facts = RefundFacts {
-            payment: PaymentId::of_order(id),
-            refund: refund.json["id"].as_str().expect("an id").parse().expect("a refund"),
-            amount_minor: 100,
-            failure: None,
-        };
-        shop.orders.record_refund(id, facts, shop.ambient.now()).await.expect("records");
-    }
-    let read = shop.get(&format!("/v1/orders/{id}")).send().await.expect_status(200).json;
-    assert_eq!(read["refunded_minor"], 200);
-    let rest = refund(json!({}), "").send().await.expect_status(202);
-    let again = refund(json!({}), "").send().await.expect_status(202);
-    assert_eq!(rest.json, again.json);
-    refund(json!({}), "r4").send().await.expect_problem(409, "order_state_conflict");
-    for bad in [json!({"amount_minor": 0}), json!({"amount_minor": -1}), json!({"amount_minor": 1.5})] {
-        let answer = refund(bad, "r3").send().await.expect_problem(422, "validation_failed");
-        assert_eq!(answer.faults(), ["/amount_minor out_of_range"]);
-    }
-}
-
-#[tokio::test]
-async fn a_refund_that_failed_is_asked_for_again_with_a_new_key() {
-    let shop = TestApi::open().await;
-    shop.stock("mug", 10).await;
-    let order = shop.order("k1").await;
-    let id = id_of(&order);
-    pay(&shop, &order).await;
-    let path = format!("/v1/orders/{id}/refund");
-    let refund = |key: &'static str| shop.post(&path, &json!({})).header("idempotency-key", key).send();
-    let first = refund("r1").await.expect_status(202);
-    refund("r2").await.expect_problem(409, "order_state_conflict");
-    let facts = RefundFacts {
-        payment: PaymentId::of_order(id),
-        refund: first.json["id"].as_str().expect("an id").parse().expect("a refund"),
-        amount_minor: order["total_minor"].as_i64().expect("a total"),
-        failure: Some("charge_disputed".to_owned()),
-    };
-    shop.orders.record_refund(id, facts, shop.ambient.now()).await.expect("records");
-    let replayed = refund("r1").await.expect_problem(409, "refund_failed");
-    assert!(replayed.json["detail"].as_str().is_some_and(|detail| detail.contains("charge_disputed")));
-    let again = refund("r2").await.expect_status(202);
-    assert_ne!(again.json["id"], first.json["id"]);
-}
-
-#[tokio::test]
-async fn an_amount_that_the_provider_cannot_take_is_rejected_before_it_is_accepted() {
-    let config = ApiConfig { provider_takes: |amount_minor, _| amount_minor % 10 == 0, ..config() };
-    let shop = TestApi::open_with(config, ServerLimits::default()).await;
-    shop.stock("mug", 10).await;
-    let order = shop.order("k1").await;
-    let id = id_of(&order);
-    pay(&shop, &order).await;
-    let path = format!("/v1/orders/{id}/refund");
-    let answer = shop.post(&path, &json!({"amount_minor": 101})).send().await;
-    let answer = answer.expect_problem(422, "amount_not_supported");
-    assert_eq!(answer.faults(), ["/amount_minor amount_not_supported"]);
-    shop.post(&path, &json!({"amount_minor": 100})).send().await.expect_status(202);
-    shop.post(&path, &json!({})).send().await.expect_status(202);
 }

@@ -121,9 +121,12 @@ async fn a_dispute_is_recorded_with_the_order_that_was_paid() {
     let provider_reference = "pi_1".to_owned();
     let captured = Decision::Captured { provider_reference: provider_reference.clone() };
     shop.payments.record_decision(id, 1, captured, at).await.expect("decides");
+    let dispute = |intent: &str, status: &str| json!({"id": "dp_1", "payment_intent": intent, "status": status, "reason": "fraudulent"});
+    let early = event("evt_0", "charge.dispute.created", dispute("pi_1", "needs_response"));
+    let again_later = shop.report(SECRET, &early, 0).await;
+    assert_eq!(again_later.expect_problem(503, "temporarily_unavailable").header("retry-after"), "60");
     let facts = CaptureFacts { payment: id, provider_reference, amount_minor };
     shop.orders.mark_paid(order, facts, at).await.expect("pays");
-    let dispute = |intent: &str, status: &str| json!({"id": "dp_1", "payment_intent": intent, "status": status, "reason": "fraudulent"});
     for (intent, status) in
         [("pi_1", "needs_response"), ("pi_1", "needs_response"), ("pi_1", "lost"), ("pi_other", "lost")]
     {
@@ -137,6 +140,10 @@ async fn a_dispute_is_recorded_with_the_order_that_was_paid() {
         .map(|event| event.data["dispute_status"].as_str().expect("a status"))
         .collect();
     assert_eq!(told, ["needs_response", "lost"]);
+    let timeline = shop.get(&format!("/v1/orders/{order}/timeline")).send().await.expect_status(200);
+    assert_eq!(timeline.text.matches("payment.disputed").count(), 2, "{}", timeline.text);
+    let read = shop.get(&format!("/v1/orders/{order}")).send().await.expect_status(200).json;
+    assert_eq!((&read["status"], &read["refunded_minor"]), (&json!("paid"), &json!(0)), "untouched");
 }
 
 #[tokio::test]
@@ -225,4 +232,18 @@ async fn a_report_signed_elsewhere_is_taken() {
 #[expect(clippy::print_stderr, reason = "for who reads the test run")]
 fn say_skipped() {
     eprintln!("skipped: ORDERWORKS_TEST_STRIPE_URL is not set; see `ops/services up stripe`");
+}
+
+#[tokio::test]
+async fn webhooks_of_one_address_are_limited_before_they_are_read() {
+    let (shop, _) = shop().await;
+    for _ in 0..5_000 {
+        let answer = shop.call(Method::POST, PATH).body("{}").send().await;
+        if answer.status == 429 {
+            assert_eq!(answer.json["violated-policies"], json!(["provider-webhook"]));
+            return;
+        }
+        assert!(answer.status < 500, "{}", answer.text);
+    }
+    panic!("two hundred a second are not five thousand");
 }

@@ -12,18 +12,57 @@ use crate::util::{
 };
 
 const SHORT: Duration = Duration::from_millis(300);
+const REQUEST: &str = "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n";
 
 #[tokio::test]
 async fn a_request_head_that_does_not_come_costs_the_connection() {
     let limits = ServerLimits { head_timeout: SHORT, ..ServerLimits::default() };
     let shop = TestApi::open_with(config(), limits).await;
-    for begun in ["", "GET /livez HTTP/1.1\r\nhost: x\r\nx-slow: "] {
+    for begun in ["G", "GET /livez HTTP/1.1\r\nhost: x\r\nx-slow: "] {
         let mut stream = raw::sent(shop.address, begun).await;
-        assert!(!raw::until_closed(&mut stream).await.starts_with("HTTP/1.1 200"));
+        assert_eq!(raw::until_closed(&mut stream).await, "", "{begun}");
     }
-    // Idle after a response.
-    let mut stream = raw::sent(shop.address, "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    assert!(raw::until_closed(&mut stream).await.starts_with("HTTP/1.1 200"));
+    let mut stream = raw::sent(shop.address, REQUEST).await;
+    answered(&mut stream).await;
+    // The bound of a head does not hold while no head has begun.
+    tokio::time::sleep(SHORT * 3).await;
+    send(&mut stream, REQUEST).await;
+    answered(&mut stream).await;
+    send(&mut stream, "GET /livez").await;
+    assert_eq!(raw::until_closed(&mut stream).await, "");
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_at_their_bound_and_streams_are_not_idle() {
+    let limits = ServerLimits { idle_timeout: SHORT, ..ServerLimits::default() };
+    let shop = TestApi::open_with(config(), limits).await;
+    shop.stock("mug", 10).await;
+    let order = shop.order("k1").await;
+    let events = format!("/v1/orders/{}/events", order["id"].as_str().expect("an id"));
+    let mut live = shop.get(&events).open().await;
+    assert!(live.chunk().await.expect("a chunk").is_some());
+    for (begun, answers) in [("", 0), (REQUEST, 1)] {
+        let mut stream = raw::sent(shop.address, begun).await;
+        assert_eq!(raw::until_closed(&mut stream).await.matches("HTTP/1.1 200").count(), answers, "{begun}");
+    }
+    shop.post(&format!("/v1/orders/{}/cancel", order["id"].as_str().expect("an id")), &serde_json::json!({}))
+        .send()
+        .await
+        .expect_status(200);
+    assert!(timeout(PATIENCE, live.chunk()).await.expect("the stream goes on").expect("is whole").is_some());
+}
+
+/// Reads the response to [`REQUEST`].
+async fn answered(stream: &mut tokio::net::TcpStream) {
+    let mut response = Vec::new();
+    while !response.ends_with(b"\r\n\r\n") {
+        response.push(tokio::io::AsyncReadExt::read_u8(stream).await.expect("is served"));
+    }
+    assert!(response.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&response));
+}
+
+async fn send(stream: &mut tokio::net::TcpStream, text: &str) {
+    tokio::io::AsyncWriteExt::write_all(stream, text.as_bytes()).await.expect("is open");
 }
 
 #[tokio::test]
@@ -55,14 +94,10 @@ async fn connections_beyond_the_bound_wait_their_turn() {
 }
 
 #[tokio::test]
-async fn a_stop_says_so_first_then_finishes_what_is_open() {
-    let limits = ServerLimits { readiness_lead: SHORT, ..ServerLimits::default() };
-    let shop = TestApi::open_with(config(), limits).await;
+async fn a_stop_closes_the_listener_and_finishes_what_is_open() {
+    let shop = TestApi::open().await;
     shop.call(Method::GET, "/readyz").send().await.expect_status(200);
     shop.shutdown.cancel();
-    let ready = shop.call(Method::GET, "/readyz").send().await.expect_status(503).json;
-    assert_eq!((ready["status"].as_str(), ready["draining"].as_bool()), (Some("down"), Some(true)));
-    shop.call(Method::GET, "/livez").send().await.expect_status(200);
     let stopped = timeout(PATIENCE, shop.server).await.expect("stops in time").expect("does not panic");
     assert!(stopped.is_ok());
     assert!(tokio::net::TcpStream::connect(shop.address).await.is_err(), "the listener is closed");

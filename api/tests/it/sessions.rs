@@ -59,6 +59,18 @@ async fn a_customer_lists_sessions_and_ends_one_or_all() {
 }
 
 #[tokio::test]
+async fn a_customer_reads_the_account_in_its_session_only() {
+    let shop = TestApi::open().await;
+    ada(&shop).await;
+    let session = signed_in(&shop).await;
+    let read = || call(&shop, Method::GET, "/v1/customers/current", &session);
+    assert_eq!(read().send().await.expect_status(200).json, session["customer"]);
+    read().key(&shop.other.public).send().await.expect_problem(401, "session_invalid");
+    call(&shop, Method::DELETE, "/v1/sessions/current", &session).send().await.expect_status(204);
+    read().send().await.expect_problem(401, "session_invalid");
+}
+
+#[tokio::test]
 async fn nobody_ends_the_sessions_of_another_customer() {
     let shop = TestApi::open().await;
     ada(&shop).await;

@@ -109,6 +109,22 @@ async fn streams_are_bounded() {
 }
 
 #[tokio::test]
+async fn one_customer_cannot_take_the_streams_of_the_others() {
+    let config = ApiConfig { streams_per_address_max: 1, streams_per_merchant_max: 1, ..config() };
+    let shop = TestApi::open_with(config, ServerLimits::default()).await;
+    shop.stock("mug", 10).await;
+    let placed = shop.place("k1", &crate::util::order_body()).send().await.expect_status(202);
+    let path = format!("{}/events", placed.header("location"));
+    let token = placed.header("orderworks-order-token");
+    let follow = || shop.get(&path).key(&shop.own.public).header("orderworks-order-token", token);
+    let mut frames = Frames::open(follow()).await;
+    assert_eq!(frames.next().await.expect("an event").event, "order.placed");
+    follow().send().await.expect_problem(503, "stream_limit_reached");
+    // The merchant's own servers are counted apart.
+    Frames::open(shop.get(&path)).await.next().await.expect("an event");
+}
+
+#[tokio::test]
 async fn one_merchant_cannot_take_all_streams() {
     let config = ApiConfig { streams_per_merchant_max: 1, ..config() };
     let shop = TestApi::open_with(config, ServerLimits::default()).await;

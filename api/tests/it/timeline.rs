@@ -118,3 +118,23 @@ async fn everything_that_happened_is_told_in_order() {
     // The payment method and the names of workers are not shown.
     assert!(!answer.text.contains("worker-1") && !answer.text.contains("pm_card_visa"));
 }
+
+#[tokio::test]
+async fn a_customer_is_told_of_the_order_and_of_nothing_behind_it() {
+    let shop = TestApi::open().await;
+    shop.stock("mug", 10).await;
+    let placed = shop.place("k1", &crate::util::order_body()).send().await.expect_status(202);
+    let id = id_of(&placed.json);
+    work(&shop, id).await;
+    let path = format!("/v1/orders/{id}/timeline");
+    let ask = shop.call(reqwest::Method::GET, &path).key(&shop.own.public);
+    let token = placed.header("orderworks-order-token");
+    let answer = ask.header("orderworks-order-token", token).send().await.expect_status(200);
+    assert_eq!((&answer.json["has_more"], &answer.json["incomplete"]), (&json!(false), &json!([])));
+    let mut types: Vec<_> =
+        answer.list().iter().map(|entry| entry["type"].as_str().expect("a type")).collect();
+    types.sort_unstable();
+    types.dedup();
+    assert_eq!(types, ["email", "event", "payment_decided", "refund", "request"]);
+    assert!(answer.list().iter().all(|entry| entry["trace_id"].is_null()), "{}", answer.text);
+}

@@ -1,9 +1,13 @@
 //! Webhook endpoints: creation, changes, deletion, accepted addresses.
 
+use std::time::Duration;
+
 use api::{ApiConfig, ServerLimits};
+use base::Ambient;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::Method;
 use serde_json::json;
+use store::outbox::{Command, Outbox, OutboxBody};
 use webhooks::UrlPolicy;
 
 use crate::util::{TestApi, config};
@@ -49,6 +53,73 @@ async fn secrets_differ() {
         secrets.push(shop.post(ROUTE, &body).send().await.expect_status(201).json["secret"].clone());
     }
     assert_ne!(secrets[0], secrets[1]);
+}
+
+#[tokio::test]
+async fn a_secret_is_rotated_with_an_overlap_and_shown_once() {
+    let shop = TestApi::open().await;
+    let body = json!({"url": "https://shop.example/hooks", "events": ["*"]});
+    let created = shop.post(ROUTE, &body).send().await.expect_status(201).json;
+    assert_eq!(created["previous_secret_until"], json!(null));
+    let path = format!("{ROUTE}/{}", created["id"].as_str().expect("an id"));
+    let rotate = format!("{path}/rotate_secret");
+    let without_body = shop.call(Method::POST, &rotate).key(&shop.own.secret);
+    let first = without_body.send().await.expect_status(200).json;
+    assert!(first["secret"] != created["secret"] && first["previous_secret_until"].is_string(), "{first}");
+    let read = shop.get(&path).send().await.expect_status(200).json;
+    assert!(read.get("secret").is_none() && read["previous_secret_until"] == first["previous_secret_until"]);
+    for _ in 0..3 {
+        shop.post(&rotate, &json!({"overlap_hours": 168})).send().await.expect_status(200);
+    }
+    shop.post(&rotate, &json!({})).send().await.expect_problem(409, "secret_limit_reached");
+    let last = shop.post(&rotate, &json!({"overlap_hours": 0})).send().await.expect_status(200).json;
+    assert_eq!(last["previous_secret_until"], json!(null));
+    for hours in [json!(-1), json!(169), json!("1")] {
+        let answer = shop.post(&rotate, &json!({"overlap_hours": hours})).send().await;
+        answer.expect_problem(422, "validation_failed");
+    }
+    let publishable = shop.call(Method::POST, &rotate).key(&shop.own.public).send().await;
+    publishable.expect_problem(403, "secret_key_required");
+    let unknown = format!("{ROUTE}/whe_0193e4a0-0000-7000-8000-000000000000/rotate_secret");
+    shop.post(&unknown, &json!({})).send().await.expect_problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn an_event_is_sent_again_on_request_once_a_minute() {
+    let (ambient, clock) = Ambient::steered(21, Ambient::system().now());
+    let shop = TestApi::open_at(config(), ServerLimits::default(), ambient.clone()).await;
+    shop.stock("mug", 10).await;
+    shop.order("k1").await;
+    let events = shop.get("/v1/events").send().await.expect_status(200);
+    let placed = events.list().iter().find(|event| event["type"] == "order.placed").expect("order.placed");
+    let event = placed["id"].as_str().expect("an id").to_owned();
+    let resend = || shop.call(Method::POST, &format!("/v1/events/{event}/resend")).key(&shop.own.secret);
+    resend().send().await.expect_problem(409, "no_endpoint_subscribed");
+    let mut ids = Vec::new();
+    for (kind, enabled) in [("*", true), ("order.paid", true), ("*", false)] {
+        let body = json!({"url": "https://shop.example/hooks", "events": [kind], "enabled": enabled});
+        ids.push(shop.post(ROUTE, &body).send().await.expect_status(201).json["id"].clone());
+    }
+    let commands = async || {
+        let lease = Duration::from_secs(30);
+        let messages = shop.orders.claim("test", 256, lease, ambient.now()).await.expect("claims");
+        let commands = messages.iter().filter(|message| match &message.body {
+            OutboxBody::Command { command: Command::Resend { event: of, endpoints, .. }, .. } => {
+                of.to_string() == event && json!(endpoints) == json!([ids[0]])
+            }
+            _ => false,
+        });
+        commands.count()
+    };
+    // Two at the same instant are within a minute.
+    for _ in 0..2 {
+        let answer = resend().send().await.expect_status(202).json;
+        assert_eq!(answer["endpoints"], json!([ids[0]]), "enabled and subscribed");
+    }
+    assert_eq!(commands().await, 1);
+    clock.advance(Duration::from_mins(1));
+    resend().send().await.expect_status(202);
+    assert_eq!(commands().await, 2);
 }
 
 #[tokio::test]

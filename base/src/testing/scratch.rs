@@ -12,6 +12,7 @@ use sqlx::{
 };
 use tokio::sync::OnceCell;
 
+use super::clean_up;
 use crate::{Ambient, postgres::PostgresConfig};
 
 const URL: &str = "ORDERWORKS_TEST_POSTGRES_URL";
@@ -87,16 +88,10 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let name = std::mem::take(&mut self.name);
-        // A thread with a runtime of its own: the test's runtime may be shutting down.
-        let dropping = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async {
-                let mut server = server().await;
-                drop_database(&mut server, &name).await.expect("drops the database");
-            });
+        let what = format!("database {name}");
+        clean_up(&what, async move {
+            drop_database(&mut server().await, &name).await.expect("drops the database");
         });
-        assert!(dropping.join().is_ok() || std::thread::panicking(), "the test's database stays");
     }
 }
 

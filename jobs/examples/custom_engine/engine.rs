@@ -57,10 +57,11 @@ impl EngineInfo for VecEngine {
         NAME
     }
 
-    /// Says what it does not do: publishing one id twice stores it twice.
+    /// Says what it does not do: publishing one id twice stores it twice, and a job that crashed runs beside others.
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::FULL;
         capabilities.dedupes_ids = false;
+        capabilities.isolates_suspects = false;
         capabilities
     }
 }

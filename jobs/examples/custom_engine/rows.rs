@@ -39,6 +39,7 @@ struct Row {
     dead: Option<DeadInfo>,
     cancelled: bool,
     crashes: u32,
+    alone: u32,
     last_error: Option<String>,
     first_failed_at: Option<Timestamp>,
 }
@@ -47,6 +48,8 @@ struct ConsumerSession {
     queue: String,
     options: ConsumeOptions,
     running: usize,
+    /// Jobs claimed so far, for the share of lower priorities.
+    starts: u64,
     stopped: bool,
 }
 
@@ -119,6 +122,7 @@ impl Rows {
             dead: None,
             cancelled: false,
             crashes: 0,
+            alone: 0,
             last_error: None,
             first_failed_at: None,
         };
@@ -129,7 +133,8 @@ impl Rows {
     pub(crate) fn subscribe(&mut self, queue: &str, options: ConsumeOptions) -> Result<u64, EngineError> {
         self.require(queue)?;
         let session = self.next();
-        let consumer = ConsumerSession { queue: queue.to_owned(), options, running: 0, stopped: false };
+        let consumer =
+            ConsumerSession { queue: queue.to_owned(), options, running: 0, starts: 0, stopped: false };
         self.sessions.insert(session, consumer);
         Ok(session)
     }
@@ -137,14 +142,17 @@ impl Rows {
     /// The first ready job for this session.
     pub(crate) fn claim(&mut self, session: u64, now: Timestamp) -> Claim {
         let Some(consumer) = self.sessions.get(&session) else { return Claim::End };
-        let queue = consumer.queue.clone();
+        let (queue, starts) = (consumer.queue.clone(), consumer.starts);
         let full = consumer.running >= consumer.options.prefetch.max(1);
         if full || consumer.stopped || self.queues.get(&queue) == Some(&true) {
             return Claim::Wait(None);
         }
-        let found = self.jobs.iter().find(|(_, row)| {
+        let is_free = |row: &Row| {
             row.envelope.queue == queue && row.state(now) == JobState::Ready && !self.is_key_taken(row)
-        });
+        };
+        let found = Priority::in_turn(starts)
+            .into_iter()
+            .find_map(|priority| self.jobs.iter().find(|&((of, _), row)| *of == priority && is_free(row)));
         let Some((&place, _)) = found else {
             let of_queue = self.jobs.values().filter(|row| row.envelope.queue == queue);
             let delayed = of_queue.filter(|row| row.state(now) == JobState::Delayed);
@@ -163,6 +171,7 @@ impl Rows {
         let delivery = Delivery { envelope, receipt, crashes: row.crashes, signal };
         if let Some(consumer) = self.sessions.get_mut(&session) {
             consumer.running += 1;
+            consumer.starts += 1;
         }
         Claim::Job(Box::new(delivery))
     }
@@ -211,14 +220,15 @@ impl Rows {
 
     /// Ends a session; what it holds is delivered again.
     pub(crate) fn leave(&mut self, session: u64, crashed: bool, now: Timestamp) {
-        self.sessions.remove(&session);
+        let alone = self.sessions.remove(&session).is_some_and(|consumer| consumer.running == 1);
         for row in self.jobs.values_mut() {
             if row.held.as_ref().is_none_or(|(receipt, _)| receipt.session != session) {
                 continue;
             }
             row.held = None;
             row.crashes += u32::from(crashed);
-            if row.crashes > CRASHES_MAX {
+            row.alone += u32::from(crashed && alone);
+            if row.alone > CRASHES_MAX {
                 row.die(DeadReason::Crashed, "its consumers were lost", now);
             }
         }
@@ -293,7 +303,7 @@ impl Rows {
         let Some(row) = found else { return false };
         row.ready_at = now;
         if row.dead.take().is_some() {
-            (row.envelope.attempt, row.crashes, row.first_failed_at) = (0, 0, None);
+            (row.envelope.attempt, row.crashes, row.alone, row.first_failed_at) = (0, 0, 0, None);
         }
         true
     }

@@ -28,7 +28,7 @@ pub async fn cancelled_before_its_time_never_runs(h: &impl Harness) {
     }
     assert_eq!(engine.cancel(delayed, "changed our mind").await.expect("cancels"), Cancelled::Removed);
     let unknown = JobId::fresh(h.ambient());
-    // An engine that cannot search its ready jobs has to assume that it holds this one.
+    // An engine that cannot search its ready jobs has to assume that this one is among them.
     let of_unknown =
         if engine.capabilities().lists_ready { Cancelled::NotFound } else { Cancelled::Requested };
     assert_eq!(engine.cancel(unknown, "who?").await.expect("cancels"), of_unknown);
@@ -68,6 +68,23 @@ pub async fn a_pause_holds_in_every_handle(h: &impl Harness) {
     assert_eq!(take(&mut consumer).await.envelope.id, id);
     assert!(!second.depth(QUEUE).await.expect("depth").paused);
     assert!(matches!(engine.pause("nowhere").await, Err(EngineError::NoSuchQueue(_))));
+}
+
+/// A job that runs when its queue is paused ends as it would have; its retry waits for the end of the pause.
+pub async fn a_job_under_way_at_a_pause_ends_and_its_retry_waits(h: &impl Harness) {
+    let engine = declared(h).await;
+    publish(&*engine, vec![envelope(h), envelope(h)]).await;
+    let mut consumer = consume(&*engine, 2).await;
+    let (done, failed) = (take(&mut consumer).await, take(&mut consumer).await);
+    engine.pause(QUEUE).await.expect("pauses");
+    assert_eq!((done.signal.interrupt(), failed.signal.interrupt()), (None, None));
+    settle(&consumer, &done, Settlement::Done);
+    settle(&consumer, &failed, retry(h.ambient().now()));
+    nothing_comes(&mut consumer).await;
+    engine.resume(QUEUE).await.expect("resumes");
+    let again = take(&mut consumer).await;
+    assert_eq!((again.envelope.id, again.envelope.attempt), (failed.envelope.id, 1));
+    nothing_comes(&mut consumer).await;
 }
 
 /// A purge deletes ready and delayed jobs, neither running nor dead ones.

@@ -1,15 +1,20 @@
 //! Cases of consumers that crash, hang, or close in order.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
+
+use tokio::time::timeout;
 
 use super::{
     Harness,
     kit::{
-        close, consume, consume_with, declared, envelope, nothing_comes, publish, publish_one, settle, take,
-        take_many, until_dead, until_empty,
+        QUEUE, QUIET, close, consume, consume_with, declared, envelope, nothing_comes, publish, publish_one,
+        retry, settle, take, take_many, until_dead, until_empty,
     },
 };
-use crate::engine::{CRASHES_MAX, DeadReason, Settlement};
+use crate::{
+    engine::{CRASHES_MAX, DeadReason, LOST_MAX, Settlement},
+    envelope::JobId,
+};
 
 /// The next consumer gets the job with the crash counted; the receipt of the crashed one settles nothing.
 pub async fn a_crash_delivers_again_and_voids_the_old_receipt(h: &impl Harness) {
@@ -29,19 +34,79 @@ pub async fn a_crash_delivers_again_and_voids_the_old_receipt(h: &impl Harness) 
     assert_eq!(take(&mut third).await.envelope.id, id, "the stale outcome did not end it");
 }
 
-/// After more than [`CRASHES_MAX`] crashes the job is dead and not run again.
-pub async fn a_job_that_keeps_crashing_becomes_a_dead_letter(h: &impl Harness) {
+/// After more than [`CRASHES_MAX`] crashes alone the job is dead and not run again.
+pub async fn a_job_that_keeps_crashing_alone_becomes_a_dead_letter(h: &impl Harness) {
     let engine = declared(h).await;
-    let id = publish_one(h, &*engine).await;
-    for crashes in 0..=CRASHES_MAX {
-        let mut consumer = consume(&*engine, 1).await;
-        assert_eq!(take(&mut consumer).await.crashes, crashes);
-        h.crash(consumer).await;
+    let worn = envelope(h);
+    let id = worn.id;
+    if !h.publish_worn(worn.clone()).await {
+        publish(&*engine, vec![worn]).await;
+        for _ in 0..CRASHES_MAX {
+            let mut consumer = consume(&*engine, 1).await;
+            take(&mut consumer).await;
+            h.crash(consumer).await;
+        }
     }
+    let mut consumer = consume(&*engine, 1).await;
+    assert_eq!(take(&mut consumer).await.envelope.id, id, "as often as allowed is not too often");
+    h.crash(consumer).await;
+    // A broker tells of the crash by delivering the job again.
+    let mut consumer = consume(&*engine, 1).await;
     let held = until_dead(&*engine, id).await;
     assert_eq!(held.dead.expect("dead").reason, DeadReason::Crashed);
-    let mut consumer = consume(&*engine, 1).await;
     nothing_comes(&mut consumer).await;
+}
+
+/// Jobs that were under way whenever their process crashed are not parked for it: after some crashes each of them runs
+/// alone, beside no other job, until a run of it ends.
+pub async fn jobs_under_way_in_a_crash_loop_are_not_parked(h: &impl Harness) {
+    let engine = declared(h).await;
+    let alone = engine.capabilities().isolates_suspects;
+    let crashes = CRASHES_MAX + 2;
+    let jobs = crashes as usize;
+    let ids = publish(&*engine, (0..jobs).map(|_| envelope(h)).collect()).await;
+    for crash in 0..=crashes {
+        let mut consumer = consume(&*engine, jobs).await;
+        let in_flight = if alone && crash > LOST_MAX { 1 } else { jobs };
+        take_many(&mut consumer, in_flight).await;
+        h.crash(consumer).await;
+    }
+    let innocent = publish_one(h, &*engine).await;
+    let mut left: HashSet<JobId> = ids.iter().copied().chain([innocent]).collect();
+    let mut consumer = consume(&*engine, jobs).await;
+    while !left.is_empty() {
+        let delivery = take(&mut consumer).await;
+        if alone && left.len() > jobs - 2 && delivery.envelope.id != innocent {
+            nothing_comes(&mut consumer).await;
+        }
+        left.remove(&delivery.envelope.id);
+        settle(&consumer, &delivery, Settlement::Done);
+    }
+    // A broker may hold two copies of a job that was being put aside at a crash.
+    while let Ok(Some(copy)) = timeout(QUIET * 4, consumer.deliveries.recv()).await {
+        settle(&consumer, &copy, Settlement::Done);
+    }
+    until_empty(&*engine).await;
+    assert_eq!(engine.depth(QUEUE).await.expect("depth").dead, 0);
+}
+
+/// A run that ends, here by a retry, clears its job of suspicion: it runs beside others again.
+pub async fn a_suspect_whose_run_ends_runs_beside_others_again(h: &impl Harness) {
+    let engine = declared(h).await;
+    let id = publish_one(h, &*engine).await;
+    for _ in 0..=LOST_MAX {
+        let mut consumer = consume(&*engine, 2).await;
+        take(&mut consumer).await;
+        h.crash(consumer).await;
+    }
+    let mut consumer = consume(&*engine, 2).await;
+    let suspect = take(&mut consumer).await;
+    assert_eq!((suspect.envelope.id, suspect.crashes), (id, LOST_MAX + 1));
+    settle(&consumer, &suspect, retry(h.ambient().now()));
+    let cleared = take(&mut consumer).await;
+    let other = publish_one(h, &*engine).await;
+    assert_eq!(take(&mut consumer).await.envelope.id, other, "beside the one that runs");
+    settle(&consumer, &cleared, Settlement::Done);
 }
 
 /// While its consumer lives, a job may run for many leases and is delivered to no other consumer.

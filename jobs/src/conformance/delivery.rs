@@ -25,7 +25,7 @@ pub async fn a_published_job_arrives_whole_and_is_done_once(h: &impl Harness) {
         priority: Priority::Critical,
         version: 3,
         attempt: 2,
-        trace: Some(TraceContext::fresh(h.ambient())),
+        trace: Some(TraceContext::fresh(h.ambient()).with_state(["vendor=1", "other=2"])),
         unique_key: Some("u-1 \"ü\"".to_owned()),
         concurrency_key: Some("c-1".to_owned()),
         subject: Some("ord_1".to_owned()),

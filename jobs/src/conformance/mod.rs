@@ -13,6 +13,7 @@ pub mod crash;
 pub mod dead;
 pub mod defects;
 pub mod delivery;
+pub mod inspect;
 pub mod job_store;
 mod kit;
 pub mod order;
@@ -25,7 +26,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use base::Ambient;
 
-use crate::engine::{Consumer, Engine};
+use crate::{
+    engine::{Consumer, Engine},
+    envelope::Envelope,
+};
 
 /// The means by which the cases test an engine.
 #[async_trait]
@@ -52,6 +56,12 @@ pub trait Harness: Sized + Send + Sync + 'static {
         drop(consumer);
     }
 
+    /// Publishes a job as if it had crashed alone [`crate::engine::CRASHES_MAX`] times. Returns false where the engine
+    /// does not pause after crashes: then the case makes them, which would take minutes elsewhere.
+    async fn publish_worn(&self, _envelope: Envelope) -> bool {
+        false
+    }
+
     /// Makes publishing impossible until an operator corrects it: renames a column, revokes a permission.
     async fn break_storage(&self);
 
@@ -76,9 +86,13 @@ macro_rules! conformance_tests {
     ($harness:ty) => {
         $crate::conformance_tests! { @cases $harness;
             control: cancelled_before_its_time_never_runs, cancelling_a_running_job_fires_its_signal,
-                a_pause_holds_in_every_handle, purging_drops_what_waits, depth_counts_every_state,
+                a_pause_holds_in_every_handle, a_job_under_way_at_a_pause_ends_and_its_retry_waits,
+                purging_drops_what_waits, depth_counts_every_state,
                 a_delayed_job_can_be_started_now, listing_pages_and_filters;
-            crash: a_crash_delivers_again_and_voids_the_old_receipt, a_job_that_keeps_crashing_becomes_a_dead_letter,
+            crash: a_crash_delivers_again_and_voids_the_old_receipt,
+                a_job_that_keeps_crashing_alone_becomes_a_dead_letter,
+                jobs_under_way_in_a_crash_loop_are_not_parked,
+                a_suspect_whose_run_ends_runs_beside_others_again,
                 a_job_longer_than_its_lease_runs_once, closing_gives_back_uncharged,
                 outcomes_handed_over_before_closing_are_durable;
             dead: a_dead_job_keeps_its_story, redriving_filters_and_starts_afresh, retrying_a_dead_job_starts_afresh,
@@ -88,8 +102,10 @@ macro_rules! conformance_tests {
                 a_unique_key_holds_until_the_job_ends, what_can_never_be_accepted_is_refused,
                 the_prefetch_bounds_what_is_unsettled, five_thousand_in_one_call,
                 a_waiting_consumer_hears_of_another_handles_publish;
-            order: higher_classes_start_first, a_class_starts_in_the_order_of_publishing,
-                one_job_per_concurrency_key, a_freed_concurrency_key_wakes_other_queues;
+            inspect: running_jobs_are_seen_by_every_handle, consumers_are_seen_by_every_handle,
+                the_oldest_ready_job_has_an_age_without_consumers, what_is_held_nowhere_is_not_found;
+            order: higher_classes_start_first, lower_priorities_get_a_share_under_constant_load,
+                a_class_starts_in_the_order_of_publishing, one_job_per_concurrency_key, a_freed_concurrency_key_wakes_other_queues;
             swarm: two_consumers_never_share_a_job, nothing_is_lost_while_consumers_crash;
             time: no_delay_ends_early, a_retry_counts_one_attempt, a_snooze_counts_nothing, a_release_counts_nothing;
         }

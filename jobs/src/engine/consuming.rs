@@ -153,7 +153,7 @@ pub enum DeadReason {
     UnknownKind,
     /// The payload, or the whole message, could not be decoded.
     Undecodable,
-    /// It lost its consumer more than [`CRASHES_MAX`](super::CRASHES_MAX) times.
+    /// It lost its consumer more than [`CRASHES_MAX`](super::CRASHES_MAX) times while it ran alone.
     Crashed,
 }
 

@@ -18,7 +18,8 @@ pub struct Depth {
     /// Jobs delivered and not settled.
     pub running: u64,
     pub dead: u64,
-    /// Time at which the oldest ready job became ready; the signal for scaling workers.
+    /// Time at which the oldest ready job became ready; the signal for scaling workers. `RabbitMQ`: a time shortly
+    /// before, at most.
     pub oldest_ready_at: Option<Timestamp>,
     pub paused: bool,
 }
@@ -53,10 +54,10 @@ pub enum JobState {
 crate::names::names!(JobState { Ready: "ready", Delayed: "delayed", Running: "running", Dead: "dead" });
 
 /// A job as stored by an engine.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InspectedJob {
     /// The job; for a message that cannot be decoded, a substitute envelope of kind `""` with the raw bytes as a
-    /// string.
+    /// string. The payload is `null` where another process holds the job and has noted the rest.
     pub envelope: Envelope,
     /// State of the job.
     pub state: JobState,
@@ -70,7 +71,7 @@ pub struct InspectedJob {
 
 /// Circumstances of a job's move to the dead queue.
 #[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeadInfo {
     pub reason: DeadReason,
     pub first_failed_at: Timestamp,

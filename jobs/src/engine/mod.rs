@@ -4,8 +4,11 @@
 //! Guarantees of every engine, tested by [`crate::conformance`]:
 //! - a job for which [`Publish::publish`] returned `Ok` is durable and is delivered until settled;
 //! - a delivery is settled at most once, and only by the consumer that holds it (fencing);
+//! - lower priorities get a share of the starts while higher ones never run out, see [`crate::Priority::in_turn`];
 //! - a delayed job is never early; a job that lost its consumer is delivered again with `crashes` raised;
-//! - a message that cannot be decoded, or crashed its consumer too often, is moved to the dead queue with a reason.
+//! - a message that cannot be decoded, or crashed its consumer too often, is moved to the dead queue with a reason;
+//! - a job is not parked for a crash that others may have caused: after several crashes in a row it is a suspect, which
+//!   runs alone in its process, and only crashes then count.
 //!
 //! Differences between engines are [`Capabilities`]; each engine documents the reason for its own.
 
@@ -13,6 +16,8 @@ mod consuming;
 mod error;
 mod inspected;
 mod signal;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base::TraceContext;
@@ -28,10 +33,19 @@ pub use self::{
 };
 use crate::envelope::{Envelope, JobId};
 
-/// Consumers a job may lose (crash, kill, cut connection); one more sends it to the dead queue as a poison message.
+/// Consumers a job may lose in a row (crash, kill, cut connection); one more makes it a suspect, which is run alone in
+/// its process until a run of it ends.
+pub const LOST_MAX: u32 = 2;
+/// Consumers a job may lose while it runs alone as a suspect; one more sends it to the dead queue as a poison message.
+/// Other jobs that crash the process beside it do not count.
 pub const CRASHES_MAX: u32 = 20;
+/// Pause of a suspect after a crash alone, from the release of its job on: doubling from the first value up to the
+/// second. A loop of crashes with another cause then passes mostly without the job.
+pub(crate) const CRASH_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 /// Most jobs or records returned by one listing.
 pub(crate) const LIST_MAX: u32 = 1000;
+/// Longest delay of a job that an engine without [`Capabilities::lists_delayed`] cannot list.
+pub const SHORT_DELAY_MAX: Duration = Duration::from_mins(5);
 /// Longest name of a kind or a queue, in bytes.
 const NAME_BYTES_MAX: usize = 60;
 
@@ -109,16 +123,17 @@ pub trait Admin: EngineInfo {
     /// Deletes ready and delayed jobs of a queue, neither running nor dead ones. Returns how many.
     async fn purge(&self, queue: &str) -> Result<u64, EngineError>;
 
-    /// Ends a job for good: a waiting one is deleted, a running one gets its [`JobSignal`].
+    /// Ends a job for good: a waiting one is deleted, a running one gets its [`JobSignal`]. An engine without
+    /// [`Capabilities::cancels_ready`] may answer [`Cancelled::Requested`] for an unknown id while other jobs wait.
     async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError>;
 
     /// Makes a delayed or dead job ready now, a dead one with fresh attempts. Returns false when there is no such job.
     async fn retry_now(&self, id: JobId) -> Result<bool, EngineError>;
 
-    /// Jobs that match, oldest first.
+    /// Jobs that match, oldest first; see [`Capabilities::lists_ready`] and [`Capabilities::lists_delayed`].
     async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError>;
 
-    /// One job by id, in any state.
+    /// One job by id, in any state that [`Admin::list`] lists.
     async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError>;
 
     /// Moves matching dead jobs back to their queues with fresh attempts, oldest first. Returns their ids.
@@ -136,18 +151,23 @@ pub trait Admin: EngineInfo {
 #[expect(clippy::struct_excessive_bools, reason = "a set of independent flags, each named at its use")]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// A ready job of higher priority is always started before one of lower priority; without the flag, only mostly.
-    pub strict_priority: bool,
+    /// With one slot, the next job is the first ready one in the order of [`Priority::in_turn`](crate::Priority);
+    /// without the flag, only mostly.
+    pub exact_priority: bool,
     /// Publishing an id that is waiting, running or dead returns [`Published::Duplicate`].
     pub dedupes_ids: bool,
-    /// [`Admin::list`] returns ready jobs, not only delayed and dead ones.
+    /// [`Admin::list`] returns ready jobs, not only delayed, running and dead ones.
     pub lists_ready: bool,
+    /// [`Admin::list`] returns every delayed job, not only those that are delayed for more than [`SHORT_DELAY_MAX`].
+    pub lists_delayed: bool,
     /// [`Admin::cancel`] deletes a ready job at once, rather than when it is delivered.
     pub cancels_ready: bool,
     /// With one consumer and one slot, jobs of one priority start in the order of publishing.
     pub fifo: bool,
     /// `concurrency_key` holds across processes, not only within one.
     pub concurrency_keys: bool,
+    /// Suspects run alone in their process; without the flag, a crash with several jobs in flight counts for none.
+    pub isolates_suspects: bool,
     /// [`Publish::publish_events`] reaches outside consumers.
     pub publishes_events: bool,
 }
@@ -156,12 +176,14 @@ impl Capabilities {
     /// The capabilities of a store with transactions over all its jobs: all but events, for which it has no outside
     /// consumers.
     pub const FULL: Self = Self {
-        strict_priority: true,
+        exact_priority: true,
         dedupes_ids: true,
         lists_ready: true,
+        lists_delayed: true,
         cancels_ready: true,
         fifo: true,
         concurrency_keys: true,
+        isolates_suspects: true,
         publishes_events: false,
     };
 }

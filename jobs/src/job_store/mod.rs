@@ -22,12 +22,14 @@ use base::{Ambient, Timestamp};
 pub use self::postgres::PostgresJobStore;
 pub use self::sqlite::SqliteJobStore;
 use crate::{
-    engine::{EngineError, JobFilter},
+    engine::{EngineError, InspectedJob, JobFilter},
     envelope::{Envelope, JobId},
 };
 
 /// Most cancel requests in force at a time; beyond that the newest ones count.
 pub const CANCELS_MAX: u32 = 10_000;
+/// Most jobs named in one note of a consumer.
+pub const NOTED_JOBS_MAX: usize = 100;
 
 /// A job that waits for its earliest start outside the broker.
 #[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
@@ -55,7 +57,7 @@ pub struct Control {
     pub cancels: HashMap<JobId, String>,
 }
 
-/// Status of a consumer, written every few seconds, for the depth that other processes report.
+/// Status of a consumer, written every few seconds, for what other processes report.
 #[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone)]
 pub struct ConsumerNote {
@@ -64,6 +66,8 @@ pub struct ConsumerNote {
     pub queue: String,
     /// Jobs delivered to it and not settled.
     pub running: u64,
+    /// Some of these jobs, at most [`NOTED_JOBS_MAX`], those that run first. Their payloads are `null`.
+    pub jobs: Vec<InspectedJob>,
     /// Time at which its youngest job had become ready; jobs still waiting are younger.
     pub reached_at: Option<Timestamp>,
     pub at: Timestamp,
@@ -142,6 +146,13 @@ pub trait QueueControl: Send + Sync + 'static {
     /// Sets or clears the pause of a queue; returns false when there is no such queue.
     async fn set_paused(&self, queue: &str, paused: bool) -> Result<bool, EngineError>;
 
+    /// Notes that no ready job of a queue is older than this; an earlier time is ignored, as is one that is hardly
+    /// later, so that processes that watch the same idle queue do not all write.
+    async fn raise_reached(&self, queue: &str, at: Timestamp) -> Result<(), EngineError>;
+
+    /// The latest time of [`Self::raise_reached`].
+    async fn reached_at(&self, queue: &str) -> Result<Option<Timestamp>, EngineError>;
+
     /// [`Control::version`] alone, by a cheap read.
     async fn control_version(&self) -> Result<i64, EngineError>;
 
@@ -167,6 +178,9 @@ pub trait ConsumerNotes: Send + Sync + 'static {
     /// Notes of a queue's consumers that are not older than `since`.
     async fn consumers(&self, queue: &str, since: Timestamp) -> Result<Vec<ConsumerNote>, EngineError>;
 }
+
+/// Least step of [`QueueControl::raise_reached`], in milliseconds.
+const REACHED_STEP_MS: i64 = 2_000;
 
 /// A random claim id, never zero.
 fn draw_claim(ambient: &Ambient) -> i64 {

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Weak, atomic::AtomicBool},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use base::Ambient;
@@ -10,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
-    consume::{consumer::ConsumerShared, keys::Keys},
+    consume::{consumer::ConsumerShared, keys::Keys, solo::Solo},
     publish::publisher::Publisher,
     wire::connect::{Address, AdminConnection},
 };
@@ -33,6 +36,7 @@ pub(super) struct RabbitClient {
     pub(super) admin: AdminConnection,
     pub(super) control: watch::Sender<Arc<Control>>,
     pub(super) keys: Keys,
+    pub(super) solo: Solo,
     /// Consumers of this handle.
     pub(super) consumers: Mutex<Vec<Weak<ConsumerShared>>>,
     pub(super) declared: Mutex<HashSet<String>>,
@@ -52,6 +56,13 @@ impl RabbitClient {
     pub(super) fn consumers_of(&self, queue: &str) -> Vec<Arc<ConsumerShared>> {
         let consumers = self.consumers.lock();
         consumers.iter().filter_map(Weak::upgrade).filter(|c| c.queue == queue).collect()
+    }
+
+    /// Whether a job of this handle runs; a lost consumer counts until the last of its runs has ended.
+    pub(super) fn is_busy(&self) -> bool {
+        let consumers = self.consumers.lock();
+        let mut live = consumers.iter().filter_map(Weak::upgrade);
+        live.any(|consumer| consumer.handed_out.load(Ordering::SeqCst) > 0)
     }
 
     /// Returns [`EngineError::NoSuchQueue`] unless all queues are declared.

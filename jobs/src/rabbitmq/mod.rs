@@ -7,12 +7,15 @@
 //! does not replicate: then a confirmed job survives a restart, no more.
 //!
 //! # Capabilities, and why
-//! - `strict_priority: false`. One queue per priority; deliveries already sent to a consumer are not withdrawn when one
-//!   of higher priority arrives. Of the deliveries a consumer holds, the highest priority is dispatched first.
+//! - `exact_priority: false`. One queue per priority; deliveries already sent to a consumer are not withdrawn when one
+//!   of higher priority arrives. Of the deliveries a consumer holds, the highest priority is dispatched first, but for
+//!   the share of the lower ones.
 //! - `dedupes_ids: false`. The broker keeps no index of ids, and a lookup in a store would be on the hot path.
 //!   Publishing an id twice runs it twice; handlers are idempotent by it.
-//! - `lists_ready: false`, `cancels_ready: false`. A queue cannot be searched. A cancel request is kept in the job
-//!   store and takes effect when its job is delivered; hence the result for an unknown id is `Requested`, too.
+//! - `lists_ready: false`, `lists_delayed: false`, `cancels_ready: false`. A queue cannot be searched. A cancel request
+//!   is kept in the job store and takes effect when its job is delivered; hence the result for an unknown id is
+//!   `Requested`, too, while any job waits in the broker. Running jobs of other processes are known by the notes of
+//!   their consumers, about two seconds late.
 //! - `fifo: true`. One batch uses one channel; a job released while its consumer continues keeps its position. A job
 //!   released by `close` goes to the end of its queue.
 //! - `concurrency_keys: false`. Keys hold within one engine handle, over all its queues.
@@ -38,7 +41,7 @@ use tokio::sync::watch;
 use self::{
     admin::housekeeping,
     client::RabbitClient,
-    consume::keys::Keys,
+    consume::{keys::Keys, solo::Solo},
     publish::publisher::Publisher,
     wire::{
         connect::{Address, AdminConnection},
@@ -75,6 +78,7 @@ impl RabbitEngine {
             store,
             control: watch::Sender::default(),
             keys: Keys::default(),
+            solo: Solo::default(),
             consumers: Mutex::default(),
             declared: Mutex::default(),
             events_declared: AtomicBool::new(false),
@@ -99,12 +103,14 @@ impl EngineInfo for RabbitEngine {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            strict_priority: false,
+            exact_priority: false,
             dedupes_ids: false,
             lists_ready: false,
+            lists_delayed: false,
             cancels_ready: false,
             fifo: true,
             concurrency_keys: false,
+            isolates_suspects: true,
             publishes_events: true,
         }
     }

@@ -8,6 +8,15 @@ use sqlx::{ColumnIndex, Decode, Row, Type};
 use super::{AttemptOutcome, AttemptRecord};
 use crate::envelope::JobId;
 
+/// Columns read by [`record`], and the id. Named, because a prepared `SELECT *` fails for the lifetime of a connection
+/// once a column is added.
+macro_rules! columns {
+    () => {
+        "job, kind, queue, subject, attempt, worker, created_at, started_at, duration_ns, outcome, error, trace"
+    };
+}
+pub(crate) use columns;
+
 pub(crate) fn record<'r, R: Row>(row: &'r R, job: JobId) -> Result<AttemptRecord, sqlx::Error>
 where
     &'static str: ColumnIndex<R>,

@@ -28,7 +28,7 @@ macro_rules! inspected_columns {
 #[async_trait]
 impl Admin for SqliteEngine {
     async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
-        // Counts scan covering indexes. The oldest job of each priority is first in its index: six look-ups.
+        // Counts scan covering indexes. The oldest job of each priority is first in its index: nine look-ups.
         let row = sqlx::query(
             "SELECT paused,
                (SELECT count(*) FROM jobs WHERE queue = q.name AND state = 'ready') AS ready,
@@ -37,7 +37,7 @@ impl Admin for SqliteEngine {
                (SELECT count(*) FROM jobs WHERE queue = q.name AND state = 'dead') AS dead,
                (SELECT min((SELECT ready_at FROM jobs WHERE queue = q.name AND state = 'ready'
                               AND blocked = b.value AND priority = p.value ORDER BY sequence LIMIT 1))
-                FROM json_each('[0,1,2]') AS p, json_each('[0,1]') AS b) AS oldest
+                FROM json_each('[0,1,2]') AS p, json_each('[0,1,2]') AS b) AS oldest
              FROM queues AS q WHERE name = ?1",
         )
         .bind(queue)

@@ -1,18 +1,19 @@
 //! Claims: the next jobs of a queue are given to a consumer, in one transaction.
 //!
-//! Guarantees: highest priority first, then order of publishing; no job before its time; none of a paused queue; one
-//! per concurrency key over the whole file. A row that cannot be decoded is moved to the dead queue and never reaches
-//! the consumer.
+//! Guarantees: highest priority first, but for the share of lower ones, then order of publishing; no job before its
+//! time; none of a paused queue; one per concurrency key over the whole file; a suspect only alone in its process. A
+//! row that cannot be decoded is moved to the dead queue and never reaches the consumer.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     fault::SqliteFault,
     row::{self, envelope_columns},
+    suspect::{self, SuspectTurn},
 };
-use crate::{engine::DeadReason, envelope::Envelope, error::bounded};
+use crate::{engine::DeadReason, envelope::Envelope, error::bounded, job::Priority};
 
 /// Most reads of the queue in one transaction, when keys are busy or rows cannot be decoded.
 const ROUNDS_MAX: usize = 8;
@@ -34,6 +35,8 @@ pub(super) struct Claim {
     pub(super) more: bool,
     /// Due time of the next delayed job, in milliseconds since 1970.
     pub(super) next_due: Option<i64>,
+    /// Whether suspects allow no other claim now; see [`suspect`].
+    pub(super) held_up: bool,
     /// Rows moved to the dead queue because they could not be decoded: job id and error.
     pub(super) undecodable: Vec<(String, String)>,
 }
@@ -41,23 +44,37 @@ pub(super) struct Claim {
 pub(super) async fn claim(
     c: &mut SqliteConnection,
     queue: &str,
-    session: i64,
+    (session, process): (i64, &str),
     now: i64,
     free: usize,
+    starts: u64,
 ) -> Result<Claim, SqliteFault> {
     let mut claim = Claim::default();
-    let (paused, mut due) = head(c, queue).await?;
+    let (paused, mut due, mut suspects) = head(c, queue).await?;
     if paused {
         return Ok(claim);
     }
     if due.is_some_and(|at| at <= now) {
         promote(c, queue, now).await?;
-        due = head(c, queue).await?.1;
+        (_, due, suspects) = head(c, queue).await?;
     }
     claim.next_due = due;
+    if suspects {
+        match suspect::turn(c, process, queue).await? {
+            SuspectTurn::Open => {}
+            SuspectTurn::Wait => return Ok(Claim { held_up: true, ..claim }),
+            SuspectTurn::Alone(suspect) => {
+                claim.held_up = true;
+                take(c, vec![suspect], session, now, &mut claim).await?;
+                // One that cannot be read leaves the turn to the next.
+                claim.more = claim.jobs.is_empty();
+                return Ok(claim);
+            }
+        }
+    }
     for _ in 0..ROUNDS_MAX {
         let wanted = free - claim.jobs.len();
-        let rows = candidates(c, queue, wanted).await?;
+        let rows = candidates(c, queue, starts + claim.jobs.len() as u64, wanted).await?;
         claim.more = rows.len() == wanted;
         if rows.is_empty() {
             break;
@@ -70,17 +87,19 @@ pub(super) async fn claim(
     Ok(claim)
 }
 
-async fn head(c: &mut SqliteConnection, queue: &str) -> Result<(bool, Option<i64>), SqliteFault> {
+/// Whether the queue is paused, its next due time, and whether any queue has suspects, ready or running.
+async fn head(c: &mut SqliteConnection, queue: &str) -> Result<(bool, Option<i64>, bool), SqliteFault> {
     let head = sqlx::query_as(
-        "SELECT paused, (SELECT min(run_at) FROM jobs WHERE queue = q.name AND state = 'delayed')
+        "SELECT paused, (SELECT min(run_at) FROM jobs WHERE queue = q.name AND state = 'delayed'),
+           EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_suspects WHERE blocked = 2 AND state IN ('ready', 'running'))
          FROM queues AS q WHERE name = ?1",
     );
-    Ok(head.bind(queue).fetch_optional(c).await?.unwrap_or((true, None)))
+    Ok(head.bind(queue).fetch_optional(c).await?.unwrap_or((true, None, false)))
 }
 
 async fn promote(c: &mut SqliteConnection, queue: &str, now: i64) -> Result<(), SqliteFault> {
     let promote = sqlx::query(
-        "UPDATE jobs SET state = 'ready', blocked = 0, ready_at = run_at WHERE sequence IN (
+        "UPDATE jobs SET state = 'ready', ready_at = run_at WHERE sequence IN (
            SELECT sequence FROM jobs WHERE queue = ?1 AND state = 'delayed' AND run_at <= ?2
            ORDER BY run_at LIMIT ?3)",
     );
@@ -88,9 +107,12 @@ async fn promote(c: &mut SqliteConnection, queue: &str, now: i64) -> Result<(), 
     Ok(())
 }
 
+/// The next ready rows by priority. Where these alone would leave out the share of a lower priority, its rows are added
+/// and all are picked in turn.
 async fn candidates(
     c: &mut SqliteConnection,
     queue: &str,
+    starts: u64,
     wanted: usize,
 ) -> Result<Vec<SqliteRow>, SqliteFault> {
     let candidates = sqlx::query(concat!(
@@ -98,8 +120,64 @@ async fn candidates(
         envelope_columns!(),
         " FROM jobs WHERE queue = ?1 AND state = 'ready' AND blocked = 0 ORDER BY priority, sequence LIMIT ?2"
     ));
-    let wanted = i64::try_from(wanted).unwrap_or(i64::MAX);
-    Ok(candidates.bind(queue).bind(wanted).fetch_all(c).await?)
+    let limit = i64::try_from(wanted).unwrap_or(i64::MAX);
+    let mut rows = candidates.bind(queue).bind(limit).fetch_all(&mut *c).await?;
+    // Fewer rows than wanted are all there are.
+    let Some(last) = rows.last().filter(|_| rows.len() == wanted).map(priority) else { return Ok(rows) };
+    let mut behind = Vec::new();
+    for lower in [Priority::Default, Priority::Bulk].into_iter().filter(|lower| *lower as i64 >= last) {
+        let lower = lower as i64;
+        let turns = (starts..).take(wanted).filter(|start| Priority::in_turn(*start)[0] as i64 == lower);
+        let there = rows.iter().rev().take_while(|row| priority(row) == lower);
+        let missing = turns.count().saturating_sub(there.count());
+        if missing > 0 {
+            let after = if lower == last { rows.last().map_or(0, sequence) } else { 0 };
+            behind.extend(ready_of(c, queue, lower, after, missing).await?);
+        }
+    }
+    if behind.is_empty() {
+        return Ok(rows);
+    }
+    rows.extend(behind);
+    Ok(in_turn(rows, starts, wanted))
+}
+
+/// Ready rows of one priority, published after the row `after`.
+async fn ready_of(
+    c: &mut SqliteConnection,
+    queue: &str,
+    priority: i64,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<SqliteRow>, SqliteFault> {
+    let ready = sqlx::query(concat!(
+        "SELECT ",
+        envelope_columns!(),
+        " FROM jobs WHERE queue = ?1 AND state = 'ready' AND blocked = 0 AND priority = ?2 AND sequence > ?3
+         ORDER BY sequence LIMIT ?4"
+    ));
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    Ok(ready.bind(queue).bind(priority).bind(after).bind(limit).fetch_all(c).await?)
+}
+
+/// Picks the rows of the next starts, each in the order of [`Priority::in_turn`].
+fn in_turn(rows: Vec<SqliteRow>, starts: u64, wanted: usize) -> Vec<SqliteRow> {
+    let mut waiting: [VecDeque<SqliteRow>; 3] = Default::default();
+    for row in rows {
+        // A priority that cannot be read is found when the row is decoded.
+        let of = usize::try_from(priority(&row)).unwrap_or(0).min(2);
+        waiting[of].push_back(row);
+    }
+    let next = |start| Priority::in_turn(start).into_iter().find_map(|of| waiting[of as usize].pop_front());
+    (starts..).take(wanted).map_while(next).collect()
+}
+
+fn priority(row: &SqliteRow) -> i64 {
+    row.try_get("priority").unwrap_or(i64::MAX)
+}
+
+fn sequence(row: &SqliteRow) -> i64 {
+    row.try_get("sequence").unwrap_or(0)
 }
 
 /// Divides candidates into those to run, those whose key is busy, and those that cannot be decoded.

@@ -15,7 +15,7 @@ pub(super) const CHUNK_MAX: u32 = 1000;
 macro_rules! revive {
     () => {
         "UPDATE OR IGNORE jobs SET state = 'ready', blocked = 0, run_at = NULL, ready_at = ?2, attempt = 0, \
-         crashes = 0, dead_reason = NULL, first_failed_at = NULL, died_at = NULL"
+         crashes = 0, lost = 0, alone = 0, dead_reason = NULL, first_failed_at = NULL, died_at = NULL"
     };
 }
 
@@ -50,7 +50,7 @@ pub(super) async fn retry_now(
     now: i64,
 ) -> Result<Option<String>, SqliteFault> {
     let delayed = sqlx::query_scalar(
-        "UPDATE jobs SET state = 'ready', blocked = 0, run_at = NULL, ready_at = ?2
+        "UPDATE jobs SET state = 'ready', run_at = NULL, ready_at = ?2
          WHERE id = ?1 AND state = 'delayed' RETURNING queue",
     );
     if let Some(queue) = delayed.bind(id.to_string()).bind(now).fetch_optional(&mut *c).await? {

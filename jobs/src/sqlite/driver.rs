@@ -4,7 +4,10 @@
 //! and jitter, logged once per change and shown as health. The wake-up channel is armed before the file is read, so a
 //! publish between the read and the wait is not missed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -49,6 +52,8 @@ struct Driver {
     stopped: watch::Receiver<bool>,
     /// Settlements that are not durable yet.
     settled: Vec<Settled>,
+    /// Jobs claimed so far.
+    starts: u64,
     /// Whether there may be jobs to claim.
     may_have_ready: bool,
     next_due: Option<i64>,
@@ -72,9 +77,10 @@ pub(super) async fn start(
     let lease = options.lease.max(LEASE_MIN);
     let wake = file.wakes.subscribe(queue);
     let until = lease_until(&file, lease);
-    let (name, to) = (options.name.clone(), queue.to_owned());
-    let session =
-        file.write(move |c| Box::pin(async move { lease::open(c, &name, &to, until).await })).await?;
+    let (name, to, process) = (options.name.clone(), queue.to_owned(), file.process.clone());
+    let session = file
+        .write(move |c| Box::pin(async move { lease::open(c, &name, &to, &process, until).await }))
+        .await?;
     let shared = Arc::new(ConsumerShared::new(session, file.ambient.now()));
     file.add_consumer(&shared);
     let (to_driver, commands) = mpsc::unbounded_channel();
@@ -92,6 +98,7 @@ pub(super) async fn start(
         _alive: alive,
         wake,
         settled: Vec::new(),
+        starts: 0,
         may_have_ready: true,
         next_due: None,
         heartbeat_at: Instant::now() + lease / 3,
@@ -184,6 +191,7 @@ impl Driver {
         let heartbeat = Instant::now() >= self.heartbeat_at;
         let exchange = Exchange {
             name: self.name.clone(),
+            process: self.file.process.clone(),
             queue: self.queue.clone(),
             session: self.shared.session(),
             now: self.file.now_ms(),
@@ -192,6 +200,7 @@ impl Driver {
             held: (self.failures > 0).then(|| self.shared.held_json()),
             settled: self.settled.clone(),
             free: self.free(),
+            starts: self.starts,
         };
         let answer = self.file.database.write(move |c| Box::pin(async move { exchange.run(c).await })).await;
         match answer {
@@ -211,8 +220,9 @@ impl Driver {
             tracing::info!(job.queue = self.queue, consumer = self.name, "queue file available again");
         }
         let settled = std::mem::take(&mut self.settled);
-        if self.shared.forget(&settled) || exchanged.released > 0 {
-            // A concurrency key may have become free, in any queue.
+        let held_up = self.file.held_up.load(Ordering::Relaxed) && !settled.is_empty();
+        if self.shared.forget(&settled) || held_up || exchanged.released > 0 {
+            // A concurrency key may have become free, or the turn of a suspect have come, in any queue.
             self.file.wakes.wake_all();
         } else if settled.iter().any(|s| !s.ends()) {
             self.file.wakes.wake(&self.queue);
@@ -239,8 +249,10 @@ impl Driver {
                 "undecodable job moved to the dead queue"
             );
         }
+        self.file.held_up.store(claim.held_up, Ordering::Relaxed);
         self.may_have_ready = claim.more;
         self.next_due = claim.next_due;
+        self.starts += claim.jobs.len() as u64;
         for delivery in self.shared.take_in(claim.jobs, claim.fence) {
             // `free` guarantees capacity; when the receiver is closed, the job is released at the end of the session.
             drop(self.deliveries.try_send(delivery));

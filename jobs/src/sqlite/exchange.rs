@@ -13,6 +13,7 @@ use super::{
 
 pub(super) struct Exchange {
     pub(super) name: String,
+    pub(super) process: String,
     pub(super) queue: String,
     pub(super) session: i64,
     pub(super) now: i64,
@@ -24,6 +25,8 @@ pub(super) struct Exchange {
     pub(super) settled: Vec<Settled>,
     /// Jobs to claim at most.
     pub(super) free: usize,
+    /// Jobs claimed by this consumer before.
+    pub(super) starts: u64,
 }
 
 pub(super) struct Exchanged {
@@ -47,7 +50,7 @@ impl Exchange {
             lease::holds(c, session).await?
         };
         if !alive {
-            session = lease::open(c, &self.name, &self.queue, self.lease_until).await?;
+            session = lease::open(c, &self.name, &self.queue, &self.process, self.lease_until).await?;
         }
         if let Some(held) = &self.held {
             lease::keep_only(c, &self.queue, session, held, self.now).await?;
@@ -60,7 +63,17 @@ impl Exchange {
             released = lease::release_expired(c, self.now).await?;
         }
         let claim = if self.free > 0 {
-            Some(claim::claim(c, &self.queue, session, self.now, self.free).await?)
+            Some(
+                claim::claim(
+                    c,
+                    &self.queue,
+                    (session, self.process.as_str()),
+                    self.now,
+                    self.free,
+                    self.starts,
+                )
+                .await?,
+            )
         } else {
             None
         };

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -34,6 +34,10 @@ pub(super) struct QueueFile {
     pub(super) database: Database,
     pub(super) ambient: Ambient,
     pub(super) wakes: Wakes,
+    /// Names this handle in the rows of its consumers.
+    pub(super) process: String,
+    /// Whether suspects held up the last claim, see [`super::suspect`]: then the end of any job wakes all consumers.
+    pub(super) held_up: AtomicBool,
     /// Consumers of this handle, whose jobs get cancellations at once.
     consumers: Mutex<Vec<Weak<ConsumerShared>>>,
     /// Queues known to exist; a queue is never removed.
@@ -42,8 +46,16 @@ pub(super) struct QueueFile {
 
 impl QueueFile {
     pub(super) fn new(database: Database, ambient: Ambient) -> Self {
-        let wakes = Wakes::default();
-        Self { database, ambient, wakes, consumers: Mutex::default(), declared: Mutex::default() }
+        let process = ambient.uuid().to_string();
+        Self {
+            database,
+            ambient,
+            wakes: Wakes::default(),
+            process,
+            held_up: AtomicBool::new(false),
+            consumers: Mutex::default(),
+            declared: Mutex::default(),
+        }
     }
 
     pub(super) fn now_ms(&self) -> i64 {
@@ -96,5 +108,5 @@ impl QueueFile {
 }
 
 pub(super) fn migrations() -> sqlx::migrate::Migrator {
-    base::migrations!("migrations/sqlite/queue", ["0001_jobs", "0002_attempts"])
+    base::migrations!("migrations/sqlite/queue", ["0001_jobs", "0002_attempts", "0003_suspects"])
 }

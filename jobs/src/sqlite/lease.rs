@@ -6,19 +6,20 @@
 use sqlx::SqliteConnection;
 
 use super::fault::SqliteFault;
-use crate::engine::{CRASHES_MAX, DeadReason};
+use crate::engine::{CRASH_PAUSE, CRASHES_MAX, DeadReason, LOST_MAX};
 
 /// Registers a consumer; returns its session, a number never used before in this file.
 pub(super) async fn open(
     c: &mut SqliteConnection,
     name: &str,
     queue: &str,
+    process: &str,
     until: i64,
 ) -> Result<i64, SqliteFault> {
     let open = sqlx::query_scalar(
-        "INSERT INTO consumers (name, queue, lease_until) VALUES (?1, ?2, ?3) RETURNING session",
+        "INSERT INTO consumers (name, queue, process, lease_until) VALUES (?1, ?2, ?3, ?4) RETURNING session",
     );
-    Ok(open.bind(name).bind(queue).bind(until).fetch_one(c).await?)
+    Ok(open.bind(name).bind(queue).bind(process).bind(until).fetch_one(c).await?)
 }
 
 /// Renews the lease on all jobs of the session. Returns false when it was lost.
@@ -58,17 +59,23 @@ async fn release_orphans(c: &mut SqliteConnection, now: i64) -> Result<u64, Sqli
            AND coalesce(consumer, 0) NOT IN (SELECT session FROM consumers)",
     );
     cancelled.execute(&mut *c).await?;
-    let crashed = sqlx::query(
-        "UPDATE jobs SET consumer = NULL, crashes = crashes + 1, ready_at = ?1,
-           state = iif(crashes < ?2, 'ready', 'dead'),
-           dead_reason = iif(crashes < ?2, NULL, ?3), died_at = iif(crashes < ?2, NULL, ?1),
-           first_failed_at = coalesce(first_failed_at, ?1),
-           last_error = iif(crashes < ?2, last_error, 'lost its consumer ' || (crashes + 1) || ' times')
-         WHERE state = 'running' AND coalesce(consumer, 0) NOT IN (SELECT session FROM consumers)",
-    );
-    let crashed = crashed.bind(now).bind(CRASHES_MAX).bind(DeadReason::Crashed.as_str());
+    let crashed = sqlx::query(CRASHED).bind(now).bind(CRASHES_MAX).bind(DeadReason::Crashed.as_str());
+    let (pause, longest) = (CRASH_PAUSE.0.as_millis(), CRASH_PAUSE.1.as_millis());
+    let millis = |pause: u128| i64::try_from(pause).unwrap_or(i64::MAX);
+    let crashed = crashed.bind(LOST_MAX).bind(millis(pause)).bind(millis(longest));
     Ok(crashed.execute(c).await?.rows_affected())
 }
+
+/// Every crash makes a job more suspect; one that ran alone (`blocked = 2`) is charged with it and pauses, or is dead.
+const CRASHED: &str = "UPDATE jobs SET consumer = NULL, crashes = crashes + 1, lost = lost + 1,
+    alone = alone + (blocked = 2), blocked = iif(lost < ?4, 0, 2), ready_at = ?1,
+    state = iif(blocked <> 2, 'ready', iif(alone < ?2, 'delayed', 'dead')),
+    run_at = iif(blocked <> 2, run_at, ?1 + min(?5 << alone, ?6)),
+    dead_reason = iif(blocked = 2 AND alone >= ?2, ?3, NULL), died_at = iif(blocked = 2 AND alone >= ?2, ?1, NULL),
+    first_failed_at = coalesce(first_failed_at, ?1),
+    last_error = iif(blocked = 2 AND alone >= ?2, 'lost its consumer ' || (alone + 1) || ' times, running alone',
+                     last_error)
+  WHERE state = 'running' AND coalesce(consumer, 0) NOT IN (SELECT session FROM consumers)";
 
 /// Ends a session and releases its jobs, each charged one crash when it `crashed`.
 pub(super) async fn close(

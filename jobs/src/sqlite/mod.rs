@@ -20,6 +20,7 @@ mod publish;
 mod records;
 mod row;
 mod settle;
+mod suspect;
 mod wake;
 
 use std::{path::Path, sync::Arc};

@@ -105,7 +105,7 @@ fn new_job(envelope: &Envelope, now: i64) -> NewJob {
         max_attempts: envelope.max_attempts,
         created_at: envelope.created_at.as_millisecond(),
         run_at,
-        trace: envelope.trace.map(|trace| trace.to_string()),
+        trace: envelope.trace.as_ref().map(ToString::to_string),
         unique_key: envelope.unique_key.clone(),
         concurrency_key: envelope.concurrency_key.clone(),
         subject: envelope.subject.clone(),

@@ -17,7 +17,10 @@ use super::fault::SqliteFault;
 use crate::{
     JobId,
     engine::{EngineError, LIST_MAX},
-    records::{AttemptOutcome, AttemptRecord, RecordFilter, RecordStore, row},
+    records::{
+        AttemptOutcome, AttemptRecord, RecordFilter, RecordStore,
+        row::{self, columns},
+    },
 };
 
 /// Records per statement; each statement occupies the thread that holds the file. The full statement is kept prepared;
@@ -25,6 +28,8 @@ use crate::{
 const RECORDS_PER_STATEMENT: usize = 1024;
 /// Read connections when the file holds records alone.
 const READERS_MAX: u32 = 2;
+
+const LIST: &str = concat!("SELECT ", columns!(), " FROM attempts WHERE started_at < ");
 
 /// A [`RecordStore`] over a SQLite file. Clones share it.
 #[derive(Clone)]
@@ -63,7 +68,7 @@ impl RecordStore for SqliteRecords {
     }
 
     async fn list(&self, filter: &RecordFilter) -> Result<Vec<AttemptRecord>, EngineError> {
-        let mut select = sqlx::QueryBuilder::<Sqlite>::new("SELECT * FROM attempts WHERE started_at < ");
+        let mut select = sqlx::QueryBuilder::<Sqlite>::new(LIST);
         select.push_bind(filter.before.map_or(i64::MAX, Timestamp::as_millisecond));
         if let Some(job) = filter.job {
             select.push(" AND job = ").push_bind(job.0.as_bytes().to_vec());
@@ -113,7 +118,7 @@ fn insert<'q>(records: &[&'q AttemptRecord]) -> Query<'q> {
             .bind(record.started_at.as_millisecond())
             .bind(i64::try_from(record.duration.as_nanos()).unwrap_or(i64::MAX))
             .bind(record.error.as_deref())
-            .bind(record.trace.map(|trace| trace.to_string()))
+            .bind(record.trace.as_ref().map(ToString::to_string))
     })
 }
 

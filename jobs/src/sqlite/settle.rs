@@ -101,13 +101,14 @@ const CANCEL: &str = "DELETE FROM jobs WHERE sequence IN (
     JOIN jobs AS j ON j.sequence = r.value->>'s' AND j.fence = r.value->>'f'
     WHERE j.state = 'running' AND j.cancel_requested IS NOT NULL)";
 
-const RETRY: &str = "UPDATE jobs SET state = 'delayed', consumer = NULL, attempt = attempt + 1,
+const RETRY: &str = "UPDATE jobs SET state = 'delayed', consumer = NULL, lost = 0, alone = 0, blocked = 0,
+    attempt = attempt + 1,
     run_at = r.value->>'at', last_error = r.value->>'error', first_failed_at = coalesce(first_failed_at, ?2)
   FROM json_each(?1) AS r
   WHERE jobs.sequence = r.value->>'s' AND jobs.fence = r.value->>'f' AND jobs.state = 'running'";
 
-const SNOOZE: &str =
-    "UPDATE jobs SET state = 'delayed', consumer = NULL, run_at = r.value->>'at', ready_at = ?2
+const SNOOZE: &str = "UPDATE jobs SET state = 'delayed', consumer = NULL, lost = 0, alone = 0, blocked = 0,
+    run_at = r.value->>'at', ready_at = ?2
   FROM json_each(?1) AS r
   WHERE jobs.sequence = r.value->>'s' AND jobs.fence = r.value->>'f' AND jobs.state = 'running'";
 

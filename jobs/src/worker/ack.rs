@@ -96,7 +96,7 @@ impl AckParts {
             duration: run.started.elapsed(),
             outcome,
             error: error.map(str::to_owned),
-            trace: envelope.trace,
+            trace: envelope.trace.clone(),
         })
     }
 }

@@ -50,6 +50,6 @@ fn span_of(task: &Task<Work>) -> Span {
         job.kind = %envelope.kind,
         job.queue = %envelope.queue,
         job.attempt = run.attempt(),
-        trace.id = envelope.trace.map(|trace| tracing::field::display(trace.trace_id())),
+        trace.id = envelope.trace.as_ref().map(|trace| tracing::field::display(trace.trace_id())),
     )
 }

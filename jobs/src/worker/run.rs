@@ -47,7 +47,7 @@ impl Run {
             attempt: self.attempt(),
             max_attempts: self.envelope.max_attempts,
             created_at: self.envelope.created_at,
-            trace: self.envelope.trace,
+            trace: self.envelope.trace.clone(),
             signal: self.signal.clone(),
             ambient: ambient.clone(),
         }

@@ -7,7 +7,7 @@ use base::Ambient;
 use orderworks_jobs::{
     Admin, Consume, Engine, Envelope, JobId, Priority, Publish,
     conformance::Harness,
-    engine::{ConsumeOptions, Consumer, DeadReason, Delivery, Interrupt, QueueSpec, Settlement},
+    engine::{CRASHES_MAX, ConsumeOptions, Consumer, DeadReason, Delivery, Interrupt, QueueSpec, Settlement},
     sqlite::SqliteEngine,
 };
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -37,6 +37,15 @@ impl Harness for SqliteHarness {
 
     async fn second(&self) -> Arc<dyn Engine> {
         Arc::new(open(self.folder.path()).await)
+    }
+
+    async fn publish_worn(&self, envelope: Envelope) -> bool {
+        let id = envelope.id.to_string();
+        self.engine.publish(vec![envelope]).await.expect("publishes");
+        let worn =
+            sqlx::query("UPDATE jobs SET crashes = 23, lost = 23, alone = ?2, blocked = 2 WHERE id = ?1");
+        let worn = worn.bind(id).bind(CRASHES_MAX).execute(&mut raw(self.folder.path()).await).await;
+        worn.expect("writes").rows_affected() == 1
     }
 
     async fn break_storage(&self) {

@@ -15,6 +15,7 @@ fn the_shipped_defaults_are_valid() {
     let config = with_env(&[]).expect("valid");
     assert_eq!(config.listen.port(), 8080);
     assert_eq!(config.workers.queues.len(), 4);
+    assert!(!config.api.webhook_urls.allow_loopback);
 }
 
 #[test]
@@ -22,14 +23,18 @@ fn the_environment_wins_and_keeps_types() {
     let config = with_env(&[
         ("ORDERWORKS_SERVER_LISTEN", "127.0.0.1:9999"),
         ("ORDERWORKS_CHECKOUT_BURST", "7"),
-        ("ORDERWORKS_WEBHOOKS_ALLOW_LOOPBACK", "false"),
+        ("ORDERWORKS_WEBHOOKS_ALLOW_LOOPBACK", "true"),
         ("ORDERWORKS_SERVER_TRUSTED_PROXIES", "[\"10.0.0.0/8\"]"),
+        ("ORDERWORKS_API_CORS_ORIGINS", "[\"https://shop.example\"]"),
     ])
     .expect("valid");
     assert_eq!(config.listen.port(), 9999);
     assert_eq!(config.api.checkout.burst.get(), 7);
-    assert!(!config.api.webhook_urls.allow_loopback);
+    assert!(config.api.webhook_urls.allow_loopback);
     assert_eq!(config.server.trusted_proxies, ["10.0.0.0/8".parse().expect("a network")]);
+    assert_eq!(config.api.cors_origins, ["https://shop.example".parse().expect("an origin")]);
+    let refused = with_env(&[("ORDERWORKS_API_CORS_ORIGINS", "[\"shop.example\"]")]).expect_err("no origin");
+    assert!(refused.to_string().contains("api.cors_origins"), "{refused}");
 }
 
 #[test]
@@ -177,6 +182,45 @@ fn a_secret_is_not_shown() {
 }
 
 #[test]
+fn bounds_of_connections_and_levels_of_queues_are_settings() {
+    let config = with_env(&[
+        ("ORDERWORKS_SERVER_IDLE_SECONDS", "620"),
+        ("ORDERWORKS_SERVER_HEAD_SECONDS", "3"),
+        ("ORDERWORKS_SERVER_BODY_SECONDS", "4"),
+        ("ORDERWORKS_SERVER_BODY_KIB", "256"),
+        ("ORDERWORKS_SERVER_REQUEST_SECONDS", "5"),
+        ("ORDERWORKS_SERVER_READINESS_LEAD_SECONDS", "20"),
+        ("ORDERWORKS_RECORDS_LEVELS", "{ webhooks = \"failures\" }"),
+        ("ORDERWORKS_CACHE_CATALOG_MS", "250"),
+        ("ORDERWORKS_CACHE_MEMORY_MIB", "64"),
+    ])
+    .expect("valid");
+    let (server, api) = (&config.server, &config.api);
+    let bounds = [server.idle_timeout, server.head_timeout, api.body_timeout, api.request_timeout];
+    assert_eq!(bounds.map(|bound| bound.as_secs()), [620, 3, 4, 5]);
+    assert_eq!((api.body_bytes_max, config.readiness_lead.as_secs()), (256 * 1024, 20));
+    assert_eq!((api.catalog_ttl.as_millis(), config.cache.bytes_max), (250, 64 * 1024 * 1024));
+    assert_eq!(config.records_levels.get("webhooks"), Some(&RecordLevel::Failures));
+    for (name, value, told) in [
+        ("SERVER_BODY_SECONDS", "40", "server.body_seconds must not be more than server.request_seconds"),
+        (
+            "SERVER_EXCHANGE_SECONDS",
+            "20",
+            "server.request_seconds must not be more than server.exchange_seconds",
+        ),
+        ("SERVER_IDLE_SECONDS", "0", "server.idle_seconds"),
+        ("SERVER_BODY_KIB", "2", "server.body_kib"),
+        ("CACHE_CATALOG_MS", "99", "cache.catalog_ms"),
+        ("SERVER_READINESS_LEAD_SECONDS", "301", "server.readiness_lead_seconds"),
+        ("RECORDS_LEVELS", "{ mails = \"all\" }", "records.levels names an unknown queue"),
+        ("RECORDS_LEVELS", "{ email = \"some\" }", "records.levels"),
+    ] {
+        let error = with_env(&[(&format!("ORDERWORKS_{name}"), value)]).expect_err(name).to_string();
+        assert!(error.contains(told), "{told}: {error}");
+    }
+}
+
+#[test]
 fn a_merchants_streams_are_at_most_those_of_all() {
     let error = with_env(&[("ORDERWORKS_SERVER_STREAMS_MAX", "10")]).expect_err("invalid").to_string();
     assert!(error.contains("server.streams_per_merchant_max"), "{error}");
@@ -228,6 +272,19 @@ fn nothing_leaves_this_machine_without_tls_unless_the_host_is_named() {
             with(plain, host, named).unwrap_or_else(|error| panic!("{plain} to {host}: {error}"));
         }
         with(plain, "10.0.0.7", "[\"10.0.0.0/8\"]").expect(plain);
+    }
+}
+
+#[test]
+fn a_plain_mail_relay_is_named_by_its_own_address_and_gets_no_password() {
+    let set =
+        |url: &str| with_env(&[("ORDERWORKS_MAIL_TRANSPORT", "smtp"), ("ORDERWORKS_MAIL_SMTP_URL", url)]);
+    set("smtp://mail:1025?tls=none").expect("named");
+    for refused in ["smtp://mail:1025", "smtp://u:canary@mail:1025?tls=none", "smtp://mail:1025?tls=nonsense"]
+    {
+        let error = set(refused).expect_err(refused).to_string();
+        assert!(error.contains("mail.smtp_url") && error.contains("?tls=none"), "{error}");
+        assert!(!error.contains("canary"), "{error}");
     }
 }
 

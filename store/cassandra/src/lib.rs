@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use base::{Ambient, Timestamp};
 use futures::future::try_join_all;
 use store::{
-    domain::{Decision, MerchantId, OrderId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
+    domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
     error::StoreError,
     payments::{Begun, ChargeRecorded, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun},
 };
@@ -65,12 +65,6 @@ impl CassandraPayments {
     ) -> Result<Vec<&'static str>, CassandraConnectError> {
         let session = connect::session(config).await?;
         schema::migrate(&session, config, ambient).await
-    }
-
-    /// The payments of an order, as far as their copies are written; for support and audits.
-    pub async fn of_order(&self, order: OrderId) -> Result<Vec<PaymentId>, StoreError> {
-        let session = self.session.get()?;
-        Ok(session.bounded(session.of_order(order)).await?)
     }
 }
 

@@ -5,7 +5,7 @@
 //! provider's reference. Until then a listing lacks the payment; the payment itself is never affected.
 
 use base::{Timestamp, ids::Uuid};
-use futures::future::try_join3;
+use futures::future::try_join;
 use scylla::{
     DeserializeRow,
     response::query_result::QueryRowsResult,
@@ -44,12 +44,8 @@ impl PaymentSession {
             payment.amount_minor,
             payment.currency.as_str(),
         );
-        try_join3(
-            self.copy(&self.statements.add_to_order, (payment.order.0, payment.id.0)),
-            self.copy(&self.statements.add_to_day, day_row),
-            self.copy_reference_of(payment),
-        )
-        .await?;
+        let day = self.copy(&self.statements.add_to_day, day_row);
+        try_join(day, self.copy_reference_of(payment)).await?;
         Ok(())
     }
 
@@ -65,10 +61,6 @@ impl PaymentSession {
         let Some(Decision::Captured { provider_reference }) = &payment.decision else { return Ok(()) };
         let values = (payment.provider.as_str(), provider_reference.as_str(), payment.id.0);
         self.copy(&self.statements.add_reference, values).await
-    }
-
-    pub(super) async fn of_order(&self, order: OrderId) -> Result<Vec<PaymentId>, Failure> {
-        ids(&self.rows(&self.statements.of_order, (order.0,)).await?)
     }
 
     pub(super) async fn of_reference(

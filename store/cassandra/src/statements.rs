@@ -141,12 +141,10 @@ statements! {
     partition: repeatable = PARTITION;
     place: repeatable = "SELECT created_at FROM payments WHERE payment_id = ? LIMIT 1";
 
-    add_to_order: repeatable = "INSERT INTO payments_by_order (order_id, payment_id) VALUES (?, ?)";
     add_to_day: repeatable = "INSERT INTO payments_by_day
         (merchant_id, day, created_at, payment_id, order_id, amount_minor, currency) VALUES (?, ?, ?, ?, ?, ?, ?)";
     add_reference: repeatable = "INSERT INTO payments_by_reference (provider, provider_reference, payment_id)
         VALUES (?, ?, ?)";
-    of_order: list = "SELECT payment_id FROM payments_by_order WHERE order_id = ?";
     /// A report of the provider moves money, so it is read at quorum, not from the nearest replica.
     of_reference: repeatable =
         "SELECT payment_id FROM payments_by_reference WHERE provider = ? AND provider_reference = ?";

@@ -4,7 +4,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use base::{Ambient, testing::skip};
+use base::{
+    Ambient,
+    testing::{clean_up, skip},
+};
 use scylla::{
     client::{session::Session, session_builder::SessionBuilder},
     statement::unprepared::Statement,
@@ -55,15 +58,10 @@ impl Keyspace {
 }
 
 impl Drop for Keyspace {
-    /// Runs on a thread of its own: the test's runtime may be shutting down, and a failed test must clean up as well.
     fn drop(&mut self) {
         let (nodes, name) = (self.config.nodes.clone(), self.config.keyspace.clone());
-        let dropping = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async { drop_keyspace(&session(&nodes).await, &name).await });
-        });
-        assert!(dropping.join().is_ok() || std::thread::panicking(), "the keyspace is not dropped");
+        let what = format!("keyspace {name}");
+        clean_up(&what, async move { drop_keyspace(&session(&nodes).await, &name).await });
     }
 }
 
@@ -98,8 +96,13 @@ pub async fn sweep(nodes: &[String], older_than_ms: i64) {
     }
 }
 
+/// Fails no test: a node that was killed may be back, and its schema not yet agreed with the others. The next sweep
+/// drops what is left.
+#[expect(clippy::print_stderr, reason = "for the reader of the test run")]
 async fn drop_keyspace(session: &Session, name: &str) {
     let mut statement = Statement::new(format!("DROP KEYSPACE IF EXISTS {name}"));
     statement.set_request_timeout(Some(Duration::from_secs(30)));
-    session.query_unpaged(statement, ()).await.expect("drops");
+    if let Err(error) = session.query_unpaged(statement, ()).await {
+        eprintln!("keyspace {name} is left to a later run: {error}");
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     customers::Account,
-    domain::{CustomerId, Order, PaymentId, PaymentState},
+    domain::{CustomerId, Order, PaymentId, PaymentState, RefundId},
     order_view::OrderView,
     orders::{DisputeFacts, RefundFacts},
     webhooks::Endpoint,
@@ -41,6 +41,14 @@ pub fn payment_refunded(order: &Order, amount_minor: i64, refund: &RefundFacts) 
     data["refund_amount_minor"] = json!(refund.amount_minor);
     data["refunded_minor"] = json!(order.refunded_minor);
     data
+}
+
+/// Id and amount of the refund in the data of [`payment_refunded`], unless all is refunded by now.
+pub fn partial_refund(data: &Value) -> Option<(RefundId, i64)> {
+    if data["status"] != PaymentState::Captured.as_str() {
+        return None;
+    }
+    Some((data["refund_id"].as_str()?.parse().ok()?, data["refund_amount_minor"].as_i64()?))
 }
 
 /// A refused refund: the fields of [`payment_refunded`] and `code`.

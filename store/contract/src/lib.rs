@@ -6,6 +6,7 @@ pub mod customers;
 pub mod domain;
 pub mod error;
 pub mod event_data;
+mod mails;
 pub mod merchants;
 mod names;
 mod order_store;

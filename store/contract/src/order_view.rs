@@ -193,6 +193,11 @@ impl PaymentView {
         Self { id: id.to_string(), status: "unknown" }
     }
 
+    /// The name of its state.
+    pub fn status(&self) -> &'static str {
+        self.status
+    }
+
     /// The payment state where the order's own state implies it, without a read of the payment store.
     pub fn implied_by(order: &Order) -> Option<Self> {
         let state = match order.status {

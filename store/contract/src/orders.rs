@@ -4,7 +4,7 @@
 //! its events in the same transaction; repeating a transition returns [`Transition::Already`] and writes nothing. Every
 //! read by a merchant names the merchant in the query itself. Read on in [`crate::outbox`].
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base::{Timestamp, TraceContext};
@@ -17,7 +17,8 @@ use crate::{
     error::StoreError,
 };
 
-pub use crate::refunds::{DisputeFacts, RefundFacts, RefundRequested};
+pub use crate::mails::{MailRecord, MailSubject, Mails};
+pub use crate::refunds::{DisputeFacts, RefundFacts, RefundRequested, RequestedRefund};
 
 /// Time for which an idempotency key is kept, as documented in the API guide.
 pub const IDEMPOTENCY_KEEP: Duration = Duration::from_hours(24);
@@ -41,6 +42,8 @@ pub struct NewOrder {
     pub currency: Currency,
     /// At least one line, each sku once.
     pub lines: Vec<NewLine>,
+    /// The total the customer agreed to, in minor units; an order that comes to another one is rejected.
+    pub expected_total_minor: Option<i64>,
     /// The payment provider's token of the payment method.
     pub payment_method: String,
     /// Shipping address.
@@ -126,6 +129,27 @@ pub enum Refusal {
     },
     /// The total exceeds [`crate::domain::AMOUNT_MINOR_MAX`].
     TotalTooLarge,
+    /// The total is not the expected one.
+    PriceChanged {
+        /// The total at the present prices, in minor units.
+        total_minor: i64,
+    },
+}
+
+/// The age of `pending` orders that are to expire.
+#[derive(Debug, Clone, Copy)]
+pub struct Stale {
+    /// Placed before.
+    pub before: Timestamp,
+    /// The same of orders with a bank debit under way at the provider; `None`: these wait for its end.
+    pub debits_before: Option<Timestamp>,
+}
+
+impl Stale {
+    /// All that were placed before.
+    pub const fn all(before: Timestamp) -> Self {
+        Self { before, debits_before: Some(before) }
+    }
 }
 
 /// The `status_reason` of an order that was not paid in time.
@@ -220,21 +244,39 @@ pub trait Orders: Send + Sync + 'static {
         at: Timestamp,
     ) -> Result<Transition, StoreError>;
 
-    /// Ids above `after` of `pending` orders placed before `before`, ascending, at most `limit`; fewer only at the end.
+    /// [`Orders::cancel`] of an order that is still `pending`: what a customer may do.
+    async fn cancel_pending(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError>;
+
+    /// Ids above `after` of `pending` orders that are stale, ascending, at most `limit`; fewer only at the end.
     async fn stale_orders(
         &self,
-        before: Timestamp,
+        stale: Stale,
         after: Option<OrderId>,
         limit: u32,
     ) -> Result<Vec<OrderId>, StoreError>;
 
     /// `pending` → `cancelled` with the reason [`EXPIRED`], otherwise as [`Orders::cancel`]. False when the order is
-    /// not pending.
-    async fn expire_order(&self, id: OrderId, at: Timestamp) -> Result<bool, StoreError>;
+    /// not pending, or has a bank debit under way and was not placed before `debits_before`.
+    async fn expire_order(
+        &self,
+        id: OrderId,
+        debits_before: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Records that the provider has a bank debit of a pending order under way, which takes days. Changes nothing else,
+    /// not even `updated_at`.
+    async fn note_debit(&self, id: OrderId, at: Timestamp) -> Result<(), StoreError>;
 
     /// Stores a refund request (of the whole remainder when `amount_minor` is `None`) and writes the refund command.
-    /// Idempotent by `refund`. Only for `paid` and `fulfilled` orders, and for a cancelled one whose money was captured
-    /// and not wholly asked back, as a refund of it failed.
+    /// Idempotent by `refund`, with the same `amount_minor`. Only for `paid` and `fulfilled` orders, and for a
+    /// cancelled one whose money was captured and not wholly asked back, as a refund of it failed.
     async fn request_refund(
         &self,
         merchant: MerchantId,
@@ -280,55 +322,4 @@ pub trait Orders: Send + Sync + 'static {
 
     /// Whether the store can be used now; for readiness checks.
     async fn ping(&self) -> Result<(), StoreError>;
-}
-
-/// The subject of a mail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum MailSubject {
-    /// An order.
-    Order(OrderId),
-    /// A registered customer.
-    Customer(CustomerId),
-}
-
-impl From<OrderId> for MailSubject {
-    fn from(id: OrderId) -> Self {
-        Self::Order(id)
-    }
-}
-
-impl From<CustomerId> for MailSubject {
-    fn from(id: CustomerId) -> Self {
-        Self::Customer(id)
-    }
-}
-
-impl fmt::Display for MailSubject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Order(id) => id.fmt(f),
-            Self::Customer(id) => id.fmt(f),
-        }
-    }
-}
-
-/// A sent mail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MailRecord {
-    /// Name of its template.
-    pub template: String,
-    /// Its Message-ID header.
-    pub message_id: String,
-    /// Time of handing over to the mail server.
-    pub sent_at: Timestamp,
-}
-
-/// Records of sent mails: one per (subject, template).
-#[async_trait]
-pub trait Mails: Send + Sync + 'static {
-    /// The mails about a subject, oldest first.
-    async fn mails(&self, subject: MailSubject) -> Result<Vec<MailRecord>, StoreError>;
-
-    /// Records a mail as sent; false when it was recorded before (and nothing changes).
-    async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool, StoreError>;
 }

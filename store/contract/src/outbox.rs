@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{
-    domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest, RefundId, VerificationId},
+    domain::{EndpointId, Event, EventId, MerchantId, OrderId, Page, PageRequest, RefundId, VerificationId},
     error::StoreError,
 };
 
@@ -116,14 +116,26 @@ pub enum Command {
         /// The request.
         verification: VerificationId,
     },
+    /// Deliver an event again, as its merchant requested.
+    Resend {
+        /// The merchant.
+        merchant: MerchantId,
+        /// The event.
+        event: EventId,
+        /// The order it is about.
+        order: Option<OrderId>,
+        /// The endpoints to deliver it to.
+        endpoints: Vec<EndpointId>,
+    },
 }
 
 impl Command {
-    /// The order the command is about, if any; it is claimed in order with the other messages of that order.
+    /// The order whose other messages the command is claimed in order with, if any. A delivery that is requested again
+    /// waits for none.
     pub const fn order(&self) -> Option<OrderId> {
         match self {
             Self::Refund { order, .. } | Self::ProviderReport { order, .. } => Some(*order),
-            Self::Verify { .. } => None,
+            Self::Verify { .. } | Self::Resend { .. } => None,
         }
     }
 }
@@ -153,8 +165,9 @@ pub struct Backlog {
 /// Events and commands on their way to the queue.
 #[async_trait]
 pub trait Outbox: Send + Sync + 'static {
-    /// Stores a command about an order without a change of the order. Idempotent by `id` for as long as the outbox
-    /// keeps its messages; derive `id` from the order's id, which decides where the message is stored.
+    /// Stores a command about an order, or a [`Command::Resend`], without a change of what it is about. Idempotent by
+    /// `id` for as long as the outbox keeps its messages. The time in `id` decides where the message is stored: derive
+    /// it from the order's id, or from a time of the request.
     async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError>;
 
     /// Claims up to `limit` unsent messages, oldest first, for `lease`; messages already claimed by this relay

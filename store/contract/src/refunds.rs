@@ -35,13 +35,26 @@ impl DisputeFacts {
     }
 }
 
+/// A stored refund request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestedRefund {
+    /// The refund.
+    pub id: RefundId,
+    /// In minor units.
+    pub amount_minor: i64,
+    /// Whether the money is refunded.
+    pub done: bool,
+}
+
 /// Result of [`request_refund`](crate::orders::Orders::request_refund).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefundRequested {
     /// Stored; the command is in the outbox.
-    Accepted(Box<Order>, RefundId),
+    Accepted(Box<Order>, RequestedRefund),
     /// The same refund was requested before, and is open or done.
-    Already(Box<Order>, RefundId),
+    Already(Box<Order>, RequestedRefund),
+    /// A refund of another amount was requested under this id.
+    OtherAmount,
     /// The same refund was requested before, and failed.
     Failed {
         /// The code of the refusal.
@@ -52,6 +65,8 @@ pub enum RefundRequested {
         /// The refundable remainder, in minor units.
         refundable_minor: i64,
     },
+    /// The order's total is 0: nothing was charged.
+    Free,
     /// The order's state allows no refund.
     Refused(Box<Order>),
     /// No such order of this merchant.

@@ -15,6 +15,9 @@ use crate::{
 /// Endpoints a merchant may have.
 pub const ENDPOINTS_PER_MERCHANT_MAX: u32 = 50;
 
+/// Former secrets of an endpoint that may be valid beside its secret.
+pub const PREVIOUS_SECRETS_MAX: usize = 4;
+
 /// A URL to which a merchant's events are sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -28,6 +31,8 @@ pub struct Endpoint {
     pub events: Subscription,
     /// Signing secret: `whsec_` and base64 of 24 to 64 bytes. Shown to its merchant only.
     pub secret: String,
+    /// Former secrets with which messages are signed as well, newest first.
+    pub previous_secrets: Vec<PreviousSecret>,
     /// Whether events are sent to it.
     pub enabled: bool,
     /// Time of the first failed attempt since the last successful one.
@@ -38,6 +43,37 @@ pub struct Endpoint {
     pub times_disabled: u64,
     /// Time of creation.
     pub created_at: Timestamp,
+}
+
+/// A former signing secret of an endpoint.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousSecret {
+    /// As [`Endpoint::secret`].
+    pub secret: String,
+    /// When messages are no longer signed with it.
+    pub until: Timestamp,
+}
+
+/// A new signing secret of an endpoint.
+#[derive(Clone)]
+pub struct SecretRotation {
+    /// As [`Endpoint::secret`].
+    pub secret: String,
+    /// Time of the rotation.
+    pub at: Timestamp,
+    /// When former secrets end at the latest.
+    pub until: Timestamp,
+}
+
+/// Result of [`Webhooks::rotate_secret`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretRotated {
+    /// The endpoint has the new secret.
+    Rotated(Box<Endpoint>),
+    /// [`PREVIOUS_SECRETS_MAX`] former secrets are still valid; nothing changed.
+    TooMany,
+    /// No such endpoint of this merchant.
+    NotFound,
 }
 
 /// Time and reason of disabling an endpoint because of its deliveries.
@@ -75,6 +111,37 @@ pub enum EndpointFinding {
 }
 
 impl Endpoint {
+    /// The secrets that messages are signed with at this time, the newest first.
+    pub fn secrets(&self, at: Timestamp) -> Vec<&str> {
+        let valid = self.previous_secrets.iter().filter(|previous| previous.until > at);
+        std::iter::once(&self.secret)
+            .chain(valid.map(|previous| &previous.secret))
+            .map(String::as_str)
+            .collect()
+    }
+
+    /// Replaces the secret. The one before it stays valid until the given time, and so do earlier ones whose own time
+    /// is not over: a request repeated because its answer was lost takes no secret from a receiver. False, without a
+    /// change, where more than [`PREVIOUS_SECRETS_MAX`] would be valid.
+    pub fn rotate_secret(&mut self, rotation: SecretRotation) -> bool {
+        if self.secret == rotation.secret {
+            return true;
+        }
+        let SecretRotation { secret, at, until } = rotation;
+        let replaced = PreviousSecret { secret: self.secret.clone(), until };
+        let earlier = self.previous_secrets.iter().cloned();
+        let valid = std::iter::once(replaced)
+            .chain(earlier.map(|earlier| PreviousSecret { until: earlier.until.min(until), ..earlier }))
+            .filter(|previous| previous.until > at);
+        let previous_secrets: Vec<_> = valid.collect();
+        if previous_secrets.len() > PREVIOUS_SECRETS_MAX {
+            return false;
+        }
+        self.secret = secret;
+        self.previous_secrets = previous_secrets;
+        true
+    }
+
     /// Applies the finding of an attempt. `None` when nothing changes, so that no write is needed; otherwise whether
     /// the finding disabled the endpoint.
     pub fn take_in(&mut self, finding: EndpointFinding, at: Timestamp) -> Option<bool> {
@@ -207,12 +274,22 @@ pub trait Webhooks: Send + Sync + 'static {
         change: EndpointChange,
     ) -> Result<Option<Endpoint>, StoreError>;
 
+    /// Replaces an endpoint's signing secret, see [`Endpoint::rotate_secret`]. The same secret again changes nothing.
+    async fn rotate_secret(
+        &self,
+        merchant: MerchantId,
+        id: EndpointId,
+        rotation: SecretRotation,
+    ) -> Result<SecretRotated, StoreError>;
+
     /// Applies the finding of an attempt, see [`Endpoint::take_in`]; writes `webhook_endpoint.disabled` when it
-    /// disables the endpoint. Returns whether it did.
+    /// disables the endpoint. Returns whether it did. Nothing changes when the URL that was tried is no longer the
+    /// endpoint's.
     async fn note_endpoint(
         &self,
         merchant: MerchantId,
         id: EndpointId,
+        tried: &str,
         finding: EndpointFinding,
         at: Timestamp,
     ) -> Result<bool, StoreError>;

@@ -19,15 +19,14 @@ macro_rules! columns {
 }
 
 pub(super) const ONE: &str = select!(" FROM products WHERE merchant_id = $1 AND sku = $2");
-// Under the "C" collation, only ASCII letters are compared without case.
 pub(super) const LIST: &str = select!(
     r#" FROM products WHERE merchant_id = $1 AND sku > $2
-        AND ($4::text IS NULL OR name COLLATE "C" ILIKE $4 ESCAPE '\' OR sku ILIKE $4 ESCAPE '\')
+        AND ($4::text IS NULL OR coalesce(search_text, lower(name || chr(10) || sku)) LIKE $4 ESCAPE '\')
     ORDER BY sku LIMIT $3"#
 );
 pub(super) const LIST_BY_CATEGORY: &str = select!(
     r#" FROM products WHERE merchant_id = $1 AND category = $5 AND sku > $2
-        AND ($4::text IS NULL OR name COLLATE "C" ILIKE $4 ESCAPE '\' OR sku ILIKE $4 ESCAPE '\')
+        AND ($4::text IS NULL OR coalesce(search_text, lower(name || chr(10) || sku)) LIKE $4 ESCAPE '\')
     ORDER BY sku LIMIT $3"#
 );
 pub(super) const CATEGORIES: &str = "
@@ -41,14 +40,14 @@ const SET_STOCK: &str = concat!(
 );
 const UPDATE: &str = concat!(
     "UPDATE products SET name = $3, description = $4, category = $5, price_minor = $6, currency = $7,
-         low_stock_at = $8, updated_at = $9
+         low_stock_at = $8, updated_at = $9, search_text = $10
      WHERE merchant_id = $1 AND sku = $2 RETURNING ",
     columns!()
 );
 const INSERT: &str = concat!(
     "INSERT INTO products (merchant_id, sku, name, description, category, price_minor, currency, low_stock_at,
-         updated_at)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING RETURNING ",
+         updated_at, search_text)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING RETURNING ",
     columns!()
 );
 
@@ -76,7 +75,7 @@ impl Catalog for PostgresOrders {
     ) -> Result<InventoryPut, StoreError> {
         let facts = ((merchant, sku), on_hand, at, trace);
         let put = self.router.write(merchant, facts, |unit, (product, on_hand, at, trace)| {
-            Box::pin(set_stock(unit, *product, *on_hand, *at, *trace))
+            Box::pin(set_stock(unit, *product, *on_hand, *at, trace.clone()))
         });
         Ok(put.await?)
     }
@@ -144,6 +143,7 @@ fn with_product<'q>(
         .bind(product.currency.as_str())
         .bind(product.low_stock_at)
         .bind(Moment(at))
+        .bind(texts::search_text(&product.name, &product.sku))
 }
 
 async fn set_stock(

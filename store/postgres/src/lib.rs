@@ -189,6 +189,14 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0012_disabled_endpoints.up",
             "0013_refund_ends.down",
             "0013_refund_ends.up",
+            "0014_refund_requests.down",
+            "0014_refund_requests.up",
+            "0015_debits.down",
+            "0015_debits.up",
+            "0016_previous_secrets.down",
+            "0016_previous_secrets.up",
+            "0017_product_search.down",
+            "0017_product_search.up",
             "0018_api_key_notes.down",
             "0018_api_key_notes.up"
         ]

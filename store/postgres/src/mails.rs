@@ -15,9 +15,10 @@ pub(super) const OF_CUSTOMER: &str = "
     SELECT template, message_id, sent_at FROM customer_mails WHERE customer_id = $1 ORDER BY sent_at, template";
 const RECORD_OF_ORDER: &str = "
     INSERT INTO mails (order_id, template, message_id, sent_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+// Locked, because the account may be deleted at this moment.
 const RECORD_OF_CUSTOMER: &str = "
-    INSERT INTO customer_mails (customer_id, template, message_id, sent_at) VALUES ($1, $2, $3, $4)
-    ON CONFLICT DO NOTHING";
+    INSERT INTO customer_mails (customer_id, template, message_id, sent_at)
+    SELECT id, $2, $3, $4 FROM customers WHERE id = $1 FOR KEY SHARE ON CONFLICT DO NOTHING";
 
 #[async_trait]
 impl Mails for PostgresOrders {

@@ -7,7 +7,7 @@ use store::{
     error::StoreError,
     orders::{
         CLOCK_DIFFERENCE_MAX, CaptureFacts, DisputeFacts, NewOrder, Orders, PlaceOutcome, RefundFacts,
-        RefundRequested, Transition,
+        RefundRequested, Stale, Transition,
     },
 };
 
@@ -135,24 +135,30 @@ impl Orders for PostgresOrders {
         reason: &str,
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
-        let facts = ((merchant, id), reason, at);
-        let cancelled = self.transition(merchant, facts, |unit, (order, reason, at)| {
-            Box::pin(transitions::cancel(unit, *order, reason, *at))
-        });
-        cancelled.await
+        self.cancel_until(OrderStatus::Paid, (merchant, id), reason, at).await
+    }
+
+    async fn cancel_pending(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        self.cancel_until(OrderStatus::Pending, (merchant, id), reason, at).await
     }
 
     /// An unavailable shard keeps its own orders only.
     async fn stale_orders(
         &self,
-        before: Timestamp,
+        stale: Stale,
         after: Option<OrderId>,
         limit: u32,
     ) -> Result<Vec<OrderId>, StoreError> {
         let (mut pages, mut failed) = (Vec::new(), None);
         for member in self.router.members() {
-            match transitions::stale(member.primary.reads(), before, after, limit).await {
-                Ok(stale) => pages.push(stale),
+            match transitions::stale(member.primary.reads(), stale, after, limit).await {
+                Ok(page) => pages.push(page),
                 Err(fault) => failed = Some(fault),
             }
         }
@@ -163,10 +169,23 @@ impl Orders for PostgresOrders {
     }
 
     /// With shards on the shard of the order's merchant, as a shard also lists copies.
-    async fn expire_order(&self, id: OrderId, at: Timestamp) -> Result<bool, StoreError> {
-        let expired =
-            self.router.write(id, (id, at), |unit, (id, at)| Box::pin(transitions::expire(unit, *id, *at)));
+    async fn expire_order(
+        &self,
+        id: OrderId,
+        debits_before: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let expired = self.router.write(id, (id, debits_before, at), |unit, (id, debits_before, at)| {
+            Box::pin(transitions::expire(unit, *id, *debits_before, *at))
+        });
         Ok(expired.await?)
+    }
+
+    async fn note_debit(&self, id: OrderId, at: Timestamp) -> Result<(), StoreError> {
+        let noted = self
+            .router
+            .write(id, (id, at), |unit, (id, at)| Box::pin(transitions::note_debit(unit, *id, *at)));
+        Ok(noted.await?)
     }
 
     async fn request_refund(
@@ -233,6 +252,21 @@ impl Orders for PostgresOrders {
 
 impl PostgresOrders {
     /// Changes an order. The answer names the merchant that then reads the order, also where the call does not.
+    /// Cancels an order that is `pending` or in this state.
+    async fn cancel_until(
+        &self,
+        latest: OrderStatus,
+        order: (MerchantId, OrderId),
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        let facts = (order, latest, reason, at);
+        let cancelled = self.transition(order.0, facts, |unit, (order, latest, reason, at)| {
+            Box::pin(transitions::cancel(unit, *order, *latest, reason, *at))
+        });
+        cancelled.await
+    }
+
     async fn transition<A: Sync>(
         &self,
         owner: impl Into<Owner>,

@@ -21,8 +21,16 @@ use store::{
 use tokio::sync::watch;
 
 use super::{
-    PostgresOrders, database::OrderDatabase, fault::PostgresFault, order_row, router::ReadMode, row::get,
-    timestamps::Moment, transaction::Unit,
+    PostgresOrders,
+    database::OrderDatabase,
+    fault::PostgresFault,
+    order_row,
+    outbox_insert::SETTLED,
+    router::{Owner, ReadMode},
+    row::get,
+    timestamps::Moment,
+    transaction::Unit,
+    webhooks::LOCK_MERCHANT,
 };
 use crate::partitions::earliest_of;
 
@@ -74,8 +82,12 @@ pub(super) const BACKLOG: &str = "
 #[async_trait]
 impl Outbox for PostgresOrders {
     async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError> {
-        let Some(order) = command.order() else { return Ok(Submitted::NoSuchOrder) };
-        let submitted = self.router.write(order, (id, command, at), |unit, (id, command, at)| {
+        let owner = match (&command, command.order()) {
+            (Command::Resend { merchant, .. }, _) => Owner::from(*merchant),
+            (_, Some(order)) => Owner::from(order),
+            (_, None) => return Ok(Submitted::NoSuchOrder),
+        };
+        let submitted = self.router.write(owner, (id, command, at), |unit, (id, command, at)| {
             Box::pin(submit(unit, *id, command, *at))
         });
         Ok(submitted.await?)
@@ -146,9 +158,8 @@ impl Outbox for PostgresOrders {
         page: PageRequest<EventId>,
     ) -> Result<Page<Event>, StoreError> {
         let read = |database| async move { events(&database, merchant, page).await };
-        // After an event that a replica does not have yet, it finds nothing, which would look like the last page.
-        let is_missing = |found: &Page<Event>| page.after.is_some() && found.items.is_empty();
-        Ok(self.router.read(merchant, ReadMode::Replica, read, is_missing).await?)
+        // From the primary: only there is it known which positions are under way.
+        Ok(self.router.read(merchant, ReadMode::Primary, read, |_| false).await?)
     }
 
     async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError> {
@@ -180,6 +191,9 @@ async fn events(
             row.map_or(Ok(0), |row| get(&row, "position"))?
         }
     };
+    let settled = database.row(sqlx::query(SETTLED)).await?.map_or(Ok(0), |row| get(&row, "position"))?;
+    // A position up to the settled one is never drawn later, so who has read the newest event has missed none.
+    let before = before.min(i64::saturating_add(settled, 1));
     let query = sqlx::query(EVENTS).bind(merchant.0).bind(before).bind(i64::from(page.limit) + 1);
     let events = database.rows(query).await?.iter().map(rows::event).collect::<Result<_, PostgresFault>>()?;
     Ok(Page::from_overfetched(events, page.limit))
@@ -219,14 +233,22 @@ async fn mark_sent(database: &OrderDatabase, positions: &[Position]) -> Result<(
     marked.await.map(drop)
 }
 
-/// Stores a command unless its id is known. Under the order's lock, reading first is safe, and the positions of the
-/// order's messages ascend.
+/// Stores a command unless its id is known. Under the lock of the order, or of the merchant, reading first is safe, and
+/// the positions of the order's messages ascend.
 async fn submit(
     unit: &mut Unit,
     id: EventId,
     command: &Command,
     at: Timestamp,
 ) -> Result<Submitted, PostgresFault> {
+    if let Command::Resend { merchant, event, .. } = command {
+        unit.row(sqlx::query(LOCK_MERCHANT).bind(merchant.0)).await?;
+        if unit.row(sqlx::query(KNOWN).bind(id.0)).await?.is_some() {
+            return Ok(Submitted::Already);
+        }
+        unit.messages(at).resend(id, (*merchant, *event), command)?;
+        return Ok(Submitted::Stored);
+    }
     let Some(order) = command.order() else { return Ok(Submitted::NoSuchOrder) };
     let Some(order) = order_row::lock(unit, order).await? else { return Ok(Submitted::NoSuchOrder) };
     if unit.row(sqlx::query(KNOWN).bind(id.0)).await?.is_some() {

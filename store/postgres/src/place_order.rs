@@ -155,7 +155,7 @@ async fn store(
         .bind(column(orders, |order| order.payment_method.as_str()))
         .bind(addresses?)
         .bind(column(orders, |order| order.reference.as_deref()))
-        .bind(column(orders, |order| order.trace.map(|trace| trace.to_string())))
+        .bind(column(orders, |order| order.trace.as_ref().map(ToString::to_string)))
         .bind(column(new, |new| new.idempotency.key.as_str()))
         .bind(column(new, |new| &new.idempotency.fingerprint[..]))
         .bind(bodies)

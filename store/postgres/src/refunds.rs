@@ -7,11 +7,11 @@
 use base::Timestamp;
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, RefundId},
-    orders::{DisputeFacts, RefundFacts, RefundRequested, Transition},
+    orders::{DisputeFacts, RefundFacts, RefundRequested, RequestedRefund, Transition},
     outbox::Command,
     rules::{
         rows,
-        transitions::{self, RefundEnd, RefundSums},
+        transitions::{self, KnownRefund, RefundSums},
     },
 };
 
@@ -44,8 +44,10 @@ const END: &str = "
     VALUES ($1, $2, $3, $4, CASE WHEN $5::text IS NULL THEN $4 END, CASE WHEN $5::text IS NOT NULL THEN $4 END, $5)
     ON CONFLICT (order_id, id) DO UPDATE SET amount_minor = excluded.amount_minor,
         recorded_at = excluded.recorded_at, failed_at = excluded.failed_at, failure = excluded.failure";
-const ASK: &str = "INSERT INTO refunds (order_id, id, amount_minor, requested_at) VALUES ($1, $2, $3, $4)";
-pub(super) const KNOWN: &str = "SELECT recorded_at, failure FROM refunds WHERE order_id = $1 AND id = $2";
+const ASK: &str =
+    "INSERT INTO refunds (order_id, id, amount_minor, requested_at, remainder) VALUES ($1, $2, $3, $4, $5)";
+pub(super) const KNOWN: &str =
+    "SELECT amount_minor, remainder, recorded_at, failure FROM refunds WHERE order_id = $1 AND id = $2";
 // The sum of a bigint column is numeric; the cast converts it back.
 pub(super) const SUMS: &str = "
     SELECT coalesce(sum(amount_minor) FILTER (WHERE failed_at IS NULL), 0)::bigint AS live_minor,
@@ -66,7 +68,7 @@ pub(super) async fn give_back(
     if left_minor <= 0 {
         return Ok(false);
     }
-    ask(unit, order, sums.refund_of_cancelled(order), left_minor, at).await?;
+    ask(unit, order, (sums.refund_of_cancelled(order), left_minor), false, at).await?;
     Ok(true)
 }
 
@@ -79,20 +81,19 @@ pub(super) async fn request(
     let order = order_row::lock_captured(unit, id).await?.filter(|(order, _)| order.merchant == merchant);
     let Some((order, captured_minor)) = order else { return Ok(RefundRequested::NotFound) };
     let order = Box::new(order);
-    match known(unit, id, refund).await? {
-        Some(RefundEnd::Failed(code)) => return Ok(RefundRequested::Failed { code }),
-        Some(_) => return Ok(RefundRequested::Already(order, refund)),
-        None => {}
+    if let Some(known) = known(unit, id, refund).await? {
+        return Ok(known.answer(order, refund, amount_minor));
     }
     if !transitions::may_be_refunded(&order, captured_minor) {
         return Ok(RefundRequested::Refused(order));
     }
+    let remainder = amount_minor.is_none();
     let amount_minor = match sums(unit, id).await?.refundable(&order, amount_minor) {
         Ok(amount_minor) => amount_minor,
         Err(answer) => return Ok(answer),
     };
-    ask(unit, &order, refund, amount_minor, at).await?;
-    Ok(RefundRequested::Accepted(order, refund))
+    ask(unit, &order, (refund, amount_minor), remainder, at).await?;
+    Ok(RefundRequested::Accepted(order, RequestedRefund { id: refund, amount_minor, done: false }))
 }
 
 pub(super) async fn record(
@@ -104,7 +105,7 @@ pub(super) async fn record(
     let Some(before) = order_row::lock(unit, id).await?.map(Box::new) else {
         return Ok(Transition::NotFound);
     };
-    if known(unit, id, facts.refund).await?.is_some_and(|end| end.is_final_for(facts)) {
+    if known(unit, id, facts.refund).await?.is_some_and(|known| known.end.is_final_for(facts)) {
         return Ok(Transition::Already(before));
     }
     let change = if facts.failure.is_none() { GIVE } else { KEEP_MONEY };
@@ -113,7 +114,8 @@ pub(super) async fn record(
     let end = sqlx::query(END).bind(id.0).bind(facts.refund.0).bind(facts.amount_minor).bind(Moment(at));
     unit.run(end.bind(facts.failure.clone())).await?;
     let (order, captured_minor) = (order_row::order(&row)?, order_row::captured_minor(&row)?);
-    if order.status == OrderStatus::Refunded && order.shipment.is_none() {
+    // A refund that fails changes no state: what it finds refunded has freed its stock.
+    if facts.failure.is_none() && order.status == OrderStatus::Refunded && order.shipment.is_none() {
         stock::release(unit, &order, at).await?;
     }
     unit.messages(at).refund_ended(&order, captured_minor, facts);
@@ -149,12 +151,12 @@ pub(super) async fn record_dispute(
 async fn ask(
     unit: &mut Unit,
     order: &Order,
-    refund: RefundId,
-    amount_minor: i64,
+    (refund, amount_minor): (RefundId, i64),
+    remainder: bool,
     at: Timestamp,
 ) -> Result<(), PostgresFault> {
     let query = sqlx::query(ASK).bind(order.id.0).bind(refund.0).bind(amount_minor).bind(Moment(at));
-    unit.run(query).await?;
+    unit.run(query.bind(remainder)).await?;
     hold_shipment(unit, order).await?;
     Ok(unit.messages(at).command(order, &Command::Refund { order: order.id, refund, amount_minor })?)
 }
@@ -175,9 +177,9 @@ async fn known(
     unit: &mut Unit,
     order: OrderId,
     refund: RefundId,
-) -> Result<Option<RefundEnd>, PostgresFault> {
+) -> Result<Option<KnownRefund>, PostgresFault> {
     let row = unit.row(sqlx::query(KNOWN).bind(order.0).bind(refund.0)).await?;
-    row.as_ref().map(rows::refund_end).transpose()
+    row.as_ref().map(rows::known_refund).transpose()
 }
 
 async fn sums(unit: &mut Unit, order: OrderId) -> Result<RefundSums, PostgresFault> {

@@ -9,7 +9,7 @@ use base::{
 use sqlx::postgres::PgRow;
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, PaymentId, ShipmentId},
-    orders::{CaptureFacts, EXPIRED, Transition},
+    orders::{CaptureFacts, EXPIRED, Stale, Transition},
     rules::{
         columns::Columns,
         transitions::{classify, was_fulfilled, was_paid},
@@ -48,21 +48,25 @@ const FULFIL: &str = concat!(
      WHERE id = $1 AND status = 'paid' AND NOT shipment_held RETURNING ",
     columns!()
 );
+/// From `pending`, and from $5.
 const CANCEL: &str = concat!(
     "UPDATE orders SET status = 'cancelled', status_reason = $3,
          event_sequence = event_sequence + 1, updated_at = $4
-     WHERE id = $1 AND merchant_id = $2 AND status IN ('pending', 'paid') RETURNING ",
+     WHERE id = $1 AND merchant_id = $2 AND status IN ('pending', $5) RETURNING ",
     columns!()
 );
 pub(super) const STALE: &str = "
     SELECT id FROM orders WHERE status = 'pending' AND id > $3 AND id < $1 AND created_at < $2
+        AND (debit_at IS NULL OR created_at < $5)
         AND EXISTS (SELECT 1 FROM merchants AS m WHERE m.id = merchant_id AND m.state IN ('active', 'moving'))
     ORDER BY id LIMIT $4";
 pub(super) const EXPIRE: &str = concat!(
     "UPDATE orders SET status = 'cancelled', status_reason = $2, event_sequence = event_sequence + 1, updated_at = $3
-     WHERE id = $1 AND status = 'pending' RETURNING ",
+     WHERE id = $1 AND status = 'pending' AND (debit_at IS NULL OR created_at < $4) RETURNING ",
     columns!()
 );
+const NOTE_DEBIT: &str =
+    "UPDATE orders SET debit_at = $2 WHERE id = $1 AND status = 'pending' AND debit_at IS NULL";
 
 pub(super) async fn mark_paid(
     unit: &mut Unit,
@@ -135,10 +139,12 @@ pub(super) async fn fulfil(unit: &mut Unit, id: OrderId, at: Timestamp) -> Resul
 pub(super) async fn cancel(
     unit: &mut Unit,
     (merchant, id): (MerchantId, OrderId),
+    latest: OrderStatus,
     reason: &str,
     at: Timestamp,
 ) -> Result<Transition, PostgresFault> {
     let query = sqlx::query(CANCEL).bind(id.0).bind(merchant.0).bind(reason).bind(Moment(at));
+    let query = query.bind(latest.as_str());
     let Some(row) = unit.row(query).await? else {
         let found = unit.row(sqlx::query(order_row::OF_MERCHANT).bind(id.0).bind(merchant.0)).await?;
         let found = found.as_ref().map(order_row::order).transpose()?;
@@ -150,18 +156,32 @@ pub(super) async fn cancel(
 /// Orders of one database to expire, oldest first.
 pub(super) async fn stale(
     database: &Database,
-    before: Timestamp,
+    stale: Stale,
     after: Option<OrderId>,
     limit: u32,
 ) -> Result<Vec<OrderId>, PostgresFault> {
     let after = after.map_or(Uuid::nil(), |id| id.0);
-    let query =
-        sqlx::query(STALE).bind(floor(before)).bind(Moment(before)).bind(after).bind(i64::from(limit));
+    let query = sqlx::query(STALE)
+        .bind(floor(stale.before))
+        .bind(Moment(stale.before))
+        .bind(after)
+        .bind(i64::from(limit))
+        .bind(stale.debits_before.map(Moment));
     database.rows(query).await?.iter().map(|row| row.id("id", OrderId)).collect()
 }
 
-pub(super) async fn expire(unit: &mut Unit, id: OrderId, at: Timestamp) -> Result<bool, PostgresFault> {
-    let query = sqlx::query(EXPIRE).bind(id.0).bind(EXPIRED).bind(Moment(at));
+pub(super) async fn note_debit(unit: &mut Unit, id: OrderId, at: Timestamp) -> Result<(), PostgresFault> {
+    unit.run(sqlx::query(NOTE_DEBIT).bind(id.0).bind(Moment(at))).await?;
+    Ok(())
+}
+
+pub(super) async fn expire(
+    unit: &mut Unit,
+    id: OrderId,
+    debits_before: Option<Timestamp>,
+    at: Timestamp,
+) -> Result<bool, PostgresFault> {
+    let query = sqlx::query(EXPIRE).bind(id.0).bind(EXPIRED).bind(Moment(at)).bind(debits_before.map(Moment));
     let Some(row) = unit.row(query).await? else { return Ok(false) };
     called_off(unit, &row, at).await?;
     Ok(true)

@@ -141,7 +141,7 @@ async fn request(unit: &mut Unit, new: &NewVerification) -> Result<VerificationR
     let surplus = sqlx::query(SURPLUS).bind(asked.merchant.0).bind(email_key(&asked.email));
     let kept = i64::try_from(PER_ADDRESS_MAX).unwrap_or(i64::MAX);
     unit.run(surplus.bind(asked.purpose.as_str()).bind(kept)).await?;
-    unit.messages(asked.created_at).verification(asked, new.trace)?;
+    unit.messages(asked.created_at).verification(asked, new.trace.clone())?;
     Ok(VerificationRequested::Stored)
 }
 
@@ -188,7 +188,7 @@ async fn open_account(unit: &mut Unit, open: &OpenAccount) -> Result<Option<Acco
     if !customers::insert(unit, &account).await? {
         return Ok(None);
     }
-    unit.messages(account.created_at).registered(&account, open.trace);
+    unit.messages(account.created_at).registered(&account, open.trace.clone());
     Ok(Some(account))
 }
 

@@ -7,7 +7,8 @@ use store::{
     error::StoreError,
     rules::rows,
     webhooks::{
-        ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, WebhookAttempt, Webhooks,
+        ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, SecretRotated, SecretRotation,
+        WebhookAttempt, Webhooks,
     },
 };
 
@@ -23,8 +24,8 @@ use crate::partitions::earliest_of;
 
 macro_rules! columns {
     () => {
-        "id, merchant_id, url, events::text AS events, secret, enabled, failing_since, disabled_at, disabled_reason,
-         times_disabled, created_at"
+        "id, merchant_id, url, events::text AS events, secret, previous_secrets::text AS previous_secrets, enabled,
+         failing_since, disabled_at, disabled_reason, times_disabled, created_at"
     };
 }
 
@@ -44,10 +45,15 @@ const UPDATE: &str = concat!(
     columns!()
 );
 const LOCK: &str = select!(" FROM webhook_endpoints WHERE merchant_id = $1 AND id = $2 FOR NO KEY UPDATE");
+const ROTATE: &str = "
+    UPDATE webhook_endpoints SET secret = $3, previous_secrets = $4::json WHERE merchant_id = $1 AND id = $2";
 const NOTE: &str = "
     UPDATE webhook_endpoints SET enabled = $3, failing_since = $4, disabled_at = $5, disabled_reason = $6,
         times_disabled = $7, changed_at = CASE WHEN $3 THEN changed_at ELSE $8 END
     WHERE merchant_id = $1 AND id = $2";
+/// Serialises writes of a merchant that look first. A statement of its own: the next one then sees the rows committed
+/// while this one waited.
+pub(super) const LOCK_MERCHANT: &str = "SELECT id FROM merchants WHERE id = $1 FOR NO KEY UPDATE";
 const DELETE: &str = "DELETE FROM webhook_endpoints WHERE merchant_id = $1 AND id = $2";
 const RECORD: &str = "
     INSERT INTO webhook_attempts (endpoint_id, event_id, attempt, at, order_id, duration_micros, status, error)
@@ -105,16 +111,30 @@ impl Webhooks for PostgresOrders {
         Ok(updated.await?)
     }
 
+    async fn rotate_secret(
+        &self,
+        merchant: MerchantId,
+        id: EndpointId,
+        rotation: SecretRotation,
+    ) -> Result<SecretRotated, StoreError> {
+        let facts = ((merchant, id), rotation);
+        let rotated = self.router.write(merchant, facts, |unit, (endpoint, rotation)| {
+            Box::pin(rotate(unit, *endpoint, rotation.clone()))
+        });
+        Ok(rotated.await?)
+    }
+
     async fn note_endpoint(
         &self,
         merchant: MerchantId,
         id: EndpointId,
+        tried: &str,
         finding: EndpointFinding,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let facts = ((merchant, id), finding, at);
-        let noted = self.router.write(merchant, facts, |unit, (endpoint, finding, at)| {
-            Box::pin(note(unit, *endpoint, *finding, *at))
+        let facts = ((merchant, id), tried.to_owned(), finding, at);
+        let noted = self.router.write(merchant, facts, |unit, (endpoint, tried, finding, at)| {
+            Box::pin(note(unit, *endpoint, tried, *finding, *at))
         });
         Ok(noted.await?)
     }
@@ -166,9 +186,8 @@ impl Webhooks for PostgresOrders {
 
 async fn create(unit: &mut Unit, endpoint: &Endpoint) -> Result<bool, PostgresFault> {
     let (merchant, id) = (endpoint.merchant.0, endpoint.id.0);
-    // Serialises the creation of a merchant's endpoints, so that the count below holds. A statement of its own: the
-    // next one then sees the rows committed while this one waited.
-    unit.row(sqlx::query("SELECT id FROM merchants WHERE id = $1 FOR NO KEY UPDATE").bind(merchant)).await?;
+    // So that the count below holds.
+    unit.row(sqlx::query(LOCK_MERCHANT).bind(merchant)).await?;
     let query = sqlx::query(
         "INSERT INTO webhook_endpoints (merchant_id, id, url, events, secret, enabled, created_at)
          SELECT $1, $2, $3, $4::json, $5, $6, $7
@@ -206,15 +225,39 @@ async fn update(
     unit.row(query).await?.as_ref().map(rows::endpoint).transpose()
 }
 
+async fn rotate(
+    unit: &mut Unit,
+    (merchant, id): (MerchantId, EndpointId),
+    rotation: SecretRotation,
+) -> Result<SecretRotated, PostgresFault> {
+    let row = unit.row(sqlx::query(LOCK).bind(merchant.0).bind(id.0)).await?;
+    let Some(row) = row else { return Ok(SecretRotated::NotFound) };
+    let mut endpoint = rows::endpoint(&row)?;
+    if !endpoint.rotate_secret(rotation) {
+        return Ok(SecretRotated::TooMany);
+    }
+    let query = sqlx::query(ROTATE)
+        .bind(merchant.0)
+        .bind(id.0)
+        .bind(endpoint.secret.clone())
+        .bind(to_json(&endpoint.previous_secrets)?);
+    unit.run(query).await?;
+    Ok(SecretRotated::Rotated(Box::new(endpoint)))
+}
+
 async fn note(
     unit: &mut Unit,
     (merchant, id): (MerchantId, EndpointId),
+    tried: &str,
     finding: EndpointFinding,
     at: Timestamp,
 ) -> Result<bool, PostgresFault> {
     let query = sqlx::query(LOCK).bind(merchant.0).bind(id.0);
     let Some(row) = unit.row(query).await? else { return Ok(false) };
     let mut endpoint = rows::endpoint(&row)?;
+    if endpoint.url != tried {
+        return Ok(false);
+    }
     let Some(is_disabled) = endpoint.take_in(finding, at) else { return Ok(false) };
     let query = sqlx::query(NOTE)
         .bind(merchant.0)

@@ -108,7 +108,7 @@ impl Traffic {
         match rng.u32(..100) {
             0..5 => {
                 sleep(Duration::from_millis(rng.u64(..2_000))).await;
-                self.change(&mut rng, shop, &format!("/v1/orders/{id}/cancel"), &json!({})).await;
+                self.change(&mut rng, shop, &format!("/v1/orders/{id}/cancel"), &[], &json!({})).await;
             }
             5..10 => {
                 // Some ask for a refund at once, which may be too early; some wait until the order is paid.
@@ -116,7 +116,8 @@ impl Traffic {
                     self.until_not_pending(&mut rng, shop, &id).await;
                 }
                 let part = if rng.bool() { json!({}) } else { json!({ "amount_minor": 500 }) };
-                self.change(&mut rng, shop, &format!("/v1/orders/{id}/refund"), &part).await;
+                let key = [("idempotency-key", "refund")];
+                self.change(&mut rng, shop, &format!("/v1/orders/{id}/refund"), &key, &part).await;
             }
             10..13 => self.refund_by_hand(&mut rng, shop, &id).await,
             _ => {}
@@ -178,10 +179,10 @@ impl Traffic {
     }
 
     /// Sends the request until there is a response; the response that it is too late counts.
-    async fn change(&self, rng: &mut Rng, shop: usize, path: &str, body: &Value) {
+    async fn change(&self, rng: &mut Rng, shop: usize, path: &str, headers: &[(&str, &str)], body: &Value) {
         loop {
             let client = self.town.client(shop, rng.usize(..));
-            match client.try_send(Method::POST, path, &[], Some(body)).await {
+            match client.try_send(Method::POST, path, headers, Some(body)).await {
                 Ok((status, _))
                     if status.is_success() || is_final(status) || status == StatusCode::CONFLICT =>
                 {

@@ -195,7 +195,7 @@ async fn hostile_requests_cost_no_memory_and_others_are_answered() {
 #[tokio::test]
 async fn idle_connections_leave_descriptors_for_others() {
     let data = tempfile::tempdir().expect("a folder");
-    let dev = Dev::start_within(data.path(), 200).await;
+    let dev = Dev::start_in_shell(data.path(), "ulimit -n 200").await;
     let to = dev.address();
     let mut idle = Vec::new();
     for _ in 0..230 {

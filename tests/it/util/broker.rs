@@ -65,8 +65,13 @@ impl Vhost {
         url.into()
     }
 
+    /// Fails no test: what is left is deleted by a later run.
+    #[expect(clippy::print_stderr, reason = "for the reader of the test run")]
     pub(crate) async fn delete(self) {
-        self.call(Method::DELETE, &format!("/api/vhosts/{}", self.name), &json!({})).await;
+        let url = self.management.join(&format!("/api/vhosts/{}", self.name)).expect("a path");
+        if let Err(error) = self.http.delete(url).send().await {
+            eprintln!("virtual host {} is left to a later run: {error}", self.name);
+        }
     }
 
     async fn call(&self, method: Method, path: &str, body: &serde_json::Value) {

@@ -4,19 +4,23 @@
 pub(crate) mod audit;
 mod broker;
 mod client;
+pub(crate) mod containers;
+pub(crate) mod haproxy;
 mod receiver;
 mod role;
 #[path = "../../../workers/tests/it/util/stripe/mod.rs"]
 #[expect(dead_code, reason = "a part of it is for tests of the jobs")]
 mod stripe;
 mod test_servers;
+pub(crate) mod traced;
 
 pub(crate) use broker::{Vhost, missing as missing_broker};
 pub(crate) use client::{Client, order};
+pub(crate) use haproxy::Haproxy;
 pub(crate) use receiver::Receiver;
 pub(crate) use role::{Role, free_port, ready};
 pub(crate) use stripe::StripeServer;
-pub(crate) use test_servers::{TestMerchant, TestServers};
+pub(crate) use test_servers::{TestMerchant, TestServers, mails_to};
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -67,11 +71,11 @@ impl Dev {
         Self::spawn(orderworks(data), data, settings).await
     }
 
-    /// [`Dev::start`] with at most this many file descriptors.
-    pub(crate) async fn start_within(data: &Path, descriptors: u32) -> Self {
+    /// [`Dev::start`] in a shell with this setting, such as `umask 022`.
+    pub(crate) async fn start_in_shell(data: &Path, set: &str) -> Self {
         let plain = orderworks(data);
         let mut command = Command::new("sh");
-        command.args(["-c", "ulimit -n $0 && exec \"$@\""]).arg(descriptors.to_string());
+        command.args(["-c", &format!("{set} && exec \"$0\" \"$@\"")]);
         command.arg(plain.as_std().get_program()).args(plain.as_std().get_args());
         command.env_remove("ORDERWORKS_CONFIG");
         Self::spawn(command, data, &[]).await
@@ -86,6 +90,7 @@ impl Dev {
             .env("ORDERWORKS_CHECKOUT_PER_IP_PER_SECOND", "100000")
             .env("ORDERWORKS_CHECKOUT_BURST", "100000")
             .env("ORDERWORKS_READS_PER_KEY_PER_SECOND", "100000")
+            .env("ORDERWORKS_WRITES_PER_KEY_PER_SECOND", "100000")
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -109,6 +114,16 @@ impl Dev {
 
     pub(crate) fn storefront(&self) -> Client {
         Client::new(&self.ready.url, &self.ready.publishable_key)
+    }
+
+    /// Sends a signal such as `-TERM`.
+    pub(crate) async fn signal(&self, name: &str) {
+        signal(&self.child, name).await;
+    }
+
+    /// Waits for the end and returns the exit status.
+    pub(crate) async fn ended(mut self) -> std::process::ExitStatus {
+        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("stops in time").expect("waits")
     }
 
     /// The process id.
@@ -136,10 +151,15 @@ impl Dev {
         self.child.kill().await.expect("kills");
     }
 
-    /// Sends TERM and returns the exit status.
-    pub(crate) async fn stop(mut self) -> std::process::ExitStatus {
+    /// Sends TERM without waiting.
+    pub(crate) async fn terminate(&self) {
         signal(&self.child, "-TERM").await;
-        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("stops in time").expect("waits")
+    }
+
+    /// Sends TERM and returns the exit status.
+    pub(crate) async fn stop(self) -> std::process::ExitStatus {
+        self.signal("-TERM").await;
+        self.ended().await
     }
 }
 
@@ -162,12 +182,25 @@ pub(crate) fn orderworks(data: &Path) -> Command {
     let built = env!("CARGO_BIN_EXE_orderworks").into();
     let mut command = Command::new(std::env::var_os("ORDERWORKS_TEST_BINARY").unwrap_or(built));
     command.arg("--data").arg(data).env_remove("ORDERWORKS_CONFIG");
+    // No test but those of the stop itself has a balancer that must notice it.
+    command.env("ORDERWORKS_SERVER_READINESS_LEAD_SECONDS", "0");
     command
 }
 
 /// Runs a command to its end; returns whether it succeeded, standard output, standard error.
 pub(crate) async fn run(data: &Path, args: &[&str]) -> (bool, String, String) {
-    let child = orderworks(data).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
+    run_with(data, &[], args).await
+}
+
+/// [`run`] with further settings, as environment variables.
+pub(crate) async fn run_with(
+    data: &Path,
+    settings: &[(&str, &str)],
+    args: &[&str],
+) -> (bool, String, String) {
+    let mut command = orderworks(data);
+    command.args(args).envs(settings.iter().copied());
+    let child = command.stdin(Stdio::null()).kill_on_drop(true).output();
     let done = tokio::time::timeout(PATIENCE, child).await.expect("ends in time").expect("runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     (done.status.success(), text(done.stdout), text(done.stderr))

@@ -3,7 +3,7 @@
 use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
 
 use serde_json::Value;
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 
 use super::{Client, PATIENCE, orderworks, signal};
 
@@ -13,10 +13,15 @@ pub(crate) struct Role(Child);
 impl Role {
     /// Starts the role; its output is appended to the log in the folder.
     pub(crate) fn start(data: &Path, settings: &[(&str, &str)], args: &[impl AsRef<OsStr>]) -> Self {
-        let log =
-            std::fs::OpenOptions::new().create(true).append(true).open(data.join("log")).expect("a log file");
         let mut command = orderworks(data);
         command.args(args).envs(settings.iter().copied());
+        Self::spawn(command, data)
+    }
+
+    /// Starts the command; its output is appended to the log in the folder.
+    pub(crate) fn spawn(mut command: Command, folder: &Path) -> Self {
+        let log = folder.join("log");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log file");
         Self(command.stdout(Stdio::null()).stderr(log).kill_on_drop(true).spawn().expect("spawns"))
     }
 

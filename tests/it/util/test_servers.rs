@@ -70,6 +70,9 @@ impl TestServers {
             ("CHECKOUT_PER_IP_PER_SECOND", "100000"),
             ("CHECKOUT_BURST", "100000"),
             ("READS_PER_KEY_PER_SECOND", "100000"),
+            ("WRITES_PER_KEY_PER_SECOND", "100000"),
+            // Merchants' receivers are listeners of the test.
+            ("WEBHOOKS_ALLOW_LOOPBACK", "true"),
         ];
         let settings: Vec<_> =
             settings.iter().map(|(key, value)| (format!("ORDERWORKS_{key}"), (*value).to_owned())).collect();
@@ -227,15 +230,20 @@ impl TestMerchant {
 
     /// Message-IDs of the mails that the sink received for this shop's customers.
     pub(crate) fn mails(&self) -> Vec<String> {
-        let folder = std::env::var("ORDERWORKS_TEST_MAIL_FOLDER").expect("set with the sink's address");
-        let files = std::fs::read_dir(format!("{folder}/new")).expect("a Maildir");
-        let texts = files.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok());
-        let mine = texts.filter(|text| text.contains(&self.domain));
-        let id = |text: String| {
-            let line =
-                text.lines().find(|line| line.to_lowercase().starts_with("message-id:")).map(str::to_owned);
-            line.expect("a Message-ID")
-        };
-        mine.map(id).collect()
+        mails_to(&self.domain)
     }
+}
+
+/// Message-IDs of the mails that the sink received for customers of this domain.
+pub(crate) fn mails_to(domain: &str) -> Vec<String> {
+    let folder = std::env::var("ORDERWORKS_TEST_MAIL_FOLDER").expect("set with the sink's address");
+    let files = std::fs::read_dir(format!("{folder}/new")).expect("a Maildir");
+    let texts = files.filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok());
+    let mine = texts.filter(|text| text.contains(domain));
+    let id = |text: String| {
+        let line =
+            text.lines().find(|line| line.to_lowercase().starts_with("message-id:")).map(str::to_owned);
+        line.expect("a Message-ID")
+    };
+    mine.map(id).collect()
 }

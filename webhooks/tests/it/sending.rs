@@ -25,7 +25,7 @@ fn post(url: &str) -> Post<'_> {
     let at = Ambient::system().now();
     Post {
         url,
-        secret: SECRET,
+        secrets: vec![SECRET],
         id: "evt_1".to_owned(),
         body: BODY.to_owned(),
         trace: None,
@@ -41,8 +41,8 @@ async fn answer_to(post: Post<'_>) -> Answer {
 #[tokio::test]
 async fn post_verifies_with_the_official_library_and_carries_its_trace() {
     let mut receiver = Receiver::start(TAKEN).await;
-    let trace = TraceContext::fresh(&Ambient::system());
-    let answer = answer_to(Post { trace: Some(trace), ..post(&receiver.url) }).await;
+    let trace = TraceContext::fresh(&Ambient::system()).with_state(["vendor=1"]);
+    let answer = answer_to(Post { trace: Some(trace.clone()), ..post(&receiver.url) }).await;
     assert_eq!(answer, Answer::of_status(204, None));
     let received = receiver.received().await;
     let verifier = Webhook::new(SECRET).expect("a secret");
@@ -51,7 +51,8 @@ async fn post_verifies_with_the_official_library_and_carries_its_trace() {
     assert_eq!(received.body, BODY.as_bytes());
     assert_eq!(received.headers["webhook-id"], "evt_1");
     assert_eq!(received.headers["content-type"], "application/json");
-    assert_eq!(received.headers["traceparent"], trace.to_string());
+    assert_eq!(received.headers["traceparent"], trace.parent());
+    assert_eq!(received.headers["tracestate"], "vendor=1");
 }
 
 #[tokio::test]
@@ -138,7 +139,7 @@ async fn loopback_receiver_is_never_dialled_outside_development() {
 #[tokio::test]
 async fn damaged_secret_sends_nothing() {
     let mut receiver = Receiver::start(TAKEN).await;
-    let damaged = Post { secret: "whsec_not base64", ..post(&receiver.url) };
+    let damaged = Post { secrets: vec!["whsec_not base64"], ..post(&receiver.url) };
     assert_eq!(sender(true).post(damaged).await, Err(SecretError));
     assert!(receiver.next().is_none());
 }

@@ -34,6 +34,8 @@ pub(crate) enum InjectedFault {
     RefundRefused,
     /// A part of a charge is refunded in the provider's dashboard.
     RefundByHand,
+    /// A charge is disputed: nothing of it goes back before the dispute is won.
+    Dispute,
     MailBusy,
     /// The mail server took the mail, its answer is lost.
     MailAnswerLost,

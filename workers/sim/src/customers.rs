@@ -9,9 +9,9 @@ use base::TraceContext;
 use store::{
     OrderStore, StoreError,
     catalog::{Catalog as _, ProductData},
-    domain::{Customer, EndpointId, EventId, EventKind, MerchantId, OrderId, RefundId},
+    domain::{Customer, EndpointId, EventId, EventKind, MerchantId, OrderId, PaymentId, RefundId},
     merchants::Merchants as _,
-    orders::{IdempotencyKey, NewLine, NewOrder, PlaceOutcome, RefundRequested},
+    orders::{DisputeFacts, IdempotencyKey, NewLine, NewOrder, PlaceOutcome, RefundRequested},
     outbox::Command,
     webhooks::{Endpoint, EndpointChange, Subscription, Webhooks as _},
 };
@@ -33,7 +33,7 @@ const SECOND_THOUGHTS: Duration = Duration::from_secs(15);
 const REPEAT_MAX: Duration = Duration::from_secs(1);
 /// Most requests for the refund of an order that is not paid yet.
 const REFUND_TRIES: u32 = 6;
-/// Occasions to refund an order by hand.
+/// Occasions to dispute an order, and to refund it by hand.
 const BY_HAND_TRIES: u32 = 4;
 
 #[derive(Clone)]
@@ -89,12 +89,14 @@ async fn open_shop(world: &Deployment, number: u64) -> Result<Merchant, StoreErr
     world.orders.ensure_merchant(id, &format!("Shop {number}"), at).await?;
     let mut skus = Vec::new();
     for letter in ["a", "b", "c"].into_iter().take(1 + world.chance.place(3)) {
+        let drawn = i64::try_from(world.chance.below(5000)).unwrap_or(1);
         let data = ProductData {
             sku: letter.to_owned(),
             name: format!("Thing {letter}"),
             description: None,
             category: "things".to_owned(),
-            price_minor: i64::try_from(1 + world.chance.below(5000)).unwrap_or(1),
+            // One in eight is free, and so are some orders.
+            price_minor: if drawn % 8 == 0 { 0 } else { 1 + drawn },
             currency: euro(),
             low_stock_at: 1,
         };
@@ -127,6 +129,7 @@ async fn add_endpoint(world: &Deployment, merchant: MerchantId) -> Result<Steady
         enabled: true,
         failing_since: None,
         disabled: None,
+        previous_secrets: Vec::new(),
         times_disabled: 0,
         created_at: world.ambient.now(),
     };
@@ -140,7 +143,7 @@ async fn shop(world: Arc<Deployment>, merchant: Merchant, number: u64) {
     let world = &customer.world;
     pause(world.chance.up_to(SHOPPING)).await;
     let Some(order) = customer.place(&merchant, number).await else { return };
-    spawn(world, refund_by_hand(Arc::clone(world), order));
+    spawn(world, without_the_shop(Arc::clone(world), order));
     for _ in 0..world.chance.below(4) {
         pause(world.chance.some_time(SECOND_THOUGHTS)).await;
         match world.chance.below(3) {
@@ -154,12 +157,18 @@ async fn shop(world: Arc<Deployment>, merchant: Merchant, number: u64) {
     }
 }
 
-/// Refunds parts of an order in the provider's dashboard; half of them are reported.
-async fn refund_by_hand(world: Arc<Deployment>, order: OrderId) {
+/// Disputes an order and refunds parts of it in the provider's dashboard; half of these refunds are reported.
+async fn without_the_shop(world: Arc<Deployment>, order: OrderId) {
     let client = Client::of(world);
     let world = &client.world;
     for _ in 0..BY_HAND_TRIES {
         pause(world.chance.some_time(SECOND_THOUGHTS)).await;
+        if world.chance.happens(InjectedFault::Dispute) && world.provider.dispute(order) {
+            client.report_dispute(order, "needs_response").await;
+            pause(world.chance.some_time(SECOND_THOUGHTS)).await;
+            world.provider.win_dispute(order);
+            client.report_dispute(order, "won").await;
+        }
         if !world.chance.happens(InjectedFault::RefundByHand) {
             continue;
         }
@@ -246,6 +255,7 @@ impl Client {
                     token: None,
                     currency: euro(),
                     lines: lines.clone(),
+                    expected_total_minor: None,
                     payment_method: payment_method.clone(),
                     shipping_address: None,
                     reference: None,
@@ -273,6 +283,16 @@ impl Client {
         let id = EventId::fresh(&self.world.ambient);
         let command = Command::ProviderReport { order, reference };
         self.insist(|| self.orders.submit(id, command.clone(), self.world.ambient.now())).await;
+    }
+
+    async fn report_dispute(&self, order: OrderId, status: &'static str) {
+        let facts = DisputeFacts {
+            payment: PaymentId::of_order(order),
+            reference: "dp_1".to_owned(),
+            status: status.to_owned(),
+            reason: "fraudulent".to_owned(),
+        };
+        self.insist(|| self.orders.record_dispute(order, facts.clone(), self.world.ambient.now())).await;
     }
 
     async fn cancel(&self, merchant: MerchantId, order: OrderId) {

@@ -1,5 +1,5 @@
-//! Repairs of `orderworks verify --repair` for orders that were refunded by hand: what nobody reported is recorded, and
-//! what an order that was called off still keeps is requested.
+//! Repairs of `orderworks verify --repair` for orders that were refunded by hand or disputed: what nobody reported is
+//! recorded, and what an order that was called off still keeps is requested.
 
 use store::{
     StoreError,

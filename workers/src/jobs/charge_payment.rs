@@ -11,6 +11,8 @@
 //!    A run that was fenced off retries until there is a decision;
 //! 7. change the order's state in its own store, with its events: repeating that changes nothing.
 //!
+//! The provider is not asked for an order with the total 0: step 6 records a capture under a reference of our own.
+//!
 //! No answer at step 5 means "unknown": the provider is asked for the charge before anything else happens. An order
 //! that was cancelled while a charge was in flight is not charged any more: its charge is ended at the provider, or
 //! found captured and recorded, so that its money is refunded.
@@ -28,11 +30,13 @@ use store::{
 
 use super::{
     PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, not_found, provider_failure, query_of, same_provider,
-    unless_paused,
+    unless_paused, within,
 };
 use crate::{
     env::Env,
-    provider::{CaptureRequest, ChargeOutcome, ChargeQuery, Created, ProviderError, capture_key},
+    provider::{
+        CaptureRequest, ChargeOutcome, ChargeQuery, Created, NO_PROVIDER, ProviderError, capture_key,
+    },
     queues::PAYMENTS,
 };
 
@@ -79,12 +83,21 @@ impl Job for ChargePayment {
 
 async fn charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
     let env = &ctx.env;
-    unless_paused(env)?;
+    if order.total_minor > 0 {
+        unless_paused(env)?;
+    }
     let payment = open(ctx, order).await?;
     let Some(epoch) = begin(ctx, order.id, &payment).await? else { return Ok(()) };
+    if payment.amount_minor == 0 {
+        let provider_reference = format!("free_{}", payment.id);
+        return record(ctx, order.id, &payment, epoch, Decision::Captured { provider_reference }).await;
+    }
     match ask_provider(ctx, &payment, epoch).await {
         Ok(outcome) => record(ctx, order.id, &payment, epoch, outcome).await,
         Err(Unanswered::Provider(error)) => {
+            if let ProviderError::Debit { .. } = error {
+                env.orders.note_debit(order.id, ctx.ambient.now()).await?;
+            }
             env.payments.annotate_attempt(payment.id, epoch, &error.to_string(), ctx.ambient.now()).await?;
             Err(provider_failure(error))
         }
@@ -114,7 +127,7 @@ async fn open(ctx: &JobContext<Env>, order: &Order) -> Result<Payment, JobError>
         amount_minor: order.total_minor,
         currency: order.currency,
         method: order.payment_method.clone(),
-        provider: env.provider.name().to_owned(),
+        provider: if order.total_minor > 0 { env.provider.name() } else { NO_PROVIDER }.to_owned(),
         at: ctx.ambient.now(),
     };
     let payment = env.payments.open_payment(payment).await?;
@@ -207,14 +220,6 @@ async fn without_charge(
     }
 }
 
-/// Bounds a call, whatever the provider's own limits are.
-async fn within<T>(
-    limit: Duration,
-    call: impl Future<Output = Result<T, ProviderError>>,
-) -> Result<T, ProviderError> {
-    tokio::time::timeout(limit, call).await.unwrap_or(Err(ProviderError::Unknown { cause: "timeout" }))
-}
-
 async fn record(
     ctx: &JobContext<Env>,
     order: OrderId,
@@ -275,7 +280,7 @@ async fn apply(
 /// with nothing to record.
 async fn find_stray_charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
     let env = &ctx.env;
-    if env.provider.creates_first() {
+    if env.provider.creates_first() || order.total_minor == 0 {
         return close(ctx, order).await;
     }
     let payment = env.payments.payment(PaymentId::of_order(order.id)).await?;

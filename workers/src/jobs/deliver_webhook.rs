@@ -9,7 +9,7 @@
 //! 3. log the attempt: logging again changes nothing.
 //!
 //! An unreachable receiver is the merchant's concern: the job ends as cancelled with the reason and never becomes a
-//! dead letter. The event stays and can be sent again.
+//! dead letter. The event stays, and the merchant can have it sent again, see [`store::outbox::Command::Resend`].
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -83,10 +83,10 @@ impl Job for DeliverWebhook {
         let at = ctx.ambient.now();
         let post = Post {
             url: &endpoint.url,
-            secret: &endpoint.secret,
+            secrets: endpoint.secrets(at),
             id: event.id.to_string(),
             body: body_of(&event),
-            trace: ctx.trace.or(event.trace).map(|trace| trace.child(&ctx.ambient)),
+            trace: ctx.trace.clone().or_else(|| event.trace.clone()),
             at,
             timeout: permit.timeout(),
         };
@@ -100,6 +100,9 @@ impl Job for DeliverWebhook {
         env.orders
             .record_attempt(WebhookAttempt { duration, ..self.attempt(ctx.attempt, at, &answer) })
             .await?;
+        if answer.status == Some(410) && self.has_moved(ctx, &endpoint).await? {
+            return Err(JobError::retry("endpoint_changed"));
+        }
         Self::conclude(ctx, &answer)
     }
 }
@@ -130,6 +133,12 @@ impl DeliverWebhook {
             status: answer.status,
             error: answer.error.map(str::to_owned),
         }
+    }
+
+    /// Whether the endpoint got another URL during the attempt, about which the answer says nothing.
+    async fn has_moved(&self, ctx: &JobContext<Env>, tried: &Endpoint) -> Result<bool, JobError> {
+        let present = ctx.env.orders.endpoint_by_id(self.endpoint).await?;
+        Ok(present.is_some_and(|present| present.url != tried.url))
     }
 
     /// Snoozes; or gives up on an endpoint that has been paused for days, with a last attempt that says so.
@@ -191,7 +200,7 @@ async fn note(
     at: Timestamp,
 ) -> Result<(), JobError> {
     if endpoint.clone().take_in(finding, at).is_some()
-        && ctx.env.orders.note_endpoint(endpoint.merchant, endpoint.id, finding, at).await?
+        && ctx.env.orders.note_endpoint(endpoint.merchant, endpoint.id, &endpoint.url, finding, at).await?
     {
         ctx.env.webhooks.endpoints_disabled.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(endpoint.id = %endpoint.id, ?finding, "webhook endpoint disabled");

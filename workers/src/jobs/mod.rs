@@ -76,6 +76,14 @@ pub(crate) fn ended_without_subject(error: &str) -> bool {
     error.ends_with(NOT_FOUND)
 }
 
+/// Bounds a call, whatever the provider's own limits are.
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, ProviderError>>,
+) -> Result<T, ProviderError> {
+    tokio::time::timeout(limit, call).await.unwrap_or(Err(ProviderError::Unknown { cause: "timeout" }))
+}
+
 /// Snoozes the job while no call would be let through, before it begins a useless attempt.
 fn unless_paused(env: &Env) -> Result<(), JobError> {
     env.provider.paused().map_or(Ok(()), |wait| Err(JobError::Snooze(wait)))
@@ -86,9 +94,9 @@ fn query_of(payment: &Payment) -> ChargeQuery {
 }
 
 /// Snoozes the job while the configured provider is not the one that has the payment: it could neither find the charge
-/// there nor refund it, and would charge a second time.
+/// there nor refund it, and would charge a second time. A payment of nothing is at no provider.
 fn same_provider(env: &Env, payment: &Payment) -> Result<(), JobError> {
-    if payment.provider == env.provider.name() {
+    if payment.amount_minor == 0 || payment.provider == env.provider.name() {
         return Ok(());
     }
     tracing::error!(alarm = true, payment.id = %payment.id, provider = payment.provider, "payment is at another provider");
@@ -109,7 +117,9 @@ fn provider_failure(error: ProviderError) -> JobError {
         }
         ProviderError::Authentication => JobError::Snooze(AUTHENTICATION_WAIT),
         ProviderError::Paused { wait } => JobError::Snooze(wait),
-        ProviderError::Pending { look_again } => JobError::Snooze(look_again),
+        ProviderError::Pending { look_again } | ProviderError::Debit { look_again } => {
+            JobError::Snooze(look_again)
+        }
         ProviderError::Protocol { detail } => {
             tracing::error!(alarm = true, detail, "payment provider response invalid");
             JobError::retry(error)

@@ -19,10 +19,11 @@ use store::{
 
 use super::{
     PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, not_found, provider_failure, same_provider, unless_paused,
+    within,
 };
 use crate::{
     env::Env,
-    provider::{ProviderError, RefundOutcome, RefundRequest, refund_key},
+    provider::{RefundOutcome, RefundRequest, refund_key},
     queues::PAYMENTS,
 };
 
@@ -45,7 +46,7 @@ impl Job for RefundPayment {
     const QUEUE: &'static str = PAYMENTS;
     const MAX_ATTEMPTS: u32 = PROVIDER_ATTEMPTS_MAX;
     const TIMEOUT: Duration = Duration::from_secs(30);
-    // No customer waits for a refund: charges go first.
+    // A customer waits at the checkout for a charge: charges go first, and refunds get the share of their priority.
     const PRIORITY: Priority = Priority::Default;
     const BACKOFF: Backoff = PROVIDER_BACKOFF;
 
@@ -110,9 +111,8 @@ impl RefundPayment {
             currency,
             order: self.order,
         };
-        let answer = tokio::time::timeout(REFUND_TIMEOUT, ctx.env.provider.refund(&request)).await;
         // No lookup is needed: the next attempt calls again under the same key.
-        answer.unwrap_or(Err(ProviderError::Unknown { cause: "timeout" })).map_err(provider_failure)
+        within(REFUND_TIMEOUT, ctx.env.provider.refund(&request)).await.map_err(provider_failure)
     }
 
     /// Records the end in the order; `failure` is the code of a refusal.

@@ -1,4 +1,4 @@
-//! Job that mails the customer: one mail per order and template.
+//! Job that mails the customer: one mail per order and template, and one per partial refund.
 //!
 //! The steps, and what a crash after each of them leaves:
 //! 1. check whether the mail is recorded: then nothing is sent;
@@ -6,7 +6,10 @@
 //!    recognise repetitions. SMTP offers nothing better: mail is at least once;
 //! 3. record it: recording again changes nothing.
 
-use jobs::{Job, JobContext, JobError};
+use std::time::Duration;
+
+use base::time::between;
+use jobs::{Backoff, Job, JobContext, JobError};
 use serde::{Deserialize, Serialize};
 use store::{
     domain::OrderId,
@@ -20,6 +23,27 @@ use crate::{
     queues::EMAIL,
 };
 
+/// Time for which an unreachable mail server is waited for without using attempts. The attempts afterwards keep the
+/// mail for as long again, and then it is dead and can be redriven. RFC 5321, section 4.5.4.1: "at least 4-5 days".
+const OUTAGE_MAX: Duration = Duration::from_hours(5 * 24);
+const OUTAGE_WAIT_MIN: Duration = Duration::from_secs(2);
+/// RFC 5321, section 4.5.4.1: "at least 30 minutes"; how late the end of a long outage is noticed.
+const OUTAGE_WAIT_MAX: Duration = Duration::from_mins(30);
+/// Attempts at a mail that the server postpones; 5.3 days of [`MAIL_BACKOFF`].
+pub(super) const MAIL_ATTEMPTS_MAX: u32 = 40;
+pub(super) const MAIL_BACKOFF: Backoff = Backoff::Table(&[
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_mins(2),
+    // Most servers that postpone the first mail of a sender take it now.
+    Duration::from_mins(10),
+    Duration::from_mins(30),
+    Duration::from_hours(1),
+    Duration::from_hours(2),
+    Duration::from_hours(4),
+]);
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendEmail {
     pub order: OrderId,
@@ -30,6 +54,8 @@ impl Job for SendEmail {
     type Env = Env;
     const KIND: &'static str = "send_email";
     const QUEUE: &'static str = EMAIL;
+    const MAX_ATTEMPTS: u32 = MAIL_ATTEMPTS_MAX;
+    const BACKOFF: Backoff = MAIL_BACKOFF;
 
     fn subject(&self) -> Option<String> {
         Some(self.order.to_string())
@@ -37,7 +63,7 @@ impl Job for SendEmail {
 
     async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
         let env = &ctx.env;
-        if is_recorded(env, self.order.into(), self.template.as_str()).await? {
+        if is_recorded(env, self.order.into(), &self.template.name()).await? {
             return Ok(());
         }
         let Some(order) = env.orders.order_by_id(self.order).await? else {
@@ -45,7 +71,7 @@ impl Job for SendEmail {
         };
         let shop = env.orders.merchant_name(order.merchant).await?.unwrap_or_default();
         let mail = Mail::Order { order: &order, template: self.template, shop: &shop };
-        env.mailer.send(&mail, ctx.ambient.now()).await.map_err(send_failure)?;
+        env.mailer.send(&mail, ctx.ambient.now()).await.map_err(|error| send_failure(ctx, error))?;
         record(ctx, self.order.into(), &mail).await
     }
 }
@@ -61,7 +87,7 @@ pub(super) async fn record(
     mail: &Mail<'_>,
 ) -> Result<(), JobError> {
     let record = MailRecord {
-        template: mail.template().to_owned(),
+        template: mail.template(),
         message_id: ctx.env.mailer.message_id(mail),
         sent_at: ctx.ambient.now(),
     };
@@ -69,12 +95,16 @@ pub(super) async fn record(
     Ok(())
 }
 
-pub(super) fn send_failure(error: MailError) -> JobError {
+/// Next step of a job whose mail was not taken. While the mail server cannot be reached the job snoozes, each time for
+/// half of its age: attempts are for mails that the server postpones.
+pub(super) fn send_failure(ctx: &JobContext<Env>, error: MailError) -> JobError {
     if error.is_permanent() {
         return JobError::cancel(error);
     }
-    if let MailError::Authentication { .. } = error {
-        tracing::error!(alarm = true, "mail server rejected credentials");
+    let age = between(ctx.created_at, ctx.ambient.now());
+    if error.is_outage() && age < OUTAGE_MAX {
+        let wait = (age / 2).clamp(OUTAGE_WAIT_MIN, OUTAGE_WAIT_MAX);
+        return JobError::Snooze(wait + ctx.ambient.jitter(wait / 10));
     }
     JobError::retry(error)
 }

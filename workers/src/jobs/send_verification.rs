@@ -7,7 +7,7 @@
 //! 2. hand the mail over: a crash after this sends another mail, whose token is the valid one;
 //! 3. record it: recording again changes nothing.
 
-use jobs::{Job, JobContext, JobError};
+use jobs::{Backoff, Job, JobContext, JobError};
 use serde::{Deserialize, Serialize};
 use store::{
     domain::{MerchantId, VerificationId},
@@ -15,7 +15,10 @@ use store::{
     verifications::Minting,
 };
 
-use super::{not_found, send_email::send_failure};
+use super::{
+    not_found,
+    send_email::{MAIL_ATTEMPTS_MAX, MAIL_BACKOFF, send_failure},
+};
 use crate::{env::Env, mail::Mail, queues::EMAIL};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +31,8 @@ impl Job for SendVerification {
     type Env = Env;
     const KIND: &'static str = "send_verification";
     const QUEUE: &'static str = EMAIL;
+    const MAX_ATTEMPTS: u32 = MAIL_ATTEMPTS_MAX;
+    const BACKOFF: Backoff = MAIL_BACKOFF;
 
     fn subject(&self) -> Option<String> {
         Some(self.verification.to_string())
@@ -49,7 +54,7 @@ impl Job for SendVerification {
             let shop = env.orders.merchant_name(self.merchant).await?.unwrap_or_default();
             let (verification, account) = (&verification, account.as_deref());
             let mail = Mail::Verification { verification, account, token: &token, shop: &shop };
-            env.mailer.send(&mail, ctx.ambient.now()).await.map_err(send_failure)?;
+            env.mailer.send(&mail, ctx.ambient.now()).await.map_err(|error| send_failure(ctx, error))?;
         }
         env.orders.record_verification_mail(self.merchant, id, ctx.ambient.now()).await?;
         Ok(())

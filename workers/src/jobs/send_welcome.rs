@@ -1,12 +1,12 @@
 //! Job that mails a welcome to a registered customer, once per customer. The steps are those of [`super::send_email`].
 
-use jobs::{Job, JobContext, JobError};
+use jobs::{Backoff, Job, JobContext, JobError};
 use serde::{Deserialize, Serialize};
 use store::domain::CustomerId;
 
 use super::{
     not_found,
-    send_email::{is_recorded, record, send_failure},
+    send_email::{MAIL_ATTEMPTS_MAX, MAIL_BACKOFF, is_recorded, record, send_failure},
 };
 use crate::{
     env::Env,
@@ -23,6 +23,8 @@ impl Job for SendWelcome {
     type Env = Env;
     const KIND: &'static str = "send_welcome";
     const QUEUE: &'static str = EMAIL;
+    const MAX_ATTEMPTS: u32 = MAIL_ATTEMPTS_MAX;
+    const BACKOFF: Backoff = MAIL_BACKOFF;
 
     fn subject(&self) -> Option<String> {
         Some(self.customer.to_string())
@@ -38,7 +40,7 @@ impl Job for SendWelcome {
         };
         let shop = env.orders.merchant_name(account.merchant).await?.unwrap_or_default();
         let mail = Mail::Welcome { account: &account, shop: &shop };
-        env.mailer.send(&mail, ctx.ambient.now()).await.map_err(send_failure)?;
+        env.mailer.send(&mail, ctx.ambient.now()).await.map_err(|error| send_failure(ctx, error))?;
         record(ctx, self.customer.into(), &mail).await
     }
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MailSetupError {
-    #[error("`{0}` is not a mail address such as `Shop <orders@example.org>`")]
+    #[error(
+        "`{0}` is not a mail address such as `Shop <orders@example.org>`, with ASCII letters before the @"
+    )]
     From(String),
     #[error("cannot create the mail folder {path}")]
     Folder { path: PathBuf, source: std::io::Error },
@@ -19,6 +21,9 @@ pub enum MailSetupError {
 pub enum MailError {
     #[error("mail_address_invalid")]
     Address,
+    /// The local part has letters beyond ASCII, and the mail server has no SMTPUTF8 (RFC 6531).
+    #[error("smtputf8_unsupported")]
+    SmtpUtf8,
     #[error("mail_not_composable")]
     Compose,
     /// The server rejected this mail permanently, with a reply code 5xx.
@@ -38,6 +43,14 @@ pub enum MailError {
 impl MailError {
     /// Whether sending it again cannot help.
     pub const fn is_permanent(&self) -> bool {
-        matches!(self, Self::Address | Self::Compose | Self::Refused { .. })
+        matches!(self, Self::Address | Self::SmtpUtf8 | Self::Compose | Self::Refused { .. })
+    }
+
+    /// Whether it is about the mail server (or folder) and not about this mail. 421: the server is shutting down.
+    pub const fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Self::Connection(_) | Self::Authentication { .. } | Self::Busy { status: 421 } | Self::File(_)
+        )
     }
 }

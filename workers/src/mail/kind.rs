@@ -1,7 +1,12 @@
 //! The kinds of mails, with what each is about.
 
 use serde::{Deserialize, Serialize};
-use store::{customers::Account, domain::Order, token::Token, verifications::Verification};
+use store::{
+    customers::Account,
+    domain::{Order, RefundId},
+    token::Token,
+    verifications::Verification,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -13,24 +18,35 @@ pub enum Template {
     OrderCancelled,
     /// The order is fully refunded.
     OrderRefunded,
+    /// A part of the order's price is refunded: a mail for each such refund.
+    PartialRefund {
+        refund: RefundId,
+        amount_minor: i64,
+    },
 }
 
 impl Template {
-    pub const ALL: [Self; 4] =
-        [Self::OrderConfirmation, Self::PaymentFailed, Self::OrderCancelled, Self::OrderRefunded];
-
-    /// The name in records, payloads, Message-IDs and file names.
+    /// The name in payloads.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::OrderConfirmation => "order_confirmation",
             Self::PaymentFailed => "payment_failed",
             Self::OrderCancelled => "order_cancelled",
             Self::OrderRefunded => "order_refunded",
+            Self::PartialRefund { .. } => "partial_refund",
         }
+    }
+
+    /// The name in records, Message-IDs and file names: one per mail of an order.
+    pub fn name(self) -> String {
+        if let Self::PartialRefund { refund, .. } = self {
+            return format!("{}.{refund}", self.as_str());
+        }
+        self.as_str().to_owned()
     }
 }
 
-/// The template of [`Mail::Welcome`], as [`Template::as_str`].
+/// The template of [`Mail::Welcome`], as [`Template::name`].
 pub const WELCOME: &str = "welcome";
 
 /// A mail; `shop` is the merchant's display name.
@@ -60,14 +76,16 @@ impl Mail<'_> {
         }
     }
 
-    pub fn template(&self) -> &'static str {
-        match self {
-            Self::Order { template, .. } => template.as_str(),
+    /// The name in records, Message-IDs and file names: one per mail of a subject.
+    pub fn template(&self) -> String {
+        let name = match self {
+            Self::Order { template, .. } => return template.name(),
             Self::Welcome { .. } => WELCOME,
             Self::Verification { verification, .. } if verification.purpose.is_reset() => "password_reset",
             Self::Verification { account: Some(_), .. } => "account_exists",
             Self::Verification { .. } => "verify_address",
-        }
+        };
+        name.to_owned()
     }
 
     /// Address and name. The name is left out until the address is verified: another person may have entered it.

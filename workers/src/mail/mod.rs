@@ -2,7 +2,8 @@
 //!
 //! Guarantees: one deterministic Message-ID per subject (an order or a customer) and template, and one per token of a
 //! mail that has one; text and HTML have the same content; no text in names and addresses can add headers, recipients
-//! or markup. Errors name codes, never addresses or contents.
+//! or markup; domains are in A-labels, as not every mail server has SMTPUTF8; each mail says that a program sent it.
+//! Errors name codes, never addresses or contents.
 //! Does not remember sent mails: the jobs do, see [`crate::jobs::SendEmail`].
 
 mod amount;
@@ -15,13 +16,23 @@ mod view;
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, UNIX_EPOCH},
 };
 
 use base::{Timestamp, chars::is_format};
-use lettre::{Address, Message, message::Mailbox, message::MultiPart};
-use store::token::Token;
+use lettre::{
+    Address, Message,
+    address::Envelope,
+    message::{
+        Mailbox, MultiPart,
+        header::{HeaderName, HeaderValue},
+    },
+};
+use store::{domain::with_ascii_domain, token::Token};
 use url::Url;
 
 pub use amount::format_amount;
@@ -30,12 +41,17 @@ pub use kind::{Mail, Template, WELCOME};
 pub use smtp::{SmtpConfig, SmtpSecurity};
 pub use transport::MailTransport;
 
+/// Tells programs that no person wrote the mail, so that they do not answer it (RFC 3834, section 5.1).
+const AUTO_SUBMITTED: HeaderName = HeaderName::new_from_ascii_str("Auto-Submitted");
+
 /// Composes and sends mails; clones share the connections.
 #[derive(Clone)]
 pub struct Mailer {
     transport: Arc<dyn MailTransport>,
     from: Mailbox,
     storefront: Option<Url>,
+    /// Whether the last mail found the server unreachable.
+    is_away: Arc<AtomicBool>,
 }
 
 impl Mailer {
@@ -50,8 +66,12 @@ impl Mailer {
     }
 
     pub fn through(transport: Arc<dyn MailTransport>, from: &str) -> Result<Self, MailSetupError> {
-        let from: Mailbox = from.parse().map_err(|_| MailSetupError::From(from.to_owned()))?;
-        Ok(Self { transport, from, storefront: None })
+        let mailbox = from.parse::<Mailbox>().ok().and_then(|from| {
+            let email = ascii_domain(from.email.as_ref())?;
+            email.user().is_ascii().then(|| Mailbox::new(from.name, email))
+        });
+        let from = mailbox.ok_or_else(|| MailSetupError::From(from.to_owned()))?;
+        Ok(Self { transport, from, storefront: None, is_away: Arc::default() })
     }
 
     /// Shows tokens as links into this storefront: `/account/verify?token=…` and `/account/reset?token=…` below it.
@@ -72,24 +92,50 @@ impl Mailer {
 
     /// Hands a mail over, dated `at`.
     pub async fn send(&self, mail: &Mail<'_>, at: Timestamp) -> Result<(), MailError> {
-        self.transport.send(mail, self.compose(mail, at)?).await
+        let sent = self.transport.send(mail, self.compose(mail, at)?).await;
+        self.report(sent.as_ref().err());
+        sent
+    }
+
+    /// Logs the beginning and the end of an outage of the mail server, once each.
+    fn report(&self, error: Option<&MailError>) {
+        let outage = error.filter(|error| error.is_outage());
+        if self.is_away.swap(outage.is_some(), Ordering::Relaxed) == outage.is_some() {
+            return;
+        }
+        match outage {
+            Some(MailError::Authentication { status }) => {
+                tracing::error!(alarm = true, status, "mail server rejected credentials");
+            }
+            Some(error) => tracing::error!(alarm = true, %error, "mail server unreachable"),
+            None => tracing::info!("mail server reachable again"),
+        }
     }
 
     fn compose(&self, mail: &Mail<'_>, at: Timestamp) -> Result<Message, MailError> {
         let (email, name) = mail.recipient();
-        let address: Address = email.parse().map_err(|_| MailError::Address)?;
+        let address = ascii_domain(email).ok_or(MailError::Address)?;
+        // Given rather than read back from the headers, whose parser knows fewer forms of addresses.
+        let envelope = Envelope::new(Some(self.from.email.clone()), vec![address.clone()])
+            .map_err(|_| MailError::Compose)?;
         let name = one_line(name);
         let recipient = Mailbox::new((!name.is_empty()).then_some(name), address);
         let shown = view::render(mail, self.storefront.as_ref()).map_err(|_| MailError::Compose)?;
         Message::builder()
+            .envelope(envelope)
             .from(self.from.clone())
             .to(recipient)
             .date(UNIX_EPOCH + Duration::from_millis(u64::try_from(at.as_millisecond()).unwrap_or(0)))
             .message_id(Some(self.message_id(mail)))
+            .raw_header(HeaderValue::new(AUTO_SUBMITTED, "auto-generated".to_owned()))
             .subject(one_line(&shown.subject))
             .multipart(MultiPart::alternative_plain_html(shown.text, shown.html))
             .map_err(|_| MailError::Compose)
     }
+}
+
+fn ascii_domain(email: &str) -> Option<Address> {
+    with_ascii_domain(email)?.parse().ok()
 }
 
 /// A part of the hash of a token: tells tokens apart without revealing them.

@@ -81,6 +81,8 @@ fn classify(error: &Error) -> MailError {
         Some(status) => MailError::Busy { status },
         None if error.is_timeout() => MailError::Connection("smtp_timeout"),
         None if error.is_tls() => MailError::Connection("smtp_tls"),
+        // The only sign that the library gives of it.
+        None if error.is_client() && error.to_string().contains("SMTPUTF8") => MailError::SmtpUtf8,
         None if error.is_client() => MailError::Connection("smtp_client"),
         None => MailError::Connection("smtp_connection"),
     }

@@ -64,6 +64,7 @@ struct View<'a> {
     number: String,
     lines: Vec<OrderLine<'a>>,
     total: String,
+    is_free: bool,
     refunded: String,
     address: Option<&'a Address>,
 }
@@ -124,6 +125,11 @@ fn render_welcome(account: &Account, shop: &str) -> Result<Shown, askama::Error>
 fn render_order(order: &Order, template: Template, shop: &str) -> Result<Shown, askama::Error> {
     let number = order.reference.clone().unwrap_or_else(|| order.id.to_string());
     let subject = subject(template, &number, shop);
+    let refunded_minor = if let Template::PartialRefund { amount_minor, .. } = template {
+        amount_minor
+    } else {
+        order.refunded_minor
+    };
     let view = View {
         template,
         shop,
@@ -132,7 +138,8 @@ fn render_order(order: &Order, template: Template, shop: &str) -> Result<Shown, 
         number,
         lines: lines(order, order.currency),
         total: format_amount(order.total_minor, order.currency),
-        refunded: format_amount(order.refunded_minor, order.currency),
+        is_free: order.total_minor == 0,
+        refunded: format_amount(refunded_minor, order.currency),
         address: order.shipping_address.as_ref(),
     };
     shown!(view: View, "mail.txt", "mail.html")
@@ -144,6 +151,7 @@ fn subject(template: Template, number: &str, shop: &str) -> String {
         Template::PaymentFailed => "Payment failed for your order",
         Template::OrderCancelled => "Cancelled: your order",
         Template::OrderRefunded => "Refunded: your order",
+        Template::PartialRefund { .. } => "Partly refunded: your order",
     };
     if shop.is_empty() { format!("{what} {number}") } else { format!("{what} {number} at {shop}") }
 }

@@ -19,9 +19,12 @@ pub enum ProviderError {
     /// The call was not made: the breaker is open, or this process has reached its rate limit.
     #[error("provider_paused")]
     Paused { wait: Duration },
-    /// The operation is in progress and takes long, such as a bank transfer; it need only be looked up again.
+    /// The operation is in progress; it need only be looked up again.
     #[error("provider_pending")]
     Pending { look_again: Duration },
+    /// A bank debit is in progress, which takes days; it need only be looked up again.
+    #[error("provider_debit_under_way")]
+    Debit { look_again: Duration },
     /// The request was sent and no answer came: it may have taken effect.
     #[error("provider_unknown: {cause}")]
     Unknown {

@@ -100,7 +100,9 @@ fn call_outcome(error: &ProviderError) -> CallOutcome {
         ProviderError::Unavailable { .. } => {
             CallOutcome::Fails("it cannot be reached or says it cannot work")
         }
-        ProviderError::TOO_MANY_TO_SEARCH | ProviderError::Pending { .. } => CallOutcome::Works,
+        ProviderError::TOO_MANY_TO_SEARCH | ProviderError::Pending { .. } | ProviderError::Debit { .. } => {
+            CallOutcome::Works
+        }
         ProviderError::Unknown { .. } => CallOutcome::Fails("it gives no answer"),
         ProviderError::Authentication => CallOutcome::Refuses,
         ProviderError::RateLimited { .. } | ProviderError::Protocol { .. } | ProviderError::Paused { .. } => {

@@ -156,6 +156,9 @@ pub struct RefundReport {
     pub outcome: RefundOutcome,
 }
 
+/// The provider of payments of nothing: an order with the total 0 is paid without a call.
+pub const NO_PROVIDER: &str = "none";
+
 /// The idempotency key of a payment's capture: one per payment, never per attempt.
 pub fn capture_key(payment: PaymentId) -> String {
     format!("{payment}:capture")

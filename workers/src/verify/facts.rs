@@ -16,7 +16,7 @@ pub(super) struct Facts {
     pub(super) order: Order,
     pub(super) money: OrderMoney,
     pub(super) payment: Option<Payment>,
-    /// Whether the payment is at another provider than the one whose ledger is read.
+    /// Whether the payment is at another provider than the one whose ledger is read, or, being of nothing, at none.
     pub(super) elsewhere: bool,
     /// `None` where the provider's ledger cannot be read.
     pub(super) ledger: Option<Vec<LedgerEntry>>,

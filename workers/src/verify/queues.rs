@@ -122,7 +122,12 @@ impl<'a> Queues<'a> {
         {
             return Ok(depth.clone());
         }
-        let depth = self.engine.depth(queue).await?;
+        let mut depth = self.engine.depth(queue).await?;
+        // Without a worker nothing shows how far the backlog reaches back: a job may have been published late.
+        let now = self.ambient.now();
+        if !self.engine.consumers().await?.iter().any(|c| c.queue == queue && c.alive_until >= now) {
+            depth.oldest_ready_at = None;
+        }
         depths.insert(queue.to_owned(), (Instant::now(), depth.clone()));
         Ok(depth)
     }

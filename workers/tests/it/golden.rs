@@ -28,6 +28,8 @@ fn payloads_of_every_kind_stay_readable() {
     let webhook =
         DeliverWebhook { endpoint: EndpointId(ID), event: EventId(ID), order: Some(order), again: false };
     let mail = SendEmail { order, template: Template::OrderConfirmation };
+    let part = SendEmail { order, template: Template::PartialRefund { refund, amount_minor: 1250 } };
+    check(&part, include_str!("golden/send_email_partial_refund.json"));
     let report = ApplyProviderReport { order, reference: "pi_3MtwBwLkdIwHu7ix28a3tqPa".to_owned() };
     let checked = [
         check(&report, include_str!("golden/apply_provider_report.json")),

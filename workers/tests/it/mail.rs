@@ -3,7 +3,7 @@
 use jobs::{Job, JobError};
 use store::{
     customers::{Account, PasswordHash},
-    domain::{Address, CustomerId, Order, VerificationId},
+    domain::{Address, CustomerId, Order, RefundId, VerificationId},
     token::{Token, TokenHash, TokenKind},
     verifications::{Minting, NewVerification, OpenAccount, Purpose, Verification, VerificationRequested},
 };
@@ -17,7 +17,7 @@ use crate::util::{TestMerchant, context};
 const FROM: &str = "Mugs & More <orders@shop.example>";
 
 fn read(shop: &TestMerchant, order: &Order, template: Template) -> String {
-    let name = format!("{}.{}.eml", order.id, template.as_str());
+    let name = format!("{}.{}.eml", order.id, template.name());
     std::fs::read_to_string(shop.mail_folder().join(name)).expect("a mail")
 }
 
@@ -85,7 +85,9 @@ async fn every_template_renders_with_an_address_and_other_currencies() {
         country: "GB".to_owned(),
     });
     let mailer = Mailer::file(shop.mail_folder(), FROM).expect("a mailer");
-    for template in Template::ALL {
+    let part = Template::PartialRefund { refund: RefundId::fresh(&shop.ambient), amount_minor: 2500 };
+    let whole = [Template::OrderConfirmation, Template::PaymentFailed, Template::OrderCancelled];
+    for template in whole.into_iter().chain([Template::OrderRefunded, part]) {
         let mail = Mail::Order { order: &order, template, shop: "Mugs & More" };
         mailer.send(&mail, shop.ambient.now()).await.expect("writes");
         let body = plain(&read(&shop, &order, template));
@@ -237,6 +239,41 @@ async fn names_and_references_cannot_add_headers_or_markup() {
     assert!(!names.contains(&"Bcc") && !names.contains(&"X-Evil"), "{headers}");
     let html = plain(body).split("text/html").nth(1).expect("an HTML part").to_owned();
     assert!(!html.contains("<script>") && html.contains("&#60;script&#62;"), "{html}");
+}
+
+#[tokio::test]
+async fn every_mail_says_that_a_program_wrote_it_and_odd_names_make_valid_headers() {
+    let shop = TestMerchant::open().await;
+    let mailer = Mailer::file(shop.mail_folder(), FROM).expect("a mailer");
+    let (wide, narrow) = ("\u{1f375}\u{e9}\u{4f8b}".repeat(66), "a".repeat(200));
+    for name in ["Ada", "L\u{f6}we, Ada (\"A\") <x@y.example>", "\\", "=?utf-8?q?x?=", &wide, &narrow] {
+        let mut order = shop.place("pm_card_visa").await;
+        name.clone_into(&mut order.customer.name);
+        order.reference = Some(name.to_owned());
+        for template in [
+            Template::OrderConfirmation,
+            Template::PaymentFailed,
+            Template::OrderCancelled,
+            Template::OrderRefunded,
+            Template::PartialRefund { refund: RefundId::fresh(&shop.ambient), amount_minor: 100 },
+        ] {
+            let mail = Mail::Order { order: &order, template, shop: name };
+            mailer.send(&mail, shop.ambient.now()).await.expect("writes");
+            let mail = read(&shop, &order, template);
+            let headers = mail.split("\r\n\r\n").next().expect("headers");
+            // RFC 5322, section 2.1.1.
+            assert!(headers.is_ascii() && headers.lines().all(|line| line.len() <= 998), "{headers}");
+            for once in [
+                "Auto-Submitted: auto-generated\r\n",
+                "\r\nDate: ",
+                "\r\nMessage-ID: <",
+                "\r\nTo: ",
+                "\r\nSubject: ",
+            ] {
+                assert_eq!(format!("\r\n{headers}\r\n").matches(once).count(), 1, "{once} in {headers}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

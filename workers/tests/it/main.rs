@@ -18,4 +18,5 @@ mod stripe;
 mod util;
 mod verify;
 mod webhook;
+mod webhook_changes;
 mod webhook_shares;

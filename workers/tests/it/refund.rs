@@ -9,8 +9,9 @@ use store::{
     outbox::Command,
 };
 use workers::{
-    jobs::{ApplyProviderReport, ChargePayment, FulfilOrder, RefundPayment},
+    jobs::{ApplyProviderReport, ChargePayment, FulfilOrder, RefundPayment, SendEmail},
     provider::{ChargeOutcome, EntryKind, PaymentProvider},
+    subscriptions::expand,
 };
 
 use crate::util::{CrashAt, CrashingPayments, CrashingProvider, Step, TestMerchant, context};
@@ -219,4 +220,37 @@ async fn an_order_whose_money_goes_back_is_not_shipped() {
     assert_eq!(ended.describe(), "order_refunded");
     let mug = shop.orders.product(shop.merchant, "mug").await.expect("reads").expect("a product");
     assert_eq!((mug.on_hand, mug.reserved), (1000, 0));
+}
+
+/// Two of the same amount are two mails, repeated or not; the last refund is told as that of the order.
+#[tokio::test]
+async fn each_partial_refund_is_mailed_once() {
+    let shop = TestMerchant::open().await;
+    let order = paid(&shop).await;
+    let mut expected = Vec::new();
+    for amount in [Some(1000), Some(1000), None] {
+        let job = shop.refund_job(order, amount).await;
+        shop.run(&job).await.expect("refunds");
+        expected.push(match amount {
+            Some(_) => (format!("partial_refund.{}", job.refund), "10.00 EUR"),
+            None => ("order_refunded".to_owned(), "25.00 EUR"),
+        });
+        for message in shop.drain_outbox().await {
+            let jobs = expand(&message.body, &[], &shop.ambient).expect("expands");
+            for mail in jobs.iter().filter(|job| job.kind == SendEmail::KIND) {
+                let mail: SendEmail = serde_json::from_str(mail.payload.get()).expect("decodes");
+                for _ in 0..2 {
+                    shop.run(&mail).await.expect("mails");
+                }
+            }
+        }
+    }
+    let sent = shop.orders.mails(order.into()).await.expect("reads");
+    assert_eq!(sent.len(), expected.len(), "{sent:?}");
+    for (template, amount) in expected {
+        assert!(sent.iter().any(|mail| mail.template == template), "{template} in {sent:?}");
+        let file = shop.mail_folder().join(format!("{order}.{template}.eml"));
+        let text = std::fs::read_to_string(file).expect("a mail");
+        assert!(text.contains(amount), "{amount} in {text}");
+    }
 }

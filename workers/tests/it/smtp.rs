@@ -1,9 +1,11 @@
 //! Mails over SMTP, to a server that takes, postpones and refuses them.
 
+use std::time::Duration;
+
 use jobs::{Job, JobError};
 use store::domain::Order;
 use workers::{
-    jobs::SendEmail,
+    jobs::{SendEmail, SendVerification, SendWelcome},
     mail::{Mail, MailError, Mailer, SmtpConfig, SmtpSecurity, Template},
 };
 
@@ -91,7 +93,7 @@ async fn the_job_records_what_was_taken_and_nothing_else() {
     let env = |port| shop.env_mailing(mailer(&config(port)));
     let job = SendEmail { order: order.id, template: Template::OrderConfirmation };
     let error = job.run(&context(env(1))).await.expect_err("nobody listens on port 1");
-    assert!(matches!(error, JobError::Retry(_)), "{error:?}");
+    assert!(matches!(error, JobError::Snooze(_)), "{error:?}");
     assert!(shop.orders.mails(order.id.into()).await.expect("reads").is_empty());
     for _ in 0..2 {
         job.run(&context(env(sink.port))).await.expect("mails");
@@ -99,4 +101,72 @@ async fn the_job_records_what_was_taken_and_nothing_else() {
     sink.next().await;
     assert!(sink.is_empty(), "one mail");
     assert_eq!(shop.orders.mails(order.id.into()).await.expect("reads").len(), 1);
+}
+
+#[tokio::test]
+async fn an_address_is_mailed_without_smtputf8_or_given_up_at_once() {
+    let shop = TestMerchant::open().await;
+    let mut plain = SmtpSink::offering("250-8BITMIME\r\n").await;
+    let mut utf8 = SmtpSink::offering("250-8BITMIME\r\n250-SMTPUTF8\r\n").await;
+    let order = shop.place("pm_card_visa").await;
+    let from = "M\u{fc}sli <orders@m\u{fc}sli.example>";
+    let [to_plain, to_utf8] =
+        [plain.port, utf8.port].map(|port| Mailer::smtp(&config(port), from).expect("a mailer"));
+    for (address, sent) in [
+        ("ada@b\u{fc}cher.example", "ada@xn--bcher-kva.example"),
+        ("ada@BU\u{308}CHER.example", "ada@xn--bcher-kva.example"),
+        ("ada@xn--bcher-kva.example", "ada@xn--bcher-kva.example"),
+        ("o'hara+mugs@example.co.uk", "o'hara+mugs@example.co.uk"),
+        ("\"ada l@ve\"@example.com", "\"ada l@ve\"@example.com"),
+    ] {
+        for (mailer, sink) in [(&to_plain, &mut plain), (&to_utf8, &mut utf8)] {
+            send(mailer, &shop, &order, address).await.expect("taken");
+            let mail = sink.next().await;
+            assert!(mail.starts_with(&format!("RCPT TO:<{sent}>\r\n")), "{address}: {mail}");
+            assert!(mail.is_ascii() && mail.contains(".order_confirmation@xn--msli-0ra.example>"), "{mail}");
+        }
+    }
+    let beyond = "j\u{f6}rg@b\u{fc}cher.example";
+    let error = send(&to_plain, &shop, &order, beyond).await.expect_err("no SMTPUTF8");
+    assert_eq!(error, MailError::SmtpUtf8);
+    assert!(error.is_permanent() && plain.is_empty());
+    send(&to_utf8, &shop, &order, beyond).await.expect("taken");
+    let mail = utf8.next().await;
+    assert!(mail.starts_with("RCPT TO:<j\u{f6}rg@xn--bcher-kva.example>"), "{mail}");
+    assert!(
+        Mailer::smtp(&config(1), "J\u{f6}rg <j\u{f6}rg@example.com>").is_err(),
+        "needs SMTPUTF8 for each mail"
+    );
+}
+
+#[tokio::test]
+async fn a_mail_survives_a_server_that_is_away_for_days() {
+    let shop = TestMerchant::open().await;
+    let mut sink = SmtpSink::start().await;
+    let order = shop.place("pm_card_visa").await;
+    let job = SendEmail { order: order.id, template: Template::OrderConfirmation };
+    let at_age = |port, age: Duration| {
+        let mut ctx = context(shop.env_mailing(mailer(&config(port))));
+        ctx.created_at = shop.ambient.now() - age;
+        ctx
+    };
+    let (hour, day) = (Duration::from_hours(1), Duration::from_hours(24));
+    for (age, longest) in [(Duration::ZERO, 3), (hour / 60, 33), (hour, 33 * 60), (4 * day, 33 * 60)] {
+        let error = job.run(&at_age(1, age)).await.expect_err("away");
+        let JobError::Snooze(wait) = error else { panic!("uses an attempt: {error:?}") };
+        assert!((1..=longest).contains(&wait.as_secs()), "{age:?}: {wait:?}");
+    }
+    let error = job.run(&at_age(1, 6 * day)).await.expect_err("away for too long");
+    assert!(matches!(error, JobError::Retry(_)), "{error:?}");
+    job.run(&at_age(sink.port, 4 * day)).await.expect("mails");
+    sink.next().await;
+    // Of mails that the server postpones one by one.
+    for (backoff, attempts) in [
+        (SendEmail::BACKOFF, SendEmail::MAX_ATTEMPTS),
+        (SendWelcome::BACKOFF, SendWelcome::MAX_ATTEMPTS),
+        (SendVerification::BACKOFF, SendVerification::MAX_ATTEMPTS),
+    ] {
+        let kept: Duration = (1..attempts).map(|failures| backoff.delay(failures, &shop.ambient)).sum();
+        assert!((5 * day..7 * day).contains(&kept), "{kept:?}");
+    }
 }

@@ -6,14 +6,15 @@ use jobs::{Backoff, Job, JobError};
 use serde_json::json;
 use standardwebhooks::Webhook;
 use store::{
-    domain::{EndpointId, Event, EventKind, OrderId, PageRequest},
-    webhooks::{EndpointChange, EndpointFinding, WebhookAttempt},
+    domain::{EndpointId, Event, EventId, EventKind, OrderId, PageRequest},
+    outbox::Command,
+    webhooks::{EndpointChange, EndpointFinding, SecretRotated, SecretRotation, WebhookAttempt},
 };
 use webhooks::{
     TOTAL_TIMEOUT,
     shares::{FAILURES_MAX, REST_MAX},
 };
-use workers::jobs::DeliverWebhook;
+use workers::{jobs::DeliverWebhook, subscriptions::expand};
 
 use crate::{
     not_found::ends_after_a_window,
@@ -40,7 +41,8 @@ async fn a_delivery_verifies_with_the_official_library_and_carries_the_trace() {
     let mut receiver = Receiver::start().await;
     let endpoint = shop.endpoint(&receiver.url).await;
     let (order, event) = placed(&shop).await;
-    let ctx = context(shop.env());
+    let mut ctx = context(shop.env());
+    ctx.trace = ctx.trace.map(|trace| trace.with_state(["vendor=1"]));
     job(endpoint, &event).run(&ctx).await.expect("delivers");
 
     let received = receiver.next().await;
@@ -49,8 +51,8 @@ async fn a_delivery_verifies_with_the_official_library_and_carries_the_trace() {
     verifier.verify(b"{}", &received.headers).expect_err("the body is signed");
     assert_eq!(received.header("webhook-id"), event.id.to_string());
     assert_eq!(received.header("content-type"), "application/json");
-    let trace = ctx.trace.expect("a trace").trace_id();
-    assert!(received.header("traceparent").contains(&trace));
+    let trace = ctx.trace.as_ref().expect("a trace");
+    assert_eq!((received.header("traceparent"), received.header("tracestate")), (trace.parent(), "vendor=1"));
 
     let body = received.json();
     let keys: Vec<_> = body.as_object().expect("an object").keys().cloned().collect();
@@ -64,6 +66,33 @@ async fn a_delivery_verifies_with_the_official_library_and_carries_the_trace() {
     let log = attempts(&shop, order).await;
     assert_eq!(log.len(), 1);
     assert_eq!((log[0].status, log[0].error.as_deref(), log[0].attempt), (Some(200), None, 1));
+}
+
+#[tokio::test]
+async fn messages_are_signed_with_both_secrets_during_a_rotation() {
+    let shop = TestMerchant::open().await;
+    let mut receiver = Receiver::start().await;
+    let endpoint = shop.endpoint(&receiver.url).await;
+    let (_, event) = placed(&shop).await;
+    let fresh = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    for (overlap, signatures) in [(24, 2), (0, 1)] {
+        let at = shop.ambient.now();
+        let until = base::time::later(at, Duration::from_hours(overlap));
+        // The second one takes the overlap of the first away.
+        let secret = if overlap > 0 { fresh.to_owned() } else { fresh.replace("AAEC", "BBEC") };
+        let rotation = SecretRotation { secret: secret.clone(), at, until };
+        let rotated = shop.orders.rotate_secret(shop.merchant, endpoint, rotation).await.expect("rotates");
+        assert!(matches!(rotated, SecretRotated::Rotated(_)));
+        shop.run(&DeliverWebhook { again: true, ..job(endpoint, &event) }).await.expect("delivers");
+        let received = receiver.next().await;
+        assert_eq!(received.header("webhook-signature").split(' ').count(), signatures);
+        let verifies = |secret: &str| {
+            let verifier = Webhook::new(secret).expect("a secret");
+            verifier.verify(&received.body, &received.headers).is_ok()
+        };
+        assert!(verifies(&secret));
+        assert_eq!(verifies(SECRET), overlap > 0);
+    }
 }
 
 #[tokio::test]
@@ -83,6 +112,30 @@ async fn what_was_delivered_is_not_sent_again_unless_asked_for() {
         (first.body.clone(), first.header("webhook-id")),
         (second.body.clone(), second.header("webhook-id"))
     );
+}
+
+#[tokio::test]
+async fn a_delivery_on_request_comes_under_the_same_id() {
+    let shop = TestMerchant::open().await;
+    let mut receiver = Receiver::start().await;
+    let endpoint = shop.endpoint(&receiver.url).await;
+    let (_, event) = placed(&shop).await;
+    shop.run(&job(endpoint, &event)).await.expect("delivers");
+    let first = receiver.next().await;
+    let (merchant, endpoints) = (shop.merchant, vec![endpoint]);
+    let command = Command::Resend { merchant, event: event.id, order: event.order, endpoints };
+    let id = EventId::fresh(&shop.ambient);
+    shop.orders.submit(id, command, shop.ambient.now()).await.expect("stores");
+    for message in shop.drain_outbox().await {
+        let jobs = expand(&message.body, &[], &shop.ambient).expect("expands");
+        for envelope in jobs.iter().filter(|envelope| envelope.kind == DeliverWebhook::KIND) {
+            let job: DeliverWebhook = serde_json::from_str(envelope.payload.get()).expect("a payload");
+            shop.run(&job).await.expect("delivers");
+        }
+    }
+    let second = receiver.next().await;
+    assert_eq!((&first.body, first.header("webhook-id")), (&second.body, second.header("webhook-id")));
+    assert!(receiver.is_empty());
 }
 
 #[tokio::test]
@@ -246,7 +299,7 @@ async fn an_endpoint_that_fails_for_days_is_disabled_and_the_merchants_others_ar
     let (job_of_bad, mut ctx) = (job(failing, &event), context(shop.env()));
     let since = ctx.ambient.now().checked_sub(Duration::from_hours(5 * 24)).expect("in range");
     let fails = EndpointFinding::Fails { disable_after: None };
-    shop.orders.note_endpoint(shop.merchant, failing, fails, since).await.expect("notes");
+    shop.orders.note_endpoint(shop.merchant, failing, &bad.url, fails, since).await.expect("notes");
     let is_enabled = async || {
         let endpoint = shop.orders.endpoint_by_id(failing).await.expect("reads").expect("is there");
         endpoint.enabled

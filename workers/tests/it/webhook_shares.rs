@@ -74,6 +74,7 @@ async fn merchant(shop: &TestMerchant, urls: &[&str]) -> MerchantId {
             enabled: true,
             failing_since: None,
             disabled: None,
+            previous_secrets: Vec::new(),
             times_disabled: 0,
             created_at: at,
         };

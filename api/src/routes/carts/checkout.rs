@@ -59,7 +59,7 @@ use crate::{
             ("Orderworks-Order-Token" = String, description = "`owt_…`: opens the whole order; shown this once"),
             ("Idempotent-Replayed" = String, description = "`true` on a repetition"),
         )),
-        (status = 409, description = "Out of stock, ordered, or another checkout of the cart is still being worked on"),
+        (status = 409, description = "Out of stock, another total than expected, ordered, or another checkout in flight"),
         (status = 422, description = "Not valid, empty, a card number, or the key was used with another body"),
         (status = 429, description = "Too many requests"),
         (status = "default", description = "Any other problem"),
@@ -100,20 +100,21 @@ impl Attempt<'_> {
                 return Err(Problem::invalid(vec![FieldError::new("/customer", "required", detail)]));
             }
         };
-        match self.begin().await? {
+        let placement = state.placements.begin(merchant, &state.ambient);
+        match self.begin(placement.id).await? {
             ControlFlow::Break(answer) => Ok(answer),
-            ControlFlow::Continue((cart, version)) => {
+            ControlFlow::Continue(cart) => {
                 let token = IssuedToken::draw(state)?;
                 let order =
                     NewOrder { token: Some(token.stored), ..self.order(&cart, request, customer, trace)? };
-                self.place(order, token, cart, version).await
+                self.place(order, token, cart).await
             }
         }
     }
 
-    /// Writes the attempt into the cart and returns the cart with its version; breaks with the response of an earlier
-    /// attempt that has placed the order.
-    async fn begin(&self) -> Result<ControlFlow<Response, (Cart, i64)>, Problem> {
+    /// Writes the attempt into the cart and returns the cart; breaks with the response of an earlier attempt that has
+    /// placed the order.
+    async fn begin(&self, id: OrderId) -> Result<ControlFlow<Response, Cart>, Problem> {
         let (state, place) = (self.place.state, &self.place);
         for _ in 0..carts::TRIES_MAX {
             let (mut cart, version) = place.load().await?;
@@ -124,9 +125,9 @@ impl Attempt<'_> {
                 return Err(Problem::new(Kind::CART_EMPTY, "put something into it first"));
             }
             cart.customer = cart.customer.or(place.customer);
-            cart.hold(OrderId::fresh(&state.ambient), &self.key, self.fingerprint, state.ambient.now());
-            if let Some(version) = place.save(&mut cart, Some(version)).await? {
-                return Ok(ControlFlow::Continue((cart, version)));
+            cart.hold(id, &self.key, self.fingerprint, state.ambient.now());
+            if place.save(&mut cart, Some(version)).await?.is_some() {
+                return Ok(ControlFlow::Continue(cart));
             }
         }
         Err(carts::busy())
@@ -182,6 +183,7 @@ impl Attempt<'_> {
             token: None,
             currency,
             lines: cart.items.iter().map(line).collect(),
+            expected_total_minor: request.expected_total_minor,
             payment_method: request.payment_method,
             shipping_address: request.shipping_address.map(Into::into),
             reference: request.reference,
@@ -200,14 +202,8 @@ impl Attempt<'_> {
         IdempotencyKey { key: format!("checkout of {}", self.place.id), fingerprint }
     }
 
-    async fn place(
-        &self,
-        order: NewOrder,
-        token: IssuedToken,
-        cart: Cart,
-        version: i64,
-    ) -> Result<Response, Problem> {
-        let (state, place) = (self.place.state, &self.place);
+    async fn place(&self, order: NewOrder, token: IssuedToken, cart: Cart) -> Result<Response, Problem> {
+        let (state, place, id) = (self.place.state, &self.place, order.id);
         let this = Some((self.key.as_str(), self.fingerprint));
         // Without an answer the cart stays held: the order may have been placed.
         match state.orders.place_order(order).await? {
@@ -220,7 +216,11 @@ impl Attempt<'_> {
                 place.close(order, this).await;
                 replayed(state, place.merchant, order, body, token).await
             }
-            PlaceOutcome::InFlight => Err(in_flight()),
+            PlaceOutcome::InFlight => {
+                // The request in flight still holds the cart.
+                place.release(id, &self.key).await;
+                Err(in_flight())
+            }
             PlaceOutcome::KeyReused { order } => {
                 place.close(order, None).await;
                 match state.orders.order(place.merchant, order).await? {
@@ -229,7 +229,7 @@ impl Attempt<'_> {
                 }
             }
             PlaceOutcome::Refused(refusals) => {
-                place.release(cart, version).await;
+                place.release(id, &self.key).await;
                 // The lines of the order are the cart's items.
                 Err(refused(&refusals, &[]))
             }

@@ -47,12 +47,15 @@ impl Request for CartItemPut {}
 pub(super) struct CartCheckout {
     /// The customer; the one who is signed in when absent.
     pub(super) customer: Option<OrderCreateCustomer>,
+    /// The total the customer agreed to. If the order comes to another one, it is refused with 409 `price_changed`.
+    #[schema(minimum = 0, maximum = 999_999_999_999_i64, example = 500)]
+    pub(super) expected_total_minor: Option<i64>,
     /// The payment provider's token; never a card number.
     #[schema(format = "payment-method", example = "pm_card_visa")]
     pub(super) payment_method: String,
     pub(super) shipping_address: Option<OrderCreateAddress>,
     /// The merchant's own number for the order.
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(format = "line-without-link", min_length = 1, max_length = 100)]
     pub(super) reference: Option<String>,
 }
 

@@ -1,7 +1,8 @@
 //! Orders: placing (`place`), reading (`read`), cancelling and refunding (`change`), history (`timeline`), live events
-//! (`stream`), revoking the order token (`token`).
+//! (`stream`), revoking the order token (`token`), payments by day (`payments`).
 
 mod change;
+mod payments;
 pub(super) mod place;
 mod read;
 mod request;
@@ -22,4 +23,5 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(change::cancel_order))
         .routes(routes!(change::refund_order))
         .routes(routes!(token::revoke_token))
+        .routes(routes!(payments::list_payments))
 }

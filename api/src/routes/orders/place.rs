@@ -43,7 +43,7 @@ pub(in crate::routes) const REPLAYED: HeaderName = HeaderName::from_static("idem
             ("Orderworks-Order-Token" = String, description = "`owt_…`: opens the whole order; shown this once"),
             ("Idempotent-Replayed" = String, description = "`true` on a repetition"),
         )),
-        (status = 409, description = "Out of stock, or the key's first request is still being worked on"),
+        (status = 409, description = "Out of stock, another total than expected, or the key's first request is in flight"),
         (status = 422, description = "Not valid, a card number, or the key was used for another request"),
         (status = 429, description = "Too many requests"),
         (status = "default", description = "Any other problem"),
@@ -70,14 +70,17 @@ async fn place(
     let Lines { lines, item_of_line } =
         merge(request.items).map_err(|fault| Problem::invalid(vec![fault]))?;
     let token = IssuedToken::draw(state)?;
+    let account = order_access::account(state, merchant, headers).await?;
+    let placement = state.placements.begin(merchant, &state.ambient);
     let order = NewOrder {
-        id: OrderId::fresh(&state.ambient),
+        id: placement.id,
         merchant,
         customer: request.customer.into(),
-        account: order_access::account(state, merchant, headers).await?,
+        account,
         token: Some(token.stored),
         currency: request.currency,
         lines,
+        expected_total_minor: request.expected_total_minor,
         payment_method: request.payment_method,
         shipping_address: request.shipping_address.map(Into::into),
         reference: request.reference,
@@ -85,7 +88,9 @@ async fn place(
         trace: Some(trace),
         at: state.ambient.now(),
     };
-    match state.orders.place_order(order).await? {
+    let placed = state.orders.place_order(order).await;
+    drop(placement);
+    match placed? {
         PlaceOutcome::Placed { order, body } => {
             state.catalog.sold(&order);
             Ok(accepted(order.id, body, Some(token), false))
@@ -136,8 +141,8 @@ pub(in crate::routes) fn accepted(
 /// One problem for all rejections: their common kind, or `validation_failed` when they differ.
 pub(in crate::routes) fn refused(refusals: &[Refusal], item_of_line: &[usize]) -> Problem {
     let item = |line: &usize| item_of_line.get(*line).copied().unwrap_or(*line);
-    let mut kinds = Vec::new();
-    let mut errors = Vec::new();
+    let (mut kinds, mut errors) = (Vec::new(), Vec::new());
+    let mut total_minor = None;
     for refusal in refusals {
         let (kind, pointer, detail) = match refusal {
             Refusal::OutOfStock { line, available } => {
@@ -148,6 +153,11 @@ pub(in crate::routes) fn refused(refusals: &[Refusal], item_of_line: &[usize]) -
             }
             Refusal::WrongCurrency { line, expected } => {
                 (Kind::WRONG_CURRENCY, format!("/items/{}/sku", item(line)), format!("sold in {expected}"))
+            }
+            Refusal::PriceChanged { total_minor: present_minor } => {
+                total_minor = Some(*present_minor);
+                let detail = format!("it comes to {present_minor} now");
+                (Kind::PRICE_CHANGED, "/expected_total_minor".to_owned(), detail)
             }
             _ => {
                 let detail = "the sum exceeds what an order may come to".to_owned();
@@ -160,5 +170,5 @@ pub(in crate::routes) fn refused(refusals: &[Refusal], item_of_line: &[usize]) -
         errors.push(FieldError { pointer, code: kind.code, detail });
     }
     let kind = if let [only] = kinds[..] { only } else { Kind::INVALID };
-    Problem::new(kind, "nothing was ordered; see `errors`").with_errors(errors)
+    Problem::new(kind, "nothing was ordered; see `errors`").with_errors(errors).with_total(total_minor)
 }

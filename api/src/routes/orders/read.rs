@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use base::error_class::describe;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::HeaderMap;
-use store::domain::{Order, OrderId, PaymentId};
+use store::domain::{Order, OrderId, PageRequest, PaymentId};
 
 use crate::{
     auth::{AnyKey, SecretKey},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Payments looked up concurrently for one list.
-const LOOKUPS_MAX: usize = 8;
+pub(super) const LOOKUPS_MAX: usize = 8;
 
 /// Read an order
 ///
@@ -61,7 +61,10 @@ pub(super) async fn list_orders(
 ) -> Result<Json<List<OrderView>>, Problem> {
     let query = Query::paged(&uri, &["status"]);
     let status = query.parsed("status", "a state of an order");
-    let page = state.orders.orders(key.merchant, status, query.page()?).await?;
+    let mut page: PageRequest<OrderId> = query.page()?;
+    let below = state.placements.listed_below(key.merchant, &state.ambient);
+    page.after = Some(page.after.map_or(below, |after| after.min(below)));
+    let page = state.orders.orders(key.merchant, status, page).await?;
     let views = stream::iter(page.items)
         .map(|order| {
             let state = state.clone();
@@ -73,17 +76,22 @@ pub(super) async fn list_orders(
 
 /// The order with its payment; readable while the payment store is unavailable.
 pub(super) async fn view(state: &ApiState, order: &Order) -> Result<OrderView, Problem> {
-    if let Some(payment) = PaymentView::implied_by(order) {
-        return Ok(OrderView::new(order, Some(payment)));
-    }
-    let id = PaymentId::of_order(order.id);
-    let payment = match state.payments.committed_payment(id).await {
-        Ok(payment) => payment.map(|payment| PaymentView::new(id, payment.state())),
-        Err(error) if error.class().is_transient() => {
-            tracing::warn!(error = describe(&error), order.id = %order.id, "order shown without payment");
-            Some(PaymentView::unknown(id))
-        }
-        Err(defect) => return Err(defect.into()),
+    let payment = match PaymentView::implied_by(order) {
+        Some(payment) => Some(payment),
+        None => payment_of(state, order.id).await?,
     };
     Ok(OrderView::new(order, payment))
+}
+
+/// The payment of an order as it is stored; `None` before it was opened.
+pub(super) async fn payment_of(state: &ApiState, order: OrderId) -> Result<Option<PaymentView>, Problem> {
+    let id = PaymentId::of_order(order);
+    match state.payments.committed_payment(id).await {
+        Ok(payment) => Ok(payment.map(|payment| PaymentView::new(id, payment.state()))),
+        Err(error) if error.class().is_transient() => {
+            tracing::warn!(error = describe(&error), order.id = %order, "order shown without payment");
+            Ok(Some(PaymentView::unknown(id)))
+        }
+        Err(defect) => Err(defect.into()),
+    }
 }

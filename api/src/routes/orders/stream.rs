@@ -1,10 +1,10 @@
 //! Event stream: `GET /v1/orders/{id}/events` sends an order's events as server-sent events, past events first.
 //!
-//! Guarantees: no event is left out or repeated within a stream. `id:` is the event's sequence, so a client that
-//! reconnects with `Last-Event-ID` continues where it was. Streams are bounded in time and in number, per merchant and
-//! in all.
+//! Guarantees: no event is left out or repeated within a stream, but customers are told of some kinds only. `id:` is
+//! the event's sequence, so a client that reconnects with `Last-Event-ID` continues where it was. Streams are bounded
+//! in time and in number: per address of customers, per merchant, and in all.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -15,15 +15,18 @@ use axum::{
 };
 use futures::{Stream, stream};
 use http::HeaderMap;
-use store::domain::{Event, MerchantId, OrderId};
+use store::{
+    domain::{Event, MerchantId, OrderId},
+    merchants::KeyScope,
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
     time::Instant,
 };
 
 use crate::{
-    auth::SecretKey,
-    input::{PathText, parse_id},
+    input::PathText,
+    order_access::OrderCaller,
     problem::{Kind, Problem},
     slots::KeyedSlot,
     state::ApiState,
@@ -42,10 +45,14 @@ const STREAM_TIME_MAX: Duration = Duration::from_mins(15);
 const RETRY_SECONDS: u64 = 10;
 
 /// Follow an order's events
+///
+/// With a publishable key it takes the order's token or its customer's session.
 #[utoipa::path(
     get, path = "/v1/orders/{id}/events", tag = "orders",
     params(
         ("id" = String, Path, description = "`ord_…`"),
+        ("Orderworks-Order-Token" = Option<String>, Header, description = "`owt_…`, shown when it was placed"),
+        ("Orderworks-Session" = Option<String>, Header, description = "`ows_…`"),
         ("Last-Event-ID" = Option<String>, Header,
             description = "A sequence: only later events are sent. Any other text counts as none"),
     ),
@@ -56,20 +63,19 @@ const RETRY_SECONDS: u64 = 10;
 )]
 pub(super) async fn stream_events(
     State(state): State<ApiState>,
-    SecretKey(key): SecretKey,
+    caller: OrderCaller,
     PathText(id): PathText,
-    headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, Problem> {
-    let id: OrderId = parse_id(&id, "order")?;
-    let order = state.orders.order(key.merchant, id).await?.ok_or_else(|| Problem::not_found("order"))?;
-    let slot = slot(&state, key.merchant).ok_or_else(|| {
-        tracing::warn!(merchant.id = %key.merchant, "event stream rejected: too many open");
+    let order = caller.order(&state, &id).await?;
+    let slot = slot(&state, &caller).ok_or_else(|| {
+        tracing::warn!(merchant.id = %caller.key.merchant, "event stream rejected: too many open");
         Problem::new(Kind::STREAM_LIMIT, "poll the order instead, or come back").retry_after(RETRY_SECONDS)
     })?;
     let follower = Follower {
         arrivals: state.orders.arrivals(),
         order: order.id,
-        after: last_seen(&headers),
+        after: last_seen(&caller.headers),
+        caller,
         waiting: VecDeque::new(),
         looked_at: None,
         ends_at: Instant::now() + STREAM_TIME_MAX,
@@ -83,14 +89,17 @@ pub(super) async fn stream_events(
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
-/// A slot of the merchant's, so that no merchant takes all slots, and one of all.
-fn slot(state: &ApiState, merchant: MerchantId) -> Option<Slot> {
-    let of_merchant = state.streams_by_merchant.take(merchant)?;
+/// A slot of all, and of smaller numbers, so that no merchant takes all slots, customers leave those of the merchant's
+/// servers, and no customer takes those of the others.
+fn slot(state: &ApiState, caller: &OrderCaller) -> Option<Slot> {
+    let of_address =
+        if caller.is_customer() { Some(state.streams_by_address.take(caller.address)?) } else { None };
+    let of_merchant = state.streams_by_merchant.take((caller.key.merchant, caller.key.scope))?;
     let of_all = Arc::clone(&state.streams).try_acquire_owned().ok()?;
-    Some((of_merchant, of_all))
+    Some((of_address, of_merchant, of_all))
 }
 
-type Slot = (KeyedSlot<MerchantId>, OwnedSemaphorePermit);
+type Slot = (Option<KeyedSlot<IpAddr>>, KeyedSlot<(MerchantId, KeyScope)>, OwnedSemaphorePermit);
 
 /// The last sequence the client has seen. A malformed id counts as none: rejecting it would keep the client from ever
 /// reconnecting.
@@ -108,6 +117,7 @@ fn render(event: Event) -> SseEvent {
 
 struct Follower {
     state: ApiState,
+    caller: OrderCaller,
     arrivals: watch::Receiver<u64>,
     order: OrderId,
     after: u64,
@@ -122,9 +132,11 @@ impl Follower {
     /// client reconnects and continues where it was.
     async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some(event) = self.waiting.pop_front() {
+            while let Some(event) = self.waiting.pop_front() {
                 self.after = event.sequence;
-                return Some(event);
+                if self.caller.is_told(event.kind) {
+                    return Some(event);
+                }
             }
             self.wait().await?;
             // Reset before polling: a hint that comes meanwhile wakes the next wait.

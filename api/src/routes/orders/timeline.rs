@@ -11,12 +11,7 @@ use store::{
 };
 use utoipa::ToSchema;
 
-use crate::{
-    auth::SecretKey,
-    input::{PathText, parse_id},
-    problem::Problem,
-    state::ApiState,
-};
+use crate::{input::PathText, order_access::OrderCaller, problem::Problem, state::ApiState};
 
 /// Job attempts shown at most; the newest are kept.
 const RECORDS_MAX: u32 = 1000;
@@ -45,6 +40,24 @@ struct Entry {
     at: Timestamp,
     #[serde(flatten)]
     what: What,
+}
+
+impl Entry {
+    /// The entry without what concerns the merchant only.
+    fn for_customer(self) -> Option<Self> {
+        let what = match self.what {
+            What::Request { .. } => What::Request { trace_id: None },
+            told @ (What::Event { .. }
+            | What::PaymentDecided { .. }
+            | What::Refund { .. }
+            | What::Email { .. }) => told,
+            What::PaymentOpened { .. }
+            | What::PaymentAttempt { .. }
+            | What::JobAttempt { .. }
+            | What::WebhookAttempt { .. } => return None,
+        };
+        Some(Self { at: self.at, what })
+    }
 }
 
 /// Content of an entry, by `type`.
@@ -93,28 +106,40 @@ enum What {
 }
 
 /// Read the timeline of an order
+///
+/// With a publishable key, and the order's token or its customer's session, it shows the request, events, mails, the
+/// payment's outcome and refunds; with a secret key also every attempt, job and webhook.
 #[utoipa::path(
     get, path = "/v1/orders/{id}/timeline", tag = "orders",
-    params(("id" = String, Path, description = "`ord_…`")),
+    params(
+        ("id" = String, Path, description = "`ord_…`"),
+        ("Orderworks-Order-Token" = Option<String>, Header, description = "`owt_…`, shown when it was placed"),
+        ("Orderworks-Session" = Option<String>, Header, description = "`ows_…`"),
+    ),
     responses((status = 200, description = "Oldest first", body = Timeline)),
 )]
 pub(super) async fn get_timeline(
     State(state): State<ApiState>,
-    SecretKey(key): SecretKey,
+    caller: OrderCaller,
     PathText(id): PathText,
 ) -> Result<Json<Timeline>, Problem> {
-    let id: OrderId = parse_id(&id, "order")?;
-    let order = state.orders.order(key.merchant, id).await?.ok_or_else(|| Problem::not_found("order"))?;
-    let (events, mails, webhooks, payment, records) = futures::join!(
+    let order = caller.order(&state, &id).await?;
+    let id = order.id;
+    let internals = async {
+        if caller.is_customer() {
+            return (Ok(Vec::new()), Some(Vec::new()));
+        }
+        futures::join!(state.orders.attempts_of_order(id), record_entries(&state, id))
+    };
+    let (events, mails, payment, (webhooks, records)) = futures::join!(
         state.orders.order_events(id, 0),
         state.orders.mails(id.into()),
-        state.orders.attempts_of_order(id),
         payment_entries(&state, id),
-        record_entries(&state, id),
+        internals,
     );
     let mut incomplete = Vec::new();
     let mut data = vec![request(&order)];
-    data.extend(events?.into_iter().map(event));
+    data.extend(events?.into_iter().filter(|event| caller.is_told(event.kind)).map(event));
     data.extend(mails?.into_iter().map(mail));
     data.extend(webhooks?.into_iter().map(webhook));
     for (source, entries) in [("payments", payment), ("jobs", records)] {
@@ -122,6 +147,9 @@ pub(super) async fn get_timeline(
             Some(entries) => data.extend(entries),
             None => incomplete.push(source),
         }
+    }
+    if caller.is_customer() {
+        data = data.into_iter().filter_map(Entry::for_customer).collect();
     }
     // Stable: entries of the same millisecond stay in the causal order in which they were added.
     data.sort_by_key(|entry| entry.at);
@@ -158,7 +186,7 @@ async fn record_entries(state: &ApiState, order: OrderId) -> Option<Vec<Entry>> 
 }
 
 fn request(order: &Order) -> Entry {
-    let trace_id = order.trace.map(base::TraceContext::trace_id);
+    let trace_id = order.trace.as_ref().map(base::TraceContext::trace_id);
     Entry { at: order.created_at, what: What::Request { trace_id } }
 }
 

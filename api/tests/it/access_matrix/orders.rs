@@ -5,25 +5,27 @@ use serde_json::{Value, json};
 
 use super::{OWNERS, Scene, body_of, expect_rows, is_shown};
 
+/// Who is shown an order, by caller and owner; with `+`, whole.
+const ROWS: [(&str, &str); 14] = [
+    ("nobody", "401 401 401 401"),
+    ("public", "200 200 200 404"),
+    ("secret", "200+ 200+ 200+ 404"),
+    ("ada", "200+ 200 200 404"),
+    ("eve", "200 200+ 200 404"),
+    ("ended session", "401 401 401 404"),
+    ("expired token", "200 200 200 404"),
+    ("eve's token", "200 200+ 200 404"),
+    ("guest's token", "200 200 200+ 404"),
+    ("neighbour's token", "200 200 200 404"),
+    ("neighbour", "404 404 404 200+"),
+    ("ada elsewhere", "404 404 404 401"),
+    ("other public", "404 404 404 200"),
+    ("other secret", "404 404 404 200+"),
+];
+
 #[tokio::test]
 async fn an_order_shows_personal_data_to_merchant_customer_and_bearer() {
     let scene = Scene::open().await;
-    let rows = [
-        ("nobody", "401 401 401 401"),
-        ("public", "200 200 200 404"),
-        ("secret", "200+ 200+ 200+ 404"),
-        ("ada", "200+ 200 200 404"),
-        ("eve", "200 200+ 200 404"),
-        ("ended session", "401 401 401 404"),
-        ("expired token", "200 200 200 404"),
-        ("eve's token", "200 200+ 200 404"),
-        ("guest's token", "200 200 200+ 404"),
-        ("neighbour's token", "200 200 200 404"),
-        ("neighbour", "404 404 404 200+"),
-        ("ada elsewhere", "404 404 404 401"),
-        ("other public", "404 404 404 200"),
-        ("other secret", "404 404 404 200+"),
-    ];
     let scene = &scene;
     let ask = |caller, owner| async move {
         let path = format!("/v1/orders/{}", scene.orders[owner]["id"].as_str().expect("an id"));
@@ -45,18 +47,13 @@ async fn an_order_shows_personal_data_to_merchant_customer_and_bearer() {
         }
         answer
     };
-    expect_rows(scene, &rows, ask).await;
+    expect_rows(scene, &ROWS, ask).await;
 }
 
 #[tokio::test]
 async fn what_only_the_merchant_may_do_takes_a_secret_key() {
     let scene = Scene::open().await;
-    for (method, route, done) in [
-        (Method::GET, "/timeline", "200"),
-        (Method::POST, "/refund", "202"),
-        (Method::POST, "/cancel", "409"),
-        (Method::DELETE, "/token", "204"),
-    ] {
+    for (method, route, done) in [(Method::POST, "/refund", "202"), (Method::DELETE, "/token", "204")] {
         let (own, theirs) = (format!("{done} {done} {done} 404"), format!("404 404 404 {done}"));
         let refused = "403 403 403 403";
         let mut rows: Vec<(&'static str, &str)> =
@@ -72,7 +69,9 @@ async fn what_only_the_merchant_may_do_takes_a_secret_key() {
         let (scene, method) = (&scene, &method);
         let ask = |caller, owner| async move {
             let id = scene.orders[owner]["id"].as_str().expect("an id");
-            scene.call(caller, method.clone(), &format!("/v1/orders/{id}{route}")).send().await
+            let call = scene.call(caller, method.clone(), &format!("/v1/orders/{id}{route}"));
+            let call = if route == "/refund" { call.header("idempotency-key", "back") } else { call };
+            call.send().await
         };
         expect_rows(scene, &rows, ask).await;
     }
@@ -86,16 +85,38 @@ async fn what_only_the_merchant_may_do_takes_a_secret_key() {
             let answer = scene.call(caller, Method::GET, path).send().await;
             assert_eq!(answer.status, expected, "{caller} {path}");
         }
-        for owner in OWNERS {
-            let id = scene.orders[owner]["id"].as_str().expect("an id");
-            // A stream that was opened does not end.
-            let status =
-                scene.call(caller, Method::GET, &format!("/v1/orders/{id}/events")).open().await.status();
-            let is_theirs = owner == "neighbour";
-            let is_found = expected != 200 || is_theirs == (*caller == "other secret");
-            assert_eq!(status, if is_found { expected } else { 404 }, "{caller} follows {owner}'s");
+    }
+}
+
+/// Who is shown an order whole may follow it, too; others are told what proof is missing.
+#[tokio::test]
+async fn an_order_is_followed_by_merchant_customer_and_bearer() {
+    let scene = Scene::open().await;
+    for (method, route, done) in [
+        (Method::GET, "/timeline", "200"),
+        (Method::GET, "/events", "200"),
+        // Too late: they are shipped.
+        (Method::POST, "/cancel", "409"),
+    ] {
+        for (caller, shown) in ROWS {
+            let mut row = Vec::new();
+            for owner in OWNERS {
+                let id = scene.orders[owner]["id"].as_str().expect("an id");
+                let call = scene.call(caller, method.clone(), &format!("/v1/orders/{id}{route}"));
+                // A stream that was opened does not end.
+                row.push(call.open().await.status().as_u16().to_string());
+            }
+            let cell = |cell: &str| match cell {
+                "200+" => done.to_owned(),
+                "200" => "403".to_owned(),
+                other => other.to_owned(),
+            };
+            assert_eq!(row, shown.split(' ').map(cell).collect::<Vec<_>>(), "{caller} {route}");
         }
     }
+    let order = scene.orders["guest"]["id"].as_str().expect("an id");
+    let unproven = scene.call("public", Method::GET, &format!("/v1/orders/{order}/timeline")).send().await;
+    unproven.expect_problem(403, "order_access_required");
 }
 
 #[tokio::test]

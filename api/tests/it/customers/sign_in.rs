@@ -105,6 +105,29 @@ async fn an_accounts_password_is_tried_so_often_whether_there_is_one_or_not() {
 }
 
 #[tokio::test]
+async fn attempts_of_others_lock_no_customer_out_and_successes_do_not_count() {
+    let trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+    let config = api::ApiConfig { trusted_proxies, ..limited(1_000_000, 1) };
+    let shop = TestApi::open_with(config, ServerLimits::default()).await;
+    registered(&shop, &ada()).await;
+    let from = |address: &str, password: &str| {
+        sign_in(&shop, "ada@example.com", password).header("x-forwarded-for", address).send()
+    };
+    for n in 0..16 {
+        from(&format!("198.51.100.{}", n % 4), "another pass of words").await;
+    }
+    from("198.51.100.1", PASSWORD).await.expect_problem(429, "rate_limited");
+    for _ in 0..6 {
+        from("203.0.113.7", PASSWORD).await.expect_status(201);
+    }
+    // One address has one count, however it is written.
+    for address in ["2001:db8::1", "2001:DB8:0::2", "2001:db8:0:0:3::1"] {
+        from(address, "another pass of words").await.expect_problem(401, "wrong_credentials");
+    }
+    from("2001:db8::4", PASSWORD).await.expect_problem(429, "rate_limited");
+}
+
+#[tokio::test]
 async fn an_address_tries_so_many_and_guessed_keys_are_no_tries() {
     let shop = TestApi::open_with(limited(1, 1_000_000), ServerLimits::default()).await;
     register(&shop, &ada()).send().await.expect_status(202);

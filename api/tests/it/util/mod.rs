@@ -8,7 +8,7 @@ use std::{num::NonZeroU32, sync::Arc};
 
 use api::{
     ApiConfig, ApiError, ApiParts, ApiState, CartLimits, CheckoutLimits, ReadLimits, ServerLimits,
-    SignInLimits,
+    SignInLimits, WriteLimits,
 };
 use base::Ambient;
 use cache::{LocalLimits, MemoryCache, MemoryConfig, SqliteSessions};
@@ -66,6 +66,7 @@ pub(crate) fn config() -> ApiConfig {
             searches_per_ip_per_second: plenty,
             searches_per_key_per_second: plenty,
         },
+        writes: WriteLimits { per_ip_per_second: plenty, per_key_per_second: plenty },
         sign_in: SignInLimits { per_ip_per_minute: plenty, per_account_per_minute: plenty, burst: plenty },
         carts: CartLimits { new_per_ip_per_minute: plenty, new_per_merchant_per_day: plenty },
         webhook_urls: UrlPolicy { allow_loopback: false },
@@ -237,6 +238,11 @@ impl Call {
 
     pub(crate) fn body(self, body: impl Into<reqwest::Body>) -> Self {
         Self(self.0.header("content-type", "application/json").body(body))
+    }
+
+    /// A body without a media type.
+    pub(crate) fn raw(self, body: impl Into<reqwest::Body>) -> Self {
+        Self(self.0.body(body))
     }
 
     pub(crate) async fn send(self) -> Answer {

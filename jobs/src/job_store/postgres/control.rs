@@ -8,7 +8,7 @@ use super::PostgresJobStore;
 use crate::{
     engine::EngineError,
     envelope::JobId,
-    job_store::{CANCELS_MAX, Control, QueueControl},
+    job_store::{CANCELS_MAX, Control, QueueControl, REACHED_STEP_MS, row::time},
     postgres::PostgresFault,
 };
 
@@ -17,6 +17,9 @@ pub(super) const CANCELS: &str =
 pub(super) const FORGET_CANCELS: &str = "DELETE FROM jobs.cancel_requests WHERE job = ANY($1)";
 pub(super) const EXPIRE_CANCELS: &str = "DELETE FROM jobs.cancel_requests WHERE requested_at < $1";
 pub(super) const EXPIRE_NOTES: &str = "DELETE FROM jobs.consumers WHERE noted_at < $1";
+
+const RAISE_REACHED: &str = "
+    UPDATE jobs.queues SET reached_at = $2 WHERE name = $1 AND (reached_at IS NULL OR reached_at <= $3)";
 
 #[async_trait]
 impl QueueControl for PostgresJobStore {
@@ -43,6 +46,17 @@ impl QueueControl for PostgresJobStore {
             Ok(known)
         })
         .await
+    }
+
+    async fn raise_reached(&self, queue: &str, at: Timestamp) -> Result<(), EngineError> {
+        let at = at.as_millisecond();
+        self.execute(|| sqlx::query(RAISE_REACHED).bind(queue).bind(at).bind(at - REACHED_STEP_MS)).await
+    }
+
+    async fn reached_at(&self, queue: &str) -> Result<Option<Timestamp>, EngineError> {
+        let reached = "SELECT reached_at FROM jobs.queues WHERE name = $1";
+        let rows = self.rows(|| sqlx::query(reached).bind(queue)).await?;
+        Ok(rows.first().and_then(|row| row.get::<Option<i64>, _>(0)).map(time))
     }
 
     async fn control_version(&self) -> Result<i64, EngineError> {

@@ -8,7 +8,7 @@ use super::{SqliteJobStore, engine_error, ids_json};
 use crate::{
     engine::EngineError,
     envelope::JobId,
-    job_store::{CANCELS_MAX, Control, QueueControl},
+    job_store::{CANCELS_MAX, Control, QueueControl, REACHED_STEP_MS, row::time},
     sqlite::fault::SqliteFault,
 };
 
@@ -40,6 +40,20 @@ impl QueueControl for SqliteJobStore {
             })
         })
         .await
+    }
+
+    async fn raise_reached(&self, queue: &str, at: Timestamp) -> Result<(), EngineError> {
+        let at = at.as_millisecond();
+        let raise = sqlx::query(
+            "UPDATE queues SET reached_at = ?2 WHERE name = ?1 AND (reached_at IS NULL OR reached_at <= ?3)",
+        );
+        self.execute(raise.bind(queue.to_owned()).bind(at).bind(at - REACHED_STEP_MS)).await
+    }
+
+    async fn reached_at(&self, queue: &str) -> Result<Option<Timestamp>, EngineError> {
+        let reached = sqlx::query("SELECT reached_at FROM queues WHERE name = ?1").bind(queue);
+        let row = reached.fetch_optional(self.database.readers()).await.map_err(engine_error)?;
+        Ok(row.and_then(|row| row.get::<Option<i64>, _>(0)).map(time))
     }
 
     async fn control_version(&self) -> Result<i64, EngineError> {

@@ -54,5 +54,5 @@ fn ids_json(ids: &[crate::JobId]) -> String {
 }
 
 fn migrations() -> sqlx::migrate::Migrator {
-    base::migrations!("migrations/sqlite/job_store", ["0001_job_store"])
+    base::migrations!("migrations/sqlite/job_store", ["0001_job_store", "0002_inspection"])
 }

@@ -24,6 +24,8 @@ const DUE_EVERY: Duration = Duration::from_secs(1);
 const DUE_MAX: u32 = 500;
 /// Duration of a claim on a scheduled job that is being published.
 pub(super) const CLAIM_FOR: Duration = Duration::from_secs(30);
+/// Interval of looking how old ready jobs can be.
+const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 /// Interval of deleting expired requests and notes.
 const EXPIRE_EVERY: Duration = Duration::from_mins(10);
 /// How long a cancel request waits for the delivery of its job.
@@ -35,6 +37,7 @@ pub(crate) async fn run(inner: Weak<RabbitClient>) {
     let mut tick = interval(REFRESH_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut due_at = Instant::now();
+    let mut observe_at = Instant::now() + OBSERVE_EVERY;
     let mut expire_at = Instant::now();
     let mut well = true;
     loop {
@@ -44,6 +47,10 @@ pub(crate) async fn run(inner: Weak<RabbitClient>) {
         if Instant::now() >= due_at {
             due_at = Instant::now() + DUE_EVERY;
             done = done.and(inner.publish_due().await);
+        }
+        if Instant::now() >= observe_at {
+            observe_at = Instant::now() + OBSERVE_EVERY;
+            inner.observe_all().await;
         }
         if Instant::now() >= expire_at {
             expire_at = Instant::now() + EXPIRE_EVERY;
@@ -71,6 +78,22 @@ impl RabbitClient {
     async fn refresh_if_changed(&self) -> Result<(), EngineError> {
         let version = self.store.control_version().await?;
         if version == self.control.borrow().version { Ok(()) } else { self.refresh_control().await }
+    }
+
+    /// Best effort: while the broker is away, ages are those of the last look.
+    async fn observe_all(&self) {
+        if self.publisher.trouble().is_some() {
+            return;
+        }
+        let observed = async {
+            for queue in self.store.queues().await? {
+                self.observe(&queue).await?;
+            }
+            Ok::<_, EngineError>(())
+        };
+        if let Err(error) = observed.await {
+            tracing::debug!(error = describe(&error), "ages of queues not observed");
+        }
     }
 
     async fn publish_due(&self) -> Result<(), EngineError> {

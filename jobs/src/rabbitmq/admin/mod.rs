@@ -1,11 +1,12 @@
 //! Inspection and control of queues: depths, listings, the dead queue, migration, and the engine's housekeeping.
 
+mod cancel;
 mod dead;
 pub(super) mod housekeeping;
 mod inspect;
 mod migrate;
 
-use std::{collections::HashSet, sync::atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
@@ -39,22 +40,14 @@ impl Admin for RabbitEngine {
         let client = &self.client;
         client.refresh_control().await?;
         client.require_queues([queue].into()).await?;
-        let waiting = Priority::ALL.map(|class| work_queue(queue, class));
-        let delays: Vec<String> = (0..RUNGS.len()).map(|rung| delay_queue(queue, rung)).collect();
-        let (ready, dead) = (client.count(&waiting).await?, client.count(&[dead_queue(queue)]).await?);
-        let delayed = client.count(&delays).await? + client.store.scheduled_count(queue).await?;
+        let (ready, dead) = (client.ready_count(queue).await?, client.count(&[dead_queue(queue)]).await?);
+        let delayed = client.short_delay_count(queue).await? + client.store.scheduled_count(queue).await?;
         let here = client.consumers_of(queue);
-        let mut running: u64 = here.iter().map(|c| c.held.load(Ordering::Relaxed) as u64).sum();
-        let mut reached = here.iter().filter_map(|c| c.reached_at()).max();
-        let own: HashSet<u64> = here.iter().map(|c| c.session.load(Ordering::Relaxed)).collect();
-        let since = client.ambient.now() - NOTE_VALID_FOR;
-        for note in client.store.consumers(queue, since).await? {
-            if !own.contains(&note.session) {
-                running += note.running;
-                reached = reached.max(note.reached_at);
-            }
-        }
+        let here: u64 = here.iter().map(|c| c.held.load(Ordering::Relaxed) as u64).sum();
+        let others = client.notes_of_others(queue).await?;
+        let running = here + others.iter().map(|note| note.running).sum::<u64>();
         let paused = client.control.borrow().paused.contains(queue);
+        let reached = client.reached(queue, &others).max(client.store.reached_at(queue).await?);
         let oldest_ready_at = reached.filter(|_| ready > 0);
         Ok(Depth { queue: queue.to_owned(), ready, delayed, running, dead, oldest_ready_at, paused })
     }
@@ -106,11 +99,16 @@ impl Admin for RabbitEngine {
     }
 
     async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError> {
-        if self.client.store.cancel(id, reason, self.client.ambient.now()).await? {
+        let client = &self.client;
+        if client.store.cancel(id, reason, client.ambient.now()).await? {
             return Ok(Cancelled::Removed);
         }
-        self.client.refresh_control().await?;
-        Ok(Cancelled::Requested)
+        client.refresh_control().await?;
+        if client.may_hold(id).await? {
+            return Ok(Cancelled::Requested);
+        }
+        client.store.forget_cancels(&[id]).await?;
+        Ok(Cancelled::NotFound)
     }
 
     async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
@@ -137,7 +135,8 @@ impl Admin for RabbitEngine {
         }
         for queue in client.queues_of(filter.queue.as_ref()).await? {
             if wants(JobState::Running) {
-                jobs.extend(client.running(&queue, None).await);
+                jobs.extend(client.running_here(&queue, None).await);
+                jobs.extend(client.notes_of_others(&queue).await?.into_iter().flat_map(|note| note.jobs));
             }
             if wants(JobState::Dead) {
                 jobs.extend(client.dead_jobs(&queue).await?);
@@ -147,7 +146,9 @@ impl Admin for RabbitEngine {
             filter.kind.as_ref().is_none_or(|kind| *kind == job.envelope.kind)
                 && filter.after.is_none_or(|after| job.envelope.id > after)
         });
-        jobs.sort_by_key(|job| job.envelope.id);
+        // A note may lag: what the broker or the job store says of its job counts.
+        jobs.sort_by_key(|job| (job.envelope.id, job.state == JobState::Running));
+        jobs.dedup_by(|job, known| job.state == JobState::Running && job.envelope.id == known.envelope.id);
         jobs.truncate(filter.limit.min(LIST_MAX) as usize);
         Ok(jobs)
     }
@@ -158,7 +159,7 @@ impl Admin for RabbitEngine {
         }
         let queues = self.queues().await?;
         for queue in &queues {
-            if let Some(job) = self.client.running(queue, Some(id)).await.pop() {
+            if let Some(job) = self.client.running_here(queue, Some(id)).await.pop() {
                 return Ok(Some(job));
             }
         }
@@ -166,6 +167,13 @@ impl Admin for RabbitEngine {
             let dead = self.client.dead_jobs(queue).await?.into_iter().find(|job| job.envelope.id == id);
             if dead.is_some() {
                 return Ok(dead);
+            }
+        }
+        // Last, as notes may lag.
+        for queue in &queues {
+            let mut noted = self.client.notes_of_others(queue).await?.into_iter().flat_map(|note| note.jobs);
+            if let Some(job) = noted.find(|job| job.envelope.id == id) {
+                return Ok(Some(job));
             }
         }
         Ok(None)

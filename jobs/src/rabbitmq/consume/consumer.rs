@@ -30,6 +30,8 @@ pub(crate) struct ConsumerShared {
     pub(crate) session: AtomicU64,
     /// Deliveries not yet acknowledged.
     pub(crate) held: AtomicUsize,
+    /// Deliveries dispatched to the worker and not settled; see [`super::solo`].
+    pub(crate) handed_out: AtomicUsize,
     /// Time at which the youngest delivered job had become ready, in milliseconds since 1970; zero before the first
     /// one.
     pub(super) reached_ms: AtomicI64,
@@ -47,6 +49,7 @@ impl ConsumerShared {
             queue: queue.to_owned(),
             session: AtomicU64::new(0),
             held: AtomicUsize::new(0),
+            handed_out: AtomicUsize::new(0),
             reached_ms: AtomicI64::new(0),
             stopped: watch::Sender::new(false),
             commands,

@@ -42,6 +42,11 @@ impl Keys {
         self.freed.send_replace(());
     }
 
+    /// Makes all sessions look again for jobs that may start.
+    pub(super) fn wake(&self) {
+        self.freed.send_replace(());
+    }
+
     pub(super) fn subscribe(&self) -> watch::Receiver<()> {
         self.freed.subscribe()
     }

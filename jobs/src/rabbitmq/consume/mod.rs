@@ -7,6 +7,7 @@ pub(super) mod keys;
 mod outcome;
 mod priority_channel;
 mod session;
+pub(super) mod solo;
 mod window;
 
 use std::{sync::Arc, time::Duration};
@@ -46,6 +47,9 @@ impl Consume for RabbitEngine {
         }
         let names: Vec<String> = queues.iter().map(|queue| queue.name.clone()).collect();
         self.client.store.add_queues(&names).await?;
+        for name in &names {
+            self.client.observe(name).await?;
+        }
         self.client.declared.lock().extend(names);
         Ok(())
     }

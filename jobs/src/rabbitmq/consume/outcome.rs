@@ -39,7 +39,9 @@ pub(super) enum DeliveryOutcome {
     Ended,
     /// Uses an attempt.
     Retry { at: Timestamp, error: String },
-    /// Run again at this time, or at once; nothing is counted.
+    /// Run again at this time; uses no attempt.
+    Snooze { at: Timestamp },
+    /// Not run: available again at this time, or at once; nothing is counted.
     Again(Option<Timestamp>),
     /// The remaining delay takes another rung.
     Wait,
@@ -82,7 +84,12 @@ impl Settling {
                 envelope.attempt = envelope.attempt.saturating_add(1);
                 meta.last_error = Some(bounded(error));
                 meta.first_failed_at.get_or_insert(now);
+                meta.alone = None;
                 return self.inner.requeue(&envelope, meta, Some(*at)).await;
+            }
+            DeliveryOutcome::Snooze { at } => {
+                let (envelope, meta) = self.job()?;
+                return self.inner.requeue(&envelope, Meta { alone: None, ..meta }, Some(*at)).await;
             }
             DeliveryOutcome::Again(at) => {
                 let (envelope, meta) = self.job()?;

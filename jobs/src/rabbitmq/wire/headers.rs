@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use base::{Timestamp, time::ceil_ms};
+use base::{Timestamp, TraceContext, time::ceil_ms};
 use lapin::types::{AMQPValue, FieldTable};
 
 use crate::engine::DeadReason;
@@ -14,6 +14,10 @@ use crate::engine::DeadReason;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Meta {
     pub(crate) crashes: u32,
+    /// Lost deliveries of this copy, counted by the broker.
+    pub(crate) lost: u32,
+    /// Of a suspect: its crashes while it ran alone.
+    pub(crate) alone: Option<u32>,
     pub(crate) last_error: Option<String>,
     pub(crate) first_failed_at: Option<Timestamp>,
     /// End and beginning of the delay, by the clock of the process that set it.
@@ -65,10 +69,12 @@ known_headers! {
     created_at: "ow-created-at",
     run_at: "ow-run-at",
     traceparent: "traceparent",
+    trace_state: "tracestate",
     subject: "ow-subject",
     unique_key: "ow-unique-key",
     concurrency_key: "ow-concurrency-key",
     crashes: "ow-crashes",
+    alone: "ow-alone",
     delivery_count: "x-delivery-count",
     last_error: "ow-last-error",
     first_failed_at: "ow-first-failed-at",
@@ -93,6 +99,8 @@ impl Known<'_> {
         let here = self.delivery_count.number()?.unwrap_or(0);
         Ok(Meta {
             crashes: u32::try_from(before.saturating_add(here)).unwrap_or(0),
+            lost: u32::try_from(here).unwrap_or(0),
+            alone: self.alone.number()?.and_then(|alone| alone.try_into().ok()),
             last_error: self.last_error.string()?,
             first_failed_at: self.first_failed_at.time()?,
             not_before: self.not_before.time()?,
@@ -182,9 +190,17 @@ impl Headers {
         }
     }
 
+    pub(super) fn trace(&mut self, trace: Option<&TraceContext>) {
+        self.text("traceparent", trace.map(TraceContext::parent));
+        self.text("tracestate", trace.and_then(TraceContext::state));
+    }
+
     pub(super) fn meta(&mut self, meta: &Meta) {
         if meta.crashes > 0 {
             self.number("ow-crashes", i64::from(meta.crashes));
+        }
+        if let Some(alone) = meta.alone {
+            self.number("ow-alone", i64::from(alone));
         }
         self.text("ow-last-error", meta.last_error.as_deref());
         self.time("ow-first-failed-at", meta.first_failed_at);

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use crate::engine::SHORT_DELAY_MAX;
+
 /// Name and delay of each rung.
 pub(crate) const RUNGS: [(&str, Duration); 6] = [
     ("250ms", Duration::from_millis(250)),
@@ -18,7 +20,7 @@ pub(crate) const RUNGS: [(&str, Duration); 6] = [
 ];
 
 /// Longer delays wait in the job store, where they can be listed and cancelled.
-pub(crate) const LADDER_MAX: Duration = Duration::from_mins(5);
+pub(crate) const LADDER_MAX: Duration = SHORT_DELAY_MAX;
 
 /// The rung for the remaining `left` of a delay of `whole`.
 ///

@@ -9,6 +9,8 @@
 //! | `type` | kind | `ow-attempt`, `ow-max-attempts`, `ow-version` (unless 0, 20 and 1) | the same |
 //! | `priority` | 2, 1, 0, for a message outside its own queue | `ow-unique-key`, `ow-concurrency-key` | keys |
 //! | `app_id` | `orderworks/1`, the format's version | `ow-crashes` | crashes of earlier copies, not of this one |
+//! | | | `tracestate` | of the trace context |
+//! | | | `ow-alone` | of a suspect: crashes while it ran alone |
 //! | | | `ow-last-error`, `ow-first-failed-at` | the last failure, the time of the first |
 //! | | | `ow-not-before`, `ow-delayed-at` | end and beginning of a delay, by the clock of the process that set it |
 //! | | | `ow-left-ms` | remainder of a delay after the current rung of the ladder |
@@ -20,6 +22,7 @@
 
 use std::sync::Arc;
 
+use base::TraceContext;
 use lapin::{
     BasicProperties,
     types::{FieldTable, ShortString},
@@ -88,7 +91,7 @@ pub(crate) fn encode(envelope: &Envelope, meta: &Meta) -> Raw {
     headers.number_unless(VERSION, "ow-version", envelope.version);
     headers.number("ow-created-at", envelope.created_at.as_millisecond());
     headers.time("ow-run-at", envelope.run_at);
-    headers.text("traceparent", envelope.trace.map(|trace| trace.to_string()).as_deref());
+    headers.trace(envelope.trace.as_ref());
     headers.text("ow-subject", envelope.subject.as_deref());
     headers.text("ow-unique-key", envelope.unique_key.as_deref());
     headers.text("ow-concurrency-key", envelope.concurrency_key.as_deref());
@@ -102,7 +105,7 @@ pub(crate) fn encode(envelope: &Envelope, meta: &Meta) -> Raw {
 pub(crate) fn event_message(event: Event) -> Raw {
     let mut headers = Headers(FieldTable::default());
     headers.text("ow-source", Some(&event.source));
-    headers.text("traceparent", event.trace.map(|trace| trace.to_string()).as_deref());
+    headers.trace(event.trace.as_ref());
     let properties = persistent(&event.id, &event.topic, "orderworks", headers);
     Raw { properties, body: event.body.into_bytes() }
 }
@@ -189,7 +192,9 @@ pub(crate) fn decode(queue: &str, raw: &Raw) -> Result<(Envelope, Meta), String>
     let id = properties.message_id().as_ref().ok_or("no message_id")?;
     let payload = std::str::from_utf8(&raw.body).map_err(|error| format!("payload: {error}"))?;
     let payload: &RawValue = serde_json::from_str(payload).map_err(|error| format!("payload: {error}"))?;
-    let trace = headers.traceparent.text()?.map(|t| t.parse().map_err(|_| "traceparent: malformed"));
+    let trace = headers.traceparent.text()?.map(str::parse::<TraceContext>).transpose();
+    let trace = trace.map_err(|_| "traceparent: malformed")?;
+    let trace_state = headers.trace_state.text()?;
     let envelope = Envelope {
         id: id.as_str().parse().map_err(|error| format!("message_id: {error}"))?,
         kind: properties.kind().as_ref().ok_or("no type")?.to_string(),
@@ -200,7 +205,7 @@ pub(crate) fn decode(queue: &str, raw: &Raw) -> Result<(Envelope, Meta), String>
         max_attempts: headers.max_attempts.or(MAX_ATTEMPTS)?,
         created_at: headers.created_at.time()?.ok_or("no header ow-created-at")?,
         run_at: headers.run_at.time()?,
-        trace: trace.transpose()?,
+        trace: trace.map(|trace| trace.with_state(trace_state)),
         unique_key: headers.unique_key.string()?,
         concurrency_key: headers.concurrency_key.string()?,
         subject: headers.subject.string()?,

@@ -21,7 +21,10 @@ use crate::{
     JobId,
     engine::{EngineError, LIST_MAX},
     postgres::{PostgresFault, column, text},
-    records::{AttemptRecord, RecordFilter, RecordStore, row},
+    records::{
+        AttemptRecord, RecordFilter, RecordStore,
+        row::{self, columns},
+    },
 };
 
 const ENGINE: &str = "attempt records";
@@ -34,6 +37,8 @@ const APPEND: &str = "
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
       $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::text[])
     ON CONFLICT DO NOTHING";
+
+const LIST: &str = concat!("SELECT ", columns!(), " FROM jobs.attempts WHERE started_at < ");
 
 /// A [`RecordStore`] over the schema `jobs`. Clones share the connections.
 #[derive(Debug, Clone)]
@@ -83,7 +88,7 @@ impl PostgresRecords {
             .bind(column(batch, |record| nanos(record.duration)))
             .bind(column(batch, |record| record.outcome.as_str()))
             .bind(column(batch, |record| record.error.as_deref().map(owned)))
-            .bind(column(batch, |record| record.trace.map(|trace| trace.to_string())));
+            .bind(column(batch, |record| record.trace.as_ref().map(ToString::to_string)));
         self.database.run(insert).await.map(drop)
     }
 }
@@ -94,7 +99,7 @@ fn record(row: &PgRow) -> Result<AttemptRecord, sqlx::Error> {
 
 /// The listing statement of a filter. Contains only the conditions set, so that each combination has its own plan.
 fn select(filter: &RecordFilter) -> QueryBuilder<Postgres> {
-    let mut select = QueryBuilder::new("SELECT * FROM jobs.attempts WHERE started_at < ");
+    let mut select = QueryBuilder::new(LIST);
     select.push_bind(filter.before.map_or(i64::MAX, Timestamp::as_millisecond));
     if let Some(job) = filter.job {
         select.push(" AND job = ").push_bind(job.0);

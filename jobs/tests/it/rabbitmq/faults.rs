@@ -6,7 +6,7 @@ use base::{Ambient, Timestamp, testing::Proxy};
 use orderworks_jobs::{
     Admin, Consume, Envelope, ErrorClass, Publish,
     conformance::Harness,
-    engine::{DeadFilter, Delivery, EngineError, Interrupt, QueueSpec, Settlement},
+    engine::{DeadFilter, DeadReason, Delivery, EngineError, Interrupt, QueueSpec, Settlement},
     rabbitmq::RabbitServer,
 };
 use tokio::time::{Instant, timeout};
@@ -186,19 +186,27 @@ async fn a_consumer_whose_clock_is_wrong_starts_a_delayed_job_in_time() {
     }
 }
 
+/// The last resort, for a message that kills consumers before they can decide about it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_poison_message_is_dead_lettered_by_the_broker_and_runs_again_when_redriven() {
+async fn a_message_parked_by_the_broker_is_listed_and_runs_again_when_redriven() {
     needs_broker!();
     let harness = RabbitHarness::start().await;
     let engine = &harness.engine;
     let ids = publish(engine, 1).await;
-    for crashes in 0..=orderworks_jobs::engine::CRASHES_MAX {
-        let mut consumer = consume(engine, 1).await;
-        assert_eq!(take(&mut consumer).await.crashes, crashes);
-        harness.crash(consumer.consumer).await;
+    let (url, properties) = (harness.vhost.url(), lapin::ConnectionProperties::default());
+    let connection = lapin::Connection::connect(&url, properties).await.expect("connects");
+    let channel = connection.create_channel().await.expect("a channel");
+    let queue = format!("ow.{QUEUE}.default");
+    let deadline = Instant::now() + RECOVERY;
+    while engine.depth(QUEUE).await.expect("depth").dead == 0 {
+        assert!(Instant::now() < deadline, "not parked");
+        let got = channel.basic_get(queue.as_str().into(), lapin::options::BasicGetOptions::default()).await;
+        if let Some(got) = got.expect("asks") {
+            let back = lapin::options::BasicNackOptions { requeue: true, ..Default::default() };
+            channel.basic_nack(got.delivery.delivery_tag, back).await.expect("returns");
+        }
     }
-    until("it is dead", PATIENCE, || async { engine.depth(QUEUE).await.expect("depth").dead == 1 }).await;
-    let all = DeadFilter { limit: 5, ..DeadFilter::default() };
+    let all = DeadFilter { limit: 5, reason: Some(DeadReason::Crashed), ..DeadFilter::default() };
     assert_eq!(engine.redrive(&all).await.expect("redrives"), ids.into_iter().collect::<Vec<_>>());
     let mut consumer = consume(engine, 1).await;
     let delivery = take(&mut consumer).await;

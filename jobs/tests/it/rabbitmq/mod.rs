@@ -2,6 +2,7 @@
 
 mod events;
 mod faults;
+mod inspection;
 mod messages;
 mod outage;
 mod over_postgres;
@@ -14,7 +15,9 @@ use base::Ambient;
 use orderworks_jobs::{
     Admin, Consume, Engine, Envelope, JobId, Priority, Publish,
     conformance::Harness,
-    engine::{ConsumeOptions, Consumer, Delivery, EngineError, Published, QueueSpec, Settlement},
+    engine::{
+        CRASHES_MAX, ConsumeOptions, Consumer, Delivery, EngineError, Published, QueueSpec, Settlement,
+    },
     job_store::SqliteJobStore,
     rabbitmq::{RabbitEngine, RabbitServer},
 };
@@ -49,6 +52,20 @@ impl Harness for RabbitHarness {
 
     async fn second(&self) -> Arc<dyn Engine> {
         Arc::new(open(&self.vhost.url(), self.folder.path()).await)
+    }
+
+    async fn publish_worn(&self, envelope: Envelope) -> bool {
+        let mut headers = lapin::types::FieldTable::default();
+        let count = |count| lapin::types::AMQPValue::LongLongInt(count);
+        headers.insert("ow-created-at".into(), count(envelope.created_at.as_millisecond()));
+        headers.insert("ow-alone".into(), count(i64::from(CRASHES_MAX)));
+        let properties = lapin::BasicProperties::default()
+            .with_message_id(envelope.id.to_string().as_str().into())
+            .with_type(envelope.kind.as_str().into())
+            .with_app_id("orderworks/1".into())
+            .with_headers(headers);
+        inject(&self.vhost, &envelope.queue, envelope.payload.get().as_bytes(), properties).await;
+        true
     }
 
     async fn break_storage(&self) {

@@ -69,5 +69,7 @@ orderworks_jobs::conformance_tests! { @cases OverPostgres;
     control: cancelled_before_its_time_never_runs, cancelling_a_running_job_fires_its_signal,
         a_pause_holds_in_every_handle, purging_drops_what_waits, depth_counts_every_state,
         a_delayed_job_can_be_started_now, listing_pages_and_filters;
+    inspect: running_jobs_are_seen_by_every_handle, consumers_are_seen_by_every_handle,
+        the_oldest_ready_job_has_an_age_without_consumers, what_is_held_nowhere_is_not_found;
     delivery: a_unique_key_holds_until_the_job_ends;
 }

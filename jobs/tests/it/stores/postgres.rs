@@ -203,6 +203,22 @@ async fn the_coming_days_are_made_by_many_at_once_and_expired_ones_dropped_whole
     assert_eq!(partitions(&server.scratch).await, made);
 }
 
+/// A rolling update migrates while processes of the release before it hold prepared statements.
+#[tokio::test]
+async fn a_column_added_meanwhile_breaks_no_listing() {
+    needs_server!();
+    let server = Server::<false>::create().await;
+    server.records.append([old_record(&Ambient::system(), 1)].into()).await.expect("appends");
+    let all = RecordFilter { limit: 10, ..RecordFilter::default() };
+    // As often as the pool has connections, so that each has prepared the statement.
+    for _ in 0..8 {
+        server.records.list(&all).await.expect("lists");
+    }
+    let add = "ALTER TABLE jobs.attempts ADD COLUMN extra text";
+    sqlx::query(add).execute(&server.scratch.pool().await).await.expect("adds");
+    assert_eq!(server.records.list(&all).await.expect("lists").len(), 1);
+}
+
 fn old_record(ambient: &Ambient, n: u32) -> AttemptRecord {
     let at = ambient.now() - Duration::from_hours(24 * 30);
     AttemptRecord {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use base::Ambient;
+use base::{Ambient, testing::clean_up};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
@@ -129,7 +129,8 @@ impl Vhost {
 
 impl Drop for Vhost {
     fn drop(&mut self) {
-        management("DELETE", &format!("/api/vhosts/{}", self.name), "");
+        let path = format!("/api/vhosts/{}", self.name);
+        clean_up(&path.clone(), async move { drop(management("DELETE", &path, "")) });
     }
 }
 

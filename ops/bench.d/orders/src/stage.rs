@@ -79,6 +79,7 @@ impl BenchServers {
             ("CHECKOUT_PER_IP_PER_SECOND", "1000000"),
             ("CHECKOUT_BURST", "1000000"),
             ("READS_PER_KEY_PER_SECOND", "1000000"),
+            ("WRITES_PER_KEY_PER_SECOND", "1000000"),
             ("LOG_FILTER", "error"),
         ];
         let settings: Vec<_> =

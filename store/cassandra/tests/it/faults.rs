@@ -106,7 +106,6 @@ async fn callers_that_vanish_leave_nothing_that_a_repetition_does_not_complete()
         assert!(matches!(decided, Decided::Recorded | Decided::Already(_)), "{decided:?}");
         let found = stores[1].by_provider_reference("sandbox", &format!("ch_{}", payment.id)).await;
         assert_eq!(found.expect("reads"), Some(payment.id));
-        assert_eq!(stores[1].of_order(new.order).await.expect("reads"), [payment.id]);
     }
     assert!(cut > 0, "nobody was cut off");
     let listed = stores[0].list_by_day(merchant, ambient.now(), None, 100).await.expect("lists");
@@ -127,7 +126,8 @@ async fn copies_lost_in_a_crash_come_back_with_the_repeated_call() {
     let forget_reference = format!(
         "DELETE FROM {name}.payments_by_reference WHERE provider = 'sandbox' AND provider_reference = ?"
     );
-    let forget_order = format!("DELETE FROM {name}.payments_by_order WHERE order_id = ?");
+    let day: String = new.at.to_string().chars().take("2026-11-28".len()).collect();
+    let forget_day = format!("DELETE FROM {name}.payments_by_day WHERE merchant_id = ? AND day = '{day}'");
 
     session.query_unpaged(forget_reference.as_str(), (&reference,)).await.expect("forgets");
     assert_eq!(store.by_provider_reference("sandbox", &reference).await.expect("reads"), None);
@@ -138,10 +138,12 @@ async fn copies_lost_in_a_crash_come_back_with_the_repeated_call() {
     assert_eq!(store.by_provider_reference("sandbox", &reference).await.expect("reads"), Some(payment.id));
 
     session.query_unpaged(forget_reference, (&reference,)).await.expect("forgets");
-    session.query_unpaged(forget_order, (new.order.0,)).await.expect("forgets");
+    session.query_unpaged(forget_day, (merchant.0,)).await.expect("forgets");
+    assert_eq!(store.list_by_day(merchant, new.at, None, 10).await.expect("reads"), []);
     store.open_payment(new.clone()).await.expect("opens again");
     assert_eq!(store.by_provider_reference("sandbox", &reference).await.expect("reads"), Some(payment.id));
-    assert_eq!(store.of_order(new.order).await.expect("reads"), [payment.id]);
+    let listed = store.list_by_day(merchant, new.at, None, 10).await.expect("reads");
+    assert_eq!(listed.iter().map(|entry| entry.id).collect::<Vec<_>>(), [payment.id]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,7 +13,7 @@ use store::{
         OrderStatus::{self, Cancelled, Fulfilled, Paid, Pending},
         PaymentId,
     },
-    orders::{EXPIRED, Transition},
+    orders::{EXPIRED, Stale, Transition},
     outbox::OutboxBody,
     webhooks::{EndpointChange, Subscription},
 };
@@ -31,9 +31,9 @@ pub async fn stale_orders_expire_oldest_first(store: Arc<dyn OrderStore>) {
     let (paid, ended) = (world.order_in(Paid).await.id, world.order_in(Cancelled).await.id);
     let before = world.time.pass(Duration::from_hours(1));
     let young = world.placed(&[("mug", 1)]).await.id;
-    let first = world.store.stale_orders(before, None, 3).await.expect("lists");
+    let first = world.store.stale_orders(Stale::all(before), None, 3).await.expect("lists");
     assert_eq!(first, stale[..3]);
-    let rest = world.store.stale_orders(before, first.last().copied(), 100).await.expect("lists");
+    let rest = world.store.stale_orders(Stale::all(before), first.last().copied(), 100).await.expect("lists");
     assert_eq!(rest, stale[3..], "pages on, whatever became of the page before");
     assert_eq!(world.expire(before, 3).await, 3);
     for (place, id) in stale.iter().enumerate() {
@@ -44,7 +44,7 @@ pub async fn stale_orders_expire_oldest_first(store: Arc<dyn OrderStore>) {
     assert_eq!(world.expire(before, 100).await, 0);
     for id in [stale[0], paid, ended, OrderId::fresh(&world.time.ambient)] {
         assert!(
-            !world.store.expire_order(id, world.time.tick()).await.expect("answers"),
+            !world.store.expire_order(id, None, world.time.tick()).await.expect("answers"),
             "{id} is not pending"
         );
     }
@@ -334,8 +334,8 @@ impl OrdersFixture {
     /// Expires up to `limit` of the stale orders, and returns how many.
     async fn expire(&self, before: Timestamp, limit: u32) -> u64 {
         let mut expired = 0;
-        for id in self.store.stale_orders(before, None, limit).await.expect("lists") {
-            let is_expired = self.store.expire_order(id, self.time.tick()).await.expect("expires");
+        for id in self.store.stale_orders(Stale::all(before), None, limit).await.expect("lists") {
+            let is_expired = self.store.expire_order(id, None, self.time.tick()).await.expect("expires");
             expired += u64::from(is_expired);
         }
         expired

@@ -7,7 +7,7 @@ use store::{
     domain::{EndpointId, EventId, EventKind, OrderStatus, PageRequest},
     webhooks::{
         Disabled, DisabledReason, ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding,
-        Subscription, WebhookAttempt,
+        PREVIOUS_SECRETS_MAX, SecretRotated, SecretRotation, Subscription, WebhookAttempt,
     },
 };
 
@@ -43,6 +43,41 @@ pub async fn an_endpoint_is_changed_part_by_part(store: Arc<dyn OrderStore>) {
     assert_eq!(gone.expect("updates"), None);
 }
 
+pub async fn a_former_secret_is_valid_until_its_time(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    let id = world.create().await.expect("room for one");
+    let begin = world.time.tick();
+    let after = |hours: u64| base::time::later(begin, Duration::from_hours(hours));
+    let rotate = async |secret: &str, at, overlap| {
+        let rotation =
+            SecretRotation { secret: secret.to_owned(), at: after(at), until: after(at + overlap) };
+        world.store.rotate_secret(world.merchant, id, rotation).await.expect("rotates")
+    };
+    let first = world.new_endpoint(Subscription::All).secret;
+    for _ in 0..2 {
+        let SecretRotated::Rotated(endpoint) = rotate("second", 1, 24).await else { panic!("not rotated") };
+        world.assert_stored(&endpoint).await;
+        assert_eq!(endpoint.secrets(after(24)), ["second", &first]);
+        assert_eq!(endpoint.secrets(after(25)), ["second"]);
+    }
+    // As after a lost answer: the receiver still has the first one.
+    let SecretRotated::Rotated(endpoint) = rotate("third", 2, 48).await else { panic!("not rotated") };
+    world.assert_stored(&endpoint).await;
+    assert_eq!(endpoint.secrets(after(24)), ["third", "second", &first]);
+    assert_eq!(endpoint.secrets(after(49)), ["third", "second"]);
+    for number in 2..PREVIOUS_SECRETS_MAX {
+        assert!(matches!(rotate(&format!("more {number}"), 3, 24).await, SecretRotated::Rotated(_)));
+    }
+    assert_eq!(rotate("too many", 3, 24).await, SecretRotated::TooMany);
+    let SecretRotated::Rotated(endpoint) = rotate("last", 3, 0).await else { panic!("not rotated") };
+    world.assert_stored(&endpoint).await;
+    assert_eq!(endpoint.secrets(after(3)), ["last"], "all former ones end at once");
+    let rotation = SecretRotation { secret: "theirs".to_owned(), at: begin, until: begin };
+    let foreign = world.neighbour().await;
+    let rotated = foreign.store.rotate_secret(foreign.merchant, id, rotation).await.expect("answers");
+    assert_eq!(rotated, SecretRotated::NotFound);
+}
+
 pub async fn an_endpoint_that_fails_for_days_is_disabled_and_told_of(store: Arc<dyn OrderStore>) {
     let world = OrdersFixture::new(store).await;
     let id = world.create().await.expect("room for one");
@@ -50,7 +85,8 @@ pub async fn an_endpoint_that_fails_for_days_is_disabled_and_told_of(store: Arc<
     let begin = world.time.tick();
     let note = async |finding, after| {
         let at = base::time::later(begin, after);
-        world.store.note_endpoint(world.merchant, id, finding, at).await.expect("notes")
+        let tried = "https://example.com/hooks";
+        world.store.note_endpoint(world.merchant, id, tried, finding, at).await.expect("notes")
     };
     let (works, gone) = (EndpointFinding::Works, EndpointFinding::Gone);
     let fails = EndpointFinding::Fails { disable_after: Some(days(5)) };
@@ -78,6 +114,25 @@ pub async fn an_endpoint_that_fails_for_days_is_disabled_and_told_of(store: Arc<
     let told: Vec<_> = events.iter().rev().map(|event| (event.kind, event.sequence)).collect();
     assert_eq!(told, [(kind, 1), (kind, 2)]);
     assert_eq!(events[0].data, store::event_data::endpoint_disabled(&stored().await));
+}
+
+pub async fn a_finding_about_an_earlier_url_changes_nothing(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    let id = world.create().await.expect("room for one");
+    let url = Some("https://example.com/new".to_owned());
+    let change = EndpointChange { url, ..EndpointChange::default() };
+    let moved = world.store.update_endpoint(world.merchant, id, change).await.expect("updates");
+    let moved = moved.expect("is there");
+    let note = async |tried: &str, finding| {
+        let at = world.time.tick();
+        world.store.note_endpoint(world.merchant, id, tried, finding, at).await.expect("notes")
+    };
+    let fails = EndpointFinding::Fails { disable_after: Some(Duration::ZERO) };
+    for finding in [fails, fails, EndpointFinding::Gone] {
+        assert!(!note("https://example.com/hooks", finding).await);
+        assert_eq!(world.store.endpoint_by_id(id).await.expect("reads").as_ref(), Some(&moved));
+    }
+    assert!(note(&moved.url, EndpointFinding::Gone).await, "about the present one");
 }
 
 pub async fn endpoints_are_limited_per_merchant(store: Arc<dyn OrderStore>) {
@@ -225,6 +280,7 @@ impl OrdersFixture {
             enabled: true,
             failing_since: None,
             disabled: None,
+            previous_secrets: Vec::new(),
             times_disabled: 0,
             created_at,
         }

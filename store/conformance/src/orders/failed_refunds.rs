@@ -138,6 +138,16 @@ pub async fn a_refund_of_the_whole_price_holds_the_shipment(store: Arc<dyn Order
     assert_eq!(outcome(&world.fulfil(id).await), "now", "a part of the price is left");
 }
 
+pub async fn a_refund_that_fails_after_the_order_was_refunded_frees_no_stock(store: Arc<dyn OrderStore>) {
+    let (world, id) = order(store, OrderStatus::Paid).await;
+    let open = requested(&world, id, None).await;
+    // By hand at the provider, before the requested one arrives there.
+    assert!(matches!(world.refund(id, world.refund_id(), Some(250)).await, Transition::Now(_)));
+    assert_eq!((world.read(id).await.status, world.stock("mug").await), (OrderStatus::Refunded, (5, 0)));
+    assert!(matches!(world.refund_fails(id, open, 250).await, Transition::Now(_)));
+    assert_eq!((world.read(id).await.refunded_minor, world.stock("mug").await), (250, (5, 0)));
+}
+
 pub async fn a_shipment_and_a_refund_of_the_whole_price_have_one_winner(store: Arc<dyn OrderStore>) {
     let (world, _) = order(store, OrderStatus::Paid).await;
     world.inventory("mug", 60).await;

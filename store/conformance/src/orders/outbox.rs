@@ -243,6 +243,27 @@ pub async fn a_command_submitted_at_once_is_stored_once(store: Arc<dyn OrderStor
     assert_eq!(world.drain().await.len(), 1);
 }
 
+pub async fn a_delivery_is_requested_again_once_and_waits_for_no_order(store: Arc<dyn OrderStore>) {
+    let world = shop(store).await;
+    let order = world.placed(&[("mug", 1)]).await.id;
+    let event = world.events(order).await[0].id;
+    world.drain().await;
+    let endpoints = vec![world.create().await.expect("room for one")];
+    world.placed(&[("mug", 1)]).await;
+    let command = Command::Resend { merchant: world.merchant, event, order: Some(order), endpoints };
+    let id = EventId::derived(order.0, "resend");
+    let submissions = (0..8).map(|_| world.submit(id, &command));
+    let answers = futures::future::join_all(submissions).await;
+    assert_eq!(answers.iter().filter(|answer| **answer == Submitted::Stored).count(), 1, "{answers:?}");
+    assert_eq!(world.submit(id, &command).await, Submitted::Already);
+    let messages = world.claim("a", 100).await;
+    let bodies = messages.iter().map(|message| &message.body);
+    let resends: Vec<_> = bodies.filter(|body| matches!(body, OutboxBody::Command { .. })).collect();
+    assert_eq!(resends, [&OutboxBody::Command { id, command, trace: None }]);
+    let of_order = messages.iter().filter_map(subject).filter(|of| *of == order);
+    assert_eq!(of_order.count(), 0, "a subject of its own");
+}
+
 /// A provider report, and the message id derived from the provider's event id.
 fn report(order: OrderId) -> (Command, EventId) {
     let command = Command::ProviderReport { order, reference: "pi_1".to_owned() };

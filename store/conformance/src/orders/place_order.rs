@@ -36,7 +36,7 @@ pub async fn placing_writes_everything(store: Arc<dyn OrderStore>) {
     assert_eq!((order.account, order.token), (new.account, new.token));
     assert!(order.account.is_some() && order.token.is_some());
     assert_eq!((&order.shipping_address, &order.reference), (&new.shipping_address, &new.reference));
-    assert_eq!((order.trace, order.created_at, order.updated_at), (new.trace, new.at, new.at));
+    assert_eq!((&order.trace, order.created_at, order.updated_at), (&new.trace, new.at, new.at));
     assert_eq!((order.event_sequence, &order.shipment, &order.status_reason), (1, &None, &None));
     assert_eq!(world.read(new.id).await, *order);
     assert_eq!(world.store.order(world.merchant, new.id).await.expect("reads"), Some(*order));
@@ -48,6 +48,25 @@ pub async fn placing_writes_everything(store: Arc<dyn OrderStore>) {
     assert_eq!(events[0].trace, new.trace);
     let sent: Vec<_> = world.drain().await.into_iter().map(|message| message.body).collect();
     assert!(sent.contains(&OutboxBody::Event(events[0].clone())), "{sent:?}");
+}
+
+pub async fn a_product_changed_meanwhile_leaves_placed_orders_as_they_were(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    world.product("mug", 250, 5).await;
+    let (paid, cancelled) = (world.placed(&[("mug", 2)]).await, world.placed(&[("mug", 1)]).await);
+    let currency = "USD".parse().expect("a currency");
+    let changed = ProductData { name: "Cup".to_owned(), currency, ..OrdersFixture::data("mug", 999) };
+    world.put(changed).await;
+    for order in [&paid, &cancelled] {
+        assert_eq!(
+            world.read(order.id).await,
+            *order,
+            "its name, price and currency are those it was placed at"
+        );
+    }
+    assert_eq!(world.stock("mug").await, (5, 3), "still promised");
+    world.cancel(cancelled.id).await;
+    assert_eq!(world.stock("mug").await, (5, 2));
 }
 
 pub async fn a_replay_answers_to_the_byte(store: Arc<dyn OrderStore>) {
@@ -196,6 +215,25 @@ pub async fn expired_keys_may_be_used_again(store: Arc<dyn OrderStore>) {
     }
     let replayed = world.place(young.clone()).await;
     assert!(matches!(replayed, PlaceOutcome::Replayed { order, .. } if order == young.id), "{replayed:?}");
+}
+
+/// Whether it rose or fell, and without using up the key.
+pub async fn another_total_than_the_expected_one_is_refused(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    world.product("mug", 250, 50).await;
+    let agreed = NewOrder { expected_total_minor: Some(500), ..world.new_order(&[("mug", 2)]) };
+    for price_minor in [251, 249, 0] {
+        world.product("mug", price_minor, 50).await;
+        let refused = PlaceOutcome::Refused(vec![Refusal::PriceChanged { total_minor: 2 * price_minor }]);
+        assert_eq!(world.place(agreed.clone()).await, refused);
+        let read = world.store.order_by_id(agreed.id).await.expect("reads");
+        assert_eq!((world.stock("mug").await, read), ((50, 0), None), "nothing is written");
+    }
+    world.product("mug", 250, 50).await;
+    assert!(matches!(world.place(agreed.clone()).await, PlaceOutcome::Placed { .. }));
+    world.product("mug", 900, 50).await;
+    let again = world.place(agreed.clone()).await;
+    assert!(matches!(again, PlaceOutcome::Replayed { order, .. } if order == agreed.id), "{again:?}");
 }
 
 pub async fn a_clock_that_is_ahead_deletes_no_key_of_the_last_day(store: Arc<dyn OrderStore>) {

@@ -100,7 +100,7 @@ async fn random_move(
 /// Records a refusal of the refund requested just now.
 async fn fail_refund(world: &OrdersFixture, id: OrderId) -> Option<Transition> {
     match refunds::request(world, id, world.refund_id(), Some(1)).await {
-        RefundRequested::Accepted(_, refund) => Some(world.refund_fails(id, refund, 1).await),
+        RefundRequested::Accepted(_, refund) => Some(world.refund_fails(id, refund.id, 1).await),
         _ => None,
     }
 }
@@ -113,7 +113,7 @@ async fn give_back(world: &OrdersFixture, id: OrderId, rng: &mut fastrand::Rng) 
             let left = order.total_minor - order.refunded_minor;
             // Concurrent tasks request refunds too, so the remainder may be less than the total.
             let amount = amount.unwrap_or(left).min(left);
-            Some(world.refund(id, refund, Some(amount)).await)
+            Some(world.refund(id, refund.id, Some(amount)).await)
         }
         _ => None,
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use store::{
     OrderStore,
     domain::{EventKind, OrderId, OrderStatus, RefundId},
-    orders::{RefundRequested, Transition},
+    orders::{RefundRequested, RequestedRefund, Transition},
+    outbox::{OutboxBody, OutboxMessage},
 };
 
 use super::OrdersFixture;
@@ -18,15 +19,41 @@ pub async fn a_refund_is_asked_for_once(store: Arc<dyn OrderStore>) {
     world.drain().await;
     let refund = world.refund_id();
     let answer = request(&world, order.id, refund, Some(100)).await;
-    let RefundRequested::Accepted(accepted, id) = answer else { panic!("not accepted: {answer:?}") };
-    assert_eq!((accepted.id, accepted.status, id), (order.id, OrderStatus::Paid, refund));
+    let RefundRequested::Accepted(accepted, asked) = answer else { panic!("not accepted: {answer:?}") };
+    let open = RequestedRefund { id: refund, amount_minor: 100, done: false };
+    assert_eq!((accepted.id, accepted.status, asked), (order.id, OrderStatus::Paid, open));
     let again = request(&world, order.id, refund, Some(100)).await;
     assert!(
-        matches!(&again, RefundRequested::Already(o, id) if o.id == order.id && *id == refund),
+        matches!(&again, RefundRequested::Already(o, known) if o.id == order.id && *known == open),
         "{again:?}"
     );
     assert_eq!(world.drained_refunds(order.id).await, [(refund, 100)], "one command");
     assert_eq!(world.read(order.id).await.refunded_minor, 0, "asked for is not given back");
+}
+
+/// Whatever became of the refund, and also where the amounts happen to be equal.
+pub async fn another_amount_under_the_same_id_is_refused(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    world.product("mug", 250, 5).await;
+    let id = world.order_in(OrderStatus::Fulfilled).await.id;
+    world.drain().await;
+    let (part, failed, rest) = (world.refund_id(), world.refund_id(), world.refund_id());
+    assert!(matches!(request(&world, id, part, Some(100)).await, RefundRequested::Accepted(..)));
+    assert!(matches!(request(&world, id, failed, Some(50)).await, RefundRequested::Accepted(..)));
+    world.refund_fails(id, failed, 50).await;
+    assert!(matches!(request(&world, id, rest, None).await, RefundRequested::Accepted(..)));
+    for end in ["open", "done"] {
+        for (refund, amount) in [(part, Some(99)), (part, None), (failed, Some(51)), (rest, Some(150))] {
+            let answer = request(&world, id, refund, amount).await;
+            assert_eq!(answer, RefundRequested::OtherAmount, "{end}: {amount:?}");
+        }
+        let answer = request(&world, id, rest, None).await;
+        let known = RequestedRefund { id: rest, amount_minor: 150, done: end == "done" };
+        assert!(matches!(&answer, RefundRequested::Already(_, asked) if *asked == known), "{answer:?}");
+        world.refund(id, part, Some(100)).await;
+        world.refund(id, rest, Some(150)).await;
+    }
+    assert_eq!(world.drained_refunds(id).await, [(part, 100), (failed, 50), (rest, 150)]);
 }
 
 pub async fn requested_refunds_count_against_the_total(store: Arc<dyn OrderStore>) {
@@ -71,6 +98,27 @@ pub async fn only_paid_and_fulfilled_orders_are_refunded(store: Arc<dyn OrderSto
     }
     let unknown = OrderId::fresh(&world.time.ambient);
     assert_eq!(request(&world, unknown, world.refund_id(), None).await, RefundRequested::NotFound);
+}
+
+/// It takes every transition, and no money goes either way.
+pub async fn a_free_order_is_paid_and_has_nothing_to_refund(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    world.product("mug", 0, 50).await;
+    for status in [OrderStatus::Paid, OrderStatus::Fulfilled] {
+        let id = world.order_in(status).await.id;
+        for amount in [None, Some(1)] {
+            let answer = request(&world, id, world.refund_id(), amount).await;
+            assert_eq!(answer, RefundRequested::Free, "{status}: {amount:?}");
+        }
+    }
+    let (cancelled, late) =
+        (world.order_in(OrderStatus::Paid).await.id, world.order_in(OrderStatus::Cancelled).await.id);
+    assert!(matches!(world.cancel(cancelled).await, Transition::Now(_)));
+    assert!(matches!(world.pay(late).await, Transition::Refused(_)));
+    let messages = world.drain().await;
+    let is_command = |message: &OutboxMessage| matches!(message.body, OutboxBody::Command { .. });
+    assert!(!messages.iter().any(is_command), "{messages:?}");
+    assert_eq!(world.stock("mug").await, (49, 1));
 }
 
 pub async fn partial_refunds_add_up_to_refunded(store: Arc<dyn OrderStore>) {

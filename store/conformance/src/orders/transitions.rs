@@ -1,6 +1,6 @@
 //! Cases of every transition of the state machine, allowed or not.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base::TraceContext;
 use store::{
@@ -11,7 +11,7 @@ use store::{
         OrderStatus::{self, Cancelled, Fulfilled, Paid, PaymentFailed, Pending, Refunded},
         RefundId, ShipmentId,
     },
-    orders::Transition,
+    orders::{Stale, Transition},
 };
 
 use super::{OrdersFixture, fixture::outcome};
@@ -28,9 +28,12 @@ pub async fn a_paid_order_is_told(store: Arc<dyn OrderStore>) {
     assert!(order.updated_at > placed.updated_at && order.created_at == placed.created_at);
     assert_eq!(world.read(placed.id).await, *order);
     assert_eq!(world.kinds(placed.id).await, [OrderPlaced, PaymentCaptured, OrderPaid]);
-    let traces =
-        world.events(placed.id).await.into_iter().map(|event| event.trace.map(TraceContext::trace_id));
-    let trace = placed.trace.map(TraceContext::trace_id);
+    let traces = world
+        .events(placed.id)
+        .await
+        .into_iter()
+        .map(|event| event.trace.as_ref().map(TraceContext::trace_id));
+    let trace = placed.trace.as_ref().map(TraceContext::trace_id);
     assert!(trace.is_some() && traces.into_iter().all(|of_event| of_event == trace), "one trace per order");
     assert_eq!(world.stock("mug").await, (5, 2), "still promised");
 }
@@ -93,13 +96,14 @@ enum Expected {
 }
 
 /// The states in the order of [`OrderStatus::ALL`]: pending, paid, fulfilled, `payment_failed`, cancelled, refunded.
-const TABLE: [(&str, [Expected; 6]); 5] = {
+const TABLE: [(&str, [Expected; 6]); 6] = {
     use Expected::{Already, AlreadyOrRefused as Past, Now, Refused};
     [
         ("mark_paid", [Now, Already, Past, Refused, Refused, Past]),
         ("mark_payment_failed", [Now, Refused, Refused, Already, Refused, Refused]),
         ("fulfil", [Refused, Now, Already, Refused, Refused, Refused]),
         ("cancel", [Now, Now, Refused, Refused, Already, Refused]),
+        ("cancel_pending", [Now, Refused, Refused, Refused, Already, Refused]),
         ("record_refund", [Refused, Now, Now, Refused, Refused, Already]),
     ]
 };
@@ -156,6 +160,14 @@ async fn perform(world: &OrdersFixture, name: &str, id: OrderId) -> Transition {
         "mark_payment_failed" => world.fail(id).await,
         "fulfil" => world.fulfil(id).await,
         "cancel" => world.cancel(id).await,
+        "cancel_pending" => {
+            let at = world.time.tick();
+            world
+                .store
+                .cancel_pending(world.merchant, id, "requested_by_customer", at)
+                .await
+                .expect("answers")
+        }
         // The whole amount, under the id that `order_in` uses too.
         "record_refund" => world.refund(id, RefundId::derived(id.0, "all"), Some(250)).await,
         other => panic!("no move {other}"),
@@ -233,8 +245,9 @@ pub async fn concurrent_transitions_leave_no_gap_and_one_winner(store: Arc<dyn O
         let answers = race(40, |i| {
             let world = world.clone();
             async move {
-                let name = TABLE[usize::try_from(i % 5).unwrap_or(0)].0;
-                (name, perform(&world, name, order.id).await)
+                let name = TABLE[usize::try_from(i % 6).unwrap_or(0)].0;
+                let moved = perform(&world, name, order.id).await;
+                (name.trim_end_matches("_pending"), moved)
             }
         })
         .await;
@@ -262,4 +275,32 @@ pub async fn concurrent_transitions_leave_no_gap_and_one_winner(store: Arc<dyn O
         assert!(ways.contains(&won.as_slice()), "round {round}: {won:?} lead to {status}");
         world.kinds(order.id).await;
     }
+}
+
+/// A bank takes days. It changes nothing that a client sees, and a limit of its own ends it.
+pub async fn a_debit_under_way_does_not_expire_with_the_others(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    world.product("mug", 250, 5).await;
+    let (debit, card) = (world.order_in(Pending).await, world.order_in(Pending).await.id);
+    for id in [debit.id, debit.id, OrderId::fresh(&world.time.ambient)] {
+        world.store.note_debit(id, world.time.tick()).await.expect("notes");
+    }
+    assert_eq!(world.read(debit.id).await, debit);
+    let before = world.time.pass(Duration::from_hours(24));
+    for (debits_before, listed) in
+        [(None, vec![card]), (Some(debit.created_at), vec![card]), (Some(before), vec![debit.id, card])]
+    {
+        let stale = world.store.stale_orders(Stale { before, debits_before }, None, 10).await;
+        assert_eq!(stale.expect("lists"), listed, "{debits_before:?}");
+    }
+    let expire = |id, debits_before| world.store.expire_order(id, debits_before, world.time.tick());
+    assert!(expire(card, None).await.expect("answers"));
+    for kept in [None, Some(debit.created_at)] {
+        assert!(!expire(debit.id, kept).await.expect("answers"), "{kept:?}");
+    }
+    assert_eq!(world.stock("mug").await, (5, 1));
+    assert!(matches!(world.pay(debit.id).await, Transition::Now(_)), "days later");
+    let slow = world.order_in(Pending).await.id;
+    world.store.note_debit(slow, world.time.tick()).await.expect("notes");
+    assert!(expire(slow, Some(world.time.pass(Duration::from_hours(1)))).await.expect("answers"));
 }

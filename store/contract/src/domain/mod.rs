@@ -5,6 +5,7 @@
 
 mod event;
 mod ids;
+mod mail_address;
 mod money;
 mod order;
 mod page;
@@ -15,6 +16,7 @@ pub use ids::{
     CartId, CustomerId, EndpointId, EventId, KeyId, MerchantId, OrderId, PaymentId, RefundId, ShipmentId,
     VerificationId,
 };
+pub use mail_address::with_ascii_domain;
 pub use money::{AMOUNT_MINOR_MAX, Currency, ParseCurrencyError, line_total, sum};
 pub use order::{Address, Customer, Order, OrderLine, OrderStatus, OrderToken, Shipment};
 pub use page::{Page, PageRequest};

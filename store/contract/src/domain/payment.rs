@@ -74,7 +74,9 @@ impl Payment {
     /// The state that follows from decision, refunds and epoch.
     pub fn state(&self) -> PaymentState {
         match &self.decision {
-            Some(Decision::Captured { .. }) if self.refunded_minor() >= self.amount_minor => {
+            Some(Decision::Captured { .. })
+                if self.amount_minor > 0 && self.refunded_minor() >= self.amount_minor =>
+            {
                 PaymentState::Refunded
             }
             Some(Decision::Captured { .. }) => PaymentState::Captured,

@@ -87,7 +87,7 @@ impl Messages {
             let fell_low = stock.fell_low(wanted.get(stock.sku.as_str()).copied().unwrap_or(0));
             if let Some(order) = orders.iter().find(took).filter(|_| fell_low) {
                 let sequence = stock.event_sequence;
-                self.inventory(order.merchant, stock, EventKind::InventoryLow, sequence, order.trace);
+                self.inventory(order.merchant, stock, EventKind::InventoryLow, sequence, order.trace.clone());
             }
         }
     }
@@ -115,7 +115,7 @@ impl Messages {
         self.order_events(order, [(EventKind::OrderFulfilled, event_data::order(order))]);
         for stock in shipped {
             let sequence = stock.event_sequence;
-            self.inventory(order.merchant, stock, EventKind::InventoryUpdated, sequence, order.trace);
+            self.inventory(order.merchant, stock, EventKind::InventoryUpdated, sequence, order.trace.clone());
         }
     }
 
@@ -153,7 +153,7 @@ impl Messages {
     /// product's sequence.
     pub fn stock_set(&mut self, merchant: MerchantId, stock: &Stock, low: bool, trace: Option<TraceContext>) {
         let sequence = stock.event_sequence.saturating_sub(u64::from(low));
-        self.inventory(merchant, stock, EventKind::InventoryUpdated, sequence, trace);
+        self.inventory(merchant, stock, EventKind::InventoryUpdated, sequence, trace.clone());
         if low {
             self.inventory(merchant, stock, EventKind::InventoryLow, stock.event_sequence, trace);
         }
@@ -202,6 +202,27 @@ impl Messages {
         Ok(())
     }
 
+    /// The command that delivers an event again.
+    pub fn resend(
+        &mut self,
+        id: EventId,
+        (merchant, event): (MerchantId, EventId),
+        command: &Command,
+    ) -> Result<(), Damage> {
+        let data = serde_json::to_value(command).map_err(|error| Damage(error.to_string()))?;
+        self.rows.push(Message {
+            id,
+            merchant,
+            subject: Subject::of(event, event.0),
+            kind: COMMAND,
+            order: None,
+            sequence: None,
+            data,
+            trace: None,
+        });
+        Ok(())
+    }
+
     /// A command about an order, claimed in order with its events.
     pub fn command(&mut self, order: &Order, command: &Command) -> Result<(), Damage> {
         self.command_as(EventId::fresh(&self.ambient), order, command)
@@ -218,7 +239,7 @@ impl Messages {
             order: Some(order.id),
             sequence: None,
             data,
-            trace: order.trace,
+            trace: order.trace.clone(),
         });
         Ok(())
     }
@@ -235,7 +256,7 @@ impl Messages {
                 order: Some(order.id),
                 sequence: Some(sequence),
                 data,
-                trace: order.trace,
+                trace: order.trace.clone(),
             });
         }
     }

@@ -8,7 +8,7 @@ use crate::{
     orders::{NewLine, NewOrder, PlaceOutcome, Refusal},
 };
 
-/// The order at the current prices, or the rejection when an amount is too large.
+/// The order at the current prices, or the rejection when an amount is too large or the total not the expected one.
 pub fn assemble(new: &NewOrder, reserved: &[Stock]) -> Result<Order, PlaceOutcome> {
     let too_large = || PlaceOutcome::Refused(vec![Refusal::TotalTooLarge]);
     let products: BTreeMap<_, _> = reserved.iter().map(|stock| (stock.sku.as_str(), stock)).collect();
@@ -23,12 +23,16 @@ pub fn assemble(new: &NewOrder, reserved: &[Stock]) -> Result<Order, PlaceOutcom
         })
     };
     let lines: Vec<_> = new.lines.iter().map(line).collect::<Option<_>>().ok_or_else(too_large)?;
+    let total_minor = sum(lines.iter().map(|line| line.total_minor)).ok_or_else(too_large)?;
+    if new.expected_total_minor.is_some_and(|expected| expected != total_minor) {
+        return Err(PlaceOutcome::Refused(vec![Refusal::PriceChanged { total_minor }]));
+    }
     Ok(Order {
         id: new.id,
         merchant: new.merchant,
         status: OrderStatus::Pending,
         currency: new.currency,
-        total_minor: sum(lines.iter().map(|line| line.total_minor)).ok_or_else(too_large)?,
+        total_minor,
         refunded_minor: 0,
         lines,
         customer: new.customer.clone(),
@@ -40,7 +44,7 @@ pub fn assemble(new: &NewOrder, reserved: &[Stock]) -> Result<Order, PlaceOutcom
         status_reason: None,
         shipment: None,
         event_sequence: 1,
-        trace: new.trace,
+        trace: new.trace.clone(),
         created_at: new.at,
         updated_at: new.at,
     })

@@ -7,7 +7,7 @@ use super::{
     columns::Columns,
     messages::COMMAND,
     stock::Stock,
-    transitions::{RefundEnd, RefundSums},
+    transitions::{KnownRefund, RefundEnd, RefundSums},
     verifications,
 };
 use crate::{
@@ -86,12 +86,13 @@ pub fn refund_sums<F: From<Damage>>(row: &impl Columns<F>) -> Result<RefundSums,
     })
 }
 
-pub fn refund_end<F: From<Damage>>(row: &impl Columns<F>) -> Result<RefundEnd, F> {
-    match row.text_if_any("failure")? {
-        Some(code) => Ok(RefundEnd::Failed(code.to_owned())),
-        None if row.time_if_any("recorded_at")?.is_some() => Ok(RefundEnd::Done),
-        None => Ok(RefundEnd::Open),
-    }
+pub fn known_refund<F: From<Damage>>(row: &impl Columns<F>) -> Result<KnownRefund, F> {
+    let end = match row.text_if_any("failure")? {
+        Some(code) => RefundEnd::Failed(code.to_owned()),
+        None if row.time_if_any("recorded_at")?.is_some() => RefundEnd::Done,
+        None => RefundEnd::Open,
+    };
+    Ok(KnownRefund { end, amount_minor: row.number("amount_minor")?, remainder: row.flag("remainder")? })
 }
 
 pub fn mail<F: From<Damage>>(row: &impl Columns<F>) -> Result<MailRecord, F> {
@@ -264,6 +265,7 @@ pub fn endpoint<F: From<Damage>>(row: &impl Columns<F>) -> Result<Endpoint, F> {
         url: row.text("url")?,
         events: subscription(row)?,
         secret: row.text("secret")?,
+        previous_secrets: row.json("previous_secrets")?,
         enabled: row.flag("enabled")?,
         failing_since: row.time_if_any("failing_since")?,
         disabled: row

@@ -3,7 +3,7 @@
 use crate::{
     audit::OrderRefund,
     domain::{EventId, Order, OrderId, OrderStatus, RefundId},
-    orders::{RefundFacts, RefundRequested, Transition},
+    orders::{RefundFacts, RefundRequested, RequestedRefund, Transition},
     outbox::Command,
 };
 
@@ -38,6 +38,32 @@ impl RefundEnd {
             Self::Open => false,
             Self::Done => true,
             Self::Failed(_) => facts.failure.is_some(),
+        }
+    }
+}
+
+/// A stored refund.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownRefund {
+    pub end: RefundEnd,
+    pub amount_minor: i64,
+    /// Whether the request named no amount: it was for all that was left.
+    pub remainder: bool,
+}
+
+impl KnownRefund {
+    /// The answer to a request under the id of this refund.
+    pub fn answer(self, order: Box<Order>, id: RefundId, amount_minor: Option<i64>) -> RefundRequested {
+        let Self { end, amount_minor: known_minor, remainder } = self;
+        if amount_minor != (!remainder).then_some(known_minor) {
+            return RefundRequested::OtherAmount;
+        }
+        match end {
+            RefundEnd::Failed(code) => RefundRequested::Failed { code },
+            RefundEnd::Open | RefundEnd::Done => {
+                let done = end == RefundEnd::Done;
+                RefundRequested::Already(order, RequestedRefund { id, amount_minor: known_minor, done })
+            }
         }
     }
 }
@@ -82,6 +108,9 @@ impl RefundSums {
 
     /// The amount of a refund request, or why it is rejected.
     pub fn refundable(&self, order: &Order, amount_minor: Option<i64>) -> Result<i64, RefundRequested> {
+        if order.total_minor == 0 {
+            return Err(RefundRequested::Free);
+        }
         let refundable_minor = order.total_minor.saturating_sub(self.live_minor);
         let amount_minor = amount_minor.unwrap_or(refundable_minor);
         if amount_minor > refundable_minor || refundable_minor <= 0 {

@@ -8,7 +8,7 @@ use store::{
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
     domain::{MerchantId, Page, PageRequest},
     error::StoreError,
-    rules::{Damage, messages::Messages},
+    rules::{Damage, messages::Messages, texts},
 };
 
 use super::{MemoryOrders, state::OrdersState};
@@ -129,14 +129,11 @@ fn list(
     filter: &ProductFilter,
     page: &PageRequest<String>,
 ) -> Page<Product> {
-    let contains = |text: &str, part: &str| text.to_ascii_lowercase().contains(&part.to_ascii_lowercase());
+    let text = filter.text.as_deref().map(texts::folded);
     let wanted = |product: &&Product| {
         page.after.as_ref().is_none_or(|after| product.sku > *after)
             && filter.category.as_ref().is_none_or(|category| product.category == *category)
-            && filter
-                .text
-                .as_ref()
-                .is_none_or(|text| contains(&product.name, text) || contains(&product.sku, text))
+            && text.as_ref().is_none_or(|text| texts::search_text(&product.name, &product.sku).contains(text))
     };
     let of_merchant = state.products.iter().filter(|((of, _), _)| *of == merchant);
     let found = of_merchant.map(|(_, row)| &row.product).filter(wanted);

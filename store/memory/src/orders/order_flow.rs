@@ -7,11 +7,15 @@ use store::{
     error::StoreError,
     orders::{
         CaptureFacts, DisputeFacts, IDEMPOTENCY_KEEP, NewOrder, Orders, PlaceOutcome, RefundFacts,
-        RefundRequested, Transition,
+        RefundRequested, Stale, Transition,
     },
 };
 
-use super::{MemoryOrders, place_order, refunds, state::OrdersState, transitions};
+use super::{
+    MemoryOrders, place_order, refunds,
+    state::{OrderRow, OrdersState},
+    transitions,
+};
 use crate::{page_of, some};
 
 #[async_trait]
@@ -96,11 +100,17 @@ impl Orders for MemoryOrders {
         reason: &str,
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
-        let (ambient, reason) = (self.ambient.clone(), reason.to_owned());
-        let cancel = move |state: &mut OrdersState, _| {
-            transitions::cancel(state, &ambient, (merchant, id), &reason, at)
-        };
-        self.held.write("cancel", cancel).await
+        self.cancel_until(OrderStatus::Paid, (merchant, id), reason, at).await
+    }
+
+    async fn cancel_pending(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        self.cancel_until(OrderStatus::Pending, (merchant, id), reason, at).await
     }
 
     async fn request_refund(
@@ -131,26 +141,35 @@ impl Orders for MemoryOrders {
 
     async fn stale_orders(
         &self,
-        before: Timestamp,
+        stale: Stale,
         after: Option<OrderId>,
         limit: u32,
     ) -> Result<Vec<OrderId>, StoreError> {
         let list = |state: &OrdersState| {
-            let orders = state.orders.values().map(|row| &row.order);
-            let is_stale = |order: &&Order| {
-                order.status == OrderStatus::Pending
-                    && order.created_at < before
-                    && after.is_none_or(|after| order.id > after)
+            let is_stale = |row: &&OrderRow| {
+                row.may_expire(stale.debits_before)
+                    && row.order.created_at < stale.before
+                    && after.is_none_or(|after| row.order.id > after)
             };
-            orders.filter(is_stale).map(|order| order.id).take(some(limit)).collect()
+            state.orders.values().filter(is_stale).map(|row| row.order.id).take(some(limit)).collect()
         };
         self.held.read("stale_orders", list).await
     }
 
-    async fn expire_order(&self, id: OrderId, at: Timestamp) -> Result<bool, StoreError> {
+    async fn expire_order(
+        &self,
+        id: OrderId,
+        debits_before: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
         let ambient = self.ambient.clone();
-        let expire = move |state: &mut OrdersState, _| transitions::expire(state, &ambient, id, at);
+        let expire =
+            move |state: &mut OrdersState, _| transitions::expire(state, &ambient, id, debits_before, at);
         self.held.write("expire_order", expire).await
+    }
+
+    async fn note_debit(&self, id: OrderId, _: Timestamp) -> Result<(), StoreError> {
+        self.held.write("note_debit", move |state, _| transitions::note_debit(state, id)).await
     }
 
     async fn record_dispute(
@@ -183,5 +202,22 @@ impl Orders for MemoryOrders {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.held.read("ping", |_| ()).await
+    }
+}
+
+impl MemoryOrders {
+    /// Cancels an order that is `pending` or in this state.
+    async fn cancel_until(
+        &self,
+        latest: OrderStatus,
+        order: (MerchantId, OrderId),
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        let (ambient, reason) = (self.ambient.clone(), reason.to_owned());
+        let cancel = move |state: &mut OrdersState, _| {
+            transitions::cancel(state, &ambient, order, latest, &reason, at)
+        };
+        self.held.write("cancel", cancel).await
     }
 }

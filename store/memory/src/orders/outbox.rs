@@ -25,9 +25,7 @@ impl Outbox for MemoryOrders {
     async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError> {
         let ambient = self.ambient.clone();
         let submit = move |state: &mut OrdersState, _| {
-            let Some(order) = command.order().and_then(|order| state.find_order(order)) else {
-                return Ok(Submitted::NoSuchOrder);
-            };
+            let order = command.order().and_then(|order| state.find_order(order));
             let is = |body: &OutboxBody| match body {
                 OutboxBody::Event(event) => event.id == id,
                 OutboxBody::Command { id: known, .. } => *known == id,
@@ -37,7 +35,13 @@ impl Outbox for MemoryOrders {
                 return Ok(Submitted::Already);
             }
             let mut messages = Messages::new(&ambient, at);
-            messages.command_as(id, &order, &command)?;
+            match (&command, order) {
+                (Command::Resend { merchant, event, .. }, _) => {
+                    messages.resend(id, (*merchant, *event), &command)?;
+                }
+                (_, Some(order)) => messages.command_as(id, &order, &command)?,
+                (_, None) => return Ok(Submitted::NoSuchOrder),
+            }
             state.tell(messages)?;
             Ok(Submitted::Stored)
         };

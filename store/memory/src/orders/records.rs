@@ -113,6 +113,9 @@ impl Mails for MemoryOrders {
 
     async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool, StoreError> {
         let record = move |state: &mut OrdersState, _| {
+            if matches!(subject, MailSubject::Customer(id) if !state.customers.contains_key(&id)) {
+                return Ok(false);
+            }
             let mails = state.mails.entry(subject).or_default();
             let fresh = mails.iter().all(|known| known.template != mail.template);
             if fresh {

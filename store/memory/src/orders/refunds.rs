@@ -3,12 +3,12 @@
 use base::{Ambient, Timestamp};
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, RefundId},
-    orders::{DisputeFacts, RefundFacts, RefundRequested, Transition},
+    orders::{DisputeFacts, RefundFacts, RefundRequested, RequestedRefund, Transition},
     outbox::{Command, OutboxBody},
     rules::{
         Damage,
         messages::Messages,
-        transitions::{self, RefundEnd, RefundSums},
+        transitions::{self, KnownRefund, RefundEnd, RefundSums},
     },
 };
 
@@ -21,6 +21,10 @@ impl RefundRow {
             None if self.recorded_at.is_some() => RefundEnd::Done,
             None => RefundEnd::Open,
         }
+    }
+
+    fn known(&self) -> KnownRefund {
+        KnownRefund { end: self.end(), amount_minor: self.amount_minor, remainder: self.remainder }
     }
 }
 
@@ -36,7 +40,7 @@ pub(super) fn give_back(
     if left_minor <= 0 {
         return Ok(());
     }
-    ask(state, messages, order, sums.refund_of_cancelled(order), left_minor)
+    ask(state, messages, order, (sums.refund_of_cancelled(order), left_minor), false)
 }
 
 pub(super) fn request(
@@ -49,23 +53,22 @@ pub(super) fn request(
     let Some(order) = state.find_order(id).filter(|order| order.merchant == merchant).map(Box::new) else {
         return Ok(RefundRequested::NotFound);
     };
-    match state.refunds.get(&(id, refund)).map(RefundRow::end) {
-        Some(RefundEnd::Failed(code)) => return Ok(RefundRequested::Failed { code }),
-        Some(_) => return Ok(RefundRequested::Already(order, refund)),
-        None => {}
+    if let Some(known) = state.refunds.get(&(id, refund)).map(RefundRow::known) {
+        return Ok(known.answer(order, refund, amount_minor));
     }
     let captured_minor = state.orders.get(&id).and_then(OrderRow::captured_minor);
     if !transitions::may_be_refunded(&order, captured_minor) {
         return Ok(RefundRequested::Refused(order));
     }
+    let remainder = amount_minor.is_none();
     let amount_minor = match sums(state, id).refundable(&order, amount_minor) {
         Ok(amount_minor) => amount_minor,
         Err(answer) => return Ok(answer),
     };
     let mut messages = Messages::new(ambient, at);
-    ask(state, &mut messages, &order, refund, amount_minor)?;
+    ask(state, &mut messages, &order, (refund, amount_minor), remainder)?;
     state.tell(messages)?;
-    Ok(RefundRequested::Accepted(order, refund))
+    Ok(RefundRequested::Accepted(order, RequestedRefund { id: refund, amount_minor, done: false }))
 }
 
 pub(super) fn record(
@@ -100,9 +103,10 @@ pub(super) fn record(
     })?;
     let known = state.refunds.get(&(id, facts.refund));
     let requested_at = known.map_or(at, |known| known.requested_at);
+    let remainder = known.is_some_and(|known| known.remainder);
     let failed = facts.failure.clone().map(|code| (at, code));
     let recorded_at = failed.is_none().then_some(at);
-    let kept = RefundRow { amount_minor: facts.amount_minor, requested_at, recorded_at, failed };
+    let kept = RefundRow { amount_minor: facts.amount_minor, remainder, requested_at, recorded_at, failed };
     state.refunds.insert((id, facts.refund), kept);
     let mut messages = Messages::new(ambient, at);
     messages.refund_ended(&order, captured_minor, facts);
@@ -112,7 +116,8 @@ pub(super) fn record(
     {
         give_back(state, &mut messages, &order, captured_minor)?;
     }
-    if order.status == OrderStatus::Refunded && order.shipment.is_none() {
+    // A refund that fails changes no state: what it finds refunded has freed its stock.
+    if facts.failure.is_none() && order.status == OrderStatus::Refunded && order.shipment.is_none() {
         state.release(&order, at)?;
     }
     state.tell(messages)?;
@@ -147,13 +152,14 @@ fn ask(
     state: &mut OrdersState,
     messages: &mut Messages,
     order: &Order,
-    refund: RefundId,
-    amount_minor: i64,
+    (refund, amount_minor): (RefundId, i64),
+    remainder: bool,
 ) -> Result<(), Damage> {
     if state.refunds.contains_key(&(order.id, refund)) {
         return Err(Damage(format!("refund {refund} of order {} is requested twice", order.id)));
     }
-    let asked = RefundRow { amount_minor, requested_at: messages.at, recorded_at: None, failed: None };
+    let requested_at = messages.at;
+    let asked = RefundRow { amount_minor, remainder, requested_at, recorded_at: None, failed: None };
     state.refunds.insert((order.id, refund), asked);
     messages.command(order, &Command::Refund { order: order.id, refund, amount_minor })
 }

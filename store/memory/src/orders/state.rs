@@ -12,7 +12,7 @@ use store::{
     catalog::Product,
     customers::Account,
     domain::{
-        CustomerId, EndpointId, Event, EventId, EventKind, MerchantId, Order, OrderId, RefundId,
+        CustomerId, EndpointId, Event, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, RefundId,
         VerificationId,
     },
     merchants::{KeyHash, MerchantRecord, StoredKey},
@@ -70,11 +70,19 @@ pub(super) struct OrderRow {
     /// Also set when the capture came after the order was cancelled.
     pub(super) capture: Option<CaptureFacts>,
     pub(super) settlements: Vec<Settlement>,
+    /// Whether the provider has a bank debit of it under way.
+    pub(super) has_debit: bool,
 }
 
 impl OrderRow {
     pub(super) fn captured_minor(&self) -> Option<i64> {
         self.capture.as_ref().map(|facts| facts.amount_minor)
+    }
+
+    /// Whether it is pending, and no bank debit keeps it from expiring.
+    pub(super) fn may_expire(&self, debits_before: Option<Timestamp>) -> bool {
+        self.order.status == OrderStatus::Pending
+            && (!self.has_debit || debits_before.is_some_and(|before| self.order.created_at < before))
     }
 }
 
@@ -87,6 +95,8 @@ pub(super) struct IdempotencyRow {
 
 pub(super) struct RefundRow {
     pub(super) amount_minor: i64,
+    /// Whether the request was for all that was left.
+    pub(super) remainder: bool,
     pub(super) requested_at: Timestamp,
     pub(super) recorded_at: Option<Timestamp>,
     /// When it failed, and the code of the refusal.
@@ -162,7 +172,8 @@ impl OrdersState {
 
     pub(super) fn insert_order(&mut self, order: Order) {
         self.observer.order(None, &order);
-        self.orders.insert(order.id, OrderRow { order, capture: None, settlements: Vec::new() });
+        self.orders
+            .insert(order.id, OrderRow { order, capture: None, settlements: Vec::new(), has_debit: false });
     }
 
     /// Changes a row and returns the order after it; damage when there is no such order.

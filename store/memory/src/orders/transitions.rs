@@ -92,11 +92,12 @@ pub(super) fn cancel(
     state: &mut OrdersState,
     ambient: &Ambient,
     (merchant, id): (MerchantId, OrderId),
+    latest: OrderStatus,
     reason: &str,
     at: Timestamp,
 ) -> Result<Transition, Damage> {
     let found = state.find_order(id).filter(|order| order.merchant == merchant);
-    if found.as_ref().is_none_or(|order| !order.status.holds_reservation()) {
+    if found.as_ref().is_none_or(|order| ![OrderStatus::Pending, latest].contains(&order.status)) {
         return Ok(transitions::classify(found, |order| order.status == OrderStatus::Cancelled));
     }
     let order = call_off(state, ambient, id, reason, at)?;
@@ -108,13 +109,23 @@ pub(super) fn expire(
     state: &mut OrdersState,
     ambient: &Ambient,
     id: OrderId,
+    debits_before: Option<Timestamp>,
     at: Timestamp,
 ) -> Result<bool, Damage> {
-    if state.find_order(id).is_none_or(|order| order.status != OrderStatus::Pending) {
+    if state.orders.get(&id).is_none_or(|row| !row.may_expire(debits_before)) {
         return Ok(false);
     }
     call_off(state, ambient, id, EXPIRED, at)?;
     Ok(true)
+}
+
+/// See [`store::orders::Orders::note_debit`].
+pub(super) fn note_debit(state: &mut OrdersState, id: OrderId) -> Result<(), Damage> {
+    let Some(order) = state.find_order(id).filter(|order| order.status == OrderStatus::Pending) else {
+        return Ok(());
+    };
+    state.change_order(id, order.updated_at, |row| row.has_debit = true)?;
+    Ok(())
 }
 
 /// See [`store::orders::Orders::replace_order_token`].

@@ -184,7 +184,7 @@ fn open_account(
         return Ok(None);
     }
     let mut messages = Messages::new(ambient, account.created_at);
-    messages.registered(&account, open.trace);
+    messages.registered(&account, open.trace.clone());
     state.customers.insert(account.id, account.clone());
     state.tell(messages)?;
     Ok(Some(account))

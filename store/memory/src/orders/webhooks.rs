@@ -9,7 +9,8 @@ use store::{
     error::StoreError,
     rules::messages::Messages,
     webhooks::{
-        ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, WebhookAttempt, Webhooks,
+        ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, SecretRotated, SecretRotation,
+        WebhookAttempt, Webhooks,
     },
 };
 
@@ -77,16 +78,34 @@ impl Webhooks for MemoryOrders {
         self.held.write("update_endpoint", update).await
     }
 
+    async fn rotate_secret(
+        &self,
+        merchant: MerchantId,
+        id: EndpointId,
+        rotation: SecretRotation,
+    ) -> Result<SecretRotated, StoreError> {
+        let rotate = move |state: &mut OrdersState, _| {
+            let endpoint = state.endpoints.get_mut(&id).filter(|e| e.merchant == merchant);
+            let Some(endpoint) = endpoint else { return Ok(SecretRotated::NotFound) };
+            if !endpoint.rotate_secret(rotation) {
+                return Ok(SecretRotated::TooMany);
+            }
+            Ok(SecretRotated::Rotated(Box::new(endpoint.clone())))
+        };
+        self.held.write("rotate_secret", rotate).await
+    }
+
     async fn note_endpoint(
         &self,
         merchant: MerchantId,
         id: EndpointId,
+        tried: &str,
         finding: EndpointFinding,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let ambient = self.ambient.clone();
+        let (ambient, tried) = (self.ambient.clone(), tried.to_owned());
         let note = move |state: &mut OrdersState, _| {
-            let endpoint = state.endpoints.get_mut(&id).filter(|e| e.merchant == merchant);
+            let endpoint = state.endpoints.get_mut(&id).filter(|e| e.merchant == merchant && e.url == tried);
             let Some(endpoint) = endpoint else { return Ok(false) };
             if endpoint.take_in(finding, at) != Some(true) {
                 return Ok(false);

@@ -78,10 +78,14 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("order_flow::EXPIRE", "timestamptz, bigint", "moment(100), 1000"),
     (
         "transitions::STALE",
-        "uuid, timestamptz, uuid, bigint",
-        "made(moment(20000), 0), moment(20000), made(moment(10000), 0), 100",
+        "uuid, timestamptz, uuid, bigint, timestamptz",
+        "made(moment(20000), 0), moment(20000), made(moment(10000), 0), 100, moment(10000)",
     ),
-    ("transitions::EXPIRE", "uuid, text, timestamptz", "made(moment(39000), 39000), 'expired', now()"),
+    (
+        "transitions::EXPIRE",
+        "uuid, text, timestamptz, timestamptz",
+        "made(moment(39000), 39000), 'expired', now(), moment(10000)",
+    ),
     ("audit::ALL", "uuid, bigint", "made(moment(20000), 0), 500"),
     ("audit::TOUCHED", "uuid, uuid, bigint", "made(moment(38000), 0), made(moment(39000), 0), 500"),
     ("audit::MONEY", "uuid", "made(moment(39000), 39000)"),

@@ -10,7 +10,7 @@ use base::Ambient;
 use futures::future::join_all;
 use sqlx::Executor;
 use store::{
-    domain::OrderId,
+    domain::{OrderId, PageRequest},
     orders::PlaceOutcome,
     outbox::{Outbox, OutboxBody, OutboxMessage},
 };
@@ -129,6 +129,38 @@ fn event(message: &OutboxMessage) -> Option<(OrderId, u64)> {
         OutboxBody::Event(event) => event.order.map(|order| (order, event.sequence)),
         OutboxBody::Command { .. } | OutboxBody::Unreadable(_) => None,
     }
+}
+
+/// Events are listed by position, and an earlier position may be committed later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_of_the_newest_events_misses_none_that_is_committed_late() {
+    needs_postgres!();
+    let database = Lent::new().await;
+    let (shops, pool) = (two(&database).await, pool(&database).await);
+    shops[0].product("a", 5).await;
+    shops[0].product("b", 5).await;
+    let placed = async || {
+        let page = PageRequest { limit: 100, after: None };
+        let events = shops[1].store.events(shops[1].merchant, page).await.expect("reads").items;
+        events.into_iter().filter_map(|event| event.order).collect::<Vec<_>>()
+    };
+    // The late order draws its position and then waits for this key.
+    let mut blocking = pool.begin().await.expect("begins");
+    let key = "INSERT INTO idempotency_keys (merchant_id, key, fingerprint, order_id, body, created_at)
+        VALUES ($1, 'late', decode(repeat('00', 32), 'hex'), $2, '{}', now())";
+    let other = OrderId::fresh(&shops[0].ambient);
+    let key = sqlx::query(key).bind(shops[0].merchant.0).bind(other.0);
+    key.execute(&mut *blocking).await.expect("takes the key");
+    let late = {
+        let shop = shops[0].clone();
+        tokio::spawn(async move { shop.place("late", &["a"]).await })
+    };
+    until_one_waits(&pool).await;
+    let early = shops[1].place("early", &["b"]).await;
+    assert!(placed().await.is_empty(), "an earlier event is under way");
+    blocking.rollback().await.expect("rolls back");
+    let late = late.await.expect("runs");
+    assert_eq!(placed().await, [early.id, late.id], "the newest first");
 }
 
 const ORDERS: usize = 60;

@@ -59,6 +59,7 @@ fn endpoint(shop: &TestMerchant) -> Endpoint {
         enabled: true,
         failing_since: None,
         disabled: None,
+        previous_secrets: Vec::new(),
         times_disabled: 0,
         created_at: shop.ambient.now(),
     }
@@ -87,8 +88,6 @@ async fn merchants_look_at_the_replica_and_workers_at_the_primary() {
     assert_eq!(seen.status, OrderStatus::Pending);
     let listed = store.orders(merchant, Some(OrderStatus::Pending), first(10)).await.expect("reads");
     assert_eq!(listed.items.len(), 1);
-    let events = store.events(merchant, first(100)).await.expect("reads").items;
-    assert!(events.iter().all(|event| event.kind != EventKind::OrderPaid));
     let mug = store.product(merchant, "mug").await.expect("reads").expect("is there");
     let mugs = store.products(merchant, &ProductFilter::default(), first(10)).await.expect("reads").items;
     assert_eq!((mug.on_hand, mugs[0].on_hand), (10, 10));
@@ -96,11 +95,13 @@ async fn merchants_look_at_the_replica_and_workers_at_the_primary() {
     assert!(store.endpoint(merchant, hook.id).await.expect("reads").expect("is there").enabled);
     assert!(store.endpoints(merchant, first(10)).await.expect("reads").items[0].enabled);
     assert!(store.attempts_of_order(order.id).await.expect("reads").is_empty());
-    let looked = ReadStats { replica: before.replica + 9, ..before };
+    let looked = ReadStats { replica: before.replica + 8, ..before };
     assert_eq!(store.read_stats(), looked);
 
     let seen = store.order_by_id(order.id).await.expect("reads").expect("is there");
     assert_eq!(seen.status, OrderStatus::Paid);
+    let events = store.events(merchant, first(100)).await.expect("reads").items;
+    assert!(events.iter().any(|event| event.kind == EventKind::OrderPaid));
     let events = store.order_events(order.id, 0).await.expect("reads");
     assert!(events.iter().any(|event| event.kind == EventKind::OrderPaid));
     assert!(!store.endpoint_by_id(hook.id).await.expect("reads").expect("is there").enabled);
@@ -183,7 +184,7 @@ async fn what_a_replica_lacks_is_looked_for_at_the_primary() {
     let rest = PageRequest { limit: 10, after: Some(newest.id) };
     assert!(!store.events(merchant, rest).await.expect("reads").items.is_empty(), "not the last page");
     let after = store.read_stats();
-    assert_eq!((after.replica, after.repeated), (before.replica, before.repeated + 3));
+    assert_eq!((after.replica, after.repeated), (before.replica, before.repeated + 2));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Executor};
 use store::{
     audit::Audit,
     domain::{EventId, OrderStatus},
-    orders::Orders,
+    orders::{Orders, Stale},
     outbox::{Command, Outbox, OutboxBody},
 };
 
@@ -76,12 +76,12 @@ async fn an_order_that_cannot_be_expired_keeps_no_other() {
     let pool = pool(&database).await;
     pool.execute("UPDATE products SET reserved = 0 WHERE sku = 'a'").await.expect("plants");
     let at = shop.ambient.now() + Duration::from_millis(1);
-    let stale = shop.store.stale_orders(at, None, 10).await.expect("lists");
+    let stale = shop.store.stale_orders(Stale::all(at), None, 10).await.expect("lists");
     assert_eq!(stale, [damaged.id, whole.id]);
-    let error = shop.store.expire_order(damaged.id, at).await.expect_err("frees more than is reserved");
+    let error = shop.store.expire_order(damaged.id, None, at).await.expect_err("frees more than is reserved");
     assert!(!error.class().is_transient(), "{error:?}");
-    assert!(shop.store.expire_order(whole.id, at).await.expect("expires"));
-    assert_eq!(shop.store.stale_orders(at, Some(damaged.id), 10).await.expect("lists"), []);
+    assert!(shop.store.expire_order(whole.id, None, at).await.expect("expires"));
+    assert_eq!(shop.store.stale_orders(Stale::all(at), Some(damaged.id), 10).await.expect("lists"), []);
 }
 
 #[tokio::test]

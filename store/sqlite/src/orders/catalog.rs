@@ -13,23 +13,23 @@ use super::{SqliteOrders, fault::SqliteFault, transaction::Unit};
 
 pub(super) const LIST: &str = r"
     SELECT * FROM products WHERE merchant_id = ?1 AND sku > ?2
-        AND (?4 IS NULL OR name LIKE ?4 ESCAPE '\' OR sku LIKE ?4 ESCAPE '\')
+        AND (?4 IS NULL OR coalesce(search_text, lower(name || char(10) || sku)) LIKE ?4 ESCAPE '\')
     ORDER BY sku LIMIT ?3";
 // The index is named because the planner may instead scan all products, which are ordered by sku as well.
 pub(super) const LIST_BY_CATEGORY: &str = r"
     SELECT * FROM products INDEXED BY products_by_category
     WHERE merchant_id = ?1 AND category = ?5 AND sku > ?2
-        AND (?4 IS NULL OR name LIKE ?4 ESCAPE '\' OR sku LIKE ?4 ESCAPE '\')
+        AND (?4 IS NULL OR coalesce(search_text, lower(name || char(10) || sku)) LIKE ?4 ESCAPE '\')
     ORDER BY sku LIMIT ?3";
 
 const UPDATE: &str = "
     UPDATE products SET name = ?3, description = ?4, category = ?5, price_minor = ?6, currency = ?7,
-        low_stock_at = ?8, updated_at = ?9
+        low_stock_at = ?8, updated_at = ?9, search_text = ?10
     WHERE merchant_id = ?1 AND sku = ?2 RETURNING *";
 const INSERT: &str = "
     INSERT INTO products (merchant_id, sku, name, description, category, price_minor, currency, low_stock_at,
-        updated_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) RETURNING *";
+        updated_at, search_text)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) RETURNING *";
 const SET_STOCK: &str = "
     UPDATE products SET on_hand = ?3, event_sequence = event_sequence + ?4, updated_at = ?5
     WHERE merchant_id = ?1 AND sku = ?2 AND reserved <= ?3 RETURNING *";
@@ -116,6 +116,7 @@ fn with_product(
         .bind(product.currency.as_str())
         .bind(product.low_stock_at)
         .bind(at.as_millisecond())
+        .bind(texts::search_text(&product.name, &product.sku))
 }
 
 async fn set_stock(

@@ -16,8 +16,8 @@ const OF_CUSTOMER: &str = "
 const RECORD_OF_ORDER: &str = "
     INSERT INTO mails (order_id, template, message_id, sent_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
 const RECORD_OF_CUSTOMER: &str = "
-    INSERT INTO customer_mails (customer_id, template, message_id, sent_at) VALUES (?1, ?2, ?3, ?4)
-    ON CONFLICT DO NOTHING";
+    INSERT INTO customer_mails (customer_id, template, message_id, sent_at)
+    SELECT id, ?2, ?3, ?4 FROM customers WHERE id = ?1 ON CONFLICT DO NOTHING";
 
 #[async_trait]
 impl Mails for SqliteOrders {

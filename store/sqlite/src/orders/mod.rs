@@ -71,6 +71,10 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0012_verifications",
             "0013_disabled_endpoints",
             "0014_refund_ends",
+            "0015_refund_requests",
+            "0016_debits",
+            "0017_previous_secrets",
+            "0018_product_search",
             "0019_api_key_notes"
         ]
     )

@@ -7,7 +7,7 @@ use store::{
     error::StoreError,
     orders::{
         CaptureFacts, DisputeFacts, IDEMPOTENCY_KEEP, NewOrder, Orders, PlaceOutcome, RefundFacts,
-        RefundRequested, Transition,
+        RefundRequested, Stale, Transition,
     },
     rules::columns::Columns,
 };
@@ -124,26 +124,47 @@ impl Orders for SqliteOrders {
         reason: &str,
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
-        let reason = reason.to_owned();
-        Ok(self.write(at, move |unit| Box::pin(transitions::cancel(unit, merchant, id, reason))).await?)
+        self.cancel_until(OrderStatus::Paid, (merchant, id), reason, at).await
+    }
+
+    async fn cancel_pending(
+        &self,
+        merchant: MerchantId,
+        id: OrderId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        self.cancel_until(OrderStatus::Pending, (merchant, id), reason, at).await
     }
 
     async fn stale_orders(
         &self,
-        before: Timestamp,
+        stale: Stale,
         after: Option<OrderId>,
         limit: u32,
     ) -> Result<Vec<OrderId>, StoreError> {
         let query = sqlx::query(transitions::STALE)
-            .bind(OrderId(ids::floor(before)).to_string())
-            .bind(before.as_millisecond())
+            .bind(OrderId(ids::floor(stale.before)).to_string())
+            .bind(stale.before.as_millisecond())
             .bind(after.map_or_else(String::new, |id| id.to_string()))
-            .bind(limit);
+            .bind(limit)
+            .bind(stale.debits_before.map(Timestamp::as_millisecond));
         self.all(query, |row| row.id("id", OrderId)).await
     }
 
-    async fn expire_order(&self, id: OrderId, at: Timestamp) -> Result<bool, StoreError> {
-        Ok(self.write(at, move |unit| Box::pin(transitions::expire(unit, id))).await?)
+    async fn expire_order(
+        &self,
+        id: OrderId,
+        debits_before: Option<Timestamp>,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        Ok(self.write(at, move |unit| Box::pin(transitions::expire(unit, id, debits_before))).await?)
+    }
+
+    async fn note_debit(&self, id: OrderId, at: Timestamp) -> Result<(), StoreError> {
+        let query = sqlx::query(transitions::NOTE_DEBIT).bind(id.to_string()).bind(at.as_millisecond());
+        self.run(query).await?;
+        Ok(())
     }
 
     async fn request_refund(
@@ -186,5 +207,21 @@ impl Orders for SqliteOrders {
         // Through the writer: a file that can only be read is of no use to a checkout.
         self.run(sqlx::query("SELECT id FROM merchants LIMIT 1")).await?;
         Ok(())
+    }
+}
+
+impl SqliteOrders {
+    /// Cancels an order that is `pending` or in this state.
+    async fn cancel_until(
+        &self,
+        latest: OrderStatus,
+        (merchant, id): (MerchantId, OrderId),
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        let reason = reason.to_owned();
+        let cancel =
+            self.write(at, move |unit| Box::pin(transitions::cancel(unit, merchant, id, reason, latest)));
+        Ok(cancel.await?)
     }
 }

@@ -143,9 +143,17 @@ fn numbers(positions: &[Position]) -> Result<String, SqliteFault> {
 
 /// Stores a command unless its id is known. Reading first is safe: units run one after another.
 async fn submit(unit: &mut Unit<'_>, id: EventId, command: Command) -> Result<Submitted, SqliteFault> {
+    let known = sqlx::query("SELECT 1 FROM outbox WHERE id = ?1").bind(id.to_string());
+    if let Command::Resend { merchant, event, .. } = command {
+        if unit.row(known).await?.is_some() {
+            return Ok(Submitted::Already);
+        }
+        unit.messages.resend(id, (merchant, event), &command)?;
+        return Ok(Submitted::Stored);
+    }
     let Some(order) = command.order() else { return Ok(Submitted::NoSuchOrder) };
     let Some(row) = unit.row(order_row::by_id(order)).await? else { return Ok(Submitted::NoSuchOrder) };
-    if unit.row(sqlx::query("SELECT 1 FROM outbox WHERE id = ?1").bind(id.to_string())).await?.is_some() {
+    if unit.row(known).await?.is_some() {
         return Ok(Submitted::Already);
     }
     unit.messages.command_as(id, &order_row::order(&row)?, &command)?;

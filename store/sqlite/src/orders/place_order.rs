@@ -103,7 +103,7 @@ async fn insert_order(unit: &mut Unit<'_>, order: &Order) -> Result<(), SqliteFa
         .bind(&order.payment_method)
         .bind(order.shipping_address.as_ref().map(to_json).transpose()?)
         .bind(&order.reference)
-        .bind(order.trace.map(|trace| trace.to_string()))
+        .bind(order.trace.as_ref().map(ToString::to_string))
         .bind(order.created_at.as_millisecond())
         .bind(order.account.map(|account| account.to_string()))
         .bind(order.token.as_ref().map(|token| &token.hash[..]))

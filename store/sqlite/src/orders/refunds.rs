@@ -5,11 +5,11 @@
 
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, RefundId},
-    orders::{DisputeFacts, RefundFacts, RefundRequested, Transition},
+    orders::{DisputeFacts, RefundFacts, RefundRequested, RequestedRefund, Transition},
     outbox::Command,
     rules::{
         rows,
-        transitions::{self, RefundEnd, RefundSums},
+        transitions::{self, KnownRefund, RefundSums},
     },
 };
 
@@ -33,8 +33,10 @@ const END: &str = "
     VALUES (?1, ?2, ?3, ?4, iif(?5 IS NULL, ?4, NULL), iif(?5 IS NULL, NULL, ?4), ?5)
     ON CONFLICT (order_id, id) DO UPDATE SET amount_minor = excluded.amount_minor,
         recorded_at = excluded.recorded_at, failed_at = excluded.failed_at, failure = excluded.failure";
-const ASK: &str = "INSERT INTO refunds (order_id, id, amount_minor, requested_at) VALUES (?1, ?2, ?3, ?4)";
-const REFUND: &str = "SELECT recorded_at, failure FROM refunds WHERE order_id = ?1 AND id = ?2";
+const ASK: &str =
+    "INSERT INTO refunds (order_id, id, amount_minor, requested_at, remainder) VALUES (?1, ?2, ?3, ?4, ?5)";
+const REFUND: &str =
+    "SELECT amount_minor, remainder, recorded_at, failure FROM refunds WHERE order_id = ?1 AND id = ?2";
 const SUMS: &str = "
     SELECT coalesce(sum(amount_minor) FILTER (WHERE failed_at IS NULL), 0) AS live_minor, count(*) AS refunds,
         count(failed_at) AS failed
@@ -52,7 +54,7 @@ pub(super) async fn give_back(
     if left_minor <= 0 {
         return Ok(());
     }
-    ask(unit, order, sums.refund_of_cancelled(order), left_minor).await
+    ask(unit, order, (sums.refund_of_cancelled(order), left_minor), false).await
 }
 
 pub(super) async fn request(
@@ -64,20 +66,19 @@ pub(super) async fn request(
         return Ok(RefundRequested::NotFound);
     };
     let order = Box::new(order_row::order(&row)?);
-    match known(unit, id, refund).await? {
-        Some(RefundEnd::Failed(code)) => return Ok(RefundRequested::Failed { code }),
-        Some(_) => return Ok(RefundRequested::Already(order, refund)),
-        None => {}
+    if let Some(known) = known(unit, id, refund).await? {
+        return Ok(known.answer(order, refund, amount_minor));
     }
     if !transitions::may_be_refunded(&order, order_row::captured_minor(&row)?) {
         return Ok(RefundRequested::Refused(order));
     }
+    let remainder = amount_minor.is_none();
     let amount_minor = match sums(unit, id).await?.refundable(&order, amount_minor) {
         Ok(amount_minor) => amount_minor,
         Err(answer) => return Ok(answer),
     };
-    ask(unit, &order, refund, amount_minor).await?;
-    Ok(RefundRequested::Accepted(order, refund))
+    ask(unit, &order, (refund, amount_minor), remainder).await?;
+    Ok(RefundRequested::Accepted(order, RequestedRefund { id: refund, amount_minor, done: false }))
 }
 
 pub(super) async fn record(
@@ -86,7 +87,7 @@ pub(super) async fn record(
     facts: RefundFacts,
 ) -> Result<Transition, SqliteFault> {
     let Some(before) = unit.row(order_row::by_id(id)).await? else { return Ok(Transition::NotFound) };
-    if known(unit, id, facts.refund).await?.is_some_and(|end| end.is_final_for(&facts)) {
+    if known(unit, id, facts.refund).await?.is_some_and(|known| known.end.is_final_for(&facts)) {
         return Ok(Transition::Already(Box::new(order_row::order(&before)?)));
     }
     let change = if facts.failure.is_none() { GIVE } else { KEEP_MONEY };
@@ -98,7 +99,8 @@ pub(super) async fn record(
     unit.run(end.bind(unit.at_ms()).bind(facts.failure.as_deref())).await?;
     let (order, captured_minor) = (order_row::order(&row)?, order_row::captured_minor(&row)?);
     unit.messages.refund_ended(&order, captured_minor, &facts);
-    if order.status == OrderStatus::Refunded && order.shipment.is_none() {
+    // A refund that fails changes no state: what it finds refunded has freed its stock.
+    if facts.failure.is_none() && order.status == OrderStatus::Refunded && order.shipment.is_none() {
         stock::release(unit, &order).await?;
     }
     hold_shipment(unit, &order).await?;
@@ -133,11 +135,11 @@ pub(super) async fn record_dispute(
 async fn ask(
     unit: &mut Unit<'_>,
     order: &Order,
-    refund: RefundId,
-    amount_minor: i64,
+    (refund, amount_minor): (RefundId, i64),
+    remainder: bool,
 ) -> Result<(), SqliteFault> {
     let query = sqlx::query(ASK).bind(order.id.to_string()).bind(refund.to_string());
-    unit.run(query.bind(amount_minor).bind(unit.at_ms())).await?;
+    unit.run(query.bind(amount_minor).bind(unit.at_ms()).bind(remainder)).await?;
     hold_shipment(unit, order).await?;
     Ok(unit.messages.command(order, &Command::Refund { order: order.id, refund, amount_minor })?)
 }
@@ -155,9 +157,9 @@ async fn known(
     unit: &mut Unit<'_>,
     order: OrderId,
     refund: RefundId,
-) -> Result<Option<RefundEnd>, SqliteFault> {
+) -> Result<Option<KnownRefund>, SqliteFault> {
     let row = unit.row(sqlx::query(REFUND).bind(order.to_string()).bind(refund.to_string())).await?;
-    row.as_ref().map(rows::refund_end).transpose()
+    row.as_ref().map(rows::known_refund).transpose()
 }
 
 async fn sums(unit: &mut Unit<'_>, order: OrderId) -> Result<RefundSums, SqliteFault> {

@@ -1,7 +1,7 @@
 //! Order state transitions: each is an UPDATE guarded by the expected state; only when no row matches is the order
 //! read, to tell why. The functions are the methods of [`store::orders::Orders`].
 
-use base::sqlite::Query;
+use base::{Timestamp, sqlite::Query};
 use sqlx::sqlite::SqliteRow;
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, PaymentId, ShipmentId},
@@ -27,19 +27,23 @@ const FULFIL: &str = "
     UPDATE orders SET status = 'fulfilled', shipment_id = ?2, shipped_at = ?3,
         event_sequence = event_sequence + 1, updated_at = ?3
     WHERE id = ?1 AND status = 'paid' AND NOT shipment_held RETURNING *";
+/// From `pending`, and from ?5.
 const CANCEL: &str = "
     UPDATE orders SET status = 'cancelled', status_reason = ?3,
         event_sequence = event_sequence + 1, updated_at = ?4
-    WHERE merchant_id = ?1 AND id = ?2 AND status IN ('pending', 'paid') RETURNING *";
-/// Pending orders above ?3 placed before ?2, oldest first. The redundant conditions on status and id select a range of
-/// the partial index `orders_open`.
+    WHERE merchant_id = ?1 AND id = ?2 AND status IN ('pending', ?5) RETURNING *";
+/// Pending orders above ?3 placed before ?2, those with a bank debit under way before ?5, oldest first. The redundant
+/// conditions on status and id select a range of the partial index `orders_open`.
 pub(super) const STALE: &str = "
     SELECT id FROM orders
     WHERE status = 'pending' AND status IN ('pending', 'paid') AND id > ?3 AND id < ?1 AND created_at < ?2
+        AND (debit_at IS NULL OR created_at < ?5)
     ORDER BY id LIMIT ?4";
 const EXPIRE: &str = "
     UPDATE orders SET status = 'cancelled', status_reason = ?2, event_sequence = event_sequence + 1, updated_at = ?3
-    WHERE id = ?1 AND status = 'pending' RETURNING *";
+    WHERE id = ?1 AND status = 'pending' AND (debit_at IS NULL OR created_at < ?4) RETURNING *";
+pub(super) const NOTE_DEBIT: &str =
+    "UPDATE orders SET debit_at = ?2 WHERE id = ?1 AND status = 'pending' AND debit_at IS NULL";
 
 pub(super) async fn mark_paid(
     unit: &mut Unit<'_>,
@@ -109,17 +113,24 @@ pub(super) async fn cancel(
     merchant: MerchantId,
     id: OrderId,
     reason: String,
+    latest: OrderStatus,
 ) -> Result<Transition, SqliteFault> {
     let query = sqlx::query(CANCEL).bind(merchant.to_string()).bind(id.to_string());
-    let Some(row) = unit.row(query.bind(reason).bind(unit.at_ms())).await? else {
+    let query = query.bind(reason).bind(unit.at_ms()).bind(latest.as_str());
+    let Some(row) = unit.row(query).await? else {
         let found = unit.row(order_row::of_merchant(merchant, id)).await?;
         return classify(found, |order| order.status == OrderStatus::Cancelled);
     };
     Ok(Transition::Now(Box::new(called_off(unit, &row).await?)))
 }
 
-pub(super) async fn expire(unit: &mut Unit<'_>, id: OrderId) -> Result<bool, SqliteFault> {
+pub(super) async fn expire(
+    unit: &mut Unit<'_>,
+    id: OrderId,
+    debits_before: Option<Timestamp>,
+) -> Result<bool, SqliteFault> {
     let query = sqlx::query(EXPIRE).bind(id.to_string()).bind(EXPIRED).bind(unit.at_ms());
+    let query = query.bind(debits_before.map(Timestamp::as_millisecond));
     let Some(row) = unit.row(query).await? else { return Ok(false) };
     called_off(unit, &row).await?;
     Ok(true)

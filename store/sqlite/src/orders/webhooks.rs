@@ -7,7 +7,8 @@ use store::{
     error::StoreError,
     rules::rows,
     webhooks::{
-        ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, WebhookAttempt, Webhooks,
+        ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, SecretRotated, SecretRotation,
+        WebhookAttempt, Webhooks,
     },
 };
 
@@ -34,6 +35,8 @@ const UPDATE: &str = "
         disabled_at = iif(coalesce(?5, 0), NULL, disabled_at),
         disabled_reason = iif(coalesce(?5, 0), NULL, disabled_reason)
     WHERE merchant_id = ?1 AND id = ?2 RETURNING *";
+const ROTATE: &str =
+    "UPDATE webhook_endpoints SET secret = ?3, previous_secrets = ?4 WHERE merchant_id = ?1 AND id = ?2";
 const NOTE: &str = "
     UPDATE webhook_endpoints SET enabled = ?3, failing_since = ?4, disabled_at = ?5, disabled_reason = ?6,
         times_disabled = ?7, changed_at = iif(?3, changed_at, ?8)
@@ -104,14 +107,26 @@ impl Webhooks for SqliteOrders {
         Ok(row.as_ref().map(rows::endpoint).transpose()?)
     }
 
+    async fn rotate_secret(
+        &self,
+        merchant: MerchantId,
+        id: EndpointId,
+        rotation: SecretRotation,
+    ) -> Result<SecretRotated, StoreError> {
+        let at = rotation.at;
+        Ok(self.write(at, move |unit| Box::pin(rotate(unit, merchant, id, rotation))).await?)
+    }
+
     async fn note_endpoint(
         &self,
         merchant: MerchantId,
         id: EndpointId,
+        tried: &str,
         finding: EndpointFinding,
         at: Timestamp,
     ) -> Result<bool, StoreError> {
-        Ok(self.write(at, move |unit| Box::pin(note(unit, merchant, id, finding))).await?)
+        let tried = tried.to_owned();
+        Ok(self.write(at, move |unit| Box::pin(note(unit, merchant, id, tried, finding))).await?)
     }
 
     async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool, StoreError> {
@@ -159,14 +174,38 @@ fn of_merchant(merchant: MerchantId, id: EndpointId) -> Query<'static> {
     query.bind(merchant.to_string()).bind(id.to_string())
 }
 
+async fn rotate(
+    unit: &mut Unit<'_>,
+    merchant: MerchantId,
+    id: EndpointId,
+    rotation: SecretRotation,
+) -> Result<SecretRotated, SqliteFault> {
+    let Some(row) = unit.row(of_merchant(merchant, id)).await? else { return Ok(SecretRotated::NotFound) };
+    let mut endpoint = rows::endpoint(&row)?;
+    if !endpoint.rotate_secret(rotation) {
+        return Ok(SecretRotated::TooMany);
+    }
+    let query = sqlx::query(ROTATE)
+        .bind(merchant.to_string())
+        .bind(id.to_string())
+        .bind(endpoint.secret.clone())
+        .bind(to_json(&endpoint.previous_secrets)?);
+    unit.run(query).await?;
+    Ok(SecretRotated::Rotated(Box::new(endpoint)))
+}
+
 async fn note(
     unit: &mut Unit<'_>,
     merchant: MerchantId,
     id: EndpointId,
+    tried: String,
     finding: EndpointFinding,
 ) -> Result<bool, SqliteFault> {
     let Some(row) = unit.row(of_merchant(merchant, id)).await? else { return Ok(false) };
     let mut endpoint = rows::endpoint(&row)?;
+    if endpoint.url != tried {
+        return Ok(false);
+    }
     let Some(is_disabled) = endpoint.take_in(finding, unit.messages.at) else { return Ok(false) };
     let query = sqlx::query(NOTE)
         .bind(merchant.to_string())

@@ -1,4 +1,4 @@
-//! Refunds made in the provider's dashboard, and the provider's report of a charge.
+//! Refunds made in the provider's dashboard, disputes, and the provider's report of a charge.
 
 use store::domain::OrderId;
 use workers::provider::{ChargeOutcome, ChargeReport, EntryKind, RefundOutcome, RefundReport};
@@ -12,7 +12,7 @@ impl SimProvider {
         let is_charge = |entry: &&Entry| entry.order == order && entry.kind == EntryKind::Charge;
         let charge = books.ledger.iter().find(is_charge)?.clone();
         let amount_minor = amount_minor.min(books.left(&charge.reference));
-        if amount_minor <= 0 {
+        if amount_minor <= 0 || books.disputed.contains(&order) {
             return None;
         }
         let key = format!("by hand {}", books.ledger.len());
@@ -24,7 +24,23 @@ impl SimProvider {
         Some(reference)
     }
 
-    /// Whether an order was refunded by hand.
+    /// Opens a dispute of the charge of an order, if there is one.
+    pub(crate) fn dispute(&self, order: OrderId) -> bool {
+        let mut books = self.books.lock();
+        let is_charged = books.times_taken(order) > 0;
+        if is_charged {
+            books.by_hand.insert(order);
+            books.disputed.insert(order);
+        }
+        is_charged
+    }
+
+    /// Ends a dispute for the shop.
+    pub(crate) fn win_dispute(&self, order: OrderId) {
+        self.books.lock().disputed.remove(&order);
+    }
+
+    /// Whether an order was refunded by hand or disputed.
     pub(crate) fn is_by_hand(&self, order: OrderId) -> bool {
         self.books.lock().by_hand.contains(&order)
     }

@@ -67,8 +67,10 @@ struct ProviderState {
     refunds: BTreeMap<String, RefundOutcome>,
     /// Keys of the refused refunds of an order.
     refused: BTreeMap<OrderId, BTreeSet<String>>,
-    /// Orders that were refunded by hand.
+    /// Orders that were refunded by hand or disputed.
     by_hand: BTreeSet<OrderId>,
+    /// Orders with an open dispute.
+    disputed: BTreeSet<OrderId>,
     calls: BTreeMap<OrderId, u32>,
     /// The charge created last for each order, and the number of all.
     created: BTreeMap<OrderId, String>,
@@ -206,12 +208,13 @@ impl SimProvider {
         if let Some(outcome) = books.refunds.get(key) {
             return outcome.clone();
         }
-        // A refund that follows from a cancellation is not refused: that one is left to people.
+        // Without a dispute a refund that follows from a cancellation is not refused: that one is left to people.
         let of_cancelled = (0..CANCELLED_MAX).map(|number| RefundSums::of_cancelled(request.order, number));
-        if !of_cancelled.map(refund_key).any(|cancelled| cancelled == *key)
-            && !books.refused.contains_key(&request.order)
-            && self.fails(InjectedFault::RefundRefused, "refund")
-        {
+        let is_refused = books.disputed.contains(&request.order)
+            || (!of_cancelled.map(refund_key).any(|cancelled| cancelled == *key)
+                && !books.refused.contains_key(&request.order)
+                && self.fails(InjectedFault::RefundRefused, "refund"));
+        if is_refused {
             let outcome = RefundOutcome::Refused { code: "charge_disputed".to_owned() };
             books.refused.entry(request.order).or_default().insert(key.clone());
             books.refunds.insert(key.clone(), outcome.clone());

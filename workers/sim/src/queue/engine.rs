@@ -15,9 +15,10 @@ impl EngineInfo for SimQueue {
 
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::FULL;
-        capabilities.strict_priority = false;
+        capabilities.exact_priority = false;
         capabilities.dedupes_ids = false;
         capabilities.fifo = false;
+        capabilities.isolates_suspects = false;
         capabilities.publishes_events = true;
         capabilities
     }

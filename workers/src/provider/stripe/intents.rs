@@ -117,7 +117,7 @@ impl PaymentProvider for StripeProvider {
             if intent.has_succeeded() { refunds::of(self, id, currency).await? } else { Vec::new() };
         let order = intent.order();
         let outcome = match self.conclude(intent).await {
-            Err(ProviderError::Pending { .. }) => None,
+            Err(ProviderError::Pending { .. } | ProviderError::Debit { .. }) => None,
             concluded => concluded?,
         };
         Ok(Some(ChargeReport { order, amount_minor, currency, outcome, refunds }))
@@ -134,7 +134,7 @@ impl StripeProvider {
         match intent.standing() {
             Standing::Final(outcome) => Ok(Some(outcome)),
             Standing::Unconfirmed => Ok(None),
-            Standing::Processing => Err(ProviderError::Pending { look_again: PENDING_WAIT }),
+            Standing::Processing => Err(ProviderError::Debit { look_again: PENDING_WAIT }),
             Standing::Stuck { code } => self.decline(&intent.id, code).await.map(Some),
         }
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `succeeded` | captured |
 //! | `canceled` | declined: code of the last error; else `authentication_required` if ours, `payment_canceled` if not |
-//! | `processing` | a bank debit on its way: [`ProviderError::Pending`] |
+//! | `processing` | a bank debit on its way: [`ProviderError::Debit`] |
 //! | `requires_payment_method`, `requires_confirmation` with an error | the card was declined: cancelled |
 //! | the same without an error | not confirmed, or the bank is being asked: no outcome, and left alone |
 //! | any other | cancelled as `authentication_required` (no customer here) |

@@ -32,7 +32,7 @@ impl Check<'_> {
     }
 
     pub(super) fn job_as<J: Job>(&self, id: JobId, job: &J) -> Result<Envelope, EngineError> {
-        let trace = self.facts.order.trace;
+        let trace = self.facts.order.trace.clone();
         let options = EnqueueOptions { id: Some(id), trace, ..EnqueueOptions::default() };
         Envelope::new(job, options, self.ambient)
     }

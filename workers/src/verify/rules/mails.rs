@@ -1,5 +1,5 @@
-//! Rule I4: one mail per order and template. Two cannot be recorded; one may be missing, or be recorded without an
-//! event.
+//! Rule I4: one mail per order and template, and one per partial refund. Two cannot be recorded; one may be missing, or
+//! be recorded without an event.
 
 use jobs::engine::EngineError;
 
@@ -14,9 +14,9 @@ use crate::{
 impl Check<'_> {
     pub(super) fn mails(&mut self) -> Result<(), EngineError> {
         let (facts, order) = (self.facts, self.facts.order.id);
-        let recorded = |template: Template| facts.mails.iter().any(|mail| mail.template == template.as_str());
+        let recorded = |template: Template| facts.mails.iter().any(|mail| mail.template == template.name());
         for event in &facts.events {
-            let Some(template) = mail_for(event.kind).filter(|template| !recorded(*template)) else {
+            let Some(template) = mail_for(event).filter(|template| !recorded(*template)) else {
                 continue;
             };
             let Some(job) = self.job_of::<SendEmail>(event, None)?.filter(|_| event.at < self.before) else {
@@ -24,7 +24,7 @@ impl Check<'_> {
             };
             let found = format!("{} since {}", event.kind, event.at);
             let finding = Finding::missing(order, Code::MailMissing, found, job, event.at);
-            self.findings.push(finding.with("template", template.as_str()));
+            self.findings.push(finding.with("template", template.name()));
         }
         let known = u64::try_from(facts.events.len()).unwrap_or(u64::MAX);
         if known < facts.order.event_sequence {
@@ -32,8 +32,8 @@ impl Check<'_> {
             return Ok(());
         }
         for mail in &facts.mails {
-            let led_to = |template: Template| template.as_str() == mail.template;
-            if !facts.events.iter().filter_map(|event| mail_for(event.kind)).any(led_to) {
+            let led_to = |template: Template| template.name() == mail.template;
+            if !facts.events.iter().filter_map(mail_for).any(led_to) {
                 let people = "find out who recorded it, and whether the customer got it";
                 let found = format!("sent {}, and no event asks for it", mail.sent_at);
                 let finding = Finding::manual(order, Code::MailUnexpected, found, people);

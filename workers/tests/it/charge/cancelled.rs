@@ -14,7 +14,7 @@ async fn an_order_that_expired_between_charge_and_record_gets_its_money_back() {
         let env = shop.env_with(Arc::new(payments), Arc::new(provider));
         crash.run(&ChargePayment { order: order.id }, &context(env)).await;
         shop.drain_outbox().await;
-        assert!(shop.orders.expire_order(order.id, shop.ambient.now()).await.expect("expires"));
+        assert!(shop.orders.expire_order(order.id, None, shop.ambient.now()).await.expect("expires"));
 
         let told = shop.drain_outbox().await;
         let jobs =

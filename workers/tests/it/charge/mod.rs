@@ -1,6 +1,7 @@
 //! Charging: every behaviour of a provider, and a crash between any two steps, checked by the provider's ledger.
 
 mod cancelled;
+mod free;
 
 use std::{sync::Arc, time::Duration};
 

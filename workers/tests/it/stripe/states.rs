@@ -221,6 +221,9 @@ async fn a_bank_debit_is_waited_for_and_then_concluded() {
             let waits = counter.charge(order).await.expect_err("on its way");
             assert!(matches!(waits, JobError::Snooze(_)), "{waits:?}");
         }
+        let at = counter.shop.ambient.now();
+        let expired = counter.shop.orders.expire_order(order, None, at).await;
+        assert!(!expired.expect("answers"), "the shop's own clock does not end it");
         let intents = counter.stripe.intents();
         let id = intents.last().and_then(|intent| intent["id"].as_str()).expect("an intent");
         counter.stripe.change(id, "status", end.into());

@@ -93,19 +93,24 @@ impl TestMerchant {
     async fn stock(&self) {
         let at = self.ambient.now();
         self.orders.ensure_merchant(self.merchant, "Mugs & More", at).await.expect("a merchant");
+        self.price(1250).await;
+        let put = self.orders.put_inventory(self.merchant, "mug", 1000, at, None).await.expect("stock");
+        assert!(matches!(put, InventoryPut::Set(_)));
+        self.drain_outbox().await;
+    }
+
+    /// Sets the price of the mug.
+    pub(crate) async fn price(&self, price_minor: i64) {
         let mug = ProductData {
             sku: "mug".to_owned(),
             name: "Mug <large>".to_owned(),
             description: None,
             category: "kitchen".to_owned(),
-            price_minor: 1250,
+            price_minor,
             currency: "EUR".parse().expect("a currency"),
             low_stock_at: 0,
         };
-        self.orders.put_product(self.merchant, mug, at).await.expect("a product");
-        let put = self.orders.put_inventory(self.merchant, "mug", 1000, at, None).await.expect("stock");
-        assert!(matches!(put, InventoryPut::Set(_)));
-        self.drain_outbox().await;
+        self.orders.put_product(self.merchant, mug, self.ambient.now()).await.expect("a product");
     }
 
     /// A sandbox client with this timeout.
@@ -187,6 +192,7 @@ impl TestMerchant {
             token: None,
             currency: currency.parse().expect("a currency"),
             lines: vec![NewLine { sku: sku.to_owned(), quantity: 2 }],
+            expected_total_minor: None,
             payment_method: payment_method.to_owned(),
             shipping_address: None,
             reference: None,
@@ -281,6 +287,7 @@ impl TestMerchant {
             enabled: true,
             failing_since: None,
             disabled: None,
+            previous_secrets: Vec::new(),
             times_disabled: 0,
             created_at: self.ambient.now(),
         };

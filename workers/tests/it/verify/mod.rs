@@ -2,5 +2,6 @@
 
 mod damage;
 mod deployment;
+mod free;
 mod memory;
 mod stripe;

@@ -1,17 +1,21 @@
 //! Control of a session: pauses, stops, cancel requests, and queries for held jobs.
 
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::state::ConsumerSession;
 use crate::{
     engine::{EngineError, InspectedJob, Interrupt, JobState},
     envelope::{Envelope, JobId},
-    job_store::Control,
+    job_store::{Control, NOTED_JOBS_MAX},
     rabbitmq::consume::{
         outcome::DeliveryOutcome,
         priority_channel::{DeliveryStage, Slot},
     },
 };
+
+/// Longest error text in a note, in characters.
+const NOTED_ERROR_MAX: usize = 200;
 
 impl ConsumerSession {
     /// Subscribes or unsubscribes according to pauses and stops, and ends cancelled jobs.
@@ -72,18 +76,34 @@ impl ConsumerSession {
     }
 
     pub(super) fn held(&self, id: Option<JobId>) -> Vec<InspectedJob> {
-        let open = self.channels.iter().flat_map(|channel| channel.window.open());
-        let wanted = open.filter(|(_, slot)| id.is_none_or(|id| slot.id == id));
-        let job = |slot: &Slot| {
-            let (envelope, meta) = slot.job()?;
-            Some(InspectedJob {
-                envelope: Envelope::clone(envelope),
-                state: JobState::Running,
-                crashes: meta.crashes,
-                last_error: meta.last_error.clone(),
-                dead: None,
-            })
-        };
-        wanted.filter_map(|(_, slot)| job(slot)).collect()
+        let wanted = self.slots().filter(|slot| id.is_none_or(|id| slot.id == id));
+        wanted.filter_map(inspected).collect()
     }
+
+    /// The held jobs for the consumer's note, those that run first.
+    pub(super) fn jobs_to_note(&self) -> Vec<InspectedJob> {
+        let running = self.slots().filter(|slot| slot.stage == DeliveryStage::Running);
+        let others = self.slots().filter(|slot| slot.stage != DeliveryStage::Running);
+        let mut jobs: Vec<_> = running.chain(others).filter_map(inspected).take(NOTED_JOBS_MAX).collect();
+        for job in &mut jobs {
+            job.envelope.payload = RawValue::NULL.to_owned();
+            job.last_error = job.last_error.take().map(|error| error.chars().take(NOTED_ERROR_MAX).collect());
+        }
+        jobs
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.channels.iter().flat_map(|channel| channel.window.open()).map(|(_, slot)| slot)
+    }
+}
+
+fn inspected(slot: &Slot) -> Option<InspectedJob> {
+    let (envelope, meta) = slot.job()?;
+    Some(InspectedJob {
+        envelope: Envelope::clone(envelope),
+        state: JobState::Running,
+        crashes: meta.crashes,
+        last_error: meta.last_error.clone(),
+        dead: None,
+    })
 }

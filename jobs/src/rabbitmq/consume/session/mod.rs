@@ -2,8 +2,9 @@
 //!
 //! Each priority has a channel, so that an error or the broker's delivery timeout in one does not lose the deliveries
 //! of the others. Each may hold as many deliveries as the consumer's prefetch; of those held, the highest priority is
-//! dispatched first, and never more than the prefetch in all. Deliveries that wait here for long go back to their
-//! queue. A session that loses its connection or a channel ends, and its consumer with it.
+//! dispatched first, but for the share of the lower ones, and never more than the prefetch in all. Deliveries that
+//! wait here for long go back to their queue. A session that loses its connection or a channel ends, and its consumer
+//! with it.
 //!
 //! Acknowledgements are in `priority_channel` and `window`, all other settlements in `outcome`.
 
@@ -29,6 +30,7 @@ use super::{
 };
 use crate::{
     engine::{EngineError, Interrupt},
+    envelope::JobId,
     error::describe,
     job::Priority,
     job_store::ConsumerNote,
@@ -42,7 +44,11 @@ use crate::{
 const CLOSE_MAX: Duration = Duration::from_secs(8);
 /// Number of checks of the connection after which the broker is queried and the consumer's note is written.
 const LOOKS_PER_PROBE: u32 = 5;
-const LOOKS_PER_NOTE: u32 = 5;
+const LOOKS_PER_NOTE: u32 = 2;
+/// The same for a note that has not changed, so that it does not expire.
+const LOOKS_PER_RENEWAL: u32 = 20;
+/// Longest wait for the deletion of the consumer's note.
+const FORGET_MAX: Duration = Duration::from_secs(1);
 /// Longest wait of a delivery here before it goes back to its queue; far below the broker's timeout of 30 minutes.
 const WAIT_MAX: Duration = Duration::from_mins(5);
 /// Most commands handled in one step.
@@ -165,7 +171,7 @@ impl ConsumerSession {
             Some(why) => drop(self.plan.shared.health.troubled(format!("settlements delayed: {why}"))),
             None => drop(self.plan.shared.health.well(self.plan.inner.ambient.now())),
         }
-        if self.looks.is_multiple_of(LOOKS_PER_NOTE) {
+        if self.looks % LOOKS_PER_NOTE == 1 {
             self.note();
         }
         Ok(())
@@ -173,10 +179,16 @@ impl ConsumerSession {
 
     /// Writes the consumer's note for other processes when it has changed or would expire.
     fn note(&mut self) {
+        // One after the other: an older note must not replace a newer one.
+        if self.noting.as_ref().is_some_and(|noting| !noting.is_finished()) {
+            return;
+        }
         let shared = &self.plan.shared;
         let running = shared.held.load(Ordering::Relaxed) as u64;
-        let state = (running, shared.reached_ms.load(Ordering::Relaxed));
-        if self.noted == Some(state) && !self.looks.is_multiple_of(LOOKS_PER_NOTE * 4) {
+        let jobs = self.jobs_to_note();
+        let ids: Vec<JobId> = jobs.iter().map(|job| job.envelope.id).collect();
+        let state = (running, shared.reached_ms.load(Ordering::Relaxed), ids);
+        if self.noted.as_ref() == Some(&state) && self.looks % LOOKS_PER_RENEWAL != 1 {
             return;
         }
         self.noted = Some(state);
@@ -186,14 +198,15 @@ impl ConsumerSession {
             name: self.plan.name.clone(),
             queue,
             running,
+            jobs,
             reached_at: shared.reached_at(),
             at: inner.ambient.now(),
         };
-        tokio::spawn(async move {
+        self.noting = Some(tokio::spawn(async move {
             if let Err(error) = inner.store.note(note).await {
                 tracing::debug!(error = describe(&error), "consumer note not stored");
             }
-        });
+        }));
     }
 
     /// Makes the last settlements durable and releases the other jobs.
@@ -235,10 +248,15 @@ impl ConsumerSession {
         if self.connection.status().connected() {
             drop(timeout(Duration::from_secs(1), self.connection.close(200, "closed".into())).await);
         }
+        self.plan.inner.solo.leave(self.id, None);
         self.plan.inner.keys.free_all(self.id);
-        let (inner, id) = (self.plan.inner.clone(), self.id);
-        if self.noted.is_some() {
-            tokio::spawn(async move { drop(inner.store.forget_consumer(id).await) });
+        if let Some(noting) = self.noting.take() {
+            // Waited for: the process may end with its last consumer.
+            let forget = async {
+                drop(noting.await);
+                drop(self.plan.inner.store.forget_consumer(self.id).await);
+            };
+            let _ = timeout(FORGET_MAX, forget).await;
         }
     }
 }

@@ -7,13 +7,14 @@ use std::{
     time::Duration,
 };
 
+use base::Ambient;
 use futures::Stream;
 use lapin::message::Delivery as RabbitDelivery;
 use tokio::time::Instant;
 
 use super::state::ConsumerSession;
 use crate::{
-    engine::{CRASHES_MAX, DeadReason, Delivery, EngineError, Receipt},
+    engine::{CRASH_PAUSE, CRASHES_MAX, DeadReason, Delivery, EngineError, LOST_MAX, Receipt},
     envelope::JobId,
     job::Priority,
     rabbitmq::{
@@ -23,6 +24,7 @@ use crate::{
         },
         wire::{
             fault::{broken, unavailable},
+            headers::Meta,
             message::{self, Message, Raw},
         },
     },
@@ -30,6 +32,8 @@ use crate::{
 
 /// Delay of a job whose key is in use, once too many of these are held.
 const ASIDE: Duration = Duration::from_secs(1);
+/// How long a suspect is put aside while other jobs run; the shortest rung of the delay ladder.
+const SUSPECT_ASIDE: Duration = Duration::from_millis(250);
 /// Most deliveries handled in one step.
 const DELIVERIES_MAX: usize = 256;
 
@@ -54,11 +58,13 @@ impl ConsumerSession {
         let tag = delivery.delivery_tag;
         let raw = Raw { properties: delivery.properties, body: delivery.data };
         let (id, message, outcome) = self.decode(raw, self.channels[channel].priority);
+        let is_suspect = matches!(&message, Message::Job(_, meta) if meta.alone.is_some());
         let target = &mut self.channels[channel];
         if !target.window.push(tag, Slot::new(id, message, now)) {
             return Err(unavailable(format!("delivery tag {tag} out of sequence")));
         }
         match outcome {
+            None if is_suspect => self.start_alone(channel, tag),
             None => target.ready.push_back(tag),
             Some(outcome) => self.conclude(channel, tag, outcome),
         }
@@ -68,7 +74,7 @@ impl ConsumerSession {
     /// Decodes a delivery; with an outcome when it is not to be dispatched.
     fn decode(&self, raw: Raw, class: Priority) -> (JobId, Message, Option<DeliveryOutcome>) {
         let (inner, shared) = (&self.plan.inner, &self.plan.shared);
-        let (mut envelope, meta) = match message::decode(&shared.queue, &raw) {
+        let (mut envelope, mut meta) = match message::decode(&shared.queue, &raw) {
             Ok(decoded) => decoded,
             Err(error) => {
                 let id = message::id_of(&raw).unwrap_or_else(|| JobId::fresh(&inner.ambient));
@@ -83,27 +89,28 @@ impl ConsumerSession {
             Some(DeliveryOutcome::Ended)
         } else if !meta.left.is_zero() {
             Some(DeliveryOutcome::Wait)
-        } else if meta.crashes > CRASHES_MAX {
-            let error = format!("lost its consumer {} times", meta.crashes);
-            Some(DeliveryOutcome::Dead { reason: DeadReason::Crashed, error })
         } else {
-            None
+            suspicion(&mut meta, &inner.ambient)
         };
         (envelope.id, Message::Job(Arc::new(envelope), meta), outcome)
     }
 
-    /// Dispatches jobs that may start, highest priority first.
+    /// Dispatches jobs that may start, in the order of [`Priority::in_turn`].
     pub(super) fn dispatch(&mut self) {
-        for channel in 0..self.channels.len() {
-            while self.handed_out < usize::from(self.plan.prefetch) && self.plan.deliveries.capacity() > 0 {
-                let Some(tag) = self.channels[channel].ready.pop_front() else { break };
-                if let Some(delivery) = self.start(channel, tag) {
-                    self.handed_out += 1;
-                    // Capacity was checked above; when the receiver is closed, the job is released at the end of the
-                    // session.
-                    drop(self.plan.deliveries.try_send(delivery));
-                }
+        let (shared, prefetch) = (self.plan.shared.clone(), usize::from(self.plan.prefetch));
+        while shared.handed_out.load(Ordering::SeqCst) < prefetch && self.plan.deliveries.capacity() > 0 {
+            let Some((channel, tag)) = self.next_ready() else { break };
+            shared.handed_out.fetch_add(1, Ordering::SeqCst);
+            if !self.plan.inner.solo.is_open() {
+                shared.handed_out.fetch_sub(1, Ordering::SeqCst);
+                self.channels[channel].ready.push_front(tag);
+                break;
             }
+            if !self.hand_over(channel, tag) {
+                shared.handed_out.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        for channel in 0..self.channels.len() {
             // Too many deliveries that wait for a key would fill the prefetch.
             let most = usize::from(self.plan.prefetch).div_ceil(2).max(1);
             while self.channels[channel].blocked.len() > most
@@ -115,8 +122,44 @@ impl ConsumerSession {
         }
     }
 
+    /// Channel and tag of the delivery to dispatch next. The channels are in the order of [`Priority::ALL`].
+    fn next_ready(&mut self) -> Option<(usize, u64)> {
+        Priority::in_turn(self.starts).into_iter().find_map(|priority| {
+            let channel = priority as usize;
+            Some((channel, self.channels[channel].ready.pop_front()?))
+        })
+    }
+
+    /// Starts a suspect, unless another job of the process runs: then it is put aside, and no job starts meanwhile.
+    fn start_alone(&mut self, channel: usize, tag: u64) {
+        let (inner, shared) = (self.plan.inner.clone(), self.plan.shared.clone());
+        let is_turn = self.channels[channel].consumer.is_some()
+            && inner.solo.enter(self.id, receipt_tag(channel, tag), || inner.is_busy());
+        if is_turn {
+            shared.handed_out.fetch_add(1, Ordering::SeqCst);
+            if self.hand_over(channel, tag) {
+                return;
+            }
+            // Its key is in use.
+            shared.handed_out.fetch_sub(1, Ordering::SeqCst);
+            self.channels[channel].blocked.pop_back();
+            inner.solo.leave(self.id, None);
+        }
+        let later = inner.ambient.now() + SUSPECT_ASIDE;
+        self.conclude(channel, tag, DeliveryOutcome::Again(Some(later)));
+    }
+
+    /// Hands a delivery to the worker, which has room for it. Returns false when its key is in use.
+    fn hand_over(&mut self, channel: usize, tag: u64) -> bool {
+        let Some(delivery) = self.start(channel, tag) else { return false };
+        self.starts += 1;
+        // When the receiver is closed, the job is released at the end of the session.
+        drop(self.plan.deliveries.try_send(delivery));
+        true
+    }
+
     fn start(&mut self, channel: usize, tag: u64) -> Option<Delivery> {
-        let (session, receipt_tag) = (self.id, tag << 2 | channel as u64);
+        let (session, receipt_tag) = (self.id, receipt_tag(channel, tag));
         let keys = &self.plan.inner.keys;
         let PriorityChannel { window, blocked, .. } = &mut self.channels[channel];
         let slot = window.get(tag).filter(|slot| slot.stage == DeliveryStage::Waiting)?;
@@ -139,6 +182,34 @@ impl ConsumerSession {
             }
         }
     }
+}
+
+/// Tag of a receipt: that of the delivery, and its channel.
+pub(super) fn receipt_tag(channel: usize, tag: u64) -> u64 {
+    tag << 2 | channel as u64
+}
+
+/// Decides about a job by the consumers it lost. Returns an outcome when it is not to be started now.
+fn suspicion(meta: &mut Meta, ambient: &Ambient) -> Option<DeliveryOutcome> {
+    let Some(before) = meta.alone else {
+        // A copy, because the broker's count of this one goes on and is no matter of single runs.
+        let suspect = meta.lost > LOST_MAX;
+        meta.alone = suspect.then_some(0);
+        return suspect.then_some(DeliveryOutcome::Again(None));
+    };
+    if meta.lost == 0 {
+        return None;
+    }
+    // A suspect is started alone at once or put aside: a lost delivery was a crash alone, but for one on its way.
+    let alone = before.saturating_add(meta.lost);
+    meta.alone = Some(alone);
+    if alone > CRASHES_MAX {
+        let error = format!("lost its consumer {alone} times, running alone");
+        return Some(DeliveryOutcome::Dead { reason: DeadReason::Crashed, error });
+    }
+    let (pause, longest) = CRASH_PAUSE;
+    let pause = pause.saturating_mul(1 << (alone - 1)).min(longest);
+    Some(DeliveryOutcome::Again(Some(ambient.now() + pause)))
 }
 
 /// Collects the deliveries that have arrived, highest priority first, at least one. The end of a kept subscription is

@@ -1,10 +1,10 @@
 //! Settling of deliveries, from a run's settlement to the acknowledgement.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::{task::JoinError, time::Instant};
 
-use super::state::ConsumerSession;
+use super::{receive::receipt_tag, state::ConsumerSession};
 use crate::{
     engine::{EngineError, JobSignal, Receipt, Settlement},
     rabbitmq::{
@@ -27,25 +27,25 @@ impl ConsumerSession {
         let slot =
             self.channels.get_mut(channel).filter(|_| mine).and_then(|channel| channel.window.get(tag));
         let slot = slot.filter(|slot| slot.id == receipt.job && slot.stage == DeliveryStage::Running);
-        let Some((envelope, _)) = slot.and_then(|slot| slot.job()) else {
+        let Some((envelope, meta)) = slot.and_then(|slot| slot.job()) else {
             self.plan.shared.health.count_stale(1);
             return;
         };
         if let Some(key) = &envelope.concurrency_key {
             self.plan.inner.keys.free(key, self.id, receipt.tag);
         }
-        let plain = envelope.unique_key.is_none();
+        let (plain, suspect) = (envelope.unique_key.is_none(), meta.alone.is_some());
         let cancelled = self.is_cancelled(receipt.job);
         let outcome = match settlement {
             Settlement::Done if plain && !cancelled => return self.finish(channel, tag),
-            Settlement::Release if !cancelled && !*self.stopped.borrow() => {
+            Settlement::Release if !cancelled && !suspect && !*self.stopped.borrow() => {
                 return self.take_back(channel, tag);
             }
             Settlement::Done | Settlement::Cancelled { .. } => DeliveryOutcome::Ended,
             // After a cancel request every other settlement is final, too.
             _ if cancelled => DeliveryOutcome::Ended,
             Settlement::Retry { at, error } => DeliveryOutcome::Retry { at, error },
-            Settlement::Snooze { at } => DeliveryOutcome::Again(Some(at)),
+            Settlement::Snooze { at } => DeliveryOutcome::Snooze { at },
             Settlement::Dead { reason, error } => DeliveryOutcome::Dead { reason, error },
             Settlement::Release => DeliveryOutcome::Again(None),
         };
@@ -59,7 +59,7 @@ impl ConsumerSession {
         // A new signal, because the old one may have fired.
         slot.signal = JobSignal::default();
         slot.handed_out = false;
-        self.handed_out -= 1;
+        self.plan.shared.handed_out.fetch_sub(1, Ordering::SeqCst);
         self.channels[channel].ready.push_front(tag);
     }
 
@@ -96,7 +96,10 @@ impl ConsumerSession {
         if let Some(slot) = self.channels[channel].window.finish(tag)
             && slot.handed_out
         {
-            self.handed_out -= 1;
+            self.plan.shared.handed_out.fetch_sub(1, Ordering::SeqCst);
+            if self.plan.inner.solo.leave(self.id, Some(receipt_tag(channel, tag))) {
+                self.plan.inner.keys.wake();
+            }
         }
     }
 

@@ -8,13 +8,14 @@ use std::{
 use lapin::{Connection, message::Delivery as RabbitDelivery};
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
     time::{Instant, Interval},
 };
 
 use super::coalesce::Coalescer;
 use crate::{
     engine::{Delivery, EngineError},
+    envelope::JobId,
     job::Priority,
     job_store::Control,
     rabbitmq::{
@@ -43,7 +44,8 @@ pub(crate) struct ConsumerSession {
     pub(super) id: u64,
     pub(super) connection: Connection,
     pub(super) channels: Vec<PriorityChannel>,
-    pub(super) handed_out: usize,
+    /// Jobs dispatched so far.
+    pub(super) starts: u64,
     /// Each returns channel and tag of its delivery once the settlement is durable.
     pub(super) settling: JoinSet<(usize, u64)>,
     pub(super) control: watch::Receiver<Arc<Control>>,
@@ -55,7 +57,10 @@ pub(crate) struct ConsumerSession {
     pub(super) pace: Coalescer,
     pub(super) inbox: Vec<Command>,
     pub(super) arrivals: Vec<(usize, RabbitDelivery)>,
-    pub(super) noted: Option<(u64, i64)>,
+    /// What the last note says: number of jobs, time of the youngest, ids.
+    pub(super) noted: Option<(u64, i64, Vec<JobId>)>,
+    /// The write of the last note.
+    pub(super) noting: Option<JoinHandle<()>>,
 }
 
 impl ConsumerSession {
@@ -77,7 +82,7 @@ impl ConsumerSession {
             id: u64::from_le_bytes(id),
             connection,
             channels,
-            handed_out: 0,
+            starts: 0,
             settling: JoinSet::new(),
             control: inner.control.subscribe(),
             freed: inner.keys.subscribe(),
@@ -89,6 +94,7 @@ impl ConsumerSession {
             inbox: Vec::new(),
             arrivals: Vec::new(),
             noted: None,
+            noting: None,
             plan,
         };
         shared.session.store(session.id, Ordering::Relaxed);

@@ -12,6 +12,8 @@ pub(super) struct StoredJob {
     pub(super) order: u64,
     pub(super) place: StoredJobState,
     pub(super) crashes: u32,
+    /// Crashes while its consumer held no other job.
+    pub(super) alone: u32,
     pub(super) last_error: Option<String>,
     pub(super) first_failed_at: Option<Timestamp>,
     pub(super) cancelled: bool,
@@ -39,7 +41,7 @@ impl StoredJob {
     pub(super) fn revive(&mut self, order: u64, now: Timestamp) {
         if matches!(self.place, StoredJobState::Dead(_)) {
             self.envelope.attempt = 0;
-            self.crashes = 0;
+            (self.crashes, self.alone) = (0, 0);
             self.first_failed_at = None;
         }
         self.envelope.run_at = None;

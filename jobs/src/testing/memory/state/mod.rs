@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use base::Timestamp;
+use base::{Timestamp, ids::Uuid};
 
 use self::job::{StoredJob, StoredJobState};
 use crate::{
@@ -45,6 +45,8 @@ struct MemorySession {
     name: String,
     queue: String,
     room: usize,
+    /// Jobs claimed so far.
+    starts: u64,
     stopped: bool,
     stale: u64,
 }
@@ -97,12 +99,13 @@ impl MemoryState {
             _ => StoredJobState::Ready { since: now },
         };
         let order = self.fresh();
-        let (crashes, cancelled) = (0, false);
+        let (crashes, alone, cancelled) = (0, 0, false);
         self.put(StoredJob {
             envelope,
             order,
             place,
             crashes,
+            alone,
             last_error: None,
             first_failed_at: None,
             cancelled,
@@ -133,8 +136,10 @@ impl MemoryState {
         self.known(queue)?;
         let session = self.fresh();
         let queue = queue.to_owned();
-        self.sessions
-            .insert(session, MemorySession { name, queue, room: prefetch.max(1), stopped: false, stale: 0 });
+        self.sessions.insert(
+            session,
+            MemorySession { name, queue, room: prefetch.max(1), starts: 0, stopped: false, stale: 0 },
+        );
         Ok(session)
     }
 
@@ -144,9 +149,9 @@ impl MemoryState {
         if consumer.stopped || consumer.room == 0 || queue.paused {
             return Claim::Wait(None);
         }
-        let name = consumer.queue.clone();
+        let (name, starts) = (consumer.queue.clone(), consumer.starts);
         let next_due = self.promote(&name, now);
-        let Some(id) = self.first_free(&name) else { return Claim::Wait(next_due) };
+        let Some(id) = self.first_free(&name, starts) else { return Claim::Wait(next_due) };
         let Some(mut held) = self.take(id) else { return Claim::Wait(next_due) };
         let receipt = Receipt { job: id, tag: self.fresh(), session };
         let signal = JobSignal::default();
@@ -154,6 +159,9 @@ impl MemoryState {
         let delivery =
             Delivery { envelope: Arc::new(held.envelope.clone()), receipt, crashes: held.crashes, signal };
         self.put(held);
+        if let Some(consumer) = self.sessions.get_mut(&session) {
+            consumer.starts += 1;
+        }
         Claim::Job(Box::new(delivery))
     }
 
@@ -203,14 +211,16 @@ impl MemoryState {
     pub(super) fn leave(&mut self, session: u64, crashed: bool, now: Timestamp) {
         let held_by = |held: &&StoredJob| matches!(&held.place, StoredJobState::Running { receipt, .. } if receipt.session == session);
         let ids: Vec<JobId> = self.jobs.values().filter(held_by).map(|held| held.envelope.id).collect();
+        let alone = ids.len() == 1;
         for id in ids {
             let Some(mut held) = self.take(id) else { continue };
             if held.cancelled {
                 continue;
             }
             held.crashes += u32::from(crashed);
-            held.place = if held.crashes >= CRASHES_MAX {
-                held.fail(format!("lost its consumer {CRASHES_MAX} times"), now);
+            held.alone += u32::from(crashed && alone);
+            held.place = if held.alone >= CRASHES_MAX {
+                held.fail(format!("lost its consumer {CRASHES_MAX} times alone"), now);
                 held.dead(DeadReason::Crashed, now)
             } else {
                 StoredJobState::Ready { since: now }
@@ -268,13 +278,18 @@ impl MemoryState {
         }
     }
 
-    /// The first ready job whose concurrency key is not in use.
-    fn first_free(&self, queue: &str) -> Option<JobId> {
+    /// The first ready job in turn whose concurrency key is not in use.
+    fn first_free(&self, queue: &str, starts: u64) -> Option<JobId> {
         let free = |id: &JobId| {
             let key = self.jobs.get(id).and_then(|held| held.envelope.concurrency_key.as_ref());
             key.is_none_or(|key| !self.busy_keys.contains(key))
         };
-        self.queues.get(queue)?.ready.iter().map(|(_, _, id)| *id).find(free)
+        let ready = &self.queues.get(queue)?.ready;
+        let (first, last) = (JobId(Uuid::nil()), JobId(Uuid::max()));
+        Priority::in_turn(starts).into_iter().find_map(|priority| {
+            let of = ready.range((priority, 0, first)..=(priority, u64::MAX, last));
+            of.map(|(_, _, id)| *id).find(free)
+        })
     }
 
     fn holds(&self, wanted: Receipt) -> bool {

@@ -3,7 +3,10 @@
 
 use std::{net::SocketAddr, net::ToSocketAddrs, time::Duration};
 
-use base::{Ambient, testing::skip};
+use base::{
+    Ambient,
+    testing::{clean_up, skip},
+};
 use cache::{RedisConfig, RedisServer};
 use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection};
 use tokio::sync::OnceCell;
@@ -72,7 +75,8 @@ impl Corner {
 impl Drop for Corner {
     fn drop(&mut self) {
         let pattern = format!("{}*", self.prefix);
-        on_own_runtime(async move {
+        let what = format!("keys {pattern}");
+        clean_up(&what, async move {
             let mut connection = connect().await;
             let keys = scan(&mut connection, &pattern).await;
             delete(&mut connection, &keys).await;
@@ -104,21 +108,13 @@ impl User {
 impl Drop for User {
     fn drop(&mut self) {
         let user = self.0.clone();
-        on_own_runtime(async move {
+        let what = format!("user {user}");
+        clean_up(&what, async move {
             let mut delete = redis::cmd("ACL");
             delete.arg("DELUSER").arg(&user);
             delete.query_async::<()>(&mut connect().await).await.expect("deletes the user");
         });
     }
-}
-
-/// Runs clean-up on a thread of its own: the test's runtime may be the one that is ending.
-fn on_own_runtime(work: impl Future<Output = ()> + Send + 'static) {
-    let thread = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(work);
-    });
-    assert!(thread.join().is_ok() || std::thread::panicking(), "the clean-up of a test failed");
 }
 
 /// Address of the server.

@@ -61,6 +61,7 @@ pub(super) async fn endpoint(shop: &TestMerchant) -> EndpointId {
         enabled: true,
         failing_since: None,
         disabled: None,
+        previous_secrets: Vec::new(),
         times_disabled: 0,
         created_at: shop.ambient.now(),
     };

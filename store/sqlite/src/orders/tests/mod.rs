@@ -69,6 +69,7 @@ impl TestMerchant {
             token: None,
             currency: "EUR".parse().expect("a code"),
             lines: lines.iter().map(line).collect(),
+            expected_total_minor: None,
             payment_method: "pm_card_visa".to_owned(),
             shipping_address: None,
             reference: None,

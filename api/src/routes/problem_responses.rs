@@ -1,0 +1,207 @@
+//! Problems in the OpenAPI document that no handler names: what authentication, limits, the reading of requests and the
+//! stores answer, with the header fields of each.
+
+use utoipa::openapi::{
+    Components, Content, Object, Ref, RefOr, Response, Type,
+    header::Header,
+    path::{Operation, Parameter, ParameterIn},
+    security::SecurityRequirement,
+};
+
+/// Operations of a publishable key; all others need a secret one.
+const PUBLISHABLE: [&str; 23] = [
+    "GET /v1/products",
+    "GET /v1/products/{sku}",
+    "GET /v1/categories",
+    "POST /v1/orders",
+    "GET /v1/orders/{id}",
+    "GET /v1/orders/{id}/timeline",
+    "GET /v1/orders/{id}/events",
+    "POST /v1/orders/{id}/cancel",
+    "POST /v1/carts",
+    "GET /v1/carts/{id}",
+    "PUT /v1/carts/{id}/items/{sku}",
+    "POST /v1/carts/{id}/checkout",
+    "POST /v1/customers",
+    "GET /v1/customers/current",
+    "DELETE /v1/customers/current",
+    "POST /v1/customers/verify",
+    "POST /v1/customers/password_reset",
+    "POST /v1/customers/password_reset/confirm",
+    "GET /v1/sessions",
+    "POST /v1/sessions",
+    "DELETE /v1/sessions",
+    "DELETE /v1/sessions/current",
+    "DELETE /v1/sessions/{id}",
+];
+
+/// What decides about the problems of an operation.
+#[expect(clippy::struct_excessive_bools, reason = "independent properties of one operation")]
+struct Shape {
+    has_body: bool,
+    has_path: bool,
+    has_query: bool,
+    needs_secret: bool,
+    /// Open to the customer of an order, by its token or by a session.
+    follows_order: bool,
+}
+
+/// A response that many operations share.
+struct SharedProblem {
+    status: &'static str,
+    name: &'static str,
+    description: &'static str,
+    applies: fn(&Shape) -> bool,
+}
+
+const SHARED: [SharedProblem; 13] = [
+    SharedProblem {
+        status: "400",
+        name: "BadRequest",
+        description: "The body is not JSON or not whole, or a header field is missing or not usable",
+        applies: |shape| shape.has_body,
+    },
+    SharedProblem {
+        status: "401",
+        name: "Unauthorized",
+        description: "The API key is missing, unknown or revoked, or the session has ended",
+        applies: |_| true,
+    },
+    SharedProblem {
+        status: "403",
+        name: "SecretKeyRequired",
+        description: "The API key is a publishable one",
+        applies: |shape| shape.needs_secret,
+    },
+    SharedProblem {
+        status: "403",
+        name: "OrderAccessRequired",
+        description: "Without a secret key: neither the order's token nor the session of its customer",
+        applies: |shape| shape.follows_order,
+    },
+    SharedProblem {
+        status: "404",
+        name: "NotFound",
+        description: "The merchant has no such object",
+        applies: |shape| shape.has_path,
+    },
+    SharedProblem {
+        status: "408",
+        name: "BodyTimeout",
+        description: "The body took too long to arrive",
+        applies: |shape| shape.has_body,
+    },
+    SharedProblem {
+        status: "413",
+        name: "BodyTooLarge",
+        description: "The body is too large",
+        applies: |shape| shape.has_body,
+    },
+    SharedProblem {
+        status: "415",
+        name: "UnsupportedMediaType",
+        description: "The body is not JSON in UTF-8, or has a content coding",
+        applies: |shape| shape.has_body,
+    },
+    SharedProblem {
+        status: "422",
+        name: "Invalid",
+        description: "Not valid; `errors` names every fault",
+        applies: |shape| shape.has_body || shape.has_query,
+    },
+    SharedProblem {
+        status: "429",
+        name: "TooManyRequests",
+        description: "Too many requests",
+        applies: |_| true,
+    },
+    SharedProblem {
+        status: "500",
+        name: "InternalError",
+        description: "The server failed",
+        applies: |_| true,
+    },
+    SharedProblem {
+        status: "503",
+        name: "Unavailable",
+        description: "A server behind the API cannot be reached; a repeated request does no harm",
+        applies: |_| true,
+    },
+    SharedProblem {
+        status: "504",
+        name: "Timeout",
+        description: "The outcome is unknown; a repeated request does no harm",
+        applies: |_| true,
+    },
+];
+
+/// Adds the shared responses to those that operations can refer to.
+pub(super) fn define(components: &mut Components) {
+    for shared in &SHARED {
+        let mut response = Response::new(shared.description);
+        complete(shared.status, &mut response);
+        components.responses.insert(shared.name.to_owned(), RefOr::T(response));
+    }
+}
+
+/// Adds the kind of key, and every problem that the operation may end in.
+pub(super) fn tell(operation: &mut Operation, method: &str, path: &str) {
+    let needs_secret = !PUBLISHABLE.contains(&format!("{method} {path}").as_str());
+    if needs_secret {
+        operation.security = Some(vec![SecurityRequirement::new("secret_key", Vec::<String>::new())]);
+    }
+    let has = |is_kind: fn(&ParameterIn) -> bool| {
+        let is_kind =
+            |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(p) if is_kind(&p.parameter_in));
+        operation.parameters.iter().flatten().any(is_kind)
+    };
+    let shape = Shape {
+        has_body: operation.request_body.is_some(),
+        has_path: has(|kind| matches!(kind, ParameterIn::Path)),
+        has_query: has(|kind| matches!(kind, ParameterIn::Query)),
+        needs_secret,
+        follows_order: !needs_secret && path.starts_with("/v1/orders/{id}/"),
+    };
+    let responses = &mut operation.responses.responses;
+    responses.entry("default".to_owned()).or_insert_with(|| RefOr::T(Response::new("A problem")));
+    for shared in SHARED.iter().filter(|shared| (shared.applies)(&shape)) {
+        let response = || RefOr::Ref(Ref::from_response_name(shared.name));
+        responses.entry(shared.status.to_owned()).or_insert_with(response);
+    }
+    for (status, response) in responses {
+        if let RefOr::T(response) = response {
+            complete(status, response);
+        }
+    }
+}
+
+/// Adds the body of a problem and the header fields that go with a status.
+fn complete(status: &str, response: &mut Response) {
+    if !status.starts_with('2') {
+        let problem = Content::new(Some(Ref::from_schema_name("Problem")));
+        response.content.insert("application/problem+json".to_owned(), RefOr::T(problem));
+    }
+    let mut tell = |name: &str, kind: Type, description: &str| {
+        let mut header = Header::new(Object::with_type(kind));
+        header.description = Some(description.to_owned());
+        response.headers.insert(name.to_owned(), RefOr::T(header));
+    };
+    tell("X-Request-Id", Type::String, "Id of the request, the caller's own if it sent one");
+    if matches!(status, "409" | "429" | "503") {
+        tell("Retry-After", Type::Integer, "Seconds after which a repetition may succeed, where one may");
+    }
+    match status {
+        "401" => {
+            tell("WWW-Authenticate", Type::String, "`Bearer` or `Orderworks-Session`: what is not valid");
+        }
+        "415" => {
+            tell("Accept", Type::String, "The media type that is read, if that is the fault");
+            tell("Accept-Encoding", Type::String, "The content coding that is read, if that is the fault");
+        }
+        "429" => {
+            tell("RateLimit", Type::String, "What is left of the limit");
+            tell("RateLimit-Policy", Type::String, "The limit");
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,82 @@
+//! Suspects within one engine handle: each runs beside no other job of the process, see [`crate::engine`].
+//!
+//! A consumer counts a dispatched job before it asks [`Solo::is_open`], and a suspect closes before it looks for such
+//! jobs: of two that start at the same moment, one sees the other. A suspect is never held while it waits: it would be
+//! charged with a crash of the others.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// How long jobs do not start after a suspect found others running; longer than it is put aside.
+const DRAIN_FOR: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub(crate) struct Solo {
+    closed: AtomicBool,
+    state: Mutex<SoloState>,
+}
+
+#[derive(Default)]
+enum SoloState {
+    #[default]
+    Open,
+    /// Until this time no job starts, so that those running end and a suspect gets its turn.
+    Draining(Instant),
+    /// Session and delivery tag of the suspect that runs.
+    Alone(u64, u64),
+}
+
+impl Solo {
+    /// Whether jobs that are no suspects may start.
+    pub(super) fn is_open(&self) -> bool {
+        if !self.closed.load(Ordering::SeqCst) {
+            return true;
+        }
+        let mut state = self.state.lock();
+        let drained = matches!(*state, SoloState::Draining(until) if until <= Instant::now());
+        if drained {
+            self.open(&mut state);
+        }
+        drained
+    }
+
+    /// Starts the turn of a suspect, unless another job runs.
+    pub(super) fn enter(&self, session: u64, tag: u64, is_busy: impl FnOnce() -> bool) -> bool {
+        let mut state = self.state.lock();
+        if matches!(*state, SoloState::Alone(..)) {
+            return false;
+        }
+        self.closed.store(true, Ordering::SeqCst);
+        let busy = is_busy();
+        *state = if busy {
+            SoloState::Draining(Instant::now() + DRAIN_FOR)
+        } else {
+            SoloState::Alone(session, tag)
+        };
+        !busy
+    }
+
+    /// Ends the turn of this delivery, or of any one of the session; returns whether it was its turn.
+    pub(super) fn leave(&self, session: u64, tag: Option<u64>) -> bool {
+        if !self.closed.load(Ordering::SeqCst) {
+            return false;
+        }
+        let mut state = self.state.lock();
+        let was =
+            matches!(*state, SoloState::Alone(of, its) if of == session && tag.is_none_or(|tag| tag == its));
+        if was {
+            self.open(&mut state);
+        }
+        was
+    }
+
+    fn open(&self, state: &mut SoloState) {
+        *state = SoloState::Open;
+        self.closed.store(false, Ordering::SeqCst);
+    }
+}

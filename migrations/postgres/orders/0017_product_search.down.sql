@@ -1,0 +1,2 @@
+-- Locks: ACCESS EXCLUSIVE on `products` for a moment.
+ALTER TABLE products DROP COLUMN search_text;
