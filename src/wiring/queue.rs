@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use base::Ambient;
 use jobs::{
     Engine,

@@ -107,8 +107,8 @@ async fn given_keys_are_used_and_kept_from_others() {
     let data = tempfile::tempdir().expect("a folder");
     let (public, secret) =
         ("owk_pub_0123456789abcdef0123456789abcdef", "owk_sec_fedcba9876543210fedcba9876543210");
-    let (ok, _, err) = run(data.path(), &["dev", "--sec-key", secret]).await;
-    assert!(!ok && err.contains("--sec-key-file"), "a key is no argument: {err}");
+    let (ok, _, err) = run(data.path(), &["migrate", "--demo-shop", "--sec-key", secret]).await;
+    assert!(!ok && err.contains("--sec-key-file"), "a key is no argument, but of `dev`: {err}");
     let (file, missing) = (data.path().join("key"), data.path().join("none"));
     let (ok, _, err) =
         run(data.path(), &["migrate", "--demo-shop", "--sec-key-file", missing.to_str().expect("UTF-8")])

@@ -12,6 +12,7 @@ mod exposure;
 mod faults;
 mod hostile;
 mod kill;
+mod merchants;
 mod operator;
 mod outages;
 mod paused;
