@@ -79,8 +79,8 @@ impl DemoKeys {
     }
 }
 
-/// Creates the demo shop where it is missing, with the given keys, else those kept in `folder`, else new ones; keeps them
-/// there. Kept keys that others replace are revoked.
+/// Creates the demo shop where it is missing, with the given keys, else those kept in `folder`, else new ones; keeps
+/// them there. Kept keys that others replace are revoked.
 ///
 /// # Errors
 ///

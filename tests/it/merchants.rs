@@ -1,5 +1,5 @@
-//! Merchants and keys that the command line makes: the API takes their keys, keeps them apart, and refuses a revoked one
-//! in every process.
+//! Merchants and keys that the command line makes: the API takes their keys, keeps them apart, and refuses a revoked
+//! one in every process.
 
 use std::time::Duration;
 
