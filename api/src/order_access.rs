@@ -53,7 +53,7 @@ impl IssuedToken {
 }
 
 /// A caller who follows or changes one order: its merchant, or a customer with a publishable key. What a customer reads
-/// or changes counts against the read limits, what the merchant reads as well.
+/// or changes counts against the read limits; the merchant's reads and writes against their own.
 pub(crate) struct OrderCaller {
     pub(crate) key: KeyRecord,
     pub(crate) headers: HeaderMap,
@@ -68,6 +68,8 @@ impl FromRequestParts<ApiState> for OrderCaller {
         let caller = Self { key, headers: parts.headers.clone(), address };
         if caller.is_customer() || parts.method.is_safe() {
             state.limiters.reads.take(&caller.key, address)?;
+        } else {
+            state.limiters.writes.take(&caller.key, address)?;
         }
         Ok(caller)
     }

@@ -193,7 +193,7 @@ async fn data_of_another_merchant_is_not_found() {
         for path in [missing, foreign] {
             let mut call =
                 shop.call(method.clone(), &path).key(&shop.other.secret).header("x-request-id", "same");
-            if template.ends_with("/checkout") {
+            if template.ends_with("/checkout") || template.ends_with("/refund") {
                 call = call.header("idempotency-key", "k");
             }
             if let Some(body) = body(&method, &template) {

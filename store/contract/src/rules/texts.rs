@@ -9,9 +9,10 @@ pub fn search_text(name: &str, sku: &str) -> String {
 }
 
 /// The text without differences of letter case and composition (Unicode 16.0, section 3.13, canonical caseless match):
-/// the small letters of the capital ones, so that `ß` is `ss` and every sigma the same.
+/// the small letters of the capital ones of the small ones, so that `ß` and `ẞ` are `ss` and every sigma the same.
 pub fn folded(text: &str) -> String {
-    text.nfd().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()
+    let upper = text.nfd().flat_map(char::to_lowercase).flat_map(char::to_uppercase);
+    upper.flat_map(char::to_lowercase).nfc().collect()
 }
 
 /// A LIKE pattern, with `\` as its escape, of folded texts that contain `text`; wildcards in `text` are literal.
