@@ -8,6 +8,7 @@ mod compose;
 mod customers;
 mod dev;
 mod distributed;
+mod documents;
 mod exposure;
 mod faults;
 mod hostile;
