@@ -13,7 +13,6 @@ use crate::util::{Dev, PATIENCE};
 const README: &str = include_str!("../../README.md");
 const API: &str = include_str!("../../docs/API.md");
 const OPERATIONS: &str = include_str!("../../docs/OPERATIONS.md");
-const PAYMENTS: &str = include_str!("../../docs/PAYMENTS.md");
 
 /// Runs before each command: variables of earlier ones, and `curl` with an exit status.
 const PRELUDE: &str = r#"
@@ -129,12 +128,7 @@ async fn documented_commands_work_as_written() {
     let dev = Dev::start(&data).await;
     let seen = format!("{} {}\n", dev.ready.publishable_key, dev.ready.secret_key);
     let mut reader = Reader { dev: &dev, folder: folder.path(), seen };
-    let documents = [
-        ("docs/API.md", API),
-        ("README.md", README),
-        ("docs/OPERATIONS.md", OPERATIONS),
-        ("docs/PAYMENTS.md", PAYMENTS),
-    ];
+    let documents = [("docs/API.md", API), ("README.md", README), ("docs/OPERATIONS.md", OPERATIONS)];
     for (name, document) in documents {
         let commands = commands(document);
         assert!(!commands.is_empty(), "{name}");

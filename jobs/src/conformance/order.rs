@@ -47,7 +47,9 @@ pub async fn lower_priorities_get_a_share_under_constant_load(h: &impl Harness) 
     }
     // The deliveries held at the end may be of any priority.
     assert!(started[1] + 2 >= ROUNDS && started[2] + 2 >= ROUNDS, "{started:?}");
-    assert!(started[0] >= 5 * ROUNDS, "the higher ones keep most of the starts: {started:?}");
+    // An engine that fetches each priority by itself starts a lower job rather than wait for the next higher one.
+    let kept = if engine.capabilities().exact_priority { 5 * ROUNDS } else { 2 * ROUNDS };
+    assert!(started[0] >= kept, "the higher ones keep most of the starts: {started:?}");
 }
 
 /// With one slot, jobs of one priority run in order, over batches; a released job keeps its position.
