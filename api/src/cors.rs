@@ -66,10 +66,14 @@ impl CorsHeaders {
         let sent = request.headers();
         let named =
             sent.get(header::ORIGIN).and_then(|sent| origins.iter().find(|known| known.matches(sent)));
-        let Some(origin) = named.filter(|_| !has_secret_key(sent)) else { return Self(headers) };
+        // A preflight carries no credentials; what stands in them decides about the request that follows.
+        let is_preflight =
+            request.method() == Method::OPTIONS && sent.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let is_readable = is_preflight || !has_secret_key(sent);
+        let Some(origin) = named.filter(|_| is_readable) else { return Self(headers) };
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.0.clone());
         let mut tell = |name: HeaderName, value| headers.insert(name, HeaderValue::from_static(value));
-        if request.method() == Method::OPTIONS && sent.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
+        if is_preflight {
             tell(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
             tell(header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
             tell(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);

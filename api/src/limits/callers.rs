@@ -99,6 +99,7 @@ impl FromRequestParts<ApiState> for NewCartCaller {
 
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
         let key = known(parts, state, &state.limiters.new_carts_by_ip).await?;
+        state.limiters.carts_by_ip.take(Caller::Address(state.client_ip(parts)))?;
         state.limiters.new_carts_by_merchant.take(Caller::Merchant(key.merchant))?;
         Ok(Self(key))
     }

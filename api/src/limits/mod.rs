@@ -5,7 +5,7 @@
 //! | `checkout-key` | secret key; publishable key at a far higher rate | valid orders, over all processes |
 //! | `checkout-ip` | publishable key and address | valid orders |
 //! | `checkout-invalid` | key and address | invalid orders |
-//! | `cart-ip`, `new-cart-ip`, `new-cart-merchant` | address, merchant | changes of carts, new carts |
+//! | `cart-ip`, `new-cart-ip`, `new-cart-merchant` | address, merchant | carts and their changes, new carts |
 //! | `sign-in-ip`, `sign-in-account` | address, mail address | requests that hash or check passwords |
 //! | `read-ip`, `read-key` | address with a publishable key, secret key | reads |
 //! | `search-ip`, `search-key` | the same | reads by `?q=`, which scan a merchant's catalog |
