@@ -1,8 +1,8 @@
 //! Documented commands: the `sh` blocks of the documents, run in their order against a server over an empty folder.
 //!
-//! An ellipsis after a prefix (`ord_…`) stands for the newest value with that prefix that was printed or mailed before,
-//! as a reader would copy it. A `curl` must succeed, but for one below a line that begins with `# 409`, and one with `-N`,
-//! a stream, may run out of time. Commands of cargo and of `ops/` build or start servers: `ops/test` runs those itself.
+//! An ellipsis after a prefix (`ord_…`) stands for the newest value with that prefix that was printed or mailed
+//! before, as a reader would copy it. A `curl` must succeed, but for one below a line that begins with `# 409`, and a
+//! stream (`-N`) may run out of time. Commands of cargo and of `ops/` build or start servers: `ops/test` runs those.
 
 use std::{path::Path, process::Stdio};
 

@@ -32,7 +32,7 @@ impl Check<'_> {
             return Ok(());
         }
         for mail in &facts.mails {
-            let led_to = |template: Template| template.name() == mail.template;
+            let led_to = |template: Template| mail.template == template.name();
             if !facts.events.iter().filter_map(mail_for).any(led_to) {
                 let people = "find out who recorded it, and whether the customer got it";
                 let found = format!("sent {}, and no event asks for it", mail.sent_at);
