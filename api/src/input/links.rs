@@ -94,7 +94,7 @@ mod tests {
             "Musterstr.12/3",
             "St.Anton/Arlberg",
             "Attn.lager: Ada",
-            "Calle 8.Norte 135",
+            "Hof 8.Tor 135",
             "c/o Ada",
             "No.7: Ada",
             "\u{674e}\u{5c0f}\u{9f99}",
