@@ -234,21 +234,34 @@ pub trait Orders: Send + Sync + 'static {
     /// while open and done refunds amount to the whole total: the order is `paid` until the refunds end.
     async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition, StoreError>;
 
-    /// `pending`|`paid` → `cancelled`, reservation released; writes `order.cancelled`, and for a paid order a refund
-    /// command over the captured amount less open and done refunds.
+    /// [`Orders::cancel_until`] of a `pending` or `paid` order: what the merchant may do.
     async fn cancel(
         &self,
         merchant: MerchantId,
         id: OrderId,
         reason: &str,
         at: Timestamp,
-    ) -> Result<Transition, StoreError>;
+    ) -> Result<Transition, StoreError> {
+        self.cancel_until(OrderStatus::Paid, (merchant, id), reason, at).await
+    }
 
-    /// [`Orders::cancel`] of an order that is still `pending`: what a customer may do.
+    /// [`Orders::cancel_until`] of a `pending` order: what a customer may do.
     async fn cancel_pending(
         &self,
         merchant: MerchantId,
         id: OrderId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<Transition, StoreError> {
+        self.cancel_until(OrderStatus::Pending, (merchant, id), reason, at).await
+    }
+
+    /// From `pending`, and from `latest`, to `cancelled`, reservation released; writes `order.cancelled`, and for a paid
+    /// order a refund command over the captured amount less open and done refunds.
+    async fn cancel_until(
+        &self,
+        latest: OrderStatus,
+        order: (MerchantId, OrderId),
         reason: &str,
         at: Timestamp,
     ) -> Result<Transition, StoreError>;

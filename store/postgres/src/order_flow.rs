@@ -128,24 +128,18 @@ impl Orders for PostgresOrders {
         fulfilled.await
     }
 
-    async fn cancel(
+    async fn cancel_until(
         &self,
-        merchant: MerchantId,
-        id: OrderId,
+        latest: OrderStatus,
+        order: (MerchantId, OrderId),
         reason: &str,
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
-        self.cancel_until(OrderStatus::Paid, (merchant, id), reason, at).await
-    }
-
-    async fn cancel_pending(
-        &self,
-        merchant: MerchantId,
-        id: OrderId,
-        reason: &str,
-        at: Timestamp,
-    ) -> Result<Transition, StoreError> {
-        self.cancel_until(OrderStatus::Pending, (merchant, id), reason, at).await
+        let facts = (order, latest, reason, at);
+        let cancelled = self.transition(order.0, facts, |unit, (order, latest, reason, at)| {
+            Box::pin(transitions::cancel(unit, *order, *latest, reason, *at))
+        });
+        cancelled.await
     }
 
     /// An unavailable shard keeps its own orders only.
@@ -252,21 +246,6 @@ impl Orders for PostgresOrders {
 
 impl PostgresOrders {
     /// Changes an order. The answer names the merchant that then reads the order, also where the call does not.
-    /// Cancels an order that is `pending` or in this state.
-    async fn cancel_until(
-        &self,
-        latest: OrderStatus,
-        order: (MerchantId, OrderId),
-        reason: &str,
-        at: Timestamp,
-    ) -> Result<Transition, StoreError> {
-        let facts = (order, latest, reason, at);
-        let cancelled = self.transition(order.0, facts, |unit, (order, latest, reason, at)| {
-            Box::pin(transitions::cancel(unit, *order, *latest, reason, *at))
-        });
-        cancelled.await
-    }
-
     async fn transition<A: Sync>(
         &self,
         owner: impl Into<Owner>,

@@ -93,24 +93,18 @@ impl Orders for MemoryOrders {
         self.held.write("fulfil", move |state, _| transitions::fulfil(state, &ambient, id, at)).await
     }
 
-    async fn cancel(
+    async fn cancel_until(
         &self,
-        merchant: MerchantId,
-        id: OrderId,
+        latest: OrderStatus,
+        order: (MerchantId, OrderId),
         reason: &str,
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
-        self.cancel_until(OrderStatus::Paid, (merchant, id), reason, at).await
-    }
-
-    async fn cancel_pending(
-        &self,
-        merchant: MerchantId,
-        id: OrderId,
-        reason: &str,
-        at: Timestamp,
-    ) -> Result<Transition, StoreError> {
-        self.cancel_until(OrderStatus::Pending, (merchant, id), reason, at).await
+        let (ambient, reason) = (self.ambient.clone(), reason.to_owned());
+        let cancel = move |state: &mut OrdersState, _| {
+            transitions::cancel(state, &ambient, order, latest, &reason, at)
+        };
+        self.held.write("cancel", cancel).await
     }
 
     async fn request_refund(
@@ -202,22 +196,5 @@ impl Orders for MemoryOrders {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.held.read("ping", |_| ()).await
-    }
-}
-
-impl MemoryOrders {
-    /// Cancels an order that is `pending` or in this state.
-    async fn cancel_until(
-        &self,
-        latest: OrderStatus,
-        order: (MerchantId, OrderId),
-        reason: &str,
-        at: Timestamp,
-    ) -> Result<Transition, StoreError> {
-        let (ambient, reason) = (self.ambient.clone(), reason.to_owned());
-        let cancel = move |state: &mut OrdersState, _| {
-            transitions::cancel(state, &ambient, order, latest, &reason, at)
-        };
-        self.held.write("cancel", cancel).await
     }
 }

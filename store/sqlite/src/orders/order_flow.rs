@@ -117,24 +117,17 @@ impl Orders for SqliteOrders {
         Ok(self.write(at, move |unit| Box::pin(transitions::fulfil(unit, id))).await?)
     }
 
-    async fn cancel(
+    async fn cancel_until(
         &self,
-        merchant: MerchantId,
-        id: OrderId,
+        latest: OrderStatus,
+        (merchant, id): (MerchantId, OrderId),
         reason: &str,
         at: Timestamp,
     ) -> Result<Transition, StoreError> {
-        self.cancel_until(OrderStatus::Paid, (merchant, id), reason, at).await
-    }
-
-    async fn cancel_pending(
-        &self,
-        merchant: MerchantId,
-        id: OrderId,
-        reason: &str,
-        at: Timestamp,
-    ) -> Result<Transition, StoreError> {
-        self.cancel_until(OrderStatus::Pending, (merchant, id), reason, at).await
+        let reason = reason.to_owned();
+        let cancel =
+            self.write(at, move |unit| Box::pin(transitions::cancel(unit, merchant, id, reason, latest)));
+        Ok(cancel.await?)
     }
 
     async fn stale_orders(
@@ -207,21 +200,5 @@ impl Orders for SqliteOrders {
         // Through the writer: a file that can only be read is of no use to a checkout.
         self.run(sqlx::query("SELECT id FROM merchants LIMIT 1")).await?;
         Ok(())
-    }
-}
-
-impl SqliteOrders {
-    /// Cancels an order that is `pending` or in this state.
-    async fn cancel_until(
-        &self,
-        latest: OrderStatus,
-        (merchant, id): (MerchantId, OrderId),
-        reason: &str,
-        at: Timestamp,
-    ) -> Result<Transition, StoreError> {
-        let reason = reason.to_owned();
-        let cancel =
-            self.write(at, move |unit| Box::pin(transitions::cancel(unit, merchant, id, reason, latest)));
-        Ok(cancel.await?)
     }
 }
