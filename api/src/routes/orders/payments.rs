@@ -4,10 +4,9 @@ use std::str::FromStr;
 
 use axum::{Json, extract::State};
 use base::Timestamp;
-use futures::{StreamExt, TryStreamExt, stream};
 use store::domain::PageRequest;
 
-use super::read::{LOOKUPS_MAX, payment_of};
+use super::read::{looked_up, payment_of};
 use crate::{
     auth::SecretKey,
     input::Query,
@@ -57,16 +56,14 @@ pub(super) async fn list_payments(
     let mut entries = state.payments.list_by_day(key.merchant, day, after, limit + 1).await?;
     let has_more = entries.len() > limit as usize;
     entries.truncate(limit as usize);
-    let views = stream::iter(entries)
-        .map(|entry| {
-            let state = state.clone();
-            async move {
-                let payment = payment_of(&state, entry.order).await?;
-                Ok::<_, Problem>(PaymentEntryView::new(&entry, payment.as_ref()))
-            }
-        })
-        .buffered(LOOKUPS_MAX);
-    Ok(Json(List::new(views.try_collect().await?, has_more)))
+    let views = looked_up(entries, |entry| {
+        let state = state.clone();
+        async move {
+            let payment = payment_of(&state, entry.order).await?;
+            Ok(PaymentEntryView::new(&entry, payment.as_ref()))
+        }
+    });
+    Ok(Json(List::new(views.await?, has_more)))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Payments looked up concurrently for one list.
-pub(super) const LOOKUPS_MAX: usize = 8;
+const LOOKUPS_MAX: usize = 8;
 
 /// Read an order
 ///
@@ -65,13 +65,19 @@ pub(super) async fn list_orders(
     let below = state.placements.listed_below(key.merchant, &state.ambient);
     page.after = Some(page.after.map_or(below, |after| after.min(below)));
     let page = state.orders.orders(key.merchant, status, page).await?;
-    let views = stream::iter(page.items)
-        .map(|order| {
-            let state = state.clone();
-            async move { view(&state, &order).await }
-        })
-        .buffered(LOOKUPS_MAX);
-    Ok(Json(List::new(views.try_collect().await?, page.has_more)))
+    let views = looked_up(page.items, |order| {
+        let state = state.clone();
+        async move { view(&state, &order).await }
+    });
+    Ok(Json(List::new(views.await?, page.has_more)))
+}
+
+/// Views of items whose payments are looked up, in the order of the items.
+pub(super) async fn looked_up<T, V, F>(items: Vec<T>, view: impl Fn(T) -> F) -> Result<Vec<V>, Problem>
+where
+    F: Future<Output = Result<V, Problem>>,
+{
+    stream::iter(items).map(view).buffered(LOOKUPS_MAX).try_collect().await
 }
 
 /// The order with its payment; readable while the payment store is unavailable.
