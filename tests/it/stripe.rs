@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::util::{Dev, ready, run};
 
 const KEY: &str = "rk_test_canaryOfATest";
-const SECRET: &str = "whsec_canaryOfATest";
+const SECRETS: &str = r#"["whsec_canaryOfATest"]"#;
 
 /// Charges every payment method while the key is accepted.
 async fn stripe(refused: Arc<AtomicU16>) -> String {
@@ -64,16 +64,20 @@ async fn confirm(State(stripe): State<Stripe>, Path(id): Path<String>) -> Json<V
     Json(intent)
 }
 
+fn settings(url: &str) -> [(&str, &str); 4] {
+    [
+        ("ORDERWORKS_PAYMENTS_PROVIDER", "stripe"),
+        ("ORDERWORKS_PAYMENTS_STRIPE_KEY", KEY),
+        ("ORDERWORKS_PAYMENTS_STRIPE_URL", url),
+        ("ORDERWORKS_PAYMENTS_STRIPE_WEBHOOK_SECRETS", SECRETS),
+    ]
+}
+
 #[tokio::test]
 async fn an_order_is_charged_at_stripe_once_the_key_is_good() {
     let refused = Arc::new(AtomicU16::new(1));
     let (data, url) = (tempfile::tempdir().expect("a folder"), stripe(Arc::clone(&refused)).await);
-    let settings = [
-        ("ORDERWORKS_PAYMENTS_PROVIDER", "stripe"),
-        ("ORDERWORKS_PAYMENTS_STRIPE_KEY", KEY),
-        ("ORDERWORKS_PAYMENTS_STRIPE_URL", &url),
-        ("ORDERWORKS_PAYMENTS_STRIPE_WEBHOOK_SECRETS", &format!("[\"{SECRET}\"]")),
-    ];
+    let settings = settings(&url);
     let dev = Dev::start_with(data.path(), &settings).await;
     let id = dev.merchant().accepted("first", "pm_card_visa").await;
     let address = dev.ready.url.strip_prefix("http://").expect("a URL");
@@ -106,11 +110,7 @@ async fn an_order_is_charged_at_stripe_once_the_key_is_good() {
 async fn no_worker_starts_while_open_payments_are_at_another_provider() {
     let refused = Arc::new(AtomicU16::new(1));
     let (data, url) = (tempfile::tempdir().expect("a folder"), stripe(Arc::clone(&refused)).await);
-    let settings = [
-        ("ORDERWORKS_PAYMENTS_PROVIDER", "stripe"),
-        ("ORDERWORKS_PAYMENTS_STRIPE_KEY", KEY),
-        ("ORDERWORKS_PAYMENTS_STRIPE_URL", &url),
-    ];
+    let settings = settings(&url);
     let dev = Dev::start_with(data.path(), &settings).await;
     let id = dev.merchant().accepted("first", "pm_card_visa").await;
     // The payment is opened before the call that is refused.
@@ -129,5 +129,5 @@ async fn no_worker_starts_while_open_payments_are_at_another_provider() {
     assert_eq!(ended["payment"]["status"], "captured", "{ended}");
     assert!(dev.stop().await.success());
     let dev = Dev::start(data.path()).await;
-    assert!(dev.stop().await.success(), "what is decided holds up nobody");
+    assert!(dev.stop().await.success(), "a decided payment prevents no start");
 }

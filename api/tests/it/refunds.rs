@@ -3,14 +3,34 @@
 use api::{ApiConfig, ServerLimits};
 use serde_json::{Value, json};
 use store::{
-    domain::PaymentId,
+    domain::{OrderId, PaymentId},
     orders::{Orders, RefundFacts},
 };
 
 use crate::{
     orders::pay,
-    util::{TestApi, config, id_of},
+    util::{Answer, TestApi, config, id_of},
 };
+
+/// Records the end of the refund of this answer, as the workers do.
+async fn record(shop: &TestApi, order: OrderId, refund: &Answer, amount_minor: i64, failure: Option<&str>) {
+    let facts = RefundFacts {
+        payment: PaymentId::of_order(order),
+        refund: refund.json["id"].as_str().expect("an id").parse().expect("a refund"),
+        amount_minor,
+        failure: failure.map(str::to_owned),
+    };
+    shop.orders.record_refund(order, facts, shop.ambient.now()).await.expect("records");
+}
+
+/// A shop with an order that is paid.
+async fn paid(config: ApiConfig) -> (TestApi, Value) {
+    let shop = TestApi::open_with(config, ServerLimits::default()).await;
+    shop.stock("mug", 10).await;
+    let order = shop.order("k1").await;
+    pay(&shop, &order).await;
+    (shop, order)
+}
 
 #[tokio::test]
 async fn refunds_are_accepted_once_per_key_and_never_too_much() {
@@ -36,13 +56,7 @@ async fn refunds_are_accepted_once_per_key_and_never_too_much() {
     let second = refund(part.clone(), "r2").send().await.expect_status(202);
     assert_ne!(second.json["id"], first.json["id"]);
     for refund in [&first, &second] {
-        let facts = RefundFacts {
-            payment: PaymentId::of_order(id),
-            refund: refund.json["id"].as_str().expect("an id").parse().expect("a refund"),
-            amount_minor: 100,
-            failure: None,
-        };
-        shop.orders.record_refund(id, facts, shop.ambient.now()).await.expect("records");
+        record(&shop, id, refund, 100, None).await;
     }
     let read = shop.get(&format!("/v1/orders/{id}")).send().await.expect_status(200).json;
     assert_eq!(read["refunded_minor"], 200);
@@ -61,11 +75,8 @@ async fn refunds_are_accepted_once_per_key_and_never_too_much() {
 
 #[tokio::test]
 async fn a_refund_needs_a_key_that_no_other_amount_was_requested_under() {
-    let shop = TestApi::open().await;
-    shop.stock("mug", 10).await;
-    let order = shop.order("k1").await;
+    let (shop, order) = paid(config()).await;
     let id = id_of(&order);
-    pay(&shop, &order).await;
     let path = format!("/v1/orders/{id}/refund");
     let (part, other, rest) = (json!({"amount_minor": 100}), json!({"amount_minor": 200}), json!({}));
     for body in [&part, &rest] {
@@ -86,22 +97,14 @@ async fn a_refund_needs_a_key_that_no_other_amount_was_requested_under() {
 
 #[tokio::test]
 async fn a_refund_that_failed_is_asked_for_again_with_a_new_key() {
-    let shop = TestApi::open().await;
-    shop.stock("mug", 10).await;
-    let order = shop.order("k1").await;
+    let (shop, order) = paid(config()).await;
     let id = id_of(&order);
-    pay(&shop, &order).await;
     let path = format!("/v1/orders/{id}/refund");
     let refund = |key: &'static str| shop.post(&path, &json!({})).header("idempotency-key", key).send();
     let first = refund("r1").await.expect_status(202);
     refund("r2").await.expect_problem(409, "order_state_conflict");
-    let facts = RefundFacts {
-        payment: PaymentId::of_order(id),
-        refund: first.json["id"].as_str().expect("an id").parse().expect("a refund"),
-        amount_minor: order["total_minor"].as_i64().expect("a total"),
-        failure: Some("charge_disputed".to_owned()),
-    };
-    shop.orders.record_refund(id, facts, shop.ambient.now()).await.expect("records");
+    let total = order["total_minor"].as_i64().expect("a total");
+    record(&shop, id, &first, total, Some("charge_disputed")).await;
     let replayed = refund("r1").await.expect_problem(409, "refund_failed");
     assert!(replayed.json["detail"].as_str().is_some_and(|detail| detail.contains("charge_disputed")));
     let again = refund("r2").await.expect_status(202);
@@ -111,11 +114,8 @@ async fn a_refund_that_failed_is_asked_for_again_with_a_new_key() {
 #[tokio::test]
 async fn an_amount_that_the_provider_cannot_take_is_rejected_before_it_is_accepted() {
     let config = ApiConfig { provider_takes: |amount_minor, _| amount_minor % 10 == 0, ..config() };
-    let shop = TestApi::open_with(config, ServerLimits::default()).await;
-    shop.stock("mug", 10).await;
-    let order = shop.order("k1").await;
+    let (shop, order) = paid(config).await;
     let id = id_of(&order);
-    pay(&shop, &order).await;
     let path = format!("/v1/orders/{id}/refund");
     let refund =
         |body: Value, key: &'static str| shop.post(&path, &body).header("idempotency-key", key).send();
