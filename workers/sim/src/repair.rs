@@ -1,4 +1,4 @@
-//! Repairs of `orderworks verify --repair` for orders that were refunded by hand or disputed: what nobody reported is
+//! Repairs of `orderworks verify --repair` for orders that were refunded by hand or disputed: what was not reported is
 //! recorded, and what an order that was called off still keeps is requested.
 
 use store::{

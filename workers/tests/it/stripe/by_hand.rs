@@ -61,7 +61,7 @@ async fn a_refund_made_by_hand_beside_one_of_ours_gives_back_no_more_than_was_ca
     let counter = Counter::open(0).await;
     let order = counter.paid().await;
     let ours = counter.shop.refund_job(order, None).await;
-    assert!(counter.stripe.refund_by_hand("pi_1", 1000), "and nobody reports it");
+    assert!(counter.stripe.refund_by_hand("pi_1", 1000), "and no report is sent");
     for _ in 0..2 {
         counter.refund(&ours).await.expect_err("more than is left at Stripe");
     }

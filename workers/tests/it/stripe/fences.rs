@@ -119,7 +119,7 @@ async fn open_payments_of_pending_orders_at_another_provider_are_counted() {
     assert_eq!(recorded, Decided::Recorded);
     assert_eq!(counted("stripe").await, Some((1, "sandbox".to_owned())));
     counter.cancel(orders[1].id).await;
-    assert_eq!(counted("stripe").await, None, "an order that has ended holds up nobody");
+    assert_eq!(counted("stripe").await, None, "an order that has ended prevents no start");
 }
 
 #[tokio::test]

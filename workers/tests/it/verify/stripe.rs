@@ -133,7 +133,7 @@ async fn a_ledger_of_many_pages_is_read_once() {
 }
 
 #[tokio::test]
-async fn a_refund_made_by_hand_that_nobody_reported_is_recorded_by_the_repair_and_never_made_again() {
+async fn a_refund_made_by_hand_without_a_report_is_recorded_by_the_repair_and_never_made_again() {
     for skew in [600, -600] {
         let audited = Audited::open(skew).await;
         let (town, order) = (&audited.town, audited.town.served().await.id);
