@@ -256,8 +256,8 @@ pub trait Orders: Send + Sync + 'static {
         self.cancel_until(OrderStatus::Pending, (merchant, id), reason, at).await
     }
 
-    /// From `pending`, and from `latest`, to `cancelled`, reservation released; writes `order.cancelled`, and for a paid
-    /// order a refund command over the captured amount less open and done refunds.
+    /// From `pending`, and from `latest`, to `cancelled`, reservation released; writes `order.cancelled`, and for a
+    /// paid order a refund command over the captured amount less open and done refunds.
     async fn cancel_until(
         &self,
         latest: OrderStatus,
