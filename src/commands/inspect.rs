@@ -1,7 +1,7 @@
 //! Command `inspect`: shows queues, jobs and the outbox without side effects, also while `dev` runs.
 
 use anyhow::bail;
-use base::{Ambient, Timestamp};
+use base::{Ambient, Timestamp, chars::is_format};
 use jobs::{
     Admin, JobId,
     engine::{Depth, InspectedJob, JobFilter, JobState},
@@ -260,7 +260,8 @@ fn age(now: Timestamp, at: Timestamp) -> String {
     format!("{:.1} s", now.duration_since(at).as_secs_f64())
 }
 
-/// The error on one line of at most 200 characters. Control characters never reach the terminal.
+/// The error on one line of at most 200 characters. Control and format characters never reach the terminal.
 fn one_line(text: Option<&str>) -> String {
-    text.unwrap_or_default().chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
+    let shown = |c: char| if c.is_control() || is_format(c) { ' ' } else { c };
+    text.unwrap_or_default().chars().map(shown).take(200).collect()
 }

@@ -4,7 +4,7 @@
 //! seconds, the lifetime of its copy there.
 
 use anyhow::Context;
-use base::{Ambient, Timestamp};
+use base::{Ambient, Timestamp, chars::isolated};
 use serde::Serialize;
 use serde_json::json;
 use store::{
@@ -73,6 +73,7 @@ async fn create(store: &dyn OrderStore, name: &str, ambient: &Ambient, as_json: 
         "secret_key": secret,
     });
     output::answer(as_json, &answer, || {
+        let name = isolated(name);
         format!(
             "merchant     {id}  {name}\npublishable  {publishable}\nsecret       {secret}\nThe keys are shown this \
              once: only their hashes are stored.\n"
@@ -88,7 +89,7 @@ async fn list(
 ) -> anyhow::Result<()> {
     let found: Vec<_> = store.merchants(after, limit).await?.into_iter().map(ShownMerchant::from).collect();
     output::list(as_json, &found, ["MERCHANT", "CREATED", "NAME"], |merchant| {
-        [merchant.id.to_string(), merchant.created_at.to_string(), merchant.name.clone()]
+        [merchant.id.to_string(), merchant.created_at.to_string(), isolated(&merchant.name).into_owned()]
     })?;
     match found.last() {
         Some(last) if !as_json && u32::try_from(found.len()) == Ok(limit) => {
@@ -105,6 +106,7 @@ async fn show(store: &dyn OrderStore, id: MerchantId, as_json: bool) -> anyhow::
         return output::json(&json!({ "merchant": merchant, "keys": keys }));
     }
     let ShownMerchant { id, name, created_at } = merchant;
+    let name = isolated(&name);
     output::text(&format!("{id}  {name}, created {created_at}\n"))?;
     print_keys(&keys, false)
 }

@@ -1,6 +1,6 @@
 //! Formats of text, by their names in `#[schema(format = ..)]`. Text without one of these is a line.
 
-use base::chars::{is_format, is_joiner};
+use base::chars::{is_format, is_format_in_names};
 use email_address::{EmailAddress, Options};
 use serde_json::Value;
 use store::domain::{Currency, with_ascii_domain};
@@ -158,12 +158,12 @@ fn paragraphs(schema: &Object, text: &str) -> Result<String, TextFault> {
 }
 
 /// One line of text. Control and format characters are rejected, as they would change how a mail or a list shows the
-/// text around it.
+/// text around it; of those that names need, mails confine the effect (see [`base::chars::isolated`]).
 fn line(schema: &Object, text: &str) -> Result<String, TextFault> {
     if text.chars().any(char::is_control) {
         return Err(("control_character", "control characters are not allowed".to_owned()));
     }
-    if text.chars().any(|c| is_format(c) && !is_joiner(c)) {
+    if text.chars().any(|c| is_format(c) && !is_format_in_names(c)) {
         return Err(("format_character", "invisible format characters are not allowed".to_owned()));
     }
     sized(schema, text)
@@ -177,12 +177,14 @@ fn line_without_link(schema: &Object, text: &str) -> Result<String, TextFault> {
     line(schema, text)
 }
 
-/// Text that is not blank and not too long, without blanks around it.
+/// Text that shows something and is not too long, without blanks around it.
 fn sized(schema: &Object, text: &str) -> Result<String, TextFault> {
-    let max = schema.max_length.unwrap_or(usize::MAX);
-    match text.trim().chars().count() {
-        0 => Err(("wrong_length", "expected some text".to_owned())),
-        chars if chars > max => Err(("wrong_length", format!("expected at most {max} characters"))),
-        _ => Ok(text.trim().to_owned()),
+    if text.chars().all(|c| c.is_whitespace() || is_format(c)) {
+        return Err(("wrong_length", "expected some text".to_owned()));
     }
+    let (max, text) = (schema.max_length.unwrap_or(usize::MAX), text.trim());
+    if text.chars().count() > max {
+        return Err(("wrong_length", format!("expected at most {max} characters")));
+    }
+    Ok(text.to_owned())
 }

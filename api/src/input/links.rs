@@ -1,6 +1,7 @@
 //! Links in text that strangers give and mails repeat: mail programs make a link of every address, so a name with one
 //! is an advertisement that the shop would deliver.
 
+use base::chars::is_format;
 use unicode_normalization::UnicodeNormalization;
 
 /// Endings that mail programs take for a domain's in any letter case; of two letters, every ending in small letters is
@@ -11,13 +12,18 @@ const ENDINGS: [&str; 38] = [
     "pro", "ru", "shop", "site", "store", "test", "top", "uk", "vip", "xyz",
 ];
 
-/// Whether a mail program would make a link of some part of the text.
+/// Whether a mail program would make a link of some part of the text, or show one by a right-to-left override.
 pub(super) fn has_link(text: &str) -> bool {
     // Full-width letters and dots are those of browsers' address bars, too (UTS 46, section 4).
-    let text: String = text.nfkc().map(|c| if c == '\u{3002}' { '.' } else { c }).collect();
+    let shown = text.nfkc().filter(|c| !is_format(*c)).map(|c| if c == '\u{3002}' { '.' } else { c });
+    let shown: String = shown.collect();
+    is_link(&shown) || (text.contains('\u{202e}') && is_link(&shown.chars().rev().collect::<String>()))
+}
+
+fn is_link(text: &str) -> bool {
     text.contains("://")
         || text.to_lowercase().contains("mailto:")
-        || words(&text).any(|(word, next)| is_domain(word, next))
+        || words(text).any(|(word, next)| is_domain(word, next))
 }
 
 /// The runs of letters, digits, dashes and dots, each with the character after it.
@@ -74,6 +80,8 @@ mod tests {
             "\u{ff45}vil.com",
             "b\u{fc}cher.de",
             "xn--bcher-kva.xn--p1ai",
+            "evil.c\u{200e}om",
+            "\u{202e}mialc/moc.sulp",
         ] {
             assert!(has_link(text), "{text}");
         }
@@ -101,6 +109,8 @@ mod tests {
             "M. de la Cruz...",
             "2026.11.27",
             "A-1001",
+            "\u{202e}evil",
+            "\u{5d3}\u{5f4}\u{5e8} \u{5db}\u{5d4}\u{5df}\u{200f}.",
         ] {
             assert!(!has_link(text), "{text}");
         }

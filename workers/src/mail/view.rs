@@ -1,6 +1,11 @@
 //! Rendering of mails: the compiled-in templates and their values.
+//!
+//! Texts of customers and merchants are isolated, so that none reorders or breaks the line it stands in.
+
+use std::borrow::Cow;
 
 use askama::Template as _;
+use base::chars::isolated;
 use store::{
     customers::Account,
     domain::{Address, Currency, Order},
@@ -61,26 +66,26 @@ struct View<'a> {
     shop: &'a str,
     subject: &'a str,
     customer: &'a str,
-    number: String,
+    number: &'a str,
     lines: Vec<OrderLine<'a>>,
     total: String,
     is_free: bool,
     refunded: String,
-    address: Option<&'a Address>,
+    address: Option<Address>,
 }
 
 struct OrderLine<'a> {
-    name: &'a str,
+    name: Cow<'a, str>,
     quantity: u32,
     total: String,
 }
 
 pub(super) fn render(mail: &Mail<'_>, storefront: Option<&Url>) -> Result<Shown, askama::Error> {
     match *mail {
-        Mail::Order { order, template, shop } => render_order(order, template, shop),
-        Mail::Welcome { account, shop } => render_welcome(account, shop),
+        Mail::Order { order, template, shop } => render_order(order, template, &isolated(shop)),
+        Mail::Welcome { account, shop } => render_welcome(account, &isolated(shop)),
         Mail::Verification { verification, account, token, shop } => {
-            render_verification(verification, account, token, shop, storefront)
+            render_verification(verification, account, token, &isolated(shop), storefront)
         }
     }
 }
@@ -102,11 +107,13 @@ fn render_verification(
     let subject = if shop.is_empty() { what.to_owned() } else { format!("{what} at {shop}") };
     let token = token.expose();
     let link = |url: &Url| format!("{}/account/{page}?token={token}", url.as_str().trim_end_matches('/'));
+    let customer = isolated(account.map_or("", |account| &account.customer.name));
+    let email = isolated(&verification.email);
     let view = VerificationView {
         shop,
         subject: &subject,
-        customer: account.map_or("", |account| &account.customer.name),
-        email: &verification.email,
+        customer: &customer,
+        email: &email,
         is_known,
         is_reset,
         token,
@@ -117,13 +124,14 @@ fn render_verification(
 
 fn render_welcome(account: &Account, shop: &str) -> Result<Shown, askama::Error> {
     let subject = if shop.is_empty() { "Welcome".to_owned() } else { format!("Welcome to {shop}") };
-    let customer = &account.customer;
-    let view = Welcome { shop, subject: &subject, customer: &customer.name, email: &customer.email };
+    let (customer, email) = (isolated(&account.customer.name), isolated(&account.customer.email));
+    let view = Welcome { shop, subject: &subject, customer: &customer, email: &email };
     shown!(view: Welcome, "welcome.txt", "welcome.html")
 }
 
 fn render_order(order: &Order, template: Template, shop: &str) -> Result<Shown, askama::Error> {
-    let number = order.reference.clone().unwrap_or_else(|| order.id.to_string());
+    let number = order.reference.as_deref().map_or_else(|| Cow::Owned(order.id.to_string()), isolated);
+    let customer = isolated(&order.customer.name);
     let subject = subject(template, &number, shop);
     let refunded_minor = if let Template::PartialRefund { amount_minor, .. } = template {
         amount_minor
@@ -134,13 +142,13 @@ fn render_order(order: &Order, template: Template, shop: &str) -> Result<Shown, 
         template,
         shop,
         subject: &subject,
-        customer: &order.customer.name,
-        number,
+        customer: &customer,
+        number: &number,
         lines: lines(order, order.currency),
         total: format_amount(order.total_minor, order.currency),
         is_free: order.total_minor == 0,
         refunded: format_amount(refunded_minor, order.currency),
-        address: order.shipping_address.as_ref(),
+        address: order.shipping_address.as_ref().map(address),
     };
     shown!(view: View, "mail.txt", "mail.html")
 }
@@ -158,5 +166,21 @@ fn subject(template: Template, number: &str, shop: &str) -> String {
 
 fn lines(order: &Order, currency: Currency) -> Vec<OrderLine<'_>> {
     let line = |line: &'_ store::domain::OrderLine| format_amount(line.total_minor, currency);
-    order.lines.iter().map(|l| OrderLine { name: &l.name, quantity: l.quantity, total: line(l) }).collect()
+    order
+        .lines
+        .iter()
+        .map(|l| OrderLine { name: isolated(&l.name), quantity: l.quantity, total: line(l) })
+        .collect()
+}
+
+fn address(of: &Address) -> Address {
+    let part = |text: &String| isolated(text).into_owned();
+    Address {
+        name: part(&of.name),
+        line1: part(&of.line1),
+        line2: of.line2.as_ref().map(part),
+        city: part(&of.city),
+        postal_code: part(&of.postal_code),
+        country: of.country.clone(),
+    }
 }

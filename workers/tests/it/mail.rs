@@ -14,16 +14,24 @@ use workers::{
 
 use crate::util::{TestMerchant, context};
 
-const FROM: &str = "Mugs & More <orders@shop.example>";
+pub(crate) const FROM: &str = "Mugs & More <orders@shop.example>";
 
-fn read(shop: &TestMerchant, order: &Order, template: Template) -> String {
+pub(crate) fn read(shop: &TestMerchant, order: &Order, template: Template) -> String {
     let name = format!("{}.{}.eml", order.id, template.name());
     std::fs::read_to_string(shop.mail_folder().join(name)).expect("a mail")
 }
 
-/// Undoes quoted-printable, as far as these mails use it.
-fn plain(mail: &str) -> String {
-    mail.replace("=\r\n", "").replace("=3D", "=").replace("=C3=97", "\u{d7}").replace("=C3=B6", "\u{f6}")
+/// Undoes quoted-printable.
+pub(crate) fn plain(mail: &str) -> String {
+    let mail = mail.replace("=\r\n", "");
+    let mut parts = mail.split('=');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let byte = part.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(byte.unwrap_or(b'='));
+        bytes.extend(&part.as_bytes()[if byte.is_some() { 2 } else { 0 }..]);
+    }
+    String::from_utf8(bytes).expect("UTF-8")
 }
 
 #[tokio::test]
@@ -246,7 +254,10 @@ async fn every_mail_says_that_a_program_wrote_it_and_odd_names_make_valid_header
     let shop = TestMerchant::open().await;
     let mailer = Mailer::file(shop.mail_folder(), FROM).expect("a mailer");
     let (wide, narrow) = ("\u{1f375}\u{e9}\u{4f8b}".repeat(66), "a".repeat(200));
-    for name in ["Ada", "L\u{f6}we, Ada (\"A\") <x@y.example>", "\\", "=?utf-8?q?x?=", &wide, &narrow] {
+    let hebrew = "\u{5d0}\u{202e} ".repeat(66);
+    for name in
+        ["Ada", "L\u{f6}we, Ada (\"A\") <x@y.example>", "\\", "=?utf-8?q?x?=", &wide, &narrow, &hebrew]
+    {
         let mut order = shop.place("pm_card_visa").await;
         name.clone_into(&mut order.customer.name);
         order.reference = Some(name.to_owned());
@@ -263,6 +274,9 @@ async fn every_mail_says_that_a_program_wrote_it_and_odd_names_make_valid_header
             let headers = mail.split("\r\n\r\n").next().expect("headers");
             // RFC 5322, section 2.1.1.
             assert!(headers.is_ascii() && headers.lines().all(|line| line.len() <= 998), "{headers}");
+            // RFC 2047, section 2.
+            let mut words = headers.split_whitespace().filter(|word| word.starts_with("=?"));
+            assert!(words.all(|word| word.len() <= 75), "{headers}");
             for once in [
                 "Auto-Submitted: auto-generated\r\n",
                 "\r\nDate: ",

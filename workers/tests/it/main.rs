@@ -8,6 +8,7 @@ mod flow;
 mod golden;
 mod later_release;
 mod mail;
+mod mail_directions;
 mod money;
 mod not_found;
 mod refund;
