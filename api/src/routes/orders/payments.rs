@@ -4,9 +4,9 @@ use std::str::FromStr;
 
 use axum::{Json, extract::State};
 use base::Timestamp;
-use store::domain::PageRequest;
+use store::{domain::PageRequest, payments::PaymentEntry};
 
-use super::read::{looked_up, payment_of};
+use super::read::payments_of;
 use crate::{
     auth::SecretKey,
     input::Query,
@@ -56,14 +56,9 @@ pub(super) async fn list_payments(
     let mut entries = state.payments.list_by_day(key.merchant, day, after, limit + 1).await?;
     let has_more = entries.len() > limit as usize;
     entries.truncate(limit as usize);
-    let views = looked_up(entries, |entry| {
-        let state = state.clone();
-        async move {
-            let payment = payment_of(&state, entry.order).await?;
-            Ok(PaymentEntryView::new(&entry, payment.as_ref()))
-        }
-    });
-    Ok(Json(List::new(views.await?, has_more)))
+    let payments = payments_of(&state, entries.iter().map(|entry| entry.id).collect()).await?;
+    let view = |entry: &PaymentEntry| PaymentEntryView::new(entry, payments.get(&entry.id));
+    Ok(Json(List::new(entries.iter().map(view).collect(), has_more)))
 }
 
 #[cfg(test)]
