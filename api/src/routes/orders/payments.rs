@@ -36,7 +36,7 @@ impl FromStr for Day {
 /// A payment is listed on the UTC day on which its first charge began. One that was just opened may be missing for a
 /// moment, and may then come before others that were listed already.
 #[utoipa::path(
-    get, path = "/v1/payments", tag = "orders",
+    get, path = "/v1/payments", tag = "orders", security(("secret_key" = [])),
     params(
         ("limit" = Option<u32>, Query, description = "1 to 100, 10 when absent"),
         ("starting_after" = Option<String>, Query, description = "The last payment of the page before"),
