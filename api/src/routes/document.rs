@@ -98,7 +98,7 @@ fn text(schema: &mut Object, chars_max: usize) {
 /// Lists continue after an id; the catalog continues after any text.
 fn cursor_pattern(path: &str) -> Option<String> {
     let prefix = match path {
-        "/v1/orders" => "ord",
+        "/v1/orders" | "/v1/customers/current/orders" => "ord",
         "/v1/webhook_endpoints" => "whe",
         "/v1/events" => "evt",
         "/v1/payments" => "pay",

@@ -5,13 +5,17 @@ use std::collections::HashMap;
 use axum::{Json, extract::State};
 use base::error_class::describe;
 use http::HeaderMap;
-use store::domain::{Order, OrderId, PageRequest, Payment, PaymentId};
+use store::{
+    domain::{CustomerId, MerchantId, Order, OrderId, PageRequest, Payment, PaymentId},
+    orders::OrderFilter,
+};
 
 use crate::{
     auth::{AnyKey, SecretKey},
     input::{PathText, Query, parse_id},
     order_access,
     problem::Problem,
+    sessions,
     state::ApiState,
     view::{List, OrderView, PaymentView},
 };
@@ -57,13 +61,48 @@ pub(super) async fn list_orders(
     SecretKey(key): SecretKey,
     uri: http::Uri,
 ) -> Result<Json<List<OrderView>>, Problem> {
-    let query = Query::paged(&uri, &["status"]);
+    list(&state, key.merchant, None, &uri).await
+}
+
+/// List the orders of the customer who is signed in, newest first
+///
+/// Orders that were placed in a session of this customer; not those that a guest placed with the same address.
+#[utoipa::path(
+    get, path = "/v1/customers/current/orders", tag = "customers",
+    params(
+        ("Orderworks-Session" = String, Header, description = "`ows_…`"),
+        ("limit" = Option<u32>, Query, description = "1 to 100, 10 when absent"),
+        ("starting_after" = Option<String>, Query, description = "The last order of the page before"),
+        ("status" = Option<String>, Query, description = "Only orders in this state"),
+    ),
+    responses(
+        (status = 200, description = "A page of orders", body = List<OrderView>),
+        (status = 401, description = "The session has ended"),
+    ),
+)]
+pub(super) async fn list_orders_of_customer(
+    State(state): State<ApiState>,
+    AnyKey(key): AnyKey,
+    headers: HeaderMap,
+    uri: http::Uri,
+) -> Result<Json<List<OrderView>>, Problem> {
+    let customer = sessions::current(&state, key.merchant, &headers).await?.owner.customer;
+    list(&state, key.merchant, Some(customer), &uri).await
+}
+
+async fn list(
+    state: &ApiState,
+    merchant: MerchantId,
+    customer: Option<CustomerId>,
+    uri: &http::Uri,
+) -> Result<Json<List<OrderView>>, Problem> {
+    let query = Query::paged(uri, &["status"]);
     let status = query.parsed("status", "a state of an order");
     let mut page: PageRequest<OrderId> = query.page()?;
-    let below = state.placements.listed_below(key.merchant, &state.ambient);
+    let below = state.placements.listed_below(merchant, &state.ambient);
     page.after = Some(page.after.map_or(below, |after| after.min(below)));
-    let page = state.orders.orders(key.merchant, status, page).await?;
-    Ok(Json(List::new(views(&state, &page.items).await?, page.has_more)))
+    let page = state.orders.orders(merchant, OrderFilter { status, customer }, page).await?;
+    Ok(Json(List::new(views(state, &page.items).await?, page.has_more)))
 }
 
 /// The orders with their payments; readable while the payment store is unavailable.
