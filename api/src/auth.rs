@@ -4,6 +4,8 @@
 //! logged. A handler demands a key by its extractor: [`AnyKey`] or [`SecretKey`], which also apply the limits of reads
 //! and writes, or one of [`crate::limits`].
 
+use std::net::IpAddr;
+
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, HeaderValue, header, request};
 use sha2::{Digest, Sha256};
@@ -50,14 +52,23 @@ impl FromRequestParts<ApiState> for SecretKey {
     }
 }
 
-/// Authenticates the request. A key that is not cached costs a read of the store, so lookups are limited per address.
+/// Authenticates the request.
 pub(crate) async fn authenticate(parts: &request::Parts, state: &ApiState) -> Result<KeyRecord, Problem> {
-    let hash = key_hash(&parts.headers).ok_or_else(unauthorized)?;
+    key_of(&parts.headers, state.client_ip(parts), state).await
+}
+
+/// The key of a request. One that is not cached costs a read of the store, so lookups are limited per address.
+pub(crate) async fn key_of(
+    headers: &HeaderMap,
+    address: IpAddr,
+    state: &ApiState,
+) -> Result<KeyRecord, Problem> {
+    let hash = key_hash(headers).ok_or_else(unauthorized)?;
     let now = state.ambient.now();
     if let Some(key) = state.keys.get(&hash, now) {
         return Ok(key);
     }
-    state.limiters.take_key_lookup(state.client_ip(parts))?;
+    state.limiters.take_key_lookup(address)?;
     let key = state.orders.key_by_hash(hash).await?.ok_or_else(unauthorized)?;
     state.keys.put(hash, key.clone(), now);
     state.key_uses.note(&state.orders, &key, now);

@@ -47,6 +47,9 @@ pub struct ApiConfig {
     pub streams_per_merchant_max: usize,
     /// Event streams of one address (IPv6: one /64) with publishable keys at once; default 8.
     pub streams_per_address_max: usize,
+    /// Interval between two checks of an open stream that its key, session or order token has not ended; default 4 s:
+    /// a stream ends within 10 s of its key, which is cached for 5 s.
+    pub streams_check: Duration,
     /// Age of cached products, lists and categories at most; default 1 s: long enough to carry a rush on one product,
     /// short enough that availability, which every order changes, need not be announced.
     pub catalog_ttl: Duration,
@@ -193,6 +196,7 @@ impl Default for ApiConfig {
             streams_max: 256,
             streams_per_merchant_max: 64,
             streams_per_address_max: 8,
+            streams_check: Duration::from_secs(4),
             catalog_ttl: Duration::from_secs(1),
             stripe_webhook_secrets: Vec::new(),
             provider_takes: |_, _| true,

@@ -82,7 +82,20 @@ impl OrderCaller {
 
     /// The order of this id. A customer has to prove access to it.
     pub(crate) async fn order(&self, state: &ApiState, id: &str) -> Result<Order, Problem> {
-        let id: OrderId = parse_id(id, "order")?;
+        self.order_by_id(state, parse_id(id, "order")?).await
+    }
+
+    /// Whether a request that was accepted still would be: its key is not revoked, and a customer's session or order
+    /// token has not ended.
+    pub(crate) async fn check_again(&self, state: &ApiState, order: OrderId) -> Result<(), Problem> {
+        auth::key_of(&self.headers, self.address, state).await?;
+        if self.is_customer() {
+            self.order_by_id(state, order).await?;
+        }
+        Ok(())
+    }
+
+    async fn order_by_id(&self, state: &ApiState, id: OrderId) -> Result<Order, Problem> {
         let order = state.orders.order(self.key.merchant, id).await?;
         let order = order.ok_or_else(|| Problem::not_found("order"))?;
         if is_shown_whole(state, &self.key, &self.headers, &order).await? {

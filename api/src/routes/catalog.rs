@@ -98,7 +98,7 @@ impl Request for ProductPut {}
 
 /// Create or replace a product
 #[utoipa::path(
-    put, path = "/v1/products/{sku}", tag = "catalog",
+    put, path = "/v1/products/{sku}", tag = "catalog", security(("secret_key" = [])),
     params(("sku" = String, Path, description = "Stock keeping unit, `[A-Za-z0-9._-]{1,64}`")),
     request_body = ProductPut,
     responses(
@@ -148,7 +148,7 @@ async fn list_categories(
 
 /// Read the stock of a product
 #[utoipa::path(
-    get, path = "/v1/inventory/{sku}", tag = "catalog",
+    get, path = "/v1/inventory/{sku}", tag = "catalog", security(("secret_key" = [])),
     params(("sku" = String, Path, description = "Stock keeping unit")),
     responses((status = 200, description = "The stock", body = InventoryView)),
 )]
@@ -175,7 +175,7 @@ impl Request for InventoryPut {}
 
 /// Set the stock of a product
 #[utoipa::path(
-    put, path = "/v1/inventory/{sku}", tag = "catalog",
+    put, path = "/v1/inventory/{sku}", tag = "catalog", security(("secret_key" = [])),
     params(("sku" = String, Path, description = "Stock keeping unit")),
     request_body = InventoryPut,
     responses(

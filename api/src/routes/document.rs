@@ -22,7 +22,7 @@ const KEY_PATTERN: &str = r#"^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}"
 
 pub(super) fn tell_rules(document: &mut OpenApi) {
     for (path, item) in &mut document.paths.paths {
-        for (method, operation) in operations(item) {
+        for operation in operations(item) {
             for parameter in operation.parameters.iter_mut().flatten() {
                 if let RefOr::T(parameter) = parameter {
                     tell_parameter(path, parameter);
@@ -31,7 +31,7 @@ pub(super) fn tell_rules(document: &mut OpenApi) {
             tell_body(operation);
             tell_streams(operation);
             if path.starts_with("/v1/") {
-                problem_responses::tell(operation, method, path);
+                problem_responses::tell(operation, path);
             }
         }
     }
@@ -58,10 +58,9 @@ fn tell_patterns(schema: &mut RefOr<Schema>) {
     }
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     let PathItem { get, put, post, delete, patch, .. } = item;
-    let operations = [("GET", get), ("PUT", put), ("POST", post), ("DELETE", delete), ("PATCH", patch)];
-    operations.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+    [get, put, post, delete, patch].into_iter().flatten()
 }
 
 fn tell_parameter(path: &str, parameter: &mut Parameter) {
@@ -99,7 +98,7 @@ fn text(schema: &mut Object, chars_max: usize) {
 /// Lists continue after an id; the catalog continues after any text.
 fn cursor_pattern(path: &str) -> Option<String> {
     let prefix = match path {
-        "/v1/orders" => "ord",
+        "/v1/orders" | "/v1/customers/current/orders" => "ord",
         "/v1/webhook_endpoints" => "whe",
         "/v1/events" => "evt",
         "/v1/payments" => "pay",

@@ -23,7 +23,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 
 /// List events, newest first
 #[utoipa::path(
-    get, path = "/v1/events", tag = "webhooks",
+    get, path = "/v1/events", tag = "webhooks", security(("secret_key" = [])),
     params(
         ("limit" = Option<u32>, Query, description = "1 to 100, 10 when absent"),
         ("starting_after" = Option<String>, Query, description = "The last event of the page before"),
@@ -44,7 +44,7 @@ async fn list_events(
 /// To each enabled endpoint that is subscribed to its kind, under the same `webhook-id` and with the usual retries,
 /// also where it was accepted before. Requests for one event within a minute are one.
 #[utoipa::path(
-    post, path = "/v1/events/{id}/resend", tag = "webhooks",
+    post, path = "/v1/events/{id}/resend", tag = "webhooks", security(("secret_key" = [])),
     params(("id" = String, Path, description = "`evt_…`")),
     responses(
         (status = 202, description = "Accepted", body = ResendView),

@@ -5,35 +5,7 @@ use utoipa::openapi::{
     Components, Content, Object, Ref, RefOr, Response, Type,
     header::Header,
     path::{Operation, Parameter, ParameterIn},
-    security::SecurityRequirement,
 };
-
-/// Operations of a publishable key; all others need a secret one.
-const PUBLISHABLE: [&str; 23] = [
-    "GET /v1/products",
-    "GET /v1/products/{sku}",
-    "GET /v1/categories",
-    "POST /v1/orders",
-    "GET /v1/orders/{id}",
-    "GET /v1/orders/{id}/timeline",
-    "GET /v1/orders/{id}/events",
-    "POST /v1/orders/{id}/cancel",
-    "POST /v1/carts",
-    "GET /v1/carts/{id}",
-    "PUT /v1/carts/{id}/items/{sku}",
-    "POST /v1/carts/{id}/checkout",
-    "POST /v1/customers",
-    "GET /v1/customers/current",
-    "DELETE /v1/customers/current",
-    "POST /v1/customers/verify",
-    "POST /v1/customers/password_reset",
-    "POST /v1/customers/password_reset/confirm",
-    "GET /v1/sessions",
-    "POST /v1/sessions",
-    "DELETE /v1/sessions",
-    "DELETE /v1/sessions/current",
-    "DELETE /v1/sessions/{id}",
-];
 
 /// What decides about the problems of an operation.
 #[expect(clippy::struct_excessive_bools, reason = "independent properties of one operation")]
@@ -144,12 +116,10 @@ pub(super) fn define(components: &mut Components) {
     }
 }
 
-/// Adds the kind of key, and every problem that the operation may end in.
-pub(super) fn tell(operation: &mut Operation, method: &str, path: &str) {
-    let needs_secret = !PUBLISHABLE.contains(&format!("{method} {path}").as_str());
-    if needs_secret {
-        operation.security = Some(vec![SecurityRequirement::new("secret_key", Vec::<String>::new())]);
-    }
+/// Adds every problem that the operation may end in.
+pub(super) fn tell(operation: &mut Operation, path: &str) {
+    // Below `/v1` only handlers with a `SecretKey` name the kind of key; all others take either.
+    let needs_secret = operation.security.is_some();
     let has = |is_kind: fn(&ParameterIn) -> bool| {
         let is_kind =
             |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(p) if is_kind(&p.parameter_in));

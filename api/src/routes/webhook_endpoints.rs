@@ -149,7 +149,7 @@ fn accepted_url(state: &ApiState, url: &str) -> Result<String, Problem> {
 ///
 /// The secret is shown in this answer only.
 #[utoipa::path(
-    post, path = "/v1/webhook_endpoints", tag = "webhooks",
+    post, path = "/v1/webhook_endpoints", tag = "webhooks", security(("secret_key" = [])),
     request_body = WebhookEndpointCreate,
     responses(
         (status = 201, description = "Created", body = EndpointCreatedView),
@@ -184,7 +184,7 @@ async fn create_endpoint(
 
 /// List webhook endpoints, newest first
 #[utoipa::path(
-    get, path = "/v1/webhook_endpoints", tag = "webhooks",
+    get, path = "/v1/webhook_endpoints", tag = "webhooks", security(("secret_key" = [])),
     params(
         ("limit" = Option<u32>, Query, description = "1 to 100, 10 when absent"),
         ("starting_after" = Option<String>, Query, description = "The last endpoint of the page before"),
@@ -202,7 +202,7 @@ async fn list_endpoints(
 
 /// Read a webhook endpoint
 #[utoipa::path(
-    get, path = "/v1/webhook_endpoints/{id}", tag = "webhooks",
+    get, path = "/v1/webhook_endpoints/{id}", tag = "webhooks", security(("secret_key" = [])),
     params(("id" = String, Path, description = "`whe_…`")),
     responses((status = 200, description = "The endpoint, without its secret", body = EndpointView)),
 )]
@@ -218,7 +218,7 @@ async fn get_endpoint(
 
 /// Change a webhook endpoint
 #[utoipa::path(
-    patch, path = "/v1/webhook_endpoints/{id}", tag = "webhooks",
+    patch, path = "/v1/webhook_endpoints/{id}", tag = "webhooks", security(("secret_key" = [])),
     params(("id" = String, Path, description = "`whe_…`")),
     request_body = WebhookEndpointChange,
     responses((status = 200, description = "The changed endpoint", body = EndpointView)),
@@ -242,7 +242,7 @@ async fn change_endpoint(
 /// The new secret is shown in this answer only. During the overlap each message is signed with the former secrets as
 /// well. If the answer is lost, ask again: the secret that the receiver has stays valid until its overlap is over.
 #[utoipa::path(
-    post, path = "/v1/webhook_endpoints/{id}/rotate_secret", tag = "webhooks",
+    post, path = "/v1/webhook_endpoints/{id}/rotate_secret", tag = "webhooks", security(("secret_key" = [])),
     params(("id" = String, Path, description = "`whe_…`")),
     request_body(content = Option<WebhookSecretRotate>),
     responses(
@@ -273,7 +273,7 @@ async fn rotate_secret(
 
 /// Remove a webhook endpoint
 #[utoipa::path(
-    delete, path = "/v1/webhook_endpoints/{id}", tag = "webhooks",
+    delete, path = "/v1/webhook_endpoints/{id}", tag = "webhooks", security(("secret_key" = [])),
     params(("id" = String, Path, description = "`whe_…`")),
     responses((status = 204, description = "Removed")),
 )]

@@ -147,6 +147,7 @@ async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order()
             "DELETE /v1/sessions/{id}",
             "GET /v1/customers/current",
             "DELETE /v1/customers/current",
+            "GET /v1/customers/current/orders",
         ]
         .map(str::to_owned);
         if signed_in.contains(&format!("{method} {template}")) {

@@ -39,6 +39,8 @@ async fn without_payments_orders_are_placed_and_read() {
     let path = format!("/v1/orders/{}", order["id"].as_str().expect("an id"));
     let read = shop.get(&path).send().await.expect_status(200).json;
     assert_eq!(read["payment"]["status"], "unknown");
+    let listed = shop.get("/v1/orders").send().await.expect_status(200);
+    assert_eq!(listed.list()[..], [read]);
     let timeline = shop.get(&format!("{path}/timeline")).send().await.expect_status(200);
     assert_eq!(timeline.json["incomplete"], json!(["payments"]));
     assert!(timeline.list().iter().any(|entry| entry["kind"] == "order.placed"));

@@ -1,12 +1,19 @@
 //! Server-sent events of an order.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use api::{ApiConfig, ServerLimits};
+use base::Ambient;
+use reqwest::Method;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use store::merchants::Merchants;
 use tokio::time::timeout;
 
-use crate::util::{Call, TestApi, config, raw::PATIENCE};
+use crate::{
+    customers::{registered, sign_in},
+    util::{Answer, Call, TestApi, config, order_body, raw::PATIENCE},
+};
 
 /// Reader of the frames of an open stream.
 struct Frames {
@@ -113,7 +120,7 @@ async fn one_customer_cannot_take_the_streams_of_the_others() {
     let config = ApiConfig { streams_per_address_max: 1, streams_per_merchant_max: 1, ..config() };
     let shop = TestApi::open_with(config, ServerLimits::default()).await;
     shop.stock("mug", 10).await;
-    let placed = shop.place("k1", &crate::util::order_body()).send().await.expect_status(202);
+    let placed = shop.place("k1", &order_body()).send().await.expect_status(202);
     let path = format!("{}/events", placed.header("location"));
     let token = placed.header("orderworks-order-token");
     let follow = || shop.get(&path).key(&shop.own.public).header("orderworks-order-token", token);
@@ -138,9 +145,62 @@ async fn one_merchant_cannot_take_all_streams() {
     shop.put("/v1/products/mug", &product).key(&shop.other.secret).send().await.expect_status(201);
     let stock = json!({"on_hand": 10});
     shop.put("/v1/inventory/mug", &stock).key(&shop.other.secret).send().await.expect_status(200);
-    let placed = shop.place("k1", &crate::util::order_body()).key(&shop.other.public).send().await;
+    let placed = shop.place("k1", &order_body()).key(&shop.other.public).send().await;
     let placed = placed.expect_status(202).json;
     let path = format!("/v1/orders/{}/events", placed["id"].as_str().expect("an id"));
     let mut others = Frames::open(shop.get(&path).key(&shop.other.secret)).await;
     others.next().await.expect("an event");
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_access_that_opened_it() {
+    let (ambient, clock) = Ambient::steered(9, Ambient::system().now());
+    let config = ApiConfig { streams_check: Duration::from_millis(20), ..config() };
+    let shop = TestApi::open_at(config, ServerLimits::default(), ambient).await;
+    shop.stock("mug", 10).await;
+    let ada = json!({"email": "ada@example.com", "name": "Ada", "password": "canary correct horse"});
+    registered(&shop, &ada).await;
+    let session = sign_in(&shop, "ada@example.com", "canary correct horse").send().await.expect_status(201);
+    let session = session.json["token"].as_str().expect("a token");
+    let mut placed = Vec::new();
+    for key in ["k1", "k2"] {
+        let call = shop.place(key, &order_body()).header("orderworks-session", session);
+        placed.push(call.send().await.expect_status(202));
+    }
+    let path = |order: &Answer| format!("{}/events", order.header("location"));
+    let by_token = |order: &Answer| {
+        let call = shop.get(&path(order)).key(&shop.own.public);
+        call.header("orderworks-order-token", order.header("orderworks-order-token"))
+    };
+    let by_session = shop.get(&path(&placed[0])).key(&shop.own.public).header("orderworks-session", session);
+    let mut streams = Vec::new();
+    for call in [by_token(&placed[0]), by_session, by_token(&placed[1]), shop.get(&path(&placed[1]))] {
+        let mut frames = Frames::open(call).await;
+        assert_eq!(frames.next().await.expect("an event").event, "order.placed");
+        streams.push(frames);
+    }
+
+    let token = format!("{}/token", placed[0].header("location"));
+    shop.call(Method::DELETE, &token).key(&shop.own.secret).send().await.expect_status(204);
+    assert!(streams[0].next().await.is_none());
+    let sign_out = shop.call(Method::DELETE, "/v1/sessions/current").key(&shop.own.public);
+    sign_out.header("orderworks-session", session).send().await.expect_status(204);
+    assert!(streams[1].next().await.is_none());
+
+    // The streams of the other order were checked as often and go on, until their keys end.
+    shop.post(&format!("{}/cancel", placed[1].header("location")), &json!({}))
+        .send()
+        .await
+        .expect_status(200);
+    for frames in &mut streams[2..] {
+        assert_eq!(frames.next().await.expect("an event").event, "order.cancelled");
+    }
+    for key in [&shop.own.public, &shop.own.secret] {
+        let key = shop.orders.key_by_hash(Sha256::digest(key).into()).await.expect("reads").expect("a key");
+        shop.orders.revoke_key(key.id, shop.ambient.now()).await.expect("revokes").expect("a key");
+    }
+    clock.advance(Duration::from_secs(5));
+    for frames in &mut streams[2..] {
+        assert!(frames.next().await.is_none());
+    }
 }

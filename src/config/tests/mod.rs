@@ -211,6 +211,7 @@ fn bounds_of_connections_and_levels_of_queues_are_settings() {
         ("SERVER_IDLE_SECONDS", "0", "server.idle_seconds"),
         ("SERVER_BODY_KIB", "2", "server.body_kib"),
         ("CACHE_CATALOG_MS", "99", "cache.catalog_ms"),
+        ("SERVER_STREAMS_CHECK_MS", "4001", "server.streams_check_ms"),
         ("SERVER_READINESS_LEAD_SECONDS", "301", "server.readiness_lead_seconds"),
         ("RECORDS_LEVELS", "{ mails = \"all\" }", "records.levels names an unknown queue"),
         ("RECORDS_LEVELS", "{ email = \"some\" }", "records.levels"),

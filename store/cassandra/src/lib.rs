@@ -33,7 +33,7 @@ pub use self::{
     connect::CassandraConnectError,
 };
 
-/// Payments read concurrently for [`PaymentStore::payments`]: each is a partition of its own, read at SERIAL.
+/// Payments read concurrently for one call: each is a partition of its own.
 const READ_AT_ONCE: usize = 8;
 
 /// Payments in Cassandra. Clones share the connections.
@@ -119,17 +119,16 @@ impl PaymentStore for CassandraPayments {
     }
 
     async fn payments(&self, ids: &[PaymentId]) -> Result<Vec<Payment>, StoreError> {
-        let mut found = Vec::new();
-        for ids in ids.chunks(READ_AT_ONCE) {
-            let read = try_join_all(ids.iter().map(|id| self.payment(*id))).await?;
-            found.extend(read.into_iter().flatten());
-        }
-        Ok(found)
+        read_each(ids, |id| self.payment(id)).await
     }
 
     async fn committed_payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
         let session = self.session.get()?;
         Ok(session.bounded(session.read_quorum(id)).await?.map(|stored| stored.payment))
+    }
+
+    async fn committed_payments(&self, ids: &[PaymentId]) -> Result<Vec<Payment>, StoreError> {
+        read_each(ids, |id| self.committed_payment(id)).await
     }
 
     async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError> {
@@ -192,4 +191,15 @@ impl PaymentStore for CassandraPayments {
         session.bounded(session.rows(&session.statements.ping, ())).await?;
         Ok(())
     }
+}
+
+async fn read_each<F: Future<Output = Result<Option<Payment>, StoreError>>>(
+    ids: &[PaymentId],
+    read: impl Fn(PaymentId) -> F,
+) -> Result<Vec<Payment>, StoreError> {
+    let mut found = Vec::new();
+    for ids in ids.chunks(READ_AT_ONCE) {
+        found.extend(try_join_all(ids.iter().map(|id| read(*id))).await?.into_iter().flatten());
+    }
+    Ok(found)
 }

@@ -136,6 +136,15 @@ pub enum Refusal {
     },
 }
 
+/// Filter of an order listing; an empty filter lists all.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OrderFilter {
+    /// Only orders in this state.
+    pub status: Option<OrderStatus>,
+    /// Only orders placed in a session of this registered customer.
+    pub customer: Option<CustomerId>,
+}
+
 /// The age of `pending` orders that are to expire.
 #[derive(Debug, Clone, Copy)]
 pub struct Stale {
@@ -204,7 +213,7 @@ pub trait Orders: Send + Sync + 'static {
     async fn orders(
         &self,
         merchant: MerchantId,
-        status: Option<OrderStatus>,
+        filter: OrderFilter,
         page: PageRequest<OrderId>,
     ) -> Result<Page<Order>, StoreError>;
 

@@ -198,7 +198,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0017_product_search.down",
             "0017_product_search.up",
             "0018_api_key_notes.down",
-            "0018_api_key_notes.up"
+            "0018_api_key_notes.up",
+            "0019_orders_by_customer.down",
+            "0019_orders_by_customer.up"
         ]
     )
 }

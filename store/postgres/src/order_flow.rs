@@ -6,8 +6,8 @@ use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
     orders::{
-        CLOCK_DIFFERENCE_MAX, CaptureFacts, DisputeFacts, NewOrder, Orders, PlaceOutcome, RefundFacts,
-        RefundRequested, Stale, Transition,
+        CLOCK_DIFFERENCE_MAX, CaptureFacts, DisputeFacts, NewOrder, OrderFilter, Orders, PlaceOutcome,
+        RefundFacts, RefundRequested, Stale, Transition,
     },
 };
 
@@ -27,6 +27,10 @@ pub(super) const LIST: &str =
     select!(" FROM orders WHERE merchant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
 pub(super) const LIST_BY_STATUS: &str =
     select!(" FROM orders WHERE merchant_id = $1 AND id < $2 AND status = $4 ORDER BY id DESC LIMIT $3");
+pub(super) const LIST_OF_CUSTOMER: &str = select!(
+    " FROM orders WHERE merchant_id = $1 AND customer_id = $5 AND id < $2 AND ($4::text IS NULL OR status = $4)
+    ORDER BY id DESC LIMIT $3"
+);
 pub(super) const REPLACE_TOKEN: &str =
     "UPDATE orders SET token_hash = $3, token_expires_at = $4 WHERE id = $1 AND merchant_id = $2";
 // Keeps `IDEMPOTENCY_KEEP`. Skips rows that another process locked to delete. By ctid: locked rows keep theirs.
@@ -83,15 +87,19 @@ impl Orders for PostgresOrders {
     async fn orders(
         &self,
         merchant: MerchantId,
-        status: Option<OrderStatus>,
+        filter: OrderFilter,
         page: PageRequest<OrderId>,
     ) -> Result<Page<Order>, StoreError> {
-        let query = || {
-            let query = sqlx::query(if status.is_some() { LIST_BY_STATUS } else { LIST })
+        let list = |sql: &'static str| {
+            sqlx::query(sql)
                 .bind(merchant.0)
                 .bind(page.after.map_or(Uuid::max(), |id| id.0))
-                .bind(i64::from(page.limit) + 1);
-            if let Some(status) = status { query.bind(status.as_str()) } else { query }
+                .bind(i64::from(page.limit) + 1)
+        };
+        let query = || match (filter.customer, filter.status.map(OrderStatus::as_str)) {
+            (Some(customer), status) => list(LIST_OF_CUSTOMER).bind(status).bind(customer.0),
+            (None, Some(status)) => list(LIST_BY_STATUS).bind(status),
+            (None, None) => list(LIST),
         };
         let orders = self.router.rows(merchant, ReadMode::Replica, query, order_row::order).await?;
         Ok(Page::from_overfetched(orders, page.limit))

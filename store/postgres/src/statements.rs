@@ -14,7 +14,7 @@ macro_rules! statements {
 
 /// Name and text of each statement.
 pub const ALL: &[(&str, &str)] = statements! {
-    order_flow: LIST LIST_BY_STATUS REPLACE_TOKEN EXPIRE;
+    order_flow: LIST LIST_BY_STATUS LIST_OF_CUSTOMER REPLACE_TOKEN EXPIRE;
     order_row: BY_ID OF_MERCHANT;
     transitions: STALE EXPIRE;
     audit: ALL TOUCHED MONEY REFUNDS COMMANDS STOCK SET_RESERVED OPEN ENDPOINTS;

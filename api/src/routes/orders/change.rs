@@ -84,7 +84,7 @@ pub(super) async fn cancel_order(
 /// same key changes nothing and gets the same refund, with `Idempotent-Replayed: true`. A refund that the payment
 /// provider refused is requested again with a new key, also of a cancelled order.
 #[utoipa::path(
-    post, path = "/v1/orders/{id}/refund", tag = "orders",
+    post, path = "/v1/orders/{id}/refund", tag = "orders", security(("secret_key" = [])),
     params(
         ("id" = String, Path, description = "`ord_…`"),
         ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters, bare or quoted"),

@@ -18,6 +18,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(place::place_order, read::list_orders))
         .routes(routes!(read::get_order))
+        .routes(routes!(read::list_orders_of_customer))
         .routes(routes!(timeline::get_timeline))
         .routes(routes!(stream::stream_events))
         .routes(routes!(change::cancel_order))

@@ -4,9 +4,9 @@ use std::str::FromStr;
 
 use axum::{Json, extract::State};
 use base::Timestamp;
-use store::domain::PageRequest;
+use store::{domain::PageRequest, payments::PaymentEntry};
 
-use super::read::{looked_up, payment_of};
+use super::read::payments_of;
 use crate::{
     auth::SecretKey,
     input::Query,
@@ -36,7 +36,7 @@ impl FromStr for Day {
 /// A payment is listed on the UTC day on which its first charge began. One that was just opened may be missing for a
 /// moment, and may then come before others that were listed already.
 #[utoipa::path(
-    get, path = "/v1/payments", tag = "orders",
+    get, path = "/v1/payments", tag = "orders", security(("secret_key" = [])),
     params(
         ("limit" = Option<u32>, Query, description = "1 to 100, 10 when absent"),
         ("starting_after" = Option<String>, Query, description = "The last payment of the page before"),
@@ -56,14 +56,9 @@ pub(super) async fn list_payments(
     let mut entries = state.payments.list_by_day(key.merchant, day, after, limit + 1).await?;
     let has_more = entries.len() > limit as usize;
     entries.truncate(limit as usize);
-    let views = looked_up(entries, |entry| {
-        let state = state.clone();
-        async move {
-            let payment = payment_of(&state, entry.order).await?;
-            Ok(PaymentEntryView::new(&entry, payment.as_ref()))
-        }
-    });
-    Ok(Json(List::new(views.await?, has_more)))
+    let payments = payments_of(&state, entries.iter().map(|entry| entry.id).collect()).await?;
+    let view = |entry: &PaymentEntry| PaymentEntryView::new(entry, payments.get(&entry.id));
+    Ok(Json(List::new(entries.iter().map(view).collect(), has_more)))
 }
 
 #[cfg(test)]

@@ -1,22 +1,24 @@
 //! Reading of orders.
 
+use std::collections::HashMap;
+
 use axum::{Json, extract::State};
 use base::error_class::describe;
-use futures::{StreamExt, TryStreamExt, stream};
 use http::HeaderMap;
-use store::domain::{Order, OrderId, PageRequest, PaymentId};
+use store::{
+    domain::{CustomerId, MerchantId, Order, OrderId, PageRequest, Payment, PaymentId},
+    orders::OrderFilter,
+};
 
 use crate::{
     auth::{AnyKey, SecretKey},
     input::{PathText, Query, parse_id},
     order_access,
     problem::Problem,
+    sessions,
     state::ApiState,
     view::{List, OrderView, PaymentView},
 };
-
-/// Payments looked up concurrently for one list.
-const LOOKUPS_MAX: usize = 8;
 
 /// Read an order
 ///
@@ -46,7 +48,7 @@ pub(super) async fn get_order(
 
 /// List orders, newest first
 #[utoipa::path(
-    get, path = "/v1/orders", tag = "orders",
+    get, path = "/v1/orders", tag = "orders", security(("secret_key" = [])),
     params(
         ("limit" = Option<u32>, Query, description = "1 to 100, 10 when absent"),
         ("starting_after" = Option<String>, Query, description = "The last order of the page before"),
@@ -59,44 +61,83 @@ pub(super) async fn list_orders(
     SecretKey(key): SecretKey,
     uri: http::Uri,
 ) -> Result<Json<List<OrderView>>, Problem> {
-    let query = Query::paged(&uri, &["status"]);
+    list(&state, key.merchant, None, &uri).await
+}
+
+/// List the orders of the customer who is signed in, newest first
+///
+/// Orders that were placed in a session of this customer; not those that a guest placed with the same address.
+#[utoipa::path(
+    get, path = "/v1/customers/current/orders", tag = "customers",
+    params(
+        ("Orderworks-Session" = String, Header, description = "`ows_…`"),
+        ("limit" = Option<u32>, Query, description = "1 to 100, 10 when absent"),
+        ("starting_after" = Option<String>, Query, description = "The last order of the page before"),
+        ("status" = Option<String>, Query, description = "Only orders in this state"),
+    ),
+    responses(
+        (status = 200, description = "A page of orders", body = List<OrderView>),
+        (status = 401, description = "The session has ended"),
+    ),
+)]
+pub(super) async fn list_orders_of_customer(
+    State(state): State<ApiState>,
+    AnyKey(key): AnyKey,
+    headers: HeaderMap,
+    uri: http::Uri,
+) -> Result<Json<List<OrderView>>, Problem> {
+    let customer = sessions::current(&state, key.merchant, &headers).await?.owner.customer;
+    list(&state, key.merchant, Some(customer), &uri).await
+}
+
+async fn list(
+    state: &ApiState,
+    merchant: MerchantId,
+    customer: Option<CustomerId>,
+    uri: &http::Uri,
+) -> Result<Json<List<OrderView>>, Problem> {
+    let query = Query::paged(uri, &["status"]);
     let status = query.parsed("status", "a state of an order");
     let mut page: PageRequest<OrderId> = query.page()?;
-    let below = state.placements.listed_below(key.merchant, &state.ambient);
+    let below = state.placements.listed_below(merchant, &state.ambient);
     page.after = Some(page.after.map_or(below, |after| after.min(below)));
-    let page = state.orders.orders(key.merchant, status, page).await?;
-    let views = looked_up(page.items, |order| {
-        let state = state.clone();
-        async move { view(&state, &order).await }
-    });
-    Ok(Json(List::new(views.await?, page.has_more)))
+    let page = state.orders.orders(merchant, OrderFilter { status, customer }, page).await?;
+    Ok(Json(List::new(views(state, &page.items).await?, page.has_more)))
 }
 
-/// Views of items whose payments are looked up, in the order of the items.
-pub(super) async fn looked_up<T, V, F>(items: Vec<T>, view: impl Fn(T) -> F) -> Result<Vec<V>, Problem>
-where
-    F: Future<Output = Result<V, Problem>>,
-{
-    stream::iter(items).map(view).buffered(LOOKUPS_MAX).try_collect().await
+/// The orders with their payments; readable while the payment store is unavailable.
+pub(super) async fn views(state: &ApiState, orders: &[Order]) -> Result<Vec<OrderView>, Problem> {
+    let sought = orders.iter().filter(|order| PaymentView::implied_by(order).is_none());
+    let mut payments =
+        payments_of(state, sought.map(|order| PaymentId::of_order(order.id)).collect()).await?;
+    let view = |order: &Order| {
+        let payment = payments.remove(&PaymentId::of_order(order.id));
+        OrderView::new(order, payment.or_else(|| PaymentView::implied_by(order)))
+    };
+    Ok(orders.iter().map(view).collect())
 }
 
-/// The order with its payment; readable while the payment store is unavailable.
+/// The same of one order.
 pub(super) async fn view(state: &ApiState, order: &Order) -> Result<OrderView, Problem> {
+    let id = PaymentId::of_order(order.id);
     let payment = match PaymentView::implied_by(order) {
         Some(payment) => Some(payment),
-        None => payment_of(state, order.id).await?,
+        None => payments_of(state, vec![id]).await?.remove(&id),
     };
     Ok(OrderView::new(order, payment))
 }
 
-/// The payment of an order as it is stored; `None` before it was opened.
-pub(super) async fn payment_of(state: &ApiState, order: OrderId) -> Result<Option<PaymentView>, Problem> {
-    let id = PaymentId::of_order(order);
-    match state.payments.committed_payment(id).await {
-        Ok(payment) => Ok(payment.map(|payment| PaymentView::new(id, payment.state()))),
+/// The payments as they are stored, without those that were not opened yet.
+pub(super) async fn payments_of(
+    state: &ApiState,
+    ids: Vec<PaymentId>,
+) -> Result<HashMap<PaymentId, PaymentView>, Problem> {
+    let view = |payment: Payment| (payment.id, PaymentView::new(payment.id, payment.state()));
+    match state.payments.committed_payments(&ids).await {
+        Ok(payments) => Ok(payments.into_iter().map(view).collect()),
         Err(error) if error.class().is_transient() => {
-            tracing::warn!(error = describe(&error), order.id = %order, "order shown without payment");
-            Ok(Some(PaymentView::unknown(id)))
+            tracing::warn!(error = describe(&error), payments = ids.len(), "order shown without payment");
+            Ok(ids.into_iter().map(|id| (id, PaymentView::unknown(id))).collect())
         }
         Err(defect) => Err(defect.into()),
     }

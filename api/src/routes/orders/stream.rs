@@ -2,7 +2,8 @@
 //!
 //! Guarantees: no event is left out or repeated within a stream, but customers are told of some kinds only. `id:` is
 //! the event's sequence, so a client that reconnects with `Last-Event-ID` continues where it was. Streams are bounded
-//! in time and in number: per address of customers, per merchant, and in all.
+//! in time and in number: per address of customers, per merchant, and in all. A stream ends within ten seconds of the
+//! end of the key, session or order token that opened it.
 
 use std::{collections::VecDeque, convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
@@ -78,6 +79,7 @@ pub(super) async fn stream_events(
         caller,
         waiting: VecDeque::new(),
         looked_at: None,
+        checked_at: Instant::now(),
         ends_at: Instant::now() + STREAM_TIME_MAX,
         state,
         _slot: slot,
@@ -123,15 +125,20 @@ struct Follower {
     after: u64,
     waiting: VecDeque<Event>,
     looked_at: Option<Instant>,
+    /// Last check of the caller's access.
+    checked_at: Instant,
     ends_at: Instant,
     _slot: Slot,
 }
 
 impl Follower {
-    /// The next event. `None` ends the stream: the server drains, the time is up, or the store is unavailable; the
-    /// client reconnects and continues where it was.
+    /// The next event. `None` ends the stream: the server drains, the time is up, the caller's access has ended, or the
+    /// store is unavailable; the client reconnects and continues where it was.
     async fn next(&mut self) -> Option<Event> {
         loop {
+            if Instant::now() >= self.check_due() {
+                self.check_access().await?;
+            }
             while let Some(event) = self.waiting.pop_front() {
                 self.after = event.sequence;
                 if self.caller.is_told(event.kind) {
@@ -152,10 +159,26 @@ impl Follower {
         }
     }
 
-    /// Waits until the next poll is due; not at all for the first one.
+    fn check_due(&self) -> Instant {
+        self.checked_at + self.state.config.streams_check
+    }
+
+    /// Checks the caller's access by the cached key; a customer's session and order token are read.
+    async fn check_access(&mut self) -> Option<()> {
+        self.checked_at = Instant::now();
+        let checked = self.caller.check_again(&self.state, self.order).await;
+        let ended = |problem: &Problem| {
+            let code = problem.kind().code;
+            tracing::debug!(code, order.id = %self.order, "event stream ended: access not confirmed");
+        };
+        checked.inspect_err(ended).ok()
+    }
+
+    /// Waits until the next poll or check is due; not at all for the first poll.
     async fn wait(&mut self) -> Option<()> {
         let Some(looked_at) = self.looked_at else { return Some(()) };
         let shutdown = self.state.shutdown.clone();
+        let due = self.check_due().min(looked_at + POLL_INTERVAL);
         let arrivals = &mut self.arrivals;
         let look = async {
             tokio::time::sleep_until(looked_at + LOOK_GAP).await;
@@ -165,7 +188,7 @@ impl Follower {
                     std::future::pending::<()>().await;
                 }
             };
-            drop(tokio::time::timeout_at(looked_at + POLL_INTERVAL, hint).await);
+            drop(tokio::time::timeout_at(due, hint).await);
         };
         tokio::select! {
             () = look => Some(()),

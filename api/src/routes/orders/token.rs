@@ -15,7 +15,7 @@ use crate::{
 ///
 /// Repeating the request changes nothing. A repeated order request issues a fresh token.
 #[utoipa::path(
-    delete, path = "/v1/orders/{id}/token", tag = "orders",
+    delete, path = "/v1/orders/{id}/token", tag = "orders", security(("secret_key" = [])),
     params(("id" = String, Path, description = "`ord_…`")),
     responses((status = 204, description = "No token opens the order")),
 )]

@@ -119,6 +119,42 @@ async fn an_order_is_followed_by_merchant_customer_and_bearer() {
     unproven.expect_problem(403, "order_access_required");
 }
 
+/// Placed in a session, by order or checkout; not what a guest placed with the same address.
+#[tokio::test]
+async fn customers_list_the_orders_of_their_sessions() {
+    let scene = Scene::open().await;
+    let path = "/v1/customers/current/orders";
+    for (caller, _) in ROWS {
+        let answer = scene.call(caller, Method::GET, path).send().await;
+        if let Some(own) = scene.orders.get(caller) {
+            let answer = answer.expect_status(200);
+            let [order] = &answer.list()[..] else { panic!("{caller}: {}", answer.text) };
+            let one = format!("/v1/orders/{}", own["id"].as_str().expect("an id"));
+            let one = scene.call(caller, Method::GET, &one).send().await.expect_status(200);
+            assert!(is_shown(&answer, caller) && *order == one.json, "{caller}: {}", answer.text);
+        } else {
+            let code = if caller == "nobody" { "unauthorized" } else { "session_invalid" };
+            answer.expect_problem(401, code);
+        }
+    }
+    let guest = scene.call("public", Method::POST, "/v1/orders").header("idempotency-key", "as-ada");
+    guest.json(&body_of("ada")).send().await.expect_status(202);
+    scene.ordered("ada", "cart").await;
+    let listed = async |query: &str| {
+        let page = scene.call("ada", Method::GET, &format!("{path}?{query}")).send().await.expect_status(200);
+        let ids: Vec<_> = page.list().iter().map(|order| order["id"].clone()).collect();
+        (ids, page.json["has_more"] == true)
+    };
+    let (ids, has_more) = listed("limit=2").await;
+    assert_eq!((ids.len(), &ids[1], has_more), (2, &scene.orders["ada"]["id"], false));
+    let (newest, oldest) = (vec![ids[0].clone()], vec![ids[1].clone()]);
+    assert_eq!(listed("limit=1").await, (newest.clone(), true));
+    let after = format!("limit=1&starting_after={}", ids[0].as_str().expect("an id"));
+    assert_eq!(listed(&after).await, (oldest.clone(), false));
+    assert_eq!(listed("status=pending").await, (newest, false));
+    assert_eq!(listed("status=fulfilled").await, (oldest, false));
+}
+
 #[tokio::test]
 async fn a_repeated_order_shows_what_was_sent_and_nothing_else() {
     let scene = Scene::open().await;

@@ -41,6 +41,8 @@ async fn a_read_to_display_prepares_no_ballot() {
     let opened = ballot(&session, payment.id).await;
     let shown = store.committed_payment(payment.id).await.expect("reads");
     assert_eq!((shown, ballot(&session, payment.id).await), (Some(payment.clone()), opened));
+    let listed = store.committed_payments(&[payment.id]).await.expect("reads");
+    assert_eq!((listed, ballot(&session, payment.id).await), (vec![payment.clone()], opened));
     // One on which a decision depends does.
     store.payment(payment.id).await.expect("reads");
     assert!(ballot(&session, payment.id).await > opened);

@@ -87,6 +87,7 @@ macro_rules! order_store_suite {
             listing: [
                 orders_are_paged_newest_first,
                 orders_are_filtered_by_status,
+                orders_are_filtered_by_customer,
                 events_are_paged_newest_first,
                 order_events_follow_a_sequence,
             ],

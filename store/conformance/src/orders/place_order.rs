@@ -8,7 +8,7 @@ use store::{
     catalog::ProductData,
     domain::{EventKind, OrderStatus, PageRequest},
     order_view::OrderView,
-    orders::{IDEMPOTENCY_KEEP, IdempotencyKey, NewOrder, PlaceOutcome, Refusal},
+    orders::{IDEMPOTENCY_KEEP, IdempotencyKey, NewOrder, OrderFilter, PlaceOutcome, Refusal},
     outbox::OutboxBody,
 };
 
@@ -140,7 +140,7 @@ pub async fn the_same_key_at_once_places_one_order(store: Arc<dyn OrderStore>) {
         }
     }
     let page = PageRequest { limit: 100, after: None };
-    let orders = world.store.orders(world.merchant, None, page).await.expect("reads");
+    let orders = world.store.orders(world.merchant, OrderFilter::default(), page).await.expect("reads");
     assert_eq!(orders.items.iter().map(|order| order.id).collect::<Vec<_>>(), [*id]);
     assert_eq!(world.stock("mug").await, (100, 2));
     assert_eq!(world.kinds(*id).await, [EventKind::OrderPlaced]);

@@ -6,7 +6,7 @@ use store::{
     OrderStore,
     catalog::InventoryPut,
     domain::{Order, OrderId, OrderStatus, PageRequest},
-    orders::{PlaceOutcome, RefundRequested, Transition},
+    orders::{OrderFilter, PlaceOutcome, RefundRequested, Transition},
 };
 
 use super::{OrdersFixture, refunds};
@@ -200,7 +200,7 @@ async fn all_orders(world: &OrdersFixture) -> Vec<Order> {
     let mut orders: Vec<Order> = Vec::new();
     loop {
         let page = PageRequest { limit: 100, after: orders.last().map(|order| order.id) };
-        let found = world.store.orders(world.merchant, None, page).await.expect("reads");
+        let found = world.store.orders(world.merchant, OrderFilter::default(), page).await.expect("reads");
         orders.extend(found.items);
         if !found.has_more {
             return orders;

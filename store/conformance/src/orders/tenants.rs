@@ -6,7 +6,7 @@ use store::{
     OrderStore,
     catalog::{InventoryPut, ProductFilter},
     domain::{EventKind, OrderStatus, PageRequest},
-    orders::{PlaceOutcome, RefundRequested, Refusal, Transition},
+    orders::{OrderFilter, PlaceOutcome, RefundRequested, Refusal, Transition},
     webhooks::EndpointChange,
 };
 
@@ -18,11 +18,18 @@ pub async fn a_foreign_merchant_reads_nothing(store: Arc<dyn OrderStore>) {
     let order = world.order_in(OrderStatus::Paid).await;
     let other = world.neighbour().await;
     assert_eq!(other.store.order(other.merchant, order.id).await.expect("reads"), None);
-    for status in [None, Some(OrderStatus::Paid)] {
+    let (all, paid) = (OrderFilter::default(), Some(OrderStatus::Paid));
+    let filters = [
+        all,
+        OrderFilter { status: paid, ..all },
+        OrderFilter { customer: order.account, ..all },
+        OrderFilter { status: paid, customer: order.account },
+    ];
+    for filter in filters {
         // A foreign order as the cursor reveals nothing either.
         for after in [None, Some(order.id)] {
             let page = PageRequest { limit: 100, after };
-            let orders = other.store.orders(other.merchant, status, page).await.expect("reads");
+            let orders = other.store.orders(other.merchant, filter, page).await.expect("reads");
             assert!(orders.items.is_empty() && !orders.has_more);
         }
     }

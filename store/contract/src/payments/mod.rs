@@ -170,6 +170,12 @@ pub trait PaymentStore: Send + Sync + 'static {
         self.payment(id).await
     }
 
+    /// Many payments to display, each as [`PaymentStore::committed_payment`] returns it, otherwise as
+    /// [`PaymentStore::payments`].
+    async fn committed_payments(&self, ids: &[PaymentId]) -> Result<Vec<Payment>, StoreError> {
+        self.payments(ids).await
+    }
+
     /// The attempts of a payment, oldest first.
     async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError>;
 

@@ -6,8 +6,8 @@ use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
     orders::{
-        CaptureFacts, DisputeFacts, IDEMPOTENCY_KEEP, NewOrder, Orders, PlaceOutcome, RefundFacts,
-        RefundRequested, Stale, Transition,
+        CaptureFacts, DisputeFacts, IDEMPOTENCY_KEEP, NewOrder, OrderFilter, Orders, PlaceOutcome,
+        RefundFacts, RefundRequested, Stale, Transition,
     },
 };
 
@@ -48,13 +48,14 @@ impl Orders for MemoryOrders {
     async fn orders(
         &self,
         merchant: MerchantId,
-        status: Option<OrderStatus>,
+        filter: OrderFilter,
         page: PageRequest<OrderId>,
     ) -> Result<Page<Order>, StoreError> {
         let list = |state: &OrdersState| {
             let newest_first = state.orders.values().rev().map(|row| &row.order).filter(|order| {
                 order.merchant == merchant
-                    && status.is_none_or(|status| order.status == status)
+                    && filter.status.is_none_or(|status| order.status == status)
+                    && filter.customer.is_none_or(|customer| order.account == Some(customer))
                     && page.after.is_none_or(|after| order.id < after)
             });
             page_of(newest_first.cloned(), page.limit)

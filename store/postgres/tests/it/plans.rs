@@ -68,6 +68,11 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
         "uuid, uuid, bigint, text",
         "merchant(1), made(moment(39000), 1), 21, 'pending'",
     ),
+    (
+        "order_flow::LIST_OF_CUSTOMER",
+        "uuid, uuid, bigint, text, uuid",
+        "merchant(1), made(moment(39000), 1), 21, NULL, made(moment(39000), 39000)",
+    ),
     ("order_row::BY_ID", "uuid", "made(moment(39000), 39000)"),
     ("order_row::OF_MERCHANT", "uuid, uuid", "made(moment(39000), 39000), merchant(39000)"),
     (

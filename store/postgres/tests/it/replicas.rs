@@ -11,7 +11,7 @@ use store::{
     catalog::{Catalog, ProductFilter},
     domain::{EndpointId, EventKind, MerchantId, OrderStatus, PageRequest},
     merchants::Merchants,
-    orders::{Mails, Orders},
+    orders::{Mails, OrderFilter, Orders},
     outbox::Outbox,
     webhooks::{Endpoint, EndpointChange, Subscription, Webhooks},
 };
@@ -86,7 +86,8 @@ async fn merchants_look_at_the_replica_and_workers_at_the_primary() {
 
     let seen = store.order(merchant, order.id).await.expect("reads").expect("is there");
     assert_eq!(seen.status, OrderStatus::Pending);
-    let listed = store.orders(merchant, Some(OrderStatus::Pending), first(10)).await.expect("reads");
+    let pending = OrderFilter { status: Some(OrderStatus::Pending), ..OrderFilter::default() };
+    let listed = store.orders(merchant, pending, first(10)).await.expect("reads");
     assert_eq!(listed.items.len(), 1);
     let mug = store.product(merchant, "mug").await.expect("reads").expect("is there");
     let mugs = store.products(merchant, &ProductFilter::default(), first(10)).await.expect("reads").items;
@@ -129,7 +130,10 @@ async fn a_merchant_sees_what_it_wrote_however_long_the_replica_stands() {
     store.place_order(new).await.expect("places");
     let merchant = shop.merchant;
     assert!(store.order(merchant, id).await.expect("reads").is_some());
-    assert_eq!(store.orders(merchant, None, first(10)).await.expect("reads").items.len(), 1);
+    assert_eq!(
+        store.orders(merchant, OrderFilter::default(), first(10)).await.expect("reads").items.len(),
+        1
+    );
     let mug = store.product(merchant, "mug").await.expect("reads").expect("is there");
     assert_eq!(mug.reserved, 1);
     store.cancel(merchant, id, "no", shop.ambient.now()).await.expect("cancels");

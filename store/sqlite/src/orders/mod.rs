@@ -75,7 +75,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0016_debits",
             "0017_previous_secrets",
             "0018_product_search",
-            "0019_api_key_notes"
+            "0019_api_key_notes",
+            "0020_orders_by_customer"
         ]
     )
 }

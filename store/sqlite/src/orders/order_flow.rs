@@ -6,8 +6,8 @@ use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
     orders::{
-        CaptureFacts, DisputeFacts, IDEMPOTENCY_KEEP, NewOrder, Orders, PlaceOutcome, RefundFacts,
-        RefundRequested, Stale, Transition,
+        CaptureFacts, DisputeFacts, IDEMPOTENCY_KEEP, NewOrder, OrderFilter, Orders, PlaceOutcome,
+        RefundFacts, RefundRequested, Stale, Transition,
     },
     rules::columns::Columns,
 };
@@ -22,6 +22,9 @@ pub(super) const LIST: &str =
     "SELECT * FROM orders WHERE merchant_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
 pub(super) const LIST_BY_STATUS: &str =
     "SELECT * FROM orders WHERE merchant_id = ?1 AND id < ?2 AND status = ?4 ORDER BY id DESC LIMIT ?3";
+pub(super) const LIST_OF_CUSTOMER: &str = "
+    SELECT * FROM orders WHERE merchant_id = ?1 AND customer_id = ?5 AND id < ?2 AND (?4 IS NULL OR status = ?4)
+    ORDER BY id DESC LIMIT ?3";
 
 pub(super) const EXPIRE: &str = "
     DELETE FROM idempotency_keys WHERE rowid IN (
@@ -80,14 +83,20 @@ impl Orders for SqliteOrders {
     async fn orders(
         &self,
         merchant: MerchantId,
-        status: Option<OrderStatus>,
+        filter: OrderFilter,
         page: PageRequest<OrderId>,
     ) -> Result<Page<Order>, StoreError> {
-        let query = sqlx::query(if status.is_some() { LIST_BY_STATUS } else { LIST })
-            .bind(merchant.to_string())
-            .bind(page.after.map_or_else(|| AFTER_ALL_IDS.to_owned(), |id| id.to_string()))
-            .bind(i64::from(page.limit) + 1);
-        let query = if let Some(status) = status { query.bind(status.as_str()) } else { query };
+        let list = |sql: &'static str| {
+            sqlx::query(sql)
+                .bind(merchant.to_string())
+                .bind(page.after.map_or_else(|| AFTER_ALL_IDS.to_owned(), |id| id.to_string()))
+                .bind(i64::from(page.limit) + 1)
+        };
+        let query = match (filter.customer, filter.status.map(OrderStatus::as_str)) {
+            (Some(customer), status) => list(LIST_OF_CUSTOMER).bind(status).bind(customer.to_string()),
+            (None, Some(status)) => list(LIST_BY_STATUS).bind(status),
+            (None, None) => list(LIST),
+        };
         Ok(Page::from_overfetched(self.all(query, order_row::order).await?, page.limit))
     }
 

@@ -14,7 +14,7 @@ use sqlx::Executor;
 use store::{
     domain::{EventId, MerchantId, Order, OrderId, OrderStatus, PageRequest, PaymentId},
     error::StoreError,
-    orders::{CaptureFacts, Orders, PlaceOutcome},
+    orders::{CaptureFacts, OrderFilter, Orders, PlaceOutcome},
     outbox::{Outbox, OutboxBody},
 };
 use store_postgres::{
@@ -130,7 +130,10 @@ async fn a_merchant_moves_under_traffic_and_loses_and_doubles_nothing() {
     let report = mover.run(&|_| {}).await.expect("moves");
     // The traffic goes on for a while after the migration.
     let newest = async || {
-        let page = shop.store.orders(shop.merchant, None, PageRequest { limit: 1, after: None }).await;
+        let page = shop
+            .store
+            .orders(shop.merchant, OrderFilter::default(), PageRequest { limit: 1, after: None })
+            .await;
         page.expect("reads").items[0].id
     };
     let before = newest().await;

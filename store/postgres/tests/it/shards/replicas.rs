@@ -6,7 +6,7 @@ use base::{Ambient, testing::until};
 use futures::future::join_all;
 use store::{
     domain::{MerchantId, PageRequest},
-    orders::{Orders, PlaceOutcome},
+    orders::{OrderFilter, Orders, PlaceOutcome},
 };
 use store_postgres::merchant_migration::{Migrator, MoveOptions};
 
@@ -34,7 +34,7 @@ async fn replica_of_the_new_shard_is_not_read_before_it_has_the_merchant() {
     caught_up(&store, EVER).await;
     let listed = async || {
         let page = PageRequest { limit: 10, after: None };
-        let orders = store.orders(merchant, None, page).await.expect("reads").items;
+        let orders = store.orders(merchant, OrderFilter::default(), page).await.expect("reads").items;
         orders.into_iter().map(|order| order.id).collect::<Vec<_>>()
     };
     let from_replica = async || {

@@ -7,7 +7,7 @@ use store::{
     catalog::{Catalog, ProductFilter},
     domain::{EndpointId, KeyId, Order, OrderId, PageRequest, RefundId},
     merchants::{KeyRecord, KeyScope, Merchants},
-    orders::{MailRecord, Mails, Orders, RefundFacts},
+    orders::{MailRecord, Mails, OrderFilter, Orders, RefundFacts},
     outbox::{Outbox, OutboxMessage},
     webhooks::{Endpoint, Subscription, WebhookAttempt, Webhooks},
 };
@@ -129,7 +129,7 @@ pub(super) async fn told(shop: &TestMerchant) -> Vec<String> {
     told.extend(endpoints.iter().map(|endpoint| format!("{endpoint:?} {}", endpoint.url)));
     let mut after = None;
     loop {
-        let page = store.orders(merchant, None, next(after)).await.expect("reads");
+        let page = store.orders(merchant, OrderFilter::default(), next(after)).await.expect("reads");
         for order in &page.items {
             told.push(format!("{order:?}"));
             told.push(format!("{:?}", store.mails(order.id.into()).await.expect("reads")));

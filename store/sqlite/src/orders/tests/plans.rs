@@ -34,6 +34,9 @@ async fn lists_of_orders_scan_an_index_in_its_order() {
     assert_eq!(steps(order_flow::LIST).await, [by_merchant]);
     let by_status = "SEARCH orders USING INDEX orders_by_status (merchant_id=? AND status=? AND id<?)";
     assert_eq!(steps(order_flow::LIST_BY_STATUS).await, [by_status]);
+    let of_customer =
+        "SEARCH orders USING INDEX orders_by_customer (merchant_id=? AND customer_id=? AND id<?)";
+    assert_eq!(steps(order_flow::LIST_OF_CUSTOMER).await, [of_customer]);
     let newest = "SEARCH idempotency_keys USING COVERING INDEX idempotency_keys_by_age";
     let expired = format!("{newest} (created_at<?)");
     let each = "SEARCH idempotency_keys USING INTEGER PRIMARY KEY (rowid=?)";

@@ -1,0 +1,2 @@
+-- Locks: ACCESS EXCLUSIVE on `orders` for a moment.
+DROP INDEX orders_by_customer;
