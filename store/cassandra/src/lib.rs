@@ -20,7 +20,7 @@ mod tls;
 
 use async_trait::async_trait;
 use base::{Ambient, Timestamp};
-use futures::future::try_join_all;
+use futures::future::{BoxFuture, try_join_all};
 use store::{
     domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
     error::StoreError,
@@ -45,26 +45,32 @@ pub struct CassandraPayments {
 impl CassandraPayments {
     /// Connects to a migrated keyspace. Fails at once, with a retryable error, when no node answers; if all nodes are
     /// lost later, the calls fail.
-    pub async fn connect(config: &CassandraConfig, ambient: Ambient) -> Result<Self, CassandraConnectError> {
-        Ok(Self { session: LazySession::connected(open::open(config, ambient).await?) })
+    // Boxed, as what follows: the driver's code is compiled here, and not again in each crate that awaits it.
+    pub fn connect(
+        config: &CassandraConfig,
+        ambient: Ambient,
+    ) -> BoxFuture<'_, Result<Self, CassandraConnectError>> {
+        Box::pin(async { Ok(Self { session: LazySession::connected(open::open(config, ambient).await?) }) })
     }
 
     /// Connects, or keeps trying in the background where waiting may help; see `lazy`.
-    pub async fn connect_lazily(
+    pub fn connect_lazily(
         config: CassandraConfig,
         ambient: Ambient,
-    ) -> Result<Self, CassandraConnectError> {
-        Ok(Self { session: LazySession::connect(config, ambient).await? })
+    ) -> BoxFuture<'static, Result<Self, CassandraConnectError>> {
+        Box::pin(async { Ok(Self { session: LazySession::connect(config, ambient).await? }) })
     }
 
     /// Creates the keyspace if it is missing and applies the missing migrations; returns their names. Safe to run from
     /// several processes at once: one migrates, the others wait for it and find nothing to do.
-    pub async fn migrate(
-        config: &CassandraConfig,
-        ambient: &Ambient,
-    ) -> Result<Vec<&'static str>, CassandraConnectError> {
-        let session = connect::session(config).await?;
-        schema::migrate(&session, config, ambient).await
+    pub fn migrate<'a>(
+        config: &'a CassandraConfig,
+        ambient: &'a Ambient,
+    ) -> BoxFuture<'a, Result<Vec<&'static str>, CassandraConnectError>> {
+        Box::pin(async {
+            let session = connect::session(config).await?;
+            schema::migrate(&session, config, ambient).await
+        })
     }
 }
 

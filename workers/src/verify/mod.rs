@@ -26,6 +26,7 @@ mod totals;
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use base::{Ambient, Timestamp};
+use futures::future::BoxFuture;
 use jobs::{Engine, engine::DeadReason, error::describe, records::RecordStore};
 use store::{OrderStore, PaymentStore, StoreError, domain::OrderId};
 
@@ -143,10 +144,17 @@ enum Examined {
 
 impl Verify {
     /// Runs the audit, reports violations to `watch`, and returns the totals.
-    pub async fn run(&self, plan: Plan, watch: &mut dyn Watch) -> Result<Summary, VerifyError> {
-        let mut audit = self.audit(plan, watch);
-        audit.scan().await?;
-        Ok(audit.summary)
+    // Boxed: compiled here, and not again in each crate that awaits it.
+    pub fn run<'a>(
+        &'a self,
+        plan: Plan,
+        watch: &'a mut dyn Watch,
+    ) -> BoxFuture<'a, Result<Summary, VerifyError>> {
+        Box::pin(async move {
+            let mut audit = self.audit(plan, watch);
+            audit.scan().await?;
+            Ok(audit.summary)
+        })
     }
 
     fn audit<'a>(&'a self, plan: Plan, watch: &'a mut dyn Watch) -> Audit<'a> {
