@@ -80,15 +80,21 @@ impl<'a> Roles<'a> {
         self.stop.orderly.clone()
     }
 
-    /// Serves until this time after an orderly stop was requested.
+    /// Serves until this time after an orderly stop was requested, or until an immediate one: what is still open then
+    /// ends with the process.
     fn serve(&mut self, listener: TcpListener, app: Router, lead: Duration) {
         let (limits, stop, closing) = (self.limits.clone(), self.stop.clone(), CancellationToken::new());
-        let close = closing.clone();
+        let (close, now) = (closing.clone(), stop.now.clone());
         tokio::spawn(async move {
             stop.announced(lead).await;
             close.cancel();
         });
-        self.running.spawn(async move { Ok(api::run(listener, app, closing, limits).await?) });
+        self.running.spawn(async move {
+            tokio::select! {
+                served = api::run(listener, app, closing, limits) => Ok(served?),
+                () = now.cancelled() => Ok(()),
+            }
+        });
     }
 
     /// Runs a role that ends when it is told to stop.
