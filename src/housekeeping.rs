@@ -1,7 +1,7 @@
 //! Periodic housekeeping of the scheduler: cancels orders that nobody paid in time, deletes expired records
-//! (idempotency records, proofs of addresses, the attempt log, sessions, old partitions) and creates the coming
-//! partitions. Rows are deleted in small slices, so that orders never wait long. Several schedulers may run: every step
-//! is idempotent. Nothing is done while the clock differs from the order store's.
+//! (idempotency records, proofs of addresses, the attempt log, sessions and carts in a file, old partitions) and
+//! creates the coming partitions. Rows are deleted in small slices, so that orders never wait long. Several schedulers
+//! may run: every step is idempotent. Nothing is done while the clock differs from the order store's.
 
 use std::{sync::Arc, time::Duration};
 

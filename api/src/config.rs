@@ -100,10 +100,10 @@ pub struct WriteLimits {
 /// Rate of password attempts, in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignInLimits {
-    /// Registrations and sign-ins per minute from one address (IPv6: one /64).
+    /// Requests that work on passwords, per minute from one address (IPv6: one /64).
     pub per_ip_per_minute: NonZeroU32,
-    /// Sign-ins per minute with one mail address of one merchant, with or without an account, from one address; the
-    /// right password ends the count.
+    /// Of these, per minute with one mail address of one merchant, with or without an account, from one address;
+    /// signing in ends the count.
     pub per_account_per_minute: NonZeroU32,
     /// Requests at once after a quiet time, for either limit.
     pub burst: NonZeroU32,

@@ -113,7 +113,7 @@ pub enum Priority {
     /// Ordinary work.
     #[default]
     Default,
-    /// Work without urgency: imports, redrives, clean-up.
+    /// Work without urgency: imports, clean-up.
     Bulk,
 }
 

@@ -26,7 +26,7 @@ use crate::{
     records::{AttemptOutcome, AttemptRecord, RecordLevel, RecordStore},
 };
 
-/// Upper bound of [`RecorderConfig::flush_every`]: how late dashboards and timelines may be.
+/// Upper bound of [`RecorderConfig::flush_every`]: how late `inspect` and timelines may be.
 pub const FLUSH_EVERY_MAX: Duration = Duration::from_secs(1);
 
 /// Buffer sizes and record levels.

@@ -70,7 +70,7 @@ pub(crate) enum Command {
     Api(ApiArgs),
     /// Publish the messages of the outbox as jobs
     Relay(HealthArgs),
-    /// Delete expired records and audit recent changes, on a schedule
+    /// Cancel unpaid orders, delete expired records and audit recent changes, on a schedule
     Scheduler(HealthArgs),
     /// Run the sandbox payment provider alone, for roles that run as separate processes
     Sandbox(SandboxArgs),

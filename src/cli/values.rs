@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use workers::queues::QUEUES;
 
 /// Parses the serde name of a plain enum's value; the error lists them all.
 pub(super) fn named<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
@@ -13,6 +14,9 @@ pub(super) fn named<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Er
 pub(super) fn queue(text: &str) -> Result<(String, usize), String> {
     let parts = text.split_once('=').and_then(|(name, number)| Some((name, number.parse().ok()?)));
     match parts {
+        Some((name, _)) if QUEUES.iter().all(|(known, _)| *known != name) => {
+            Err(format!("no queue {name}; there are: {}", QUEUES.map(|(known, _)| known).join(", ")))
+        }
         Some((name, number)) if (1..=1024).contains(&number) => Ok((name.to_owned(), number)),
         _ => Err("expected queue=number with a number from 1 to 1024, such as payments=16".to_owned()),
     }
@@ -56,6 +60,16 @@ pub(super) fn name(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn queues() {
+        assert_eq!(queue("payments=12"), Ok(("payments".to_owned(), 12)));
+        assert!(
+            queue("paymens=12").is_err_and(|error| error.contains("payments")),
+            "nothing would run payments"
+        );
+        assert!(queue("payments").is_err() && queue("payments=0").is_err() && queue("payments=x").is_err());
+    }
 
     #[test]
     fn names() {

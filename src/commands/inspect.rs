@@ -33,7 +33,10 @@ pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> anyhow
             held(engine, records, args, as_json).await
         }
         Inspect::Job { id } => job(engine, records, id, as_json).await,
-        Inspect::Attempts(args) => attempts(records, args, as_json).await,
+        Inspect::Attempts(args) => {
+            jobs.require_queue(args.queue.as_ref()).await?;
+            attempts(records, args, as_json).await
+        }
         Inspect::Outbox => outbox(config, as_json).await,
         Inspect::Payment { order } => payment::show(order, config, as_json).await,
     }

@@ -1,7 +1,7 @@
 //! Commands `merchant` and `key`: who may use the API. They work whether processes run or not, and in every mode.
 //!
 //! Guarantees: a key is printed once, when it is created; a revoked key is refused by every API process within 10
-//! seconds, the lifetime of its copy there.
+//! seconds, as its copy there lives for five.
 
 use anyhow::Context;
 use base::{Ambient, Timestamp, chars::isolated};

@@ -28,7 +28,7 @@ use serde::Deserialize;
 use tracing_subscriber::filter::Targets;
 use url::Url;
 use webhooks::shares::ShareLimits;
-use workers::queues::WEBHOOKS;
+use workers::queues::{QUEUES, WEBHOOKS};
 
 pub(crate) use engines::{CacheEngine, Engines, OrdersEngine, PaymentsEngine, PostgresTopology, QueueEngine};
 use network::PlainHosts;
@@ -121,7 +121,6 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-const QUEUES: [&str; 4] = ["payments", "fulfilment", "email", "webhooks"];
 /// Longest lifetime of a pending order, and longest interval of audits, in minutes: a month.
 const MINUTES_MAX: u64 = 31 * 24 * 60;
 
@@ -175,7 +174,9 @@ impl Config {
             pending_expires: minutes(r.within("orders", "pending_expires_minutes", 0..=MINUTES_MAX)),
             debit_expires: minutes(24 * 60 * r.within("orders", "debit_expires_days", 0..=365_u64)),
             workers: Workers {
-                queues: QUEUES.map(|queue| (queue.to_owned(), r.within("workers", queue, 1..=1024))).into(),
+                queues: QUEUES
+                    .map(|(queue, _)| (queue.to_owned(), r.within("workers", queue, 1..=1024)))
+                    .into(),
                 lease: r.seconds("workers", "lease_seconds", 2),
                 drain: r.seconds("workers", "drain_seconds", 0),
             },
@@ -255,8 +256,9 @@ impl Webhooks {
 
 fn records_levels(r: &mut Reader) -> HashMap<String, RecordLevel> {
     let levels: HashMap<String, RecordLevel> = r.value("records", "levels", HashMap::new());
-    if levels.keys().any(|queue| !QUEUES.contains(&queue.as_str())) {
-        r.fault("records", "levels", &format!("names an unknown queue; there are {}", QUEUES.join(", ")));
+    if levels.keys().any(|queue| QUEUES.iter().all(|(known, _)| *known != queue)) {
+        let known = QUEUES.map(|(known, _)| known).join(", ");
+        r.fault("records", "levels", &format!("names an unknown queue; there are {known}"));
     }
     levels
 }

@@ -1,9 +1,10 @@
-//! Roles of a process: each can run alone or with others in one process, and they stop in order.
+//! Roles of a process: each can run alone or with others in one process.
 //!
-//! Stop order: the API reports not ready, then completes open requests and accepts no more; the relay stops; the
-//! workers drain, then the attempt log is flushed. The sandbox provider of the process stops after that, because a
-//! draining charge still needs it. A role that ends unexpectedly stops the whole process: a shop that accepts orders
-//! but charges no one is worse than one that is down.
+//! One signal stops all roles at the same time: the API reports not ready, goes on serving for the lead, then accepts
+//! no more and completes open requests; the relay and the scheduler end; the workers drain, then the attempt log is
+//! flushed. Orders accepted meanwhile wait in the outbox for the next start. The sandbox provider of the process stops
+//! after all roles, because a draining charge still needs it. A role that ends unexpectedly stops the whole process: a
+//! shop that accepts orders but charges no one is worse than one that is down.
 
 mod http_api;
 mod relay;
@@ -79,15 +80,21 @@ impl<'a> Roles<'a> {
         self.stop.orderly.clone()
     }
 
-    /// Serves until this time after an orderly stop was requested.
+    /// Serves until this time after an orderly stop was requested, or until an immediate one: what is still open then
+    /// ends with the process.
     fn serve(&mut self, listener: TcpListener, app: Router, lead: Duration) {
         let (limits, stop, closing) = (self.limits.clone(), self.stop.clone(), CancellationToken::new());
-        let close = closing.clone();
+        let (close, now) = (closing.clone(), stop.now.clone());
         tokio::spawn(async move {
             stop.announced(lead).await;
             close.cancel();
         });
-        self.running.spawn(async move { Ok(api::run(listener, app, closing, limits).await?) });
+        self.running.spawn(async move {
+            tokio::select! {
+                served = api::run(listener, app, closing, limits) => Ok(served?),
+                () = now.cancelled() => Ok(()),
+            }
+        });
     }
 
     /// Runs a role that ends when it is told to stop.

@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::Command,
 };
 
@@ -215,6 +215,29 @@ async fn a_balancer_sees_503_before_connections_are_refused() {
         dev.ended().await;
         assert!(tokio::net::TcpStream::connect(address).await.is_err(), "the listener is closed");
     }
+}
+
+/// The body of the request would be waited for.
+#[tokio::test]
+async fn a_second_signal_cuts_open_requests() {
+    let data = tempfile::tempdir().expect("a folder");
+    let patient = [("ORDERWORKS_SERVER_BODY_SECONDS", "30"), ("ORDERWORKS_SERVER_DRAIN_SECONDS", "300")];
+    let dev = Dev::start_with(data.path(), &patient).await;
+    let mut open = tokio::net::TcpStream::connect(dev.address()).await.expect("connects");
+    let head = format!(
+        "POST /v1/orders HTTP/1.1\r\nHost: shop\r\nAuthorization: Bearer {}\r\nIdempotency-Key: open\r\n\
+         Content-Type: application/json\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n",
+        dev.ready.publishable_key
+    );
+    open.write_all(head.as_bytes()).await.expect("writes");
+    let mut continued = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+    open.read_exact(&mut continued).await.expect("the body is read");
+    dev.signal("-TERM").await;
+    dev.signal("-INT").await;
+    assert!(dev.ended().await.success());
+    let mut answer = Vec::new();
+    drop(open.read_to_end(&mut answer).await);
+    assert_eq!(answer, b"", "no answer to a late body");
 }
 
 /// A person at a terminal does not wait for balancers.

@@ -201,7 +201,11 @@ async fn dead_jobs_are_previewed_redriven_and_purged(of: Operated) {
         assert!(remarks.contains("email: 2 ready not listed"), "never an empty answer: {listed} {remarks}");
     }
 
-    for args in [&["redrive", "--queue", "mail"][..], &["inspect", "jobs", "--queue", "mail"]] {
+    for args in [
+        &["redrive", "--queue", "mail"][..],
+        &["inspect", "jobs", "--queue", "mail"],
+        &["inspect", "attempts", "--queue", "mail"],
+    ] {
         let error = of.refused(args).await;
         assert!(error.contains("no queue mail") && error.contains("email"), "{error}");
     }

@@ -6,7 +6,7 @@ pub const FULFILMENT: &str = "fulfilment";
 pub const EMAIL: &str = "email";
 pub const WEBHOOKS: &str = "webhooks";
 
-/// All queues with their default number of concurrent jobs per worker.
+/// All queues with their default number of concurrent jobs per worker process.
 ///
 /// Payments and webhooks mostly wait for other servers; fulfilment waits only for the store's single writer.
-pub const QUEUES: [(&str, usize); 4] = [(PAYMENTS, 16), (FULFILMENT, 8), (EMAIL, 8), (WEBHOOKS, 32)];
+pub const QUEUES: [(&str, usize); 4] = [(PAYMENTS, 16), (FULFILMENT, 8), (EMAIL, 4), (WEBHOOKS, 16)];

@@ -42,7 +42,7 @@ async fn list_events(
 /// Send an event again
 ///
 /// To each enabled endpoint that is subscribed to its kind, under the same `webhook-id` and with the usual retries,
-/// also where it was accepted before. Requests for one event within a minute are one.
+/// also where it was accepted before. Requests for one event within one minute of the clock are one.
 #[utoipa::path(
     post, path = "/v1/events/{id}/resend", tag = "webhooks", security(("secret_key" = [])),
     params(("id" = String, Path, description = "`evt_…`")),

@@ -41,7 +41,8 @@ use crate::{
 
 /// Header fields of a request at most; hyper answers 431 for more.
 const HEADERS_MAX: usize = 64;
-/// Bytes of a request head at most.
+/// Bytes of an incomplete request head at most; hyper answers 431 for more. A head that one further read completes may
+/// be longer.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Pause after a failed `accept`, for instance when no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,8 +1,8 @@
-//! The log of attempts: telemetry for `inspect`, timelines and dashboards, off the settle path.
+//! The log of attempts: telemetry for `inspect`, timelines and audits, off the settle path.
 //!
 //! Guarantees: bounded in memory, written in batches, at most a second late. Does not guarantee completeness: records
-//! that would slow jobs down are dropped and counted. Nothing may be decided by them. Engines are
-//! [`crate::sqlite::SqliteRecords`] and `postgres`; both pass the suite `crate::conformance::records`.
+//! that would slow jobs down are dropped and counted. Decide nothing by them that a repetition does not put right.
+//! Engines are [`crate::sqlite::SqliteRecords`] and `postgres`; both pass the suite `crate::conformance::records`.
 
 #[cfg(feature = "postgres")]
 pub mod postgres;

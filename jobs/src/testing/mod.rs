@@ -106,7 +106,7 @@ impl<'a, J: Job> TestRun<'a, J> {
     }
 }
 
-/// Asserts that the engine holds a job of this type that `matches`, in any state, and returns it.
+/// Asserts that the engine lists a job of this type that `matches`, in any state, and returns it.
 ///
 /// # Panics
 /// When there is none; the message lists the jobs of this kind that exist.

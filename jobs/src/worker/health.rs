@@ -1,4 +1,4 @@
-//! Health of the workers of a process, for readiness checks and `inspect`.
+//! Health of the workers of a process, for readiness checks.
 //!
 //! Guarantees: reading never waits for a job or an engine. Distinguishes idle from disconnected: see
 //! [`ConsumerHealth`].

@@ -14,7 +14,7 @@ fn with_env(pairs: &[(&str, &str)]) -> anyhow::Result<Config> {
 fn the_shipped_defaults_are_valid() {
     let config = with_env(&[]).expect("valid");
     assert_eq!(config.listen.port(), 8080);
-    assert_eq!(config.workers.queues.len(), 4);
+    assert_eq!(config.workers.queues, QUEUES.map(|(queue, jobs)| (queue.to_owned(), jobs)));
     assert!(!config.api.webhook_urls.allow_loopback);
 }
 

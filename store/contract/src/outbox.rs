@@ -202,7 +202,7 @@ pub trait Outbox: Send + Sync + 'static {
         page: PageRequest<EventId>,
     ) -> Result<Page<Event>, StoreError>;
 
-    /// An event of any merchant, for workers.
+    /// An event of any merchant, which a caller that serves one compares.
     async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError>;
 
     /// The events of an order with a sequence above `after`, in sequence.

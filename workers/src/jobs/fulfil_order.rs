@@ -32,8 +32,8 @@ impl Job for FulfilOrder {
     async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
         match ctx.env.orders.fulfil(self.order, ctx.ambient.now()).await? {
             Transition::Now(_) | Transition::Already(_) => Ok(()),
-            // The job is published after `order.paid` was committed, so a pending order can only come from a lagging
-            // replica.
+            // The job is published after `order.paid` was committed: the store has lost a commit, which the charge job
+            // may record again.
             Transition::Refused(order) if order.status == OrderStatus::Pending => {
                 Err(JobError::retry("order_not_yet_paid"))
             }

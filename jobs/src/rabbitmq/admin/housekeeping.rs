@@ -1,5 +1,5 @@
 //! The background task of an engine handle: reads pauses and cancel requests of other processes, publishes due
-//! scheduled jobs, deletes expired requests and notes.
+//! scheduled jobs, notes the age of backlogs, deletes expired requests and notes.
 
 use std::{sync::Weak, time::Duration};
 
