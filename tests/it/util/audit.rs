@@ -11,8 +11,8 @@ use store::domain::EventId;
 use super::{Client, Receiver, VerifyReport};
 
 /// Longest time from the end of all orders to the last webhook. A killed relay delays its messages by another half a
-/// minute.
-const WEBHOOKS_MAX: Duration = Duration::from_mins(2);
+/// minute, and an endpoint that was too slow once is given fewer of them for a while.
+const WEBHOOKS_MAX: Duration = Duration::from_mins(5);
 
 /// All entries of the provider's ledger.
 pub(crate) async fn ledger(url: &str) -> Vec<Value> {
