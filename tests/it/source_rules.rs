@@ -58,6 +58,19 @@ fn callers_of_a_queue_ask_its_capabilities_and_not_which_engine_it_is() {
     }
 }
 
+/// A read for a decision, SERIAL in Cassandra, makes the decision that it meets start again.
+#[test]
+fn payments_are_displayed_by_their_committed_state() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let displays = files(&root.join("api/src/routes"), "rs");
+    for path in displays.into_iter().chain([root.join("src/commands/payment.rs")]) {
+        let text = fs::read_to_string(&path).expect("a file");
+        for read in ["payments.payment(", "payments.payments("] {
+            assert!(!text.contains(read), "{}: {read}", path.display());
+        }
+    }
+}
+
 /// The smallest program is that of the examples, which `ops/test` runs.
 #[test]
 fn guide_and_readme_show_the_minimal_example_whole() {

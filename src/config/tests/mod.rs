@@ -38,6 +38,21 @@ fn the_environment_wins_and_keeps_types() {
 }
 
 #[test]
+fn the_amounts_of_the_provider_are_those_that_the_api_takes() {
+    let takes = |pairs: &[(&str, &str)]| {
+        let config = with_env(pairs).expect("valid");
+        (config.api.provider_takes)(1001, "KWD".parse().expect("a currency"))
+    };
+    assert!(takes(&[]), "the sandbox takes any");
+    let stripe = [
+        ("ORDERWORKS_PAYMENTS_PROVIDER", "stripe"),
+        ("ORDERWORKS_PAYMENTS_STRIPE_KEY", "rk_test_1"),
+        ("ORDERWORKS_PAYMENTS_STRIPE_WEBHOOK_SECRETS", r#"["whsec_1"]"#),
+    ];
+    assert!(!takes(&stripe), "no thousandths of a dinar");
+}
+
+#[test]
 fn shares_of_webhooks_are_a_quarter_of_the_slots_unless_set() {
     let shares = |pairs| with_env(pairs).expect("valid").webhook_shares();
     let (usual, set) = (

@@ -5,12 +5,12 @@ use std::time::Duration;
 use base::{Ambient, Timestamp};
 use jobs::{Engine, JobError, JobId, engine::JobFilter};
 use store::{
-    domain::{EndpointId, EventId, Order, OrderId},
+    domain::{EndpointId, EventId, MerchantId, Order, OrderId},
     outbox::Command,
     webhooks::{EndpointChange, Subscription},
 };
 use tokio_util::sync::CancellationToken;
-use workers::{jobs::DeliverWebhook, subscriptions::job_id};
+use workers::{jobs::DeliverWebhook, relay::RelayHealth, subscriptions::job_id};
 
 use crate::{
     relay::{engine, relay},
@@ -119,4 +119,34 @@ async fn a_subscription_of_a_later_release_is_kept_and_costs_no_event() {
     let changed = shop.orders.update_endpoint(shop.merchant, listed, moved).await.expect("updates");
     let kinds = ["order.placed", "order.shipped_partially"].map(str::to_owned).to_vec();
     assert_eq!(changed.expect("is there").events, Subscription::Kinds(kinds), "unknown ones stay");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_read_back_holds_up_its_merchant_only() {
+    let mut shop = TestMerchant::open().await;
+    let receiver = Receiver::start().await;
+    let endpoint = shop.endpoint(&receiver.url).await;
+    shop.place("pm_card_visa").await;
+    let sql = format!("UPDATE webhook_endpoints SET id = 'nonsense' WHERE id = '{endpoint}'");
+    shop.plant("orders.db", &sql).await;
+    shop.merchant = MerchantId::fresh(&shop.ambient);
+    let at = shop.ambient.now();
+    shop.orders.ensure_merchant(shop.merchant, "Cups", at).await.expect("a merchant");
+    shop.price(1250).await;
+    shop.orders.put_inventory(shop.merchant, "mug", 10, at, None).await.expect("stock");
+    let order = shop.place("pm_card_visa").await;
+
+    let engine = engine(&shop).await;
+    let relay = relay(&shop, engine.clone());
+    let mut health = relay.health.subscribe();
+    let stop = CancellationToken::new();
+    let check = async {
+        let both = |health: &RelayHealth| health.set_aside == 1 && health.jobs_published == 1;
+        soon("setting aside and publishing", health.wait_for(both)).await.expect("runs");
+        assert_eq!(health.borrow().trouble, None);
+        stop.cancel();
+    };
+    tokio::join!(relay.run(stop.clone()), check);
+    let charge = job_id(first_event(&shop, &order).await.0, "charge_payment", "");
+    assert_eq!(held(engine.as_ref()).await, [charge]);
 }

@@ -7,7 +7,8 @@ use store::domain::{CustomerId, EndpointId, EventId, OrderId, RefundId, Verifica
 use workers::{
     Env,
     jobs::{
-        ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail, SendVerification, SendWelcome,
+        ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail,
+        SendVerification, SendWelcome,
     },
     mail::Template,
 };
@@ -50,6 +51,8 @@ async fn jobs_without_their_subject_look_again_over_a_window_before_they_end() {
     ends_after_a_window(&shop, &SendEmail { order, template }, "order_not_found").await;
     let refund = RefundPayment { order, refund: RefundId::fresh(ambient), amount_minor: 5 };
     ends_after_a_window(&shop, &refund, "payment_not_found").await;
+    let report = ApplyProviderReport { order, reference: "pi_1".to_owned() };
+    ends_after_a_window(&shop, &report, "payment_not_found").await;
     let welcome = SendWelcome { customer: CustomerId::fresh(ambient) };
     ends_after_a_window(&shop, &welcome, "customer_not_found").await;
     let verification =

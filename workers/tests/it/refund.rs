@@ -175,6 +175,27 @@ async fn a_refused_refund_leaves_its_amount_to_the_next_one() {
 }
 
 #[tokio::test]
+async fn a_refund_that_one_made_by_hand_left_no_room_leaves_its_amount_to_the_next_one() {
+    let shop = TestMerchant::open().await;
+    let order = paid(&shop).await;
+    let all = shop.refund_job(order, None).await;
+    refund_in_dashboard(&shop, order, 400).await;
+    report(&shop, order).await.expect("applies");
+    for _ in 0..2 {
+        let error = shop.run(&all).await.expect_err("more than is left of the payment");
+        assert_eq!(error.describe(), "refund_exceeds_captured");
+    }
+    assert_eq!(shop.event_kinds(order).await.last(), Some(&EventKind::RefundFailed));
+    let rest = shop.refund_job(order, None).await;
+    assert_eq!(rest.amount_minor, 2100);
+    shop.run(&rest).await.expect("refunds");
+    assert_eq!(
+        (shop.status(order).await, refunds(&shop, order).await),
+        (OrderStatus::Refunded, vec![400, 2100])
+    );
+}
+
+#[tokio::test]
 async fn a_reported_refund_waits_for_one_of_ours_that_leaves_it_no_room() {
     let shop = TestMerchant::open().await;
     let order = paid(&shop).await;

@@ -19,7 +19,9 @@ use workers::{
     jobs::{ChargePayment, RefundPayment},
     provider::{
         CaptureRequest, ChargeOutcome, ChargeQuery, ClientConfig, EntryKind, PaymentProvider, ProviderError,
-        RefundOutcome, RefundRequest, capture_key, sandbox_client::SandboxProvider,
+        RefundOutcome, RefundRequest, capture_key,
+        guard::{GuardConfig, Guarded},
+        sandbox_client::SandboxProvider,
     },
     subscriptions::expand,
 };
@@ -162,6 +164,26 @@ async fn a_provider_that_is_away_or_refuses_our_key_leaves_the_order_pending() {
     }
     shop.run(&job).await.expect("runs");
     assert_paid_once(&shop, order.id).await;
+}
+
+#[tokio::test]
+async fn a_charge_while_no_call_is_let_through_begins_no_attempt() {
+    let shop = TestMerchant::open().await;
+    let job = ChargePayment { order: shop.place("pm_card_visa").await.id };
+    let config = ClientConfig {
+        url: shop.sandbox_url.parse().expect("a URL"),
+        key: "sk_wrong".into(),
+        timeout: Duration::from_secs(5),
+    };
+    let provider = SandboxProvider::new(config, shop.ambient.clone()).expect("a client");
+    let guarded = Guarded::new(Arc::new(provider), GuardConfig::default(), shop.ambient.clone());
+    let env = shop.env_with(Arc::clone(&shop.payments), Arc::new(guarded));
+    for _ in 0..3 {
+        let error = job.run(&context(env.clone())).await.expect_err("rejected credentials");
+        assert!(matches!(error, JobError::Snooze(_)), "{error:?}");
+    }
+    let attempts = shop.payments.attempts(PaymentId::of_order(job.order)).await.expect("reads");
+    assert_eq!(attempts.len(), 1, "{attempts:?}");
 }
 
 #[tokio::test]

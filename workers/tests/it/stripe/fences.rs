@@ -137,6 +137,23 @@ async fn an_account_that_does_not_know_the_recorded_charge_is_an_outage() {
     assert_eq!(counter.captured(), 1);
 }
 
+#[tokio::test]
+async fn a_refund_at_an_account_that_does_not_know_its_charge_is_no_refusal() {
+    let counter = Counter::open(0).await;
+    let order = counter.shop.place("pm_card_visa").await.id;
+    counter.charge(order).await.expect("charges");
+    counter.shop.drain_outbox().await;
+    let refund = counter.shop.refund_job(order, None).await;
+    let other = StripeServer::start(counter.shop.ambient.clone(), 0).await;
+    let provider = client_of(&other.url, Duration::from_secs(5), counter.shop.ambient.clone());
+    let env = counter.shop.env_with(Arc::clone(&counter.shop.payments), Arc::new(provider));
+    let error = refund.run(&context(env)).await.expect_err("the wrong account");
+    assert!(matches!(error, JobError::Retry(_)), "{error:?}");
+    refund.run(&context(counter.env(Duration::from_secs(5)))).await.expect("the right one");
+    assert_eq!(counter.shop.status(order).await, OrderStatus::Refunded);
+    assert_eq!(counter.stripe.refunded().len(), 1);
+}
+
 /// Rejects a creation after an earlier attempt has recorded its charge.
 struct Late {
     payments: Arc<dyn PaymentStore>,

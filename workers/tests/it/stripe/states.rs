@@ -154,6 +154,43 @@ async fn money_captured_for_an_order_cancelled_meanwhile_goes_back_whatever_the_
 }
 
 #[tokio::test]
+async fn a_charge_of_a_cancelled_order_is_not_given_up_while_another_provider_is_set() {
+    let (ambient, clock) = Ambient::steered(22, Ambient::system().now());
+    let counter = Counter::open_with(ambient, 0).await;
+    let order = counter.shop.place("pm_held").await.id;
+    counter.charge_impatiently(order).await;
+    counter.stripe.release();
+    soon("the capture", async {
+        while counter.captured() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    counter.cancel(order).await;
+    clock.advance(Duration::from_hours(1));
+    let waits = counter.shop.run(&ChargePayment { order }).await.expect_err("the sandbox does not have it");
+    assert!(matches!(waits, JobError::Snooze(_)), "{waits:?}");
+    counter.charge(order).await.expect("finds the charge");
+    let refund = counter.refund_job().await;
+    refund.run(&context(counter.env(Duration::from_secs(5)))).await.expect("refunds");
+    assert_eq!(counter.stripe.refunded().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refund_of_a_charge_at_another_provider_waits_and_nothing_is_called() {
+    let counter = Counter::open(0).await;
+    let order = counter.shop.place("pm_card_visa").await.id;
+    counter.shop.run(&ChargePayment { order }).await.expect("charges at the sandbox");
+    counter.shop.drain_outbox().await;
+    let refund = counter.shop.refund_job(order, None).await;
+    let waits = refund.run(&context(counter.env(Duration::from_secs(5)))).await.expect_err("not here");
+    assert!(matches!(waits, JobError::Snooze(_)), "{waits:?}");
+    assert!(counter.stripe.calls().is_empty());
+    counter.shop.run(&refund).await.expect("refunds at the sandbox");
+    assert_eq!(counter.shop.status(order).await, OrderStatus::Refunded);
+}
+
+#[tokio::test]
 async fn an_unconfirmed_charge_of_a_cancelled_order_is_ended_at_the_provider() {
     let counter = Counter::open(0).await;
     let order = counter.shop.place("pm_lost_500").await.id;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use base::time::later;
 use futures::future::join_all;
 use store::{
+    audit::Audit,
     domain::{EventKind, OrderStatus},
     merchants::Merchants,
     orders::{Mails, Orders, Stale},
@@ -32,8 +33,8 @@ async fn reads_follow_a_migration(keep_source: bool) {
     let before = shop.place("before", &["mug"]).await;
     worth::drain(shop).await;
     // One for each read, as the first read that notices the migration corrects all later ones.
-    let [order, by_id, unpaid, event, events, endpoint, subscribers, mails, delivered] =
-        join_all([(); 9].map(|()| remembering(&scene))).await.try_into().ok().expect("nine");
+    let [order, by_id, unpaid, audited, event, events, endpoint, subscribers, mails, delivered] =
+        join_all([(); 10].map(|()| remembering(&scene))).await.try_into().ok().expect("ten");
     let mover = scene.mover_with("b", |options| MoveOptions { keep_source, ..options });
     mover.run(&|_| {}).await.expect("moves");
 
@@ -47,6 +48,10 @@ async fn reads_follow_a_migration(keep_source: bool) {
     assert_eq!(by_id.order_by_id(placed.id).await.expect("reads").as_ref(), Some(&placed));
     let paid = unpaid.order_by_id(before.id).await.expect("reads").expect("is there");
     assert_eq!(paid.status, OrderStatus::Paid, "the left-over copy is pending");
+    // Where a merchant has left meanwhile, orders are not read together.
+    let records = audited.order_records(&[before.id]).await.expect("reads");
+    let statuses = records.map(|records| records.iter().map(|one| one.order.status).collect::<Vec<_>>());
+    assert!(statuses.is_none_or(|all| all == [OrderStatus::Paid]), "nor audited by its copy");
     assert_eq!(event.event_by_id(told[0].id).await.expect("reads").as_ref(), Some(&told[0]));
     assert_eq!(events.order_events(placed.id, 0).await.expect("reads"), told);
     assert!(endpoint.endpoint_by_id(receiver).await.expect("reads").is_some());
