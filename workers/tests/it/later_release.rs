@@ -1,6 +1,6 @@
 //! Rows as a later release writes them, read by this one: after a roll-back, or while both releases run.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, Timestamp};
 use jobs::{Engine, JobError, JobId, engine::JobFilter};
@@ -27,6 +27,23 @@ async fn report(shop: &TestMerchant, order: OrderId) -> EventId {
 async fn held(engine: &dyn Engine) -> Vec<JobId> {
     let filter = JobFilter { limit: 1000, ..JobFilter::default() };
     engine.list(&filter).await.expect("lists").into_iter().map(|job| job.envelope.id).collect()
+}
+
+/// Runs a relay until its health is as wanted; returns it.
+async fn relay_until(
+    shop: &TestMerchant,
+    engine: Arc<dyn Engine>,
+    wanted: impl FnMut(&RelayHealth) -> bool,
+) -> RelayHealth {
+    let relay = relay(shop, engine);
+    let mut health = relay.health.subscribe();
+    let stop = CancellationToken::new();
+    let check = async {
+        let reached = soon("the relay's work", health.wait_for(wanted)).await.expect("runs").clone();
+        stop.cancel();
+        reached
+    };
+    tokio::join!(relay.run(stop.clone()), check).1
 }
 
 async fn first_event(shop: &TestMerchant, order: &Order) -> EventId {
@@ -100,14 +117,7 @@ async fn a_subscription_of_a_later_release_is_kept_and_costs_no_event() {
     plant(other, r#"{"prefixes":["order."]}"#).await;
     let order = shop.place("pm_card_visa").await;
     let engine = engine(&shop).await;
-    let relay = relay(&shop, engine.clone());
-    let mut health = relay.health.subscribe();
-    let stop = CancellationToken::new();
-    let check = async {
-        soon("publishing", health.wait_for(|health| health.jobs_published == 3)).await.expect("runs");
-        stop.cancel();
-    };
-    tokio::join!(relay.run(stop.clone()), check);
+    relay_until(&shop, engine.clone(), |health| health.jobs_published == 3).await;
 
     let event = first_event(&shop, &order).await;
     let deliver = |endpoint| DeliverWebhook { endpoint, event, order: Some(order.id), again: false };
@@ -137,16 +147,8 @@ async fn an_endpoint_that_does_not_read_back_holds_up_its_merchant_only() {
     let order = shop.place("pm_card_visa").await;
 
     let engine = engine(&shop).await;
-    let relay = relay(&shop, engine.clone());
-    let mut health = relay.health.subscribe();
-    let stop = CancellationToken::new();
-    let check = async {
-        let both = |health: &RelayHealth| health.set_aside == 1 && health.jobs_published == 1;
-        soon("setting aside and publishing", health.wait_for(both)).await.expect("runs");
-        assert_eq!(health.borrow().trouble, None);
-        stop.cancel();
-    };
-    tokio::join!(relay.run(stop.clone()), check);
+    let both = |health: &RelayHealth| health.set_aside == 1 && health.jobs_published == 1;
+    assert_eq!(relay_until(&shop, engine.clone(), both).await.trouble, None);
     let charge = job_id(first_event(&shop, &order).await.0, "charge_payment", "");
     assert_eq!(held(engine.as_ref()).await, [charge]);
 }

@@ -80,8 +80,8 @@ pub async fn orders_are_filtered_by_customer(store: Arc<dyn OrderStore>) {
     }
     let filter = OrderFilter { status: Some(OrderStatus::Cancelled), ..of_ada };
     assert_eq!(orders(&world, filter, 1).await, (vec![own[1], own[3]], 2));
-    let nobody = OrderFilter { customer: Some(CustomerId::fresh(&world.time.ambient)), ..of_ada };
-    assert_eq!(orders(&world, nobody, 10).await, (Vec::new(), 1));
+    let of_stranger = OrderFilter { customer: Some(CustomerId::fresh(&world.time.ambient)), ..of_ada };
+    assert_eq!(orders(&world, of_stranger, 10).await, (Vec::new(), 1));
 }
 
 pub async fn events_are_paged_newest_first(store: Arc<dyn OrderStore>) {

@@ -61,10 +61,23 @@ impl Counter {
         self.shop.drain_outbox().await;
     }
 
-    async fn refund_job(&self) -> RefundPayment {
+    /// Lets the bank conclude a charge that is held.
+    async fn release_capture(&self) {
+        self.stripe.release();
+        soon("the capture", async {
+            while self.captured() == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    /// Makes the one refund that was asked for.
+    async fn refund_asked_for(&self) {
         let commands = self.shop.commands().await;
         let [Command::Refund { order, refund, amount_minor }] = commands[..] else { panic!("{commands:?}") };
-        RefundPayment { order, refund, amount_minor }
+        let refund = RefundPayment { order, refund, amount_minor };
+        refund.run(&context(self.env(Duration::from_secs(5)))).await.expect("refunds");
     }
 
     pub(super) fn captured(&self) -> usize {
@@ -114,13 +127,7 @@ async fn a_charge_found_on_the_next_day_is_not_made_again() {
         let counter = Counter::open_with(ambient, skew).await;
         let order = counter.shop.place("pm_held").await.id;
         counter.charge_impatiently(order).await;
-        counter.stripe.release();
-        soon("the capture", async {
-            while counter.captured() == 0 {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        counter.release_capture().await;
         counter.stripe.forget();
         clock.advance(Duration::from_hours(30));
         counter.charge(order).await.expect("found");
@@ -138,16 +145,9 @@ async fn money_captured_for_an_order_cancelled_meanwhile_goes_back_whatever_the_
         counter.cancel(order).await;
         let waits = counter.charge(order).await.expect_err("the bank is still asked");
         assert!(matches!(waits, JobError::Snooze(_)), "{waits:?}");
-        counter.stripe.release();
-        soon("the capture", async {
-            while counter.captured() == 0 {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        counter.release_capture().await;
         counter.charge(order).await.expect("finds the charge");
-        let refund = counter.refund_job().await;
-        refund.run(&context(counter.env(Duration::from_secs(5)))).await.expect("refunds");
+        counter.refund_asked_for().await;
         assert_eq!(counter.stripe.refunded().len(), 1, "{skew}");
         assert_eq!(counter.stripe.refunded()[0]["amount"], 2500);
     }
@@ -159,20 +159,13 @@ async fn a_charge_of_a_cancelled_order_is_not_given_up_while_another_provider_is
     let counter = Counter::open_with(ambient, 0).await;
     let order = counter.shop.place("pm_held").await.id;
     counter.charge_impatiently(order).await;
-    counter.stripe.release();
-    soon("the capture", async {
-        while counter.captured() == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    counter.release_capture().await;
     counter.cancel(order).await;
     clock.advance(Duration::from_hours(1));
     let waits = counter.shop.run(&ChargePayment { order }).await.expect_err("the sandbox does not have it");
     assert!(matches!(waits, JobError::Snooze(_)), "{waits:?}");
     counter.charge(order).await.expect("finds the charge");
-    let refund = counter.refund_job().await;
-    refund.run(&context(counter.env(Duration::from_secs(5)))).await.expect("refunds");
+    counter.refund_asked_for().await;
     assert_eq!(counter.stripe.refunded().len(), 1);
 }
 
@@ -214,13 +207,7 @@ async fn an_intent_whose_bank_is_still_asked_is_no_decline() {
         counter.charge(order).await.expect_err("still asked");
         assert_eq!(counter.shop.status(order).await, OrderStatus::Pending, "{shown}");
         assert!(counter.stripe.calls().iter().all(|call| !call.starts_with("cancel")), "{shown}");
-        counter.stripe.release();
-        soon("the capture", async {
-            while counter.captured() == 0 {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        counter.release_capture().await;
         counter.charge(order).await.expect("captured");
         assert_eq!(counter.shop.status(order).await, OrderStatus::Paid, "{shown}");
     }
@@ -296,8 +283,7 @@ async fn a_capture_of_an_order_that_failed_otherwise_goes_back() {
     for _ in 0..2 {
         counter.charge(order.id).await.expect("applies the capture");
     }
-    let refund = counter.refund_job().await;
-    refund.run(&context(counter.env(Duration::from_secs(5)))).await.expect("refunds");
+    counter.refund_asked_for().await;
     let stored = counter.shop.orders.order_by_id(order.id).await.expect("reads").expect("an order");
     assert_eq!((stored.status, stored.refunded_minor), (OrderStatus::PaymentFailed, 2500));
 }
