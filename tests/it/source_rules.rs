@@ -1,6 +1,6 @@
 //! Consistency checks that no compiler makes: every migration in its folder is listed in the code, pages show the
-//! examples as they are and name files that exist, and the container stacks use only existing settings, commands and
-//! needed rights.
+//! examples as they are and name files and tests that exist, and the container stacks use only existing settings,
+//! commands and needed rights.
 
 use std::{
     fs,
@@ -43,6 +43,28 @@ fn every_migration_is_embedded() {
         }
     }
     assert!(seen > 20, "{seen}");
+}
+
+/// Each row of the findings about money names tests; one that is renamed must not leave its row without a proof.
+#[test]
+fn every_test_named_beside_a_finding_about_money_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/RELIABILITY.md")).expect("a page");
+    let (_, section) = page.split_once("## Money: findings and their tests").expect("the section");
+    let section = section.split("\n## ").next().expect("a first part");
+    let folders =
+        ["tests", "src", "jobs", "api", "store", "workers"].map(|folder| files(&root.join(folder), "rs"));
+    let sources = folders.into_iter().flatten().map(|path| fs::read_to_string(path).expect("a file"));
+    let sources = sources.collect::<String>();
+    let mut named = 0;
+    for tests in section.lines().filter_map(|row| row.strip_prefix("| ")?.split(" | ").nth(1)) {
+        for test in tests.split('`').skip(1).step_by(2).filter(|test| test.contains('_')) {
+            let name = test.rsplit("::").next().unwrap_or(test).trim_start_matches('…');
+            assert!(sources.contains(name), "docs/RELIABILITY.md names a test that does not exist: {name}");
+            named += 1;
+        }
+    }
+    assert!(named > 80, "{named}");
 }
 
 /// A difference between queue engines is a flag of `Capabilities`.
