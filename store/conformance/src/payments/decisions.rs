@@ -34,7 +34,9 @@ pub async fn a_stale_epoch_cannot_decide(store: Arc<dyn PaymentStore>) {
     let payment = world.opened(100).await;
     let (paused, newest) = (world.begun(payment.id).await, world.begun(payment.id).await);
     let stale = Decided::Stale { current_epoch: newest };
-    assert_eq!(world.decide(payment.id, paused, capture("ch_paused")).await, stale);
+    for decision in [capture("ch_paused"), decline("card_declined")] {
+        assert_eq!(world.decide(payment.id, paused, decision).await, stale);
+    }
     assert_eq!(world.read(payment.id).await.decision, None);
     assert_eq!(world.decide(payment.id, newest, capture("ch_newest")).await, Decided::Recorded);
     assert_eq!(world.read(payment.id).await.decision, Some(capture("ch_newest")));

@@ -17,6 +17,7 @@ use store_postgres::{
 };
 
 use super::{
+    faults::until_one_waits,
     needs_postgres,
     shop::{TestMerchant, at},
 };
@@ -191,6 +192,31 @@ async fn a_month_with_a_refund_that_is_not_recorded_stays() {
     let recorded = shop.store.record_refund(order.id, facts, now).await.expect("answers");
     assert!(matches!(recorded, Transition::Now(_)), "{recorded:?}");
     assert_eq!(drop_old().await.expect("answers").tables.len(), 3);
+}
+
+#[tokio::test]
+async fn a_month_whose_refund_is_requested_while_it_is_dropped_stays() {
+    needs_postgres!();
+    let database = migrated().await;
+    let (shop, pool) = (past(&database).await, pool(&database).await);
+    shop.store.create_partitions(at("2024-03-01T00:00:00Z"), 0).await.expect("creates");
+    let order = shop.place("k", &["mug"]).await;
+    shop.pay(&order).await;
+    shop.fulfil(&order).await;
+    let mut requesting = pool.begin().await.expect("begins");
+    let (order, refund) = (order.id.0, RefundId::fresh(&shop.ambient).0);
+    let sql = format!(
+        "INSERT INTO refunds (order_id, id, amount_minor, requested_at) VALUES ('{order}', '{refund}', 100, now())"
+    );
+    requesting.execute(AssertSqlSafe(sql)).await.expect("requests");
+    let dropping = tokio::spawn({
+        let store = Arc::clone(&shop.store);
+        async move { store.drop_partitions(Family::Orders, at("2024-04-01T00:00:00Z"), Duration::ZERO).await }
+    });
+    until_one_waits(&pool).await;
+    requesting.commit().await.expect("commits");
+    let kept = dropping.await.expect("ends").expect("answers");
+    assert_eq!((kept.tables.len(), kept.kept[0].1), (0, "a refund in it is not recorded"));
 }
 
 #[tokio::test]

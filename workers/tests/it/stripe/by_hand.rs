@@ -76,6 +76,20 @@ async fn a_refund_made_by_hand_beside_one_of_ours_gives_back_no_more_than_was_ca
 }
 
 #[tokio::test]
+async fn of_a_late_capture_what_a_refund_made_by_hand_left_goes_back() {
+    let counter = Counter::open(0).await;
+    let order = counter.shop.place("pm_declined").await.id;
+    counter.charge(order).await.expect("a decline is an outcome");
+    counter.stripe.change("pi_1", "status", "succeeded".into());
+    assert!(counter.stripe.refund_by_hand("pi_1", 1000));
+    for _ in 0..2 {
+        counter.report(order).await.expect("gives the rest back");
+        counter.stripe.forget();
+    }
+    assert_eq!((counter.stripe.refunded().len(), counter.given_back()), (2, 2500));
+}
+
+#[tokio::test]
 async fn cancelling_asks_back_what_a_refund_made_by_hand_left() {
     let counter = Counter::open(0).await;
     let order = counter.paid().await;

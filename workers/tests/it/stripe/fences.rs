@@ -68,6 +68,29 @@ async fn a_run_that_had_not_seen_the_cancellation_charges_nothing_and_no_clock_i
 }
 
 #[tokio::test]
+async fn a_charge_recorded_while_its_cancelled_order_is_closed_is_looked_up() {
+    let counter = Counter::open(0).await;
+    let order = counter.shop.place("pm_card_visa").await.id;
+    counter.crashed_after(Step::Create, order).await;
+    counter.cancel(order).await;
+    let pause = CrashAt::new(Step::Open);
+    let payments = CrashingPayments { inner: Arc::clone(&counter.shop.payments), crash: pause.clone() };
+    let provider = client_of(&counter.stripe.url, Duration::from_secs(5), counter.shop.ambient.clone());
+    let env = counter.shop.env_with(Arc::new(payments), Arc::new(provider));
+    // What the run that had not seen the cancellation does next.
+    let goes_on = async {
+        let (id, at) = (PaymentId::of_order(order), counter.shop.ambient.now());
+        let recorded = counter.shop.payments.record_charge(id, 1, "pi_1", at).await.expect("records");
+        assert_eq!(recorded, ChargeRecorded::Charge("pi_1".to_owned()));
+        counter.stripe.change("pi_1", "status", "succeeded".into());
+    };
+    let closed = pause.interrupt(&ChargePayment { order }, &context(env), goes_on).await;
+    closed.expect("finds the charge");
+    counter.refund_asked_for().await;
+    assert_eq!(counter.stripe.refunded().len(), 1);
+}
+
+#[tokio::test]
 async fn a_charge_that_was_not_recorded_decides_nothing_when_it_is_cancelled() {
     let counter = Counter::open(0).await;
     let order = counter.shop.place("pm_card_visa").await.id;
@@ -154,9 +177,10 @@ async fn a_refund_at_an_account_that_does_not_know_its_charge_is_no_refusal() {
     assert_eq!(counter.stripe.refunded().len(), 1);
 }
 
-/// Rejects a creation after an earlier attempt has recorded its charge.
+/// Answers a creation after another charge, `pi_1`, was recorded.
 struct Late {
     payments: Arc<dyn PaymentStore>,
+    created: Created,
 }
 
 #[async_trait]
@@ -173,7 +197,7 @@ impl PaymentProvider for Late {
         let at = base::Timestamp::UNIX_EPOCH;
         let recorded = self.payments.record_charge(request.payment, request.attempt, "pi_1", at).await;
         assert_eq!(recorded.expect("records"), ChargeRecorded::Charge("pi_1".to_owned()));
-        Ok(Created::Declined { code: "invalid_payment_method".to_owned() })
+        Ok(self.created.clone())
     }
 
     async fn capture(&self, _request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
@@ -189,14 +213,23 @@ impl PaymentProvider for Late {
     }
 }
 
-#[tokio::test]
-async fn a_rejected_creation_declines_no_payment_that_has_a_charge() {
+async fn only_the_recorded_charge_counts(created: Created) {
     let counter = Counter::open(0).await;
     let order = counter.shop.place("pm_card_visa").await.id;
-    let late = Late { payments: Arc::clone(&counter.shop.payments) };
+    let late = Late { payments: Arc::clone(&counter.shop.payments), created };
     let env = counter.shop.env_with(Arc::clone(&counter.shop.payments), Arc::new(late));
     let error = ChargePayment { order }.run(&context(env.clone())).await.expect_err("looks again");
     assert_eq!(error.describe(), "another_charge_is_recorded");
     ChargePayment { order }.run(&context(env)).await.expect("found");
     assert_eq!(counter.shop.status(order).await, OrderStatus::Paid);
+}
+
+#[tokio::test]
+async fn a_rejected_creation_declines_no_payment_that_has_a_charge() {
+    only_the_recorded_charge_counts(Created::Declined { code: "invalid_payment_method".to_owned() }).await;
+}
+
+#[tokio::test]
+async fn a_charge_created_beside_the_recorded_one_is_not_captured() {
+    only_the_recorded_charge_counts(Created::Charge("pi_2".to_owned())).await;
 }

@@ -73,7 +73,7 @@ impl Counter {
     }
 
     /// Makes the one refund that was asked for.
-    async fn refund_asked_for(&self) {
+    pub(super) async fn refund_asked_for(&self) {
         let commands = self.shop.commands().await;
         let [Command::Refund { order, refund, amount_minor }] = commands[..] else { panic!("{commands:?}") };
         let refund = RefundPayment { order, refund, amount_minor };

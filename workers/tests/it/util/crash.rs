@@ -1,10 +1,10 @@
-//! Crash of a run after a step: the step takes effect, and nothing of the run happens after it.
+//! Crash of a run after a step: the step takes effect, and nothing of the run happens after it. Or a pause there.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use base::Timestamp;
-use jobs::{Job, JobContext};
+use jobs::{Job, JobContext, JobError};
 use store::{
     PaymentStore, StoreError,
     domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
@@ -37,11 +37,12 @@ pub(crate) enum Step {
 pub(crate) struct CrashAt {
     step: Step,
     reached: Arc<Notify>,
+    resumed: Arc<Notify>,
 }
 
 impl CrashAt {
     pub(crate) fn new(step: Step) -> Self {
-        Self { step, reached: Arc::default() }
+        Self { step, reached: Arc::default(), resumed: Arc::default() }
     }
 
     /// Runs the job until the step is done, then drops it there.
@@ -52,10 +53,25 @@ impl CrashAt {
         }
     }
 
+    /// Runs the job to its end, and `meanwhile` between the step and what follows it.
+    pub(crate) async fn interrupt<J: Job<Env = Env>>(
+        &self,
+        job: &J,
+        ctx: &JobContext<Env>,
+        meanwhile: impl Future<Output = ()>,
+    ) -> Result<(), JobError> {
+        let between = async {
+            self.reached.notified().await;
+            meanwhile.await;
+            self.resumed.notify_one();
+        };
+        tokio::join!(job.run(ctx), between).0
+    }
+
     async fn after<T>(&self, step: Step, result: T) -> T {
         if step == self.step {
             self.reached.notify_one();
-            std::future::pending::<()>().await;
+            self.resumed.notified().await;
         }
         result
     }

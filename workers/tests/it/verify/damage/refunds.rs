@@ -159,6 +159,20 @@ async fn what_a_person_settled_is_reported_again_once_it_reads_differently() {
 }
 
 #[tokio::test]
+async fn a_settled_violation_whose_job_is_dead_is_not_reported_again() {
+    let town = AuditDeployment::open().await;
+    let order = town.served().await.id;
+    town.shop.ask_refund(order, Some(700)).await;
+    town.shop.drain_outbox().await;
+    town.audit(Scope::Full, true).await;
+    let kill = "UPDATE jobs SET state = 'dead', dead_reason = 'crashed', died_at = 1, first_failed_at = 1";
+    town.plant("queue.db", kill).await;
+    assert_eq!(town.codes().await, [Code::RefundStuck]);
+    assert!(matches!(town.settle(order).await, Settled::Now(_)));
+    assert_eq!(town.codes().await, []);
+}
+
+#[tokio::test]
 async fn money_that_the_provider_keeps_refusing_to_refund_is_settled_by_a_person() {
     let town = AuditDeployment::open().await;
     let shop = &town.shop;

@@ -31,6 +31,7 @@ async fn a_reservation_of_an_unreadable_order_is_left_alone_and_the_rest_repaire
         assert_eq!(codes, expected, "{change}");
         assert_eq!((violations[0].order(), violations[1].order()), (Some(broken.id), Some(charged.id)));
         assert_eq!(summary.repaired, 1);
+        assert!(!violations[2].repair.is_safe(), "{change}: nor is a repair promised");
         let at = town.shop.ambient.now();
         let repaired = town.shop.orders.repair_reservation(town.shop.merchant, "mug", at).await;
         assert!(!repaired.expect("answers"), "{change}: not by itself either");
