@@ -16,7 +16,7 @@ use crate::{
 /// The queue used by most cases.
 pub(super) const QUEUE: &str = "parcels";
 /// Longest wait for an expected event.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to observe that an event does not occur.
 pub(super) const QUIET: Duration = Duration::from_millis(250);
 

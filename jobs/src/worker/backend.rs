@@ -24,7 +24,7 @@ use super::{
     run::Work,
     shared::{Stop, WorkerShared},
 };
-use crate::engine::{Delivery, Settlement, Settler};
+use crate::engine::{Delivery, Interrupt, Settlement, Settler};
 
 /// The current consumer of a queue, shared by the backend, which starts its deliveries, and the session, which replaces
 /// it and releases deliveries at a stop. The lock is contended at these moments only.
@@ -52,8 +52,13 @@ impl Feed {
         self.wake();
     }
 
-    /// Drops the consumer's deliveries that were not started.
+    /// Takes no further delivery from this consumer; releases those that were not started, as an engine may wait for
+    /// each receipt.
     pub(super) fn disconnect(&self) {
+        if let Some((deliveries, _)) = &mut self.state.lock().source {
+            deliveries.close();
+        }
+        self.hand_back();
         self.state.lock().source = None;
     }
 
@@ -87,19 +92,41 @@ impl Feed {
     }
 
     /// The next delivery to start. Stop and gate are checked under the lock: after [`Feed::hand_back`] no delivery
-    /// received before it can start. The end of the channel is the session's to notice.
+    /// received before it can start. One that was cancelled or lost its lease while it waited here is settled instead.
+    /// The end of the channel is the session's to notice.
     fn poll(&self, context: &mut Context<'_>) -> Poll<(Delivery, Arc<dyn Settler>)> {
         let mut state = self.state.lock();
         if !self.stop.is_asked()
             && !self.queue.gate.is_shut()
             && let Some((deliveries, settler)) = &mut state.source
-            && let Poll::Ready(Some(delivery)) = deliveries.poll_recv(context)
         {
-            self.queue.started(delivery.receipt, delivery.signal.clone());
-            return Poll::Ready((delivery, Arc::clone(settler)));
+            while let Poll::Ready(Some(delivery)) = deliveries.poll_recv(context) {
+                if let Some(settlement) = settlement_without_run(&delivery) {
+                    settler.settle(delivery.receipt, settlement);
+                    continue;
+                }
+                self.queue.started(delivery.receipt, delivery.signal.clone());
+                return Poll::Ready((delivery, Arc::clone(settler)));
+            }
         }
         state.waker = Some(context.waker().clone());
         Poll::Pending
+    }
+}
+
+/// Settlement of a delivery whose signal fired before its start; `None` for one to run.
+fn settlement_without_run(delivery: &Delivery) -> Option<Settlement> {
+    let (id, kind) = (delivery.envelope.id, delivery.envelope.kind.as_str());
+    match delivery.signal.interrupt()? {
+        Interrupt::Cancelled => {
+            tracing::info!(job.id = %id, job.kind = kind, "job cancelled before its start");
+            Some(Settlement::Cancelled { error: "cancelled before its start".to_owned() })
+        }
+        // After a lost lease the engine drops and counts it; the job runs elsewhere.
+        Interrupt::LeaseLost | Interrupt::Shutdown => {
+            tracing::debug!(job.id = %id, job.kind = kind, "delivery without a lease not started");
+            Some(Settlement::Release)
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: at most `concurrency` jobs of a queue run at a time in this process; a panic, a timeout or an
 //! undecodable message ends that one run and nothing else; a consumer that is lost and a worker that ends unexpectedly
-//! are restarted after a capped, jittered delay; every delivery is settled or released.
+//! are restarted after a capped, jittered delay; every delivery is settled or released; one that is cancelled or loses
+//! its lease before its start does not run.
 //!
 //! # Stop order
 //! Started by the token given to [`Workers::run`]; cancelling it again changes nothing.

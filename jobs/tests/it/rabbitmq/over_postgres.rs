@@ -72,4 +72,5 @@ orderworks_jobs::conformance_tests! { @cases OverPostgres;
     inspect: running_jobs_are_seen_by_every_handle, consumers_are_seen_by_every_handle,
         the_oldest_ready_job_has_an_age_without_consumers, what_is_held_nowhere_is_not_found;
     delivery: a_unique_key_holds_until_the_job_ends;
+    worker: cancelled_before_its_start_never_runs;
 }

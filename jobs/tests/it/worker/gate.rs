@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use base::Ambient;
 use orderworks_jobs::{
     Admin, Consume, Engine, JobId, Producer, Workers,
-    engine::{JobState, QueueSpec},
+    engine::{InspectedJob, JobState, QueueSpec},
     worker::WorkersHealth,
 };
 use tokio::{
@@ -141,12 +141,21 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) async fn start(engine: Arc<dyn Engine>, name: &str, open: watch::Receiver<bool>) -> Self {
+        Self::configured(engine, name, open, |workers| workers).await
+    }
+
+    pub(crate) async fn configured(
+        engine: Arc<dyn Engine>,
+        name: &str,
+        open: watch::Receiver<bool>,
+        configure: impl FnOnce(Workers<Probe>) -> Workers<Probe>,
+    ) -> Self {
         let ambient = Ambient::system();
         engine.declare(&[QueueSpec::new(QUEUE)]).await.unwrap();
         let (probe, events) = Probe::new(mpsc::unbounded_channel());
         let workers = Workers::new(engine.clone(), registry().unwrap(), probe.clone(), ambient.clone());
         let shutdown = CancellationToken::new();
-        let workers = workers.name(name).queue_behind(QUEUE, 2, open);
+        let workers = configure(workers.name(name).queue_behind(QUEUE, 2, open));
         let health = workers.health();
         let running = tokio::spawn(workers.run(shutdown.clone()));
         let producer = Producer::new(engine.clone(), ambient);
@@ -162,13 +171,18 @@ impl Process {
     }
 
     async fn held(&self, id: JobId, state: JobState) {
+        self.when(id, |held| held.is_some_and(|held| held.state == state)).await;
+    }
+
+    /// Polls until the job (`None` once the engine no longer holds it) fulfils `wanted`.
+    pub(crate) async fn when(&self, id: JobId, wanted: impl Fn(Option<InspectedJob>) -> bool) {
         let seen = async {
             let mut tick = tokio::time::interval(Duration::from_millis(20));
-            while self.engine.find(id).await.unwrap().is_none_or(|held| held.state != state) {
+            while !wanted(self.engine.find(id).await.unwrap()) {
                 tick.tick().await;
             }
         };
-        timeout(PATIENCE, seen).await.expect("reaches the state");
+        timeout(PATIENCE, seen).await.expect("comes true");
     }
 
     pub(crate) async fn stop(self) {

@@ -14,6 +14,7 @@ mod boot;
 mod engine;
 pub(crate) mod gate;
 mod kit;
+mod lease;
 mod outcomes;
 mod records;
 mod restart;

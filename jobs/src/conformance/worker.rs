@@ -1,0 +1,115 @@
+//! Cases of workers on an engine: promises that consumer and worker keep together.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::{
+    Harness,
+    kit::{PATIENCE, QUEUE, declared, until, until_empty},
+};
+use crate::{
+    CancellationToken, Job, JobContext, JobError, JobId, Producer, Registry, Workers,
+    engine::{Cancelled, Engine, Interrupt},
+    worker::WorkerError,
+};
+
+/// Event reported by [`Parcel`].
+#[derive(Debug, PartialEq, Eq)]
+enum Event {
+    Started(JobId),
+    Interrupted(JobId, Interrupt),
+}
+
+#[derive(Clone)]
+struct Belt {
+    events: mpsc::UnboundedSender<Event>,
+    open: Arc<Semaphore>,
+}
+
+/// A job that reports its start and its signal, and then waits until the belt is open.
+#[derive(Serialize, Deserialize)]
+struct Parcel;
+
+impl Job for Parcel {
+    type Env = Belt;
+    const KIND: &'static str = "parcel";
+    const QUEUE: &'static str = QUEUE;
+
+    async fn run(&self, ctx: &JobContext<Belt>) -> Result<(), JobError> {
+        ctx.env.events.send(Event::Started(ctx.id))?;
+        tokio::select! {
+            opened = ctx.env.open.acquire() => {
+                opened?.forget();
+                return Ok(());
+            }
+            why = ctx.signal.fired() => ctx.env.events.send(Event::Interrupted(ctx.id, why))?,
+        }
+        ctx.env.open.acquire().await?.forget();
+        Ok(())
+    }
+}
+
+/// Workers with one slot, which holds one further job.
+struct Process {
+    producer: Producer,
+    open: Arc<Semaphore>,
+    events: mpsc::UnboundedReceiver<Event>,
+    shutdown: CancellationToken,
+    running: JoinHandle<Result<(), WorkerError>>,
+}
+
+impl Process {
+    fn start(h: &impl Harness, engine: &Arc<dyn Engine>) -> Self {
+        let (events, told) = mpsc::unbounded_channel();
+        let open = Arc::new(Semaphore::new(0));
+        let registry = Registry::new().register::<Parcel>().expect("registers");
+        let belt = Belt { events, open: Arc::clone(&open) };
+        let (engine, ambient) = (Arc::clone(engine), h.ambient().clone());
+        let producer = Producer::new(engine.clone(), ambient.clone());
+        let workers = Workers::new(engine, Arc::new(registry), belt, ambient).queue(QUEUE, 1);
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(workers.run(shutdown.clone()));
+        Self { producer, open, events: told, shutdown, running }
+    }
+
+    async fn enqueue(&self) -> JobId {
+        self.producer.enqueue(&Parcel).await.expect("publishes").id
+    }
+
+    async fn event(&mut self) -> Event {
+        timeout(PATIENCE, self.events.recv()).await.expect("an event in time").expect("workers run")
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.running.await.expect("no panic").expect("stops in order");
+    }
+}
+
+/// A job that is cancelled after its delivery, while it waits for a free slot, ends as cancelled without a run.
+pub async fn cancelled_before_its_start_never_runs(h: &impl Harness) {
+    let engine = declared(h).await;
+    let mut process = Process::start(h, &engine);
+    let first = process.enqueue().await;
+    assert_eq!(process.event().await, Event::Started(first));
+    let second = process.enqueue().await;
+    until("both are delivered", || async { engine.depth(QUEUE).await.expect("depth").running == 2 }).await;
+    // In this order: when the first hears of its request, that of the second has arrived, too.
+    for id in [second, first] {
+        assert_eq!(engine.cancel(id, "changed our mind").await.expect("cancels"), Cancelled::Requested);
+    }
+    assert_eq!(process.event().await, Event::Interrupted(first, Interrupt::Cancelled));
+    process.open.add_permits(2);
+    until_empty(&*engine).await;
+    let last = process.enqueue().await;
+    assert_eq!(process.event().await, Event::Started(last), "the second was not started");
+    process.open.add_permits(1);
+    until_empty(&*engine).await;
+    process.stop().await;
+}

@@ -1,0 +1,63 @@
+//! Leases lost while jobs run, on a file: what waited here does not start, what runs no longer counts.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use base::Ambient;
+use orderworks_jobs::{JobId, engine::JobState, sqlite::SqliteEngine};
+use tokio::sync::watch;
+
+use super::{
+    gate::Process,
+    rig::{Act, Event},
+};
+
+async fn open(folder: &Path) -> SqliteEngine {
+    SqliteEngine::open(&folder.join("queue.db"), Ambient::system()).await.unwrap()
+}
+
+/// Workers with two slots that look after their lease every second.
+async fn process(engine: SqliteEngine) -> Process {
+    let lease = Duration::from_secs(3);
+    let open = watch::channel(true).1;
+    Process::configured(Arc::new(engine), "here", open, |workers| workers.lease(lease)).await
+}
+
+fn started(name: &str) -> Event {
+    Event::Started { name: name.to_owned(), attempt: 1 }
+}
+
+/// Takes all jobs away from the process, and waits until its next consumer holds this one.
+async fn lose(here: &Process, other: &SqliteEngine, id: JobId) {
+    assert!(other.recover_orphans().await.unwrap() > 0);
+    let again = (JobState::Running, 1);
+    here.when(id, |held| held.is_some_and(|held| (held.state, held.crashes) == again)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_whose_lease_is_lost_before_its_start_is_not_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut here = process(open(folder.path()).await).await;
+    let ids = [here.enqueue("one", Act::Gate).await, here.enqueue("two", Act::Gate).await];
+    for _ in ids {
+        assert!(matches!(here.event().await, Event::Started { .. }));
+    }
+    let waiting = here.enqueue("waiting", Act::Finish).await;
+    here.when(waiting, |held| held.is_some_and(|held| held.state == JobState::Running)).await;
+    lose(&here, &open(folder.path()).await, ids[0]).await;
+    here.probe.gate.add_permits(4);
+    let mut starts = 0;
+    while starts < 3 {
+        starts += u32::from(matches!(here.event().await, Event::Started { .. }));
+    }
+    here.when(waiting, |held| held.is_none()).await;
+    let last = here.enqueue("last", Act::Finish).await;
+    loop {
+        let event = here.event().await;
+        assert_ne!(event, started("waiting"), "started once, from the second delivery");
+        if event == started("last") {
+            break;
+        }
+    }
+    here.when(last, |held| held.is_none()).await;
+    here.stop().await;
+}
