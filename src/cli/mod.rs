@@ -223,7 +223,7 @@ pub(crate) struct AttemptsArgs {
     /// Only this kind
     #[arg(long)]
     pub(crate) kind: Option<String>,
-    /// Only this outcome: completed, retried, snoozed, cancelled or dead
+    /// Only this outcome: completed, retried, snoozed, cancelled, dead or stale
     #[arg(long, value_parser = values::named::<AttemptOutcome>)]
     pub(crate) outcome: Option<AttemptOutcome>,
     /// At most this many

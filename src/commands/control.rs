@@ -110,11 +110,11 @@ async fn cancel(
 
 /// The outcome of a job that has ended, as far as the log of attempts tells.
 async fn ended(records: &dyn RecordStore, id: JobId) -> anyhow::Result<Option<String>> {
-    use AttemptOutcome::{Cancelled, Completed, Dead, Retried, Snoozed};
+    use AttemptOutcome::{Cancelled, Completed, Dead, Retried, Snoozed, Stale};
     let last = RecordFilter { job: Some(id), limit: 1, ..RecordFilter::default() };
     Ok(records.list(&last).await?.pop().and_then(|last| match last.outcome {
         Completed | Cancelled => Some(format!("it has ended: {}", last.outcome.as_str())),
-        Dead | Retried | Snoozed => None,
+        Dead | Retried | Snoozed | Stale => None,
     }))
 }
 

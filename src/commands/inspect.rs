@@ -199,7 +199,8 @@ fn describe(
             lines.push(("dead", format!("{} at {}", dead.reason.as_str(), dead.died_at)));
         }
     } else if let Some(last) = attempts.last() {
-        let waits = matches!(last.outcome, AttemptOutcome::Retried | AttemptOutcome::Snoozed);
+        use AttemptOutcome::{Retried, Snoozed, Stale};
+        let waits = matches!(last.outcome, Retried | Snoozed | Stale);
         let state = if waits && !lists_ready { "ready or delayed, after" } else { "ended:" };
         lines.extend([
             ("kind", last.kind.clone()),

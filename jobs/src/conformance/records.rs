@@ -108,6 +108,7 @@ pub async fn a_record_reads_back_whole(h: &impl RecordHarness) {
         AttemptOutcome::Snoozed,
         AttemptOutcome::Cancelled,
         AttemptOutcome::Dead,
+        AttemptOutcome::Stale,
     ];
     let batch: Vec<AttemptRecord> = (0..)
         .zip(outcomes)

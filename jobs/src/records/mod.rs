@@ -35,7 +35,7 @@ pub struct AttemptRecord {
     pub started_at: Timestamp,
     pub duration: Duration,
     pub outcome: AttemptOutcome,
-    /// Error text; absent when the attempt completed.
+    /// Error text; absent when the run returned `Ok`.
     pub error: Option<String>,
     pub trace: Option<TraceContext>,
 }
@@ -54,6 +54,8 @@ pub enum AttemptOutcome {
     Cancelled,
     /// Sent to the dead queue.
     Dead,
+    /// Ended in any way after its lease was lost: without effect on the job, which was delivered again.
+    Stale,
 }
 
 crate::names::names!(AttemptOutcome {
@@ -61,7 +63,8 @@ crate::names::names!(AttemptOutcome {
     Retried: "retried",
     Snoozed: "snoozed",
     Cancelled: "cancelled",
-    Dead: "dead"
+    Dead: "dead",
+    Stale: "stale"
 });
 
 /// Which attempts of a queue are recorded.

@@ -79,7 +79,7 @@ impl AckParts {
 
     fn record_of(&self, run: &Run, settlement: &Settlement) -> Option<AttemptRecord> {
         let (_, level) = self.recording.as_ref()?;
-        let (outcome, error) = outcome_of(settlement)?;
+        let (outcome, error) = outcome_of(settlement, run)?;
         if !keeps(*level, outcome) {
             return None;
         }
@@ -104,7 +104,7 @@ impl AckParts {
 /// The only place where a failed run is logged.
 fn log(run: &Run, settlement: &Settlement) {
     let (id, kind, attempt) = (run.envelope.id, run.envelope.kind.as_str(), run.attempt());
-    match outcome_of(settlement) {
+    match outcome_of(settlement, run) {
         Some((AttemptOutcome::Completed | AttemptOutcome::Snoozed, _)) => {
             tracing::debug!(job.id = %id, job.kind = kind, job.attempt = attempt, "job ended");
         }
@@ -116,6 +116,15 @@ fn log(run: &Run, settlement: &Settlement) {
         }
         Some((AttemptOutcome::Dead, error)) => {
             tracing::error!(job.id = %id, job.kind = kind, job.attempt = attempt, error, "job moved to the dead queue");
+        }
+        Some((AttemptOutcome::Stale, error)) => {
+            tracing::warn!(
+                job.id = %id,
+                job.kind = kind,
+                job.attempt = attempt,
+                error,
+                "job lost its lease, result dropped"
+            );
         }
         None => tracing::info!(job.id = %id, job.kind = kind, "job released, worker stopping"),
     }

@@ -68,16 +68,22 @@ pub(crate) fn settlement_for(result: &Result<(), BoxDynError>, run: &Run, ambien
     }
 }
 
-/// The outcome of a settlement for attempt records; `None` for a run that does not count.
-pub(crate) fn outcome_of(settlement: &Settlement) -> Option<(AttemptOutcome, Option<&str>)> {
-    match settlement {
-        Settlement::Done => Some((AttemptOutcome::Completed, None)),
-        Settlement::Retry { error, .. } => Some((AttemptOutcome::Retried, Some(error))),
-        Settlement::Snooze { .. } => Some((AttemptOutcome::Snoozed, None)),
-        Settlement::Cancelled { error } => Some((AttemptOutcome::Cancelled, Some(error))),
-        Settlement::Dead { error, .. } => Some((AttemptOutcome::Dead, Some(error))),
-        Settlement::Release => None,
-    }
+/// The outcome and error of a run for logs and attempt records; `None` for a run that does not count. A run that lost
+/// its lease is stale however it ended, as the engine drops its settlement.
+pub(crate) fn outcome_of<'a>(
+    settlement: &'a Settlement,
+    run: &Run,
+) -> Option<(AttemptOutcome, Option<&'a str>)> {
+    let (outcome, error) = match settlement {
+        Settlement::Done => (AttemptOutcome::Completed, None),
+        Settlement::Retry { error, .. } => (AttemptOutcome::Retried, Some(error.as_str())),
+        Settlement::Snooze { .. } => (AttemptOutcome::Snoozed, None),
+        Settlement::Cancelled { error } => (AttemptOutcome::Cancelled, Some(error.as_str())),
+        Settlement::Dead { error, .. } => (AttemptOutcome::Dead, Some(error.as_str())),
+        Settlement::Release => return None,
+    };
+    let is_stale = run.signal.interrupt() == Some(Interrupt::LeaseLost);
+    Some((if is_stale { AttemptOutcome::Stale } else { outcome }, error))
 }
 
 /// The error and its sources in one line, at most [`ERROR_BYTES_MAX`].

@@ -133,8 +133,9 @@ impl<'a> Queues<'a> {
     }
 
     fn is_between_attempts(&self, outcome: AttemptOutcome, started_at: Timestamp) -> bool {
+        use AttemptOutcome::{Retried, Snoozed, Stale};
         let age = between(started_at, self.ambient.now());
-        matches!(outcome, AttemptOutcome::Retried | AttemptOutcome::Snoozed) && age < UNLISTED_MAX
+        matches!(outcome, Retried | Snoozed | Stale) && age < UNLISTED_MAX
     }
 }
 

@@ -83,7 +83,7 @@ enum What {
         kind: String,
         queue: String,
         attempt: u32,
-        /// `completed`, `retried`, `snoozed`, `cancelled` or `dead`.
+        /// `completed`, `retried`, `snoozed`, `cancelled`, `dead`, or `stale` without effect: its lease was lost.
         #[schema(value_type = String)]
         outcome: jobs::records::AttemptOutcome,
         duration_ms: u64,

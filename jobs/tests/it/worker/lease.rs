@@ -1,14 +1,20 @@
-//! Leases lost while jobs run, on a file: what waited here does not start, what runs no longer counts.
+//! Leases lost while jobs run, on a file: a delivery that waits here does not start, a result no longer counts.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use base::Ambient;
-use orderworks_jobs::{JobId, engine::JobState, sqlite::SqliteEngine};
+use orderworks_jobs::{
+    JobId, Workers,
+    engine::JobState,
+    recorder::{Recorder, RecorderConfig},
+    records::{AttemptOutcome, RecordFilter, RecordStore},
+    sqlite::SqliteEngine,
+};
 use tokio::sync::watch;
 
 use super::{
     gate::Process,
-    rig::{Act, Event},
+    rig::{Act, Event, Probe},
 };
 
 async fn open(folder: &Path) -> SqliteEngine {
@@ -16,10 +22,9 @@ async fn open(folder: &Path) -> SqliteEngine {
 }
 
 /// Workers with two slots that look after their lease every second.
-async fn process(engine: SqliteEngine) -> Process {
-    let lease = Duration::from_secs(3);
-    let open = watch::channel(true).1;
-    Process::configured(Arc::new(engine), "here", open, |workers| workers.lease(lease)).await
+async fn process(engine: SqliteEngine, configure: impl FnOnce(Workers<Probe>) -> Workers<Probe>) -> Process {
+    let (lease, open) = (Duration::from_secs(3), watch::channel(true).1);
+    Process::configured(Arc::new(engine), "here", open, |workers| configure(workers.lease(lease))).await
 }
 
 fn started(name: &str) -> Event {
@@ -36,7 +41,7 @@ async fn lose(here: &Process, other: &SqliteEngine, id: JobId) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delivery_whose_lease_is_lost_before_its_start_is_not_started() {
     let folder = tempfile::tempdir().unwrap();
-    let mut here = process(open(folder.path()).await).await;
+    let mut here = process(open(folder.path()).await, |workers| workers).await;
     let ids = [here.enqueue("one", Act::Gate).await, here.enqueue("two", Act::Gate).await];
     for _ in ids {
         assert!(matches!(here.event().await, Event::Started { .. }));
@@ -60,4 +65,25 @@ async fn a_delivery_whose_lease_is_lost_before_its_start_is_not_started() {
     }
     here.when(last, |held| held.is_none()).await;
     here.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_lost_its_lease_is_recorded_as_stale() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path()).await;
+    let records = engine.records();
+    let recorder = Recorder::spawn(Arc::new(records.clone()), RecorderConfig::default());
+    let recording = recorder.clone();
+    let mut here = process(engine, |workers| workers.recorder(recording)).await;
+    let id = here.enqueue("slow", Act::Gate).await;
+    assert_eq!(here.event().await, started("slow"));
+    lose(&here, &open(folder.path()).await, id).await;
+    here.probe.gate.add_permits(2);
+    here.when(id, |held| held.is_none()).await;
+    here.stop().await;
+    recorder.close().await;
+    let filter = RecordFilter { job: Some(id), limit: 10, ..RecordFilter::default() };
+    let newest_first = records.list(&filter).await.unwrap();
+    let outcomes: Vec<_> = newest_first.iter().map(|record| (record.attempt, record.outcome)).collect();
+    assert_eq!(outcomes, [(1, AttemptOutcome::Completed), (1, AttemptOutcome::Stale)]);
 }
