@@ -196,7 +196,7 @@ impl Driver {
             session: self.shared.session(),
             now: self.file.now_ms(),
             lease_until: lease_until(&self.file, self.lease),
-            heartbeat,
+            heartbeat: heartbeat.then(|| serde_json::Value::from(self.file.live_sessions()).to_string()),
             held: (self.failures > 0).then(|| self.shared.held_json()),
             settled: self.settled.clone(),
             free: self.free(),
@@ -288,7 +288,8 @@ impl Driver {
                 Err(error) => self.fail(error).await,
             }
         }
-        self.shared.lose_all(self.shared.session());
+        // No session: if the last write failed, the lease has to expire.
+        self.shared.lose_all(0);
         self.file.wakes.wake_all();
         self.reject_commands(outcome.is_ok());
         if let Some(Ending::Closed(reply)) = self.ending {

@@ -18,8 +18,9 @@ pub(super) struct Exchange {
     pub(super) session: i64,
     pub(super) now: i64,
     pub(super) lease_until: i64,
-    /// Whether to renew the lease and to look for cancel requests and expired leases.
-    pub(super) heartbeat: bool,
+    /// With the sessions of this handle, as JSON, when the leases are to be renewed, and cancel requests and expired
+    /// leases to be looked for.
+    pub(super) heartbeat: Option<String>,
     /// The held sequences, as JSON, when the file may know of others; see [`lease::keep_only`].
     pub(super) held: Option<String>,
     pub(super) settled: Vec<Settled>,
@@ -44,7 +45,7 @@ pub(super) struct Exchanged {
 impl Exchange {
     pub(super) async fn run(&self, c: &mut SqliteConnection) -> Result<Exchanged, SqliteFault> {
         let mut session = self.session;
-        let alive = if self.heartbeat {
+        let alive = if self.heartbeat.is_some() {
             lease::renew(c, session, self.lease_until).await?
         } else {
             lease::holds(c, session).await?
@@ -58,7 +59,8 @@ impl Exchange {
         let applied =
             if self.settled.is_empty() { 0 } else { settle::apply(c, &self.settled, self.now).await? };
         let (mut cancel_requests, mut released) = (Vec::new(), 0);
-        if self.heartbeat {
+        if let Some(sessions) = &self.heartbeat {
+            lease::extend(c, sessions, self.lease_until).await?;
             cancel_requests = lease::cancel_requests(c, session).await?;
             released = lease::release_expired(c, self.now).await?;
         }

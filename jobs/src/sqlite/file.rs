@@ -72,6 +72,11 @@ impl QueueFile {
         consumers.iter().filter_map(Weak::upgrade).collect()
     }
 
+    /// Sessions of the consumers of this handle that run.
+    pub(super) fn live_sessions(&self) -> Vec<i64> {
+        self.live_consumers().iter().map(|consumer| consumer.session()).collect()
+    }
+
     pub(super) async fn queue_names(&self) -> Result<Vec<String>, EngineError> {
         let names = sqlx::query_scalar("SELECT name FROM queues ORDER BY name");
         Ok(names.fetch_all(self.database.readers()).await.map_err(SqliteFault::from)?)

@@ -28,6 +28,17 @@ pub(super) async fn renew(c: &mut SqliteConnection, session: i64, until: i64) ->
     Ok(renew.bind(session).bind(until).execute(c).await?.rows_affected() == 1)
 }
 
+/// Extends the leases of the handle's own sessions (a JSON array), before expired ones are released: after a suspend or
+/// a step of the clock all are overdue, and the first to look must not take the others for dead.
+pub(super) async fn extend(c: &mut SqliteConnection, sessions: &str, until: i64) -> Result<(), SqliteFault> {
+    let extend = sqlx::query(
+        "UPDATE consumers SET lease_until = ?2
+         WHERE session IN (SELECT value FROM json_each(?1)) AND lease_until < ?2",
+    );
+    extend.bind(sessions).bind(until).execute(c).await?;
+    Ok(())
+}
+
 /// Whether the session still owns its jobs.
 pub(super) async fn holds(c: &mut SqliteConnection, session: i64) -> Result<bool, SqliteFault> {
     let holds = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM consumers WHERE session = ?1)");

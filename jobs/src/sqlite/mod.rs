@@ -57,7 +57,7 @@ impl SqliteEngine {
     /// Only for a process that owns the data folder alone: it takes away the jobs of every other live handle.
     pub async fn recover_orphans(&self) -> Result<u64, EngineError> {
         let now = self.file.now_ms();
-        let mine: Vec<i64> = self.file.live_consumers().iter().map(|c| c.session()).collect();
+        let mine = self.file.live_sessions();
         let given = self.file.write(move |c| Box::pin(lease::release_others(c, mine, now))).await?;
         self.file.wakes.wake_all();
         if given > 0 {

@@ -1,5 +1,7 @@
 //! The SQLite engine: the conformance suite, and features of its own: files, processes, leases in rows.
 
+mod lease;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -82,7 +84,11 @@ async fn a_shut_gate_hands_over_to_another_process() {
 const QUEUE: &str = "parcels";
 
 async fn open(folder: &Path) -> SqliteEngine {
-    SqliteEngine::open(&folder.join("queue.db"), Ambient::system()).await.expect("opens")
+    open_with(folder, Ambient::system()).await
+}
+
+async fn open_with(folder: &Path, ambient: Ambient) -> SqliteEngine {
+    SqliteEngine::open(&folder.join("queue.db"), ambient).await.expect("opens")
 }
 
 async fn raw(folder: &Path) -> SqliteConnection {
