@@ -15,6 +15,9 @@ pub(crate) enum Failure {
     TimedOut(Duration),
     #[error("no job of kind `{0}` is registered in this worker")]
     UnknownKind(String),
+    /// The payload is of a later version than this worker knows.
+    #[error("{0}")]
+    NewerVersion(String),
     #[error("{0}")]
     Undecodable(String),
 }

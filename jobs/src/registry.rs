@@ -61,7 +61,7 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// Placeholder: a run of an unknown kind fails at once and for good.
+    /// Placeholder: a run of an unknown kind fails at once, and its settlement has a rule of its own.
     pub(crate) const OF_UNKNOWN: Self =
         Self { timeout: Duration::ZERO, backoff: Backoff::STANDARD, classify: |_| None };
 }
@@ -147,7 +147,7 @@ impl<E> std::fmt::Debug for Registry<E> {
 pub(crate) fn decode<J: Job>(version: u16, payload: &str) -> Result<J, String> {
     if version > J::VERSION {
         return Err(format!(
-            "payload version {} is newer than version {} known here: deploy the newer worker, then redrive",
+            "payload version {} is newer than version {} known here: deploy the newer worker",
             version,
             J::VERSION
         ));
@@ -168,7 +168,9 @@ fn run_erased<J: Job>(
     envelope: Arc<Envelope>,
 ) -> BoxFuture<'static, Result<(), Failure>> {
     Box::pin(async move {
-        let job: J = decode(envelope.version, envelope.payload.get()).map_err(Failure::Undecodable)?;
+        let is_newer = envelope.version > J::VERSION;
+        let failure = |why| if is_newer { Failure::NewerVersion(why) } else { Failure::Undecodable(why) };
+        let job: J = decode(envelope.version, envelope.payload.get()).map_err(failure)?;
         // Dropped early: a run may take minutes, and the encoded payload is not needed any more.
         drop(envelope);
         job.run(&ctx).await.map_err(Failure::Job)

@@ -149,9 +149,10 @@ pub enum Settlement {
 pub enum DeadReason {
     /// All attempts failed.
     Exhausted,
-    /// No job of this kind is registered in the worker that received it.
+    /// No job of this kind was registered in any worker that received it, for about a day.
     UnknownKind,
-    /// The payload, or the whole message, could not be decoded.
+    /// The payload, or the whole message, could not be decoded; or its version was newer than that of any worker that
+    /// received it, for about a day.
     Undecodable,
     /// It lost its consumer more than [`CRASHES_MAX`](super::CRASHES_MAX) times while it ran alone.
     Crashed,

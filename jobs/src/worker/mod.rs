@@ -56,6 +56,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     error::WorkerError,
     health::{QueueHealth, WorkersHealth},
+    settlement::ROLLOUT_ATTEMPTS,
     shared::{CLOSE_MAX, SHUTDOWN_GRACE, prefetch_for},
 };
 use self::{

@@ -14,6 +14,7 @@ use crate::{
     engine::{DeadReason, Interrupt, Settlement},
     error::JobError,
     failure::Failure,
+    job::Backoff,
     records::AttemptOutcome,
 };
 
@@ -24,6 +25,21 @@ const ERROR_BYTES_MAX: usize = 4096;
 /// once.
 const OUTAGE_PAUSE_MIN: Duration = Duration::from_secs(1);
 const OUTAGE_PAUSE_SPREAD: Duration = Duration::from_secs(4);
+
+/// Runs of a job of an unknown kind or a newer payload version before it is dead, if its own attempts are used up, too:
+/// about a day, which outlives a rollout in which some workers are of the release before.
+pub const ROLLOUT_ATTEMPTS: u32 = 19;
+/// Short at first: with several workers, one of them is likely to be new.
+const ROLLOUT_BACKOFF: Backoff = Backoff::Table(&[
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_mins(1),
+    Duration::from_mins(5),
+    Duration::from_mins(15),
+    Duration::from_mins(30),
+    Duration::from_hours(1),
+    Duration::from_hours(2),
+]);
 
 pub(crate) fn settlement_for(result: &Result<(), BoxDynError>, run: &Run, ambient: &Ambient) -> Settlement {
     let Err(error) = result else { return Settlement::Done };
@@ -44,8 +60,16 @@ pub(crate) fn settlement_for(result: &Result<(), BoxDynError>, run: &Run, ambien
         Some(at) => Settlement::Retry { at, error: text(error) },
         None => dead(DeadReason::Exhausted),
     };
+    let until_rolled_out = |reason| {
+        if run.attempt() >= ROLLOUT_ATTEMPTS && run.is_last_attempt() {
+            return dead(reason);
+        }
+        let at = later(ambient, ROLLOUT_BACKOFF.delay(run.attempt(), ambient));
+        Settlement::Retry { at, error: text(error) }
+    };
     match error.downcast_ref::<Failure>() {
-        Some(Failure::UnknownKind(_)) => dead(DeadReason::UnknownKind),
+        Some(Failure::UnknownKind(_)) => until_rolled_out(DeadReason::UnknownKind),
+        Some(Failure::NewerVersion(_)) => until_rolled_out(DeadReason::Undecodable),
         Some(Failure::Undecodable(_)) => dead(DeadReason::Undecodable),
         Some(Failure::Job(JobError::Cancel(_))) => Settlement::Cancelled { error: text(error) },
         Some(Failure::Job(JobError::Snooze(delay))) => Settlement::Snooze { at: later(ambient, *delay) },

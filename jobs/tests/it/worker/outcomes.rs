@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use orderworks_jobs::{
-    Envelope, JobError, Priority,
+    Envelope, JobError, JobId, Priority,
     engine::{Admin, Cancelled, DeadReason, JobState},
     envelope::EnqueueOptions,
+    worker::ROLLOUT_ATTEMPTS,
 };
 
 use super::rig::{Act, Brief, Event, Rig, Script};
@@ -128,13 +129,28 @@ async fn cancelling_a_running_job_fires_its_signal_and_its_failure_is_final() {
     rig.stop().await.unwrap();
 }
 
+/// Fails the test unless the job is retried at first, and then dead after about a day.
+async fn dead_after_a_day(rig: &Rig, id: JobId) -> (DeadReason, String) {
+    let began = rig.ambient.now();
+    let retried = rig.in_state(id, JobState::Delayed).await;
+    assert_eq!(retried.envelope.attempt, 1);
+    assert!(retried.envelope.run_at.unwrap() <= began + Duration::from_secs(10), "a new worker may be there");
+    rig.gone(rig.enqueue("next", Act::Finish).await).await;
+    let dead = rig.dead(id).await;
+    let held = rig.engine.find(id).await.unwrap().unwrap();
+    assert_eq!(held.envelope.attempt, ROLLOUT_ATTEMPTS - 1, "the last run was none");
+    let waited = Duration::try_from(rig.ambient.now().duration_since(began)).unwrap();
+    assert!(Duration::from_hours(20) < waited && waited < Duration::from_hours(28), "{waited:?}");
+    dead
+}
+
 #[tokio::test(start_paused = true)]
-async fn an_unknown_kind_becomes_a_dead_letter_and_the_worker_lives() {
+async fn an_unknown_kind_is_retried_over_a_rollout_before_it_becomes_a_dead_letter() {
     let rig = Rig::start(1).await;
     let envelope = Envelope::new(&script("x"), EnqueueOptions::default(), &rig.ambient).unwrap();
     let id = envelope.id;
     rig.producer.publish(vec![Envelope { kind: "from_tomorrow".to_owned(), ..envelope }]).await.unwrap();
-    let (reason, error) = rig.dead(id).await;
+    let (reason, error) = dead_after_a_day(&rig, id).await;
     assert_eq!(reason, DeadReason::UnknownKind);
     assert!(error.contains("`from_tomorrow`"), "{error}");
     rig.gone(rig.enqueue("next", Act::Finish).await).await;
@@ -142,19 +158,30 @@ async fn an_unknown_kind_becomes_a_dead_letter_and_the_worker_lives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn undecodable_payloads_become_dead_letters_and_the_worker_lives() {
+async fn a_newer_payload_is_retried_over_a_rollout_before_it_becomes_a_dead_letter() {
     let rig = Rig::start(1).await;
-    let made = || Envelope::new(&script("x"), EnqueueOptions::default(), &rig.ambient).unwrap();
-    let garbled = Envelope { payload: serde_json::value::to_raw_value(&["no", "script"]).unwrap(), ..made() };
-    let newer = Envelope { version: 9, ..made() };
-    let ids = [garbled.id, newer.id];
-    rig.producer.publish(vec![garbled, newer]).await.unwrap();
-    let (reason, error) = rig.dead(ids[0]).await;
-    assert_eq!(reason, DeadReason::Undecodable);
-    assert!(error.starts_with("payload does not decode"), "{error}");
-    let (reason, error) = rig.dead(ids[1]).await;
+    let made = Envelope::new(&script("x"), EnqueueOptions::default(), &rig.ambient).unwrap();
+    let newer = Envelope { version: 9, ..made };
+    let id = newer.id;
+    rig.producer.publish(vec![newer]).await.unwrap();
+    let (reason, error) = dead_after_a_day(&rig, id).await;
     assert_eq!(reason, DeadReason::Undecodable);
     assert!(error.contains("version 9 is newer than version 1"), "{error}");
+    rig.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undecodable_payload_becomes_a_dead_letter_at_once_and_the_worker_lives() {
+    let rig = Rig::start(1).await;
+    let made = Envelope::new(&script("x"), EnqueueOptions::default(), &rig.ambient).unwrap();
+    let garbled = Envelope { payload: serde_json::value::to_raw_value(&["no", "script"]).unwrap(), ..made };
+    let id = garbled.id;
+    let began = rig.ambient.now();
+    rig.producer.publish(vec![garbled]).await.unwrap();
+    let (reason, error) = rig.dead(id).await;
+    assert_eq!(reason, DeadReason::Undecodable);
+    assert!(error.starts_with("payload does not decode"), "{error}");
+    assert_eq!(rig.ambient.now(), began, "without a delay");
     rig.gone(rig.enqueue("next", Act::Finish).await).await;
     rig.stop().await.unwrap();
 }
