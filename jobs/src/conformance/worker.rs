@@ -16,6 +16,7 @@ use super::{
 use crate::{
     CancellationToken, Job, JobContext, JobError, JobId, Producer, Registry, Workers,
     engine::{Cancelled, Engine, Interrupt},
+    envelope::EnqueueOptions,
     worker::WorkerError,
 };
 
@@ -55,7 +56,7 @@ impl Job for Parcel {
     }
 }
 
-/// Workers with one slot, which holds one further job.
+/// Workers with a few slots, which hold one further job.
 struct Process {
     producer: Producer,
     open: Arc<Semaphore>,
@@ -65,21 +66,26 @@ struct Process {
 }
 
 impl Process {
-    fn start(h: &impl Harness, engine: &Arc<dyn Engine>) -> Self {
+    fn start(h: &impl Harness, engine: &Arc<dyn Engine>, slots: usize) -> Self {
         let (events, told) = mpsc::unbounded_channel();
         let open = Arc::new(Semaphore::new(0));
         let registry = Registry::new().register::<Parcel>().expect("registers");
         let belt = Belt { events, open: Arc::clone(&open) };
         let (engine, ambient) = (Arc::clone(engine), h.ambient().clone());
         let producer = Producer::new(engine.clone(), ambient.clone());
-        let workers = Workers::new(engine, Arc::new(registry), belt, ambient).queue(QUEUE, 1);
+        let workers = Workers::new(engine, Arc::new(registry), belt, ambient).queue(QUEUE, slots);
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(workers.run(shutdown.clone()));
         Self { producer, open, events: told, shutdown, running }
     }
 
     async fn enqueue(&self) -> JobId {
-        self.producer.enqueue(&Parcel).await.expect("publishes").id
+        self.enqueue_as(None).await
+    }
+
+    async fn enqueue_as(&self, id: Option<JobId>) -> JobId {
+        let options = EnqueueOptions { id, ..EnqueueOptions::default() };
+        self.producer.enqueue_with(&Parcel, options).await.expect("publishes").id
     }
 
     async fn event(&mut self) -> Event {
@@ -95,7 +101,7 @@ impl Process {
 /// A job that is cancelled after its delivery, while it waits for a free slot, ends as cancelled without a run.
 pub async fn cancelled_before_its_start_never_runs(h: &impl Harness) {
     let engine = declared(h).await;
-    let mut process = Process::start(h, &engine);
+    let mut process = Process::start(h, &engine, 1);
     let first = process.enqueue().await;
     assert_eq!(process.event().await, Event::Started(first));
     let second = process.enqueue().await;
@@ -110,6 +116,26 @@ pub async fn cancelled_before_its_start_never_runs(h: &impl Harness) {
     let last = process.enqueue().await;
     assert_eq!(process.event().await, Event::Started(last), "the second was not started");
     process.open.add_permits(1);
+    until_empty(&*engine).await;
+    process.stop().await;
+}
+
+/// Of two copies of a job, where an engine keeps both, one runs after the other in a process; other jobs do not wait.
+pub async fn an_id_runs_once_at_a_time(h: &impl Harness) {
+    let engine = declared(h).await;
+    if engine.capabilities().dedupes_ids {
+        return;
+    }
+    let mut process = Process::start(h, &engine, 2);
+    let id = process.enqueue().await;
+    assert_eq!(process.event().await, Event::Started(id));
+    process.enqueue_as(Some(id)).await;
+    until("both are delivered", || async { engine.depth(QUEUE).await.expect("depth").running == 2 }).await;
+    let other = process.enqueue().await;
+    assert_eq!(process.event().await, Event::Started(other), "the second copy waits, its slot does not");
+    process.open.add_permits(1);
+    assert_eq!(process.event().await, Event::Started(id), "the first has ended");
+    process.open.add_permits(2);
     until_empty(&*engine).await;
     process.stop().await;
 }

@@ -7,7 +7,7 @@
 use std::{
     convert::Infallible,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use apalis_core::{
@@ -16,12 +16,14 @@ use apalis_core::{
     task::{Task, builder::TaskBuilder, task_id::RandomId},
     worker::context::WorkerContext,
 };
+use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::{
     health::QueueState,
     run::Work,
+    running::{RunningId, RunningIds},
     shared::{Stop, WorkerShared},
 };
 use crate::engine::{Delivery, Interrupt, Settlement, Settler};
@@ -31,49 +33,51 @@ use crate::engine::{Delivery, Interrupt, Settlement, Settler};
 pub(super) struct Feed {
     stop: Stop,
     queue: Arc<QueueState>,
-    state: Mutex<FeedState>,
+    running: Arc<RunningIds>,
+    source: Mutex<Option<Source>>,
+    /// Wakes the worker that waits for a delivery.
+    waker: Arc<AtomicWaker>,
 }
 
-#[derive(Default)]
-struct FeedState {
-    source: Option<(mpsc::Receiver<Delivery>, Arc<dyn Settler>)>,
-    /// The worker's, while it waits for a delivery.
-    waker: Option<Waker>,
+struct Source {
+    deliveries: mpsc::Receiver<Delivery>,
+    settler: Arc<dyn Settler>,
+    /// Deliveries of jobs of which an earlier run continues. Bounded by the prefetch, as they are unsettled.
+    aside: Vec<Delivery>,
 }
 
 impl Feed {
-    pub(super) fn new(stop: Stop, queue: Arc<QueueState>) -> Self {
-        Self { stop, queue, state: Mutex::default() }
+    pub(super) fn new(stop: Stop, queue: Arc<QueueState>, running: Arc<RunningIds>) -> Self {
+        let waker = Arc::default();
+        running.subscribe(&waker);
+        Self { stop, queue, running, source: Mutex::default(), waker }
     }
 
     /// Takes deliveries from this consumer from now on.
     pub(super) fn connect(&self, deliveries: mpsc::Receiver<Delivery>, settler: Arc<dyn Settler>) {
-        self.state.lock().source = Some((deliveries, settler));
+        *self.source.lock() = Some(Source { deliveries, settler, aside: Vec::new() });
         self.wake();
     }
 
     /// Takes no further delivery from this consumer; releases those that were not started, as an engine may wait for
     /// each receipt.
     pub(super) fn disconnect(&self) {
-        if let Some((deliveries, _)) = &mut self.state.lock().source {
-            deliveries.close();
+        if let Some(source) = &mut *self.source.lock() {
+            source.deliveries.close();
         }
         self.hand_back();
-        self.state.lock().source = None;
+        *self.source.lock() = None;
     }
 
     pub(super) fn wake(&self) {
-        let waker = self.state.lock().waker.take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.waker.wake();
     }
 
     /// Releases deliveries that were not started; returns how many. For a consumer that was told to stop.
     pub(super) fn hand_back(&self) -> usize {
-        let mut state = self.state.lock();
-        let Some((deliveries, settler)) = &mut state.source else { return 0 };
-        let waiting = std::iter::from_fn(|| deliveries.try_recv().ok());
+        let mut source = self.source.lock();
+        let Some(Source { deliveries, settler, aside }) = &mut *source else { return 0 };
+        let waiting = aside.drain(..).chain(std::iter::from_fn(|| deliveries.try_recv().ok()));
         waiting.map(|delivery| settler.settle(delivery.receipt, Settlement::Release)).count()
     }
 
@@ -81,8 +85,8 @@ impl Feed {
     /// returns.
     pub(super) async fn hand_back_late(&self) {
         std::future::poll_fn::<(), _>(|context| {
-            let mut state = self.state.lock();
-            let Some((deliveries, settler)) = &mut state.source else { return Poll::Pending };
+            let mut source = self.source.lock();
+            let Some(Source { deliveries, settler, .. }) = &mut *source else { return Poll::Pending };
             while let Poll::Ready(Some(delivery)) = deliveries.poll_recv(context) {
                 settler.settle(delivery.receipt, Settlement::Release);
             }
@@ -92,25 +96,59 @@ impl Feed {
     }
 
     /// The next delivery to start. Stop and gate are checked under the lock: after [`Feed::hand_back`] no delivery
-    /// received before it can start. One that was cancelled or lost its lease while it waited here is settled instead.
-    /// The end of the channel is the session's to notice.
-    fn poll(&self, context: &mut Context<'_>) -> Poll<(Delivery, Arc<dyn Settler>)> {
-        let mut state = self.state.lock();
+    /// received before it can start. The end of the channel is the session's to notice.
+    fn poll(&self, context: &mut Context<'_>) -> Poll<(Delivery, RunningId, Arc<dyn Settler>)> {
+        // Before the checks, so that no wake-up in between is missed.
+        self.waker.register(context.waker());
+        let mut source = self.source.lock();
         if !self.stop.is_asked()
             && !self.queue.gate.is_shut()
-            && let Some((deliveries, settler)) = &mut state.source
+            && let Some(source) = &mut *source
+            && let Some((delivery, id)) = source.next(&self.running, context)
         {
-            while let Poll::Ready(Some(delivery)) = deliveries.poll_recv(context) {
-                if let Some(settlement) = settlement_without_run(&delivery) {
-                    settler.settle(delivery.receipt, settlement);
-                    continue;
-                }
-                self.queue.started(delivery.receipt, delivery.signal.clone());
-                return Poll::Ready((delivery, Arc::clone(settler)));
+            self.queue.started(delivery.receipt, delivery.signal.clone());
+            return Poll::Ready((delivery, id, Arc::clone(&source.settler)));
+        }
+        Poll::Pending
+    }
+}
+
+impl Source {
+    /// The next delivery to start, with its id taken; those put aside come first.
+    fn next(
+        &mut self,
+        running: &Arc<RunningIds>,
+        context: &mut Context<'_>,
+    ) -> Option<(Delivery, RunningId)> {
+        let mut started = None;
+        for delivery in std::mem::take(&mut self.aside) {
+            if started.is_some() {
+                self.aside.push(delivery);
+            } else {
+                started = self.start(delivery, running);
             }
         }
-        state.waker = Some(context.waker().clone());
-        Poll::Pending
+        while started.is_none()
+            && let Poll::Ready(Some(delivery)) = self.deliveries.poll_recv(context)
+        {
+            started = self.start(delivery, running);
+        }
+        started
+    }
+
+    /// Takes the id for a run of the delivery. One that was cancelled or lost its lease while it waited is settled; one
+    /// of a job that still runs here is put aside.
+    fn start(&mut self, delivery: Delivery, running: &Arc<RunningIds>) -> Option<(Delivery, RunningId)> {
+        if let Some(settlement) = settlement_without_run(&delivery) {
+            self.settler.settle(delivery.receipt, settlement);
+            return None;
+        }
+        if let Some(id) = running.take(delivery.receipt.job) {
+            return Some((delivery, id));
+        }
+        tracing::debug!(job.id = %delivery.receipt.job, "job still runs here, next run waits");
+        self.aside.push(delivery);
+        None
     }
 }
 
@@ -149,9 +187,9 @@ impl<E: Clone + Send + Sync + 'static> Backend for DeliveryBackend<E> {
         cx: &mut Context<'_>,
         _: &WorkerContext,
     ) -> Poll<Option<Result<Self::Task, Infallible>>> {
-        self.feed.poll(cx).map(|(delivery, settler)| {
+        self.feed.poll(cx).map(|(delivery, id, settler)| {
             let WorkerShared { registry, env, ambient, .. } = &*self.shared;
-            let work = Work::new(delivery, Some(settler), registry, env, ambient);
+            let work = Work::new(delivery, Some((settler, id)), registry, env, ambient);
             let run = Arc::clone(&work.run);
             Some(Ok(TaskBuilder::new(work).data(run).build()))
         })

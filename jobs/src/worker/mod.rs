@@ -1,6 +1,7 @@
 //! Workers: one supervised apalis worker per queue, each in its own task.
 //!
-//! Guarantees: at most `concurrency` jobs of a queue run at a time in this process; a panic, a timeout or an
+//! Guarantees: at most `concurrency` jobs of a queue run at a time in this process, and each job once at a time: a
+//! second delivery waits until the first run has ended, also when that has lost its lease; a panic, a timeout or an
 //! undecodable message ends that one run and nothing else; a consumer that is lost and a worker that ends unexpectedly
 //! are restarted after a capped, jittered delay; every delivery is settled or released; one that is cancelled or loses
 //! its lease before its start does not run.
@@ -42,6 +43,7 @@ mod health;
 pub(crate) mod layers;
 pub(crate) mod run;
 mod runner;
+mod running;
 mod session;
 pub(crate) mod settlement;
 mod shared;
@@ -88,6 +90,7 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
             lease: Duration::from_mins(1),
             name: format!("worker-{}", std::process::id()),
             stop: Stop { shutdown, abort, drain: Duration::from_secs(30) },
+            running: Arc::default(),
         };
         Self { shared, health: WorkersHealth::default() }
     }

@@ -9,6 +9,7 @@ use futures::{
 };
 use tokio::time::{Instant, timeout};
 
+use super::running::RunningId;
 use crate::{
     engine::{Delivery, JobSignal, Receipt, Settler},
     envelope::Envelope,
@@ -58,17 +59,21 @@ impl Run {
 pub(crate) struct Work {
     pub(crate) run: Arc<Run>,
     job: BoxFuture<'static, Result<(), Failure>>,
+    /// The last field: dropped after the job.
+    id: Option<RunningId>,
 }
 
 impl Work {
-    /// Prepares a run that starts now. The payload is decoded by the run, where a failure is an outcome like any other.
+    /// Prepares a run that starts now, in a worker with settler and id. The payload is decoded by the run, where a
+    /// failure is an outcome like any other.
     pub(crate) fn new<E: Clone + Send + Sync + 'static>(
         delivery: Delivery,
-        settler: Option<Arc<dyn Settler>>,
+        worker: Option<(Arc<dyn Settler>, RunningId)>,
         registry: &Registry<E>,
         env: &E,
         ambient: &Ambient,
     ) -> Self {
+        let (settler, id) = worker.unzip();
         let entry = registry.entry(&delivery.envelope.kind);
         let run = Run {
             envelope: delivery.envelope,
@@ -83,12 +88,13 @@ impl Work {
             Some(entry) => (entry.run)(run.context(env, ambient), Arc::clone(&run.envelope)),
             None => ready(Err(Failure::UnknownKind(run.envelope.kind.clone()))).boxed(),
         };
-        Self { run: Arc::new(run), job }
+        Self { run: Arc::new(run), job, id }
     }
 
     /// Runs the job; drops it at an await point once the timeout of its kind has passed.
     pub(crate) async fn execute(self) -> Result<(), Failure> {
-        let Self { run, job } = self;
+        // Free once the job is dropped, whatever its end.
+        let Self { run, job, id: _id } = self;
         let limit = run.policy.timeout;
         timeout(limit, job).await.unwrap_or(Err(Failure::TimedOut(limit)))
     }

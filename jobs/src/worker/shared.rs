@@ -6,6 +6,7 @@ use base::Ambient;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::running::RunningIds;
 #[cfg(doc)]
 use crate::engine::Interrupt;
 use crate::{engine::Consume, recorder::Recorder, registry::Registry};
@@ -29,6 +30,7 @@ pub(super) struct WorkerShared<E> {
     pub(super) lease: Duration,
     pub(super) name: String,
     pub(super) stop: Stop,
+    pub(super) running: Arc<RunningIds>,
 }
 
 #[derive(Clone)]

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use base::testing::Proxy;
-use orderworks_jobs::{Admin, Engine, conformance::Harness};
+use base::{Ambient, testing::Proxy};
+use orderworks_jobs::{Admin, Engine, Producer, conformance::Harness};
 use tokio::sync::watch;
 
 use super::{PATIENCE, RECOVERY, RabbitHarness, until};
@@ -11,7 +11,7 @@ use crate::{
     util::broker::{self, needs_broker},
     worker::{
         gate::Process,
-        rig::{Act, Event},
+        rig::{Act, Event, QUEUE, Script},
     },
 };
 
@@ -33,12 +33,19 @@ async fn a_run_outlives_its_consumer_and_its_late_outcome_is_refused() {
     until("trouble shows", PATIENCE, || async { health().trouble.is_some() }).await;
     assert_eq!((health().running, health().consumer.is_none()), (1, true), "the run continues");
     proxy.set_accepting(true);
-    // Delivered again to the next consumer while the first run continues in the other slot.
-    assert_eq!(here.event().await, started);
-    assert!(here.health.is_ready());
+    until("it is delivered to the next consumer", RECOVERY, || async {
+        engine.depth(QUEUE).await.is_ok_and(|depth| depth.running == 1) && here.health.is_ready()
+    })
+    .await;
+    // The second run waits for the end of the first, and holds up no other job.
+    let other = Script { name: "other".to_owned(), act: Act::Finish };
+    Producer::new(harness.engine(), Ambient::system()).enqueue(&other).await.expect("publishes");
+    assert_eq!(here.event().await, Event::Started { name: "other".to_owned(), attempt: 1 });
+    assert_eq!(here.event().await, Event::Finished { name: "other".to_owned() });
+    until("the other has ended", RECOVERY, || async { here.health.queues()[0].running == 1 }).await;
     here.probe.gate.add_permits(1);
     assert_eq!(here.event().await, finished);
-    until("the first run has ended", RECOVERY, || async { here.health.queues()[0].running == 1 }).await;
+    assert_eq!(here.event().await, started);
     assert!(
         engine.find(id).await.expect("finds").is_some(),
         "the outcome of the lost delivery had no effect"

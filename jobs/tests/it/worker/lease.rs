@@ -1,4 +1,5 @@
-//! Leases lost while jobs run, on a file: a delivery that waits here does not start, a result no longer counts.
+//! Leases lost while jobs run, on a file: a delivery that waits here does not start, a result no longer counts, and the
+//! next run waits for the end of the last one.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -29,6 +30,10 @@ async fn process(engine: SqliteEngine, configure: impl FnOnce(Workers<Probe>) ->
 
 fn started(name: &str) -> Event {
     Event::Started { name: name.to_owned(), attempt: 1 }
+}
+
+fn finished(name: &str) -> Event {
+    Event::Finished { name: name.to_owned() }
 }
 
 /// Takes all jobs away from the process, and waits until its next consumer holds this one.
@@ -68,7 +73,7 @@ async fn a_delivery_whose_lease_is_lost_before_its_start_is_not_started() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_lost_its_lease_is_recorded_as_stale() {
+async fn a_run_that_lost_its_lease_is_recorded_as_stale_and_the_next_one_waits_for_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let engine = open(folder.path()).await;
     let records = engine.records();
@@ -78,7 +83,13 @@ async fn a_run_that_lost_its_lease_is_recorded_as_stale() {
     let id = here.enqueue("slow", Act::Gate).await;
     assert_eq!(here.event().await, started("slow"));
     lose(&here, &open(folder.path()).await, id).await;
-    here.probe.gate.add_permits(2);
+    here.enqueue("other", Act::Finish).await;
+    assert_eq!(here.event().await, started("other"), "behind the second delivery, in the other slot");
+    assert_eq!(here.event().await, finished("other"));
+    here.probe.gate.add_permits(1);
+    assert_eq!(here.event().await, finished("slow"));
+    assert_eq!(here.event().await, started("slow"));
+    here.probe.gate.add_permits(1);
     here.when(id, |held| held.is_none()).await;
     here.stop().await;
     recorder.close().await;
