@@ -39,7 +39,8 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const QUEUE: &'static str = "default";
     /// Runs allowed before the job is dead, the first one included; at least 1.
     const MAX_ATTEMPTS: u32 = 20;
-    /// Longest single run; a longer one is dropped at its next await point and counts as failed.
+    /// Longest single run; a longer one is dropped at its next await point and counts as failed. At most
+    /// [`crate::engine::Capabilities::longest_run`] of the engine.
     const TIMEOUT: Duration = Duration::from_secs(30);
     /// Priority of the job in its queue, unless [`crate::envelope::EnqueueOptions::priority`] says otherwise.
     const PRIORITY: Priority = Priority::Default;

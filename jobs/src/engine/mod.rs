@@ -170,11 +170,14 @@ pub struct Capabilities {
     pub isolates_suspects: bool,
     /// [`Publish::publish_events`] reaches outside consumers.
     pub publishes_events: bool,
+    /// Longest run of a job, where the server takes a delivery away after some time whatever its consumer does; workers
+    /// refuse kinds with a longer [`Job::TIMEOUT`](crate::Job::TIMEOUT). `None` without such a limit.
+    pub longest_run: Option<Duration>,
 }
 
 impl Capabilities {
     /// The capabilities of a store with transactions over all its jobs: all but events, for which it has no outside
-    /// consumers.
+    /// consumers; runs of any length.
     pub const FULL: Self = Self {
         exact_priority: true,
         dedupes_ids: true,
@@ -185,6 +188,7 @@ impl Capabilities {
         concurrency_keys: true,
         isolates_suspects: true,
         publishes_events: false,
+        longest_run: None,
     };
 }
 

@@ -19,6 +19,7 @@
 //! - `fifo: true`. One batch uses one channel; a job released while its consumer continues keeps its position. A job
 //!   released by `close` goes to the end of its queue.
 //! - `concurrency_keys: false`. Keys hold within one engine handle, over all its queues.
+//! - `longest_run` is 25 minutes. The broker takes a delivery away that is not acknowledged for 30.
 //!
 //! # Rooms
 //! - `wire`: connections, the message format, names and arguments of broker queues, error classes;
@@ -32,7 +33,10 @@ mod consume;
 mod publish;
 mod wire;
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use base::Ambient;
 use parking_lot::Mutex;
@@ -96,6 +100,10 @@ impl RabbitEngine {
     }
 }
 
+/// Longest run: the broker closes the channel of a delivery that is not acknowledged within its `consumer_timeout`,
+/// 30 minutes by default, counted from the delivery. The rest is for waiting in the worker and for the settlement.
+const RUN_MAX: Duration = Duration::from_mins(25);
+
 impl EngineInfo for RabbitEngine {
     fn name(&self) -> &'static str {
         ENGINE
@@ -112,6 +120,7 @@ impl EngineInfo for RabbitEngine {
             concurrency_keys: false,
             isolates_suspects: true,
             publishes_events: true,
+            longest_run: Some(RUN_MAX),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Errors of workers: those that end them, and those that a supervisor recovers from.
 
+use std::time::Duration;
+
 use apalis_core::error::WorkerError as ApalisError;
 use tokio::task::JoinError;
 
@@ -20,6 +22,11 @@ pub enum WorkerError {
     /// All its jobs would be dead as unknown.
     #[error("no job kind is registered for queue `{queue}`; queues with jobs: {known}")]
     NothingRegistered { queue: String, known: String },
+    /// The engine would deliver the job again while it runs, see [`crate::engine::Capabilities::longest_run`].
+    #[error(
+        "job kind `{kind}` has a TIMEOUT of {timeout:?}; the {engine} engine allows runs of {limit:?} at most"
+    )]
+    TimeoutTooLong { kind: &'static str, timeout: Duration, engine: &'static str, limit: Duration },
     /// The engine rejects the configuration or is closed; retrying does not help.
     #[error("cannot consume queue `{queue}`")]
     Engine { queue: String, source: EngineError },

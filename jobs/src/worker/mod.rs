@@ -192,7 +192,7 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
         if queues.is_empty() {
             return Err(WorkerError::NoQueues);
         }
-        let WorkerShared { registry, stop, .. } = &self.shared;
+        let WorkerShared { engine, registry, stop, .. } = &self.shared;
         let known = registry.queues();
         for (index, state) in queues.iter().enumerate() {
             let queue = &state.name;
@@ -204,6 +204,11 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
             }
             if !known.contains(&queue.as_str()) {
                 return Err(WorkerError::NothingRegistered { queue: queue.clone(), known: known.join(", ") });
+            }
+            if let Some(limit) = engine.capabilities().longest_run
+                && let Some((kind, timeout)) = registry.timeouts(queue).find(|(_, timeout)| *timeout > limit)
+            {
+                return Err(WorkerError::TimeoutTooLong { kind, timeout, engine: engine.name(), limit });
             }
             for (kind, timeout) in registry.timeouts(queue).filter(|(_, timeout)| *timeout > stop.drain) {
                 // No warning: jobs usually end long before their timeout, and a repetition is harmless by contract.

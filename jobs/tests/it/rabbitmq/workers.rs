@@ -1,9 +1,14 @@
-//! Workers on a real broker whose connection is lost.
+//! Workers on a real broker: a lost connection, and a job that the broker would take away.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, testing::Proxy};
-use orderworks_jobs::{Admin, Engine, Producer, conformance::Harness};
+use orderworks_jobs::{
+    Admin, CancellationToken, Engine, Job, JobContext, JobError, Producer, Registry, Workers,
+    conformance::Harness,
+    job_store::SqliteJobStore,
+    rabbitmq::{RabbitEngine, RabbitServer},
+};
 use tokio::sync::watch;
 
 use super::{PATIENCE, RECOVERY, RabbitHarness, until};
@@ -55,4 +60,32 @@ async fn a_run_outlives_its_consumer_and_its_late_outcome_is_refused() {
     until("it is done", RECOVERY, || async { engine.find(id).await.expect("finds").is_none() }).await;
     assert!(here.health.queues()[0].restarts >= 1);
     here.stop().await;
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Import;
+
+impl Job for Import {
+    type Env = ();
+    const KIND: &'static str = "import";
+    const TIMEOUT: Duration = Duration::from_mins(26);
+
+    async fn run(&self, _ctx: &JobContext<()>) -> Result<(), JobError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_the_broker_would_take_away_is_refused_at_start() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ambient = Ambient::system();
+    let store = SqliteJobStore::open(&folder.path().join("jobs.db"), ambient.clone()).await.expect("opens");
+    // Without a broker: the refusal needs none.
+    let server = RabbitServer::at("amqp://guest:guest@127.0.0.1:1/%2f");
+    let engine = RabbitEngine::new(server, "test", Arc::new(store), ambient.clone()).expect("a good address");
+    let registry = Arc::new(Registry::new().register::<Import>().expect("registers"));
+    let workers = Workers::new(Arc::new(engine), registry, (), ambient).queue("default", 1);
+    let error = workers.run(CancellationToken::new()).await.expect_err("refused").to_string();
+    let told = ["`import`", "TIMEOUT of 1560s", "1500s at most"];
+    assert!(told.into_iter().all(|text| error.contains(text)), "{error}");
 }
