@@ -60,9 +60,11 @@ impl ConsumerShared {
         self.state.lock().held.len()
     }
 
-    /// Sequences of the held jobs, as a JSON array.
+    /// Sequence and fencing token of each held job, as a JSON array of pairs.
     pub(super) fn held_json(&self) -> String {
-        self.state.lock().held.values().map(|held| held.sequence).collect::<serde_json::Value>().to_string()
+        let state = self.state.lock();
+        let held = state.held.values().map(|held| [held.sequence, held.fence]);
+        held.collect::<serde_json::Value>().to_string()
     }
 
     /// Adds claimed jobs to the held ones and returns their deliveries.

@@ -21,7 +21,7 @@ pub(super) struct Exchange {
     /// With the sessions of this handle, as JSON, when the leases are to be renewed, and cancel requests and expired
     /// leases to be looked for.
     pub(super) heartbeat: Option<String>,
-    /// The held sequences, as JSON, when the file may know of others; see [`lease::keep_only`].
+    /// The held deliveries, as JSON, when the file may know of others; see [`lease::keep_only`].
     pub(super) held: Option<String>,
     pub(super) settled: Vec<Settled>,
     /// Jobs to claim at most.

@@ -106,27 +106,27 @@ pub(super) async fn close(
     Ok(())
 }
 
-/// Releases, without a crash counted, jobs of the session that are not among `sequences` (a JSON array): jobs of a
-/// claim whose commit was reported as failed and yet succeeded. No consumer would run them, and the heartbeat would
-/// keep them for ever.
+/// Releases, without a crash counted, jobs of the session that are not among the `held` pairs of sequence and fencing
+/// token (a JSON array): jobs of a claim whose commit was reported as failed and yet succeeded. No consumer would run
+/// them, and the heartbeat would keep them for ever. By the token, too, as such a claim may be of a row held before.
 pub(super) async fn keep_only(
     c: &mut SqliteConnection,
     queue: &str,
     session: i64,
-    sequences: &str,
+    held: &str,
     now: i64,
 ) -> Result<(), SqliteFault> {
     let cancelled = sqlx::query(
-        "DELETE FROM jobs WHERE state = 'running' AND queue = ?1 AND consumer = ?2
-           AND cancel_requested IS NOT NULL AND sequence NOT IN (SELECT value FROM json_each(?3))",
+        "DELETE FROM jobs WHERE state = 'running' AND queue = ?1 AND consumer = ?2 AND cancel_requested IS NOT NULL
+           AND (sequence, fence) NOT IN (SELECT value->>0, value->>1 FROM json_each(?3))",
     );
-    cancelled.bind(queue).bind(session).bind(sequences).execute(&mut *c).await?;
+    cancelled.bind(queue).bind(session).bind(held).execute(&mut *c).await?;
     let released = sqlx::query(
         "UPDATE jobs SET state = 'ready', consumer = NULL, ready_at = ?4
          WHERE state = 'running' AND queue = ?1 AND consumer = ?2
-           AND sequence NOT IN (SELECT value FROM json_each(?3))",
+           AND (sequence, fence) NOT IN (SELECT value->>0, value->>1 FROM json_each(?3))",
     );
-    released.bind(queue).bind(session).bind(sequences).bind(now).execute(c).await?;
+    released.bind(queue).bind(session).bind(held).bind(now).execute(c).await?;
     Ok(())
 }
 
@@ -135,4 +135,56 @@ pub(super) async fn cancel_requests(c: &mut SqliteConnection, session: i64) -> R
     let asked =
         sqlx::query_scalar("SELECT sequence FROM jobs WHERE consumer = ?1 AND cancel_requested IS NOT NULL");
     Ok(asked.bind(session).fetch_all(c).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Ambient;
+
+    use super::*;
+    use crate::{
+        engine::{Consume, ConsumeOptions, Publish, QueueSpec},
+        envelope::{EnqueueOptions, Envelope},
+        job::{Job, JobContext},
+        sqlite::SqliteEngine,
+    };
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Pack;
+
+    impl Job for Pack {
+        type Env = ();
+        const KIND: &'static str = "pack";
+        async fn run(&self, _ctx: &JobContext<()>) -> Result<(), crate::JobError> {
+            Ok(())
+        }
+    }
+
+    /// A row that was released and claimed again in one exchange, whose commit was reported as failed: the consumer
+    /// holds the row, under the token of the claim before.
+    #[tokio::test]
+    async fn a_row_under_a_token_that_is_not_held_is_released() {
+        let folder = tempfile::tempdir().unwrap();
+        let ambient = Ambient::system();
+        let engine = SqliteEngine::open(&folder.path().join("queue.db"), ambient.clone()).await.unwrap();
+        engine.declare(&[QueueSpec::new("default")]).await.unwrap();
+        engine
+            .publish(vec![Envelope::new(&Pack, EnqueueOptions::default(), &ambient).unwrap()])
+            .await
+            .unwrap();
+        let lease = std::time::Duration::from_mins(10);
+        let options = ConsumeOptions { name: "test".to_owned(), prefetch: 1, lease };
+        let mut consumer = engine.consume("default", options).await.unwrap();
+        let receipt = consumer.deliveries.recv().await.unwrap().receipt;
+        let (session, fence) = (receipt.session.cast_signed(), receipt.tag.cast_signed());
+        for (held, state) in [(fence, "running"), (fence - 1, "ready")] {
+            let kept = engine.file.write(move |c| {
+                Box::pin(async move {
+                    keep_only(c, "default", session, &format!("[[1,{held}]]"), 0).await?;
+                    Ok(sqlx::query_scalar::<_, String>("SELECT state FROM jobs").fetch_one(c).await?)
+                })
+            });
+            assert_eq!(kept.await.unwrap(), state);
+        }
+    }
 }
