@@ -66,6 +66,25 @@ pub async fn scheduling_again_replaces(h: &impl StoreHarness) {
     assert_eq!(store.scheduled_count(QUEUE).await.expect("counts"), 2);
 }
 
+/// Of two copies of a job one stays, with the attempts used by the one that used more, due when the last one is.
+pub async fn attempts_never_go_back(h: &impl StoreHarness) {
+    let store = h.store();
+    let first = job();
+    let used = |attempt: u32, due: u64| {
+        // A payload may name the same key.
+        let payload = RawValue::from_string(r#"{"attempt":9}"#.to_owned()).expect("JSON");
+        let envelope = Envelope { attempt, payload, ..first.envelope.clone() };
+        ScheduledJob { envelope, due_at: noon() + seconds(due), ..first.clone() }
+    };
+    let cases: [&[(u32, u64)]; 4] = [&[(3, 30)], &[(1, 10)], &[(4, 40), (2, 20)], &[(4, 50)]];
+    for (copies, wanted) in cases.into_iter().zip([(3, 30), (3, 10), (4, 20), (4, 50)]) {
+        let copies: Vec<ScheduledJob> = copies.iter().map(|(attempt, due)| used(*attempt, *due)).collect();
+        schedule(&*store, &copies).await;
+        let found = store.find(first.envelope.id).await.expect("finds").expect("there");
+        assert_eq!((found.envelope.attempt, found.due_at), (wanted.0, noon() + seconds(wanted.1)));
+    }
+}
+
 /// The last of several jobs with one id counts.
 pub async fn a_batch_may_name_a_job_twice(h: &impl StoreHarness) {
     let store = h.store();

@@ -23,13 +23,20 @@ use crate::{
 /// A purge may delete more rows than the usual statement timeout allows.
 const PURGE_TIMEOUT: &str = "SET LOCAL statement_timeout = '60s'";
 
-pub(super) const SCHEDULE: &str = "
-    INSERT INTO jobs.scheduled (id, queue, kind, due_at, envelope, crashes, last_error, first_failed_at)
+// Of two copies of a job the envelope with more attempts used stays. The rest is replaced in any case, the claim above
+// all: under it the row would be deleted when the job was published before. An envelope is a text, so that a payload
+// reads back byte for byte; the first such key in it is that of the envelope, because the payload stands last.
+pub(super) const SCHEDULE: &str = r#"
+    INSERT INTO jobs.scheduled AS held (id, queue, kind, due_at, envelope, crashes, last_error, first_failed_at)
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::text[],
       $8::bigint[])
     ON CONFLICT (id) DO UPDATE SET queue = EXCLUDED.queue, kind = EXCLUDED.kind, due_at = EXCLUDED.due_at,
-      envelope = EXCLUDED.envelope, crashes = EXCLUDED.crashes, last_error = EXCLUDED.last_error,
-      first_failed_at = EXCLUDED.first_failed_at, claim = 0, claimed_until = 0";
+      envelope = CASE
+        WHEN substring(held.envelope FROM '"attempt":([0-9]+)')::bigint
+          > substring(EXCLUDED.envelope FROM '"attempt":([0-9]+)')::bigint
+        THEN held.envelope ELSE EXCLUDED.envelope END,
+      crashes = EXCLUDED.crashes, last_error = EXCLUDED.last_error,
+      first_failed_at = EXCLUDED.first_failed_at, claim = 0, claimed_until = 0"#;
 
 // An array, because with a join the planner may scan the table once the limit is a parameter.
 pub(super) const CLAIM_DUE: &str = concat!(
@@ -81,10 +88,17 @@ fn scheduled(row: &PgRow) -> Option<ScheduledJob> {
 #[async_trait]
 impl ScheduledJobs for PostgresJobStore {
     async fn schedule(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError> {
-        // Keyed by id: of several jobs with one id the last one counts, and processes lock rows in one order.
-        let jobs: BTreeMap<JobId, ScheduledJob> =
-            jobs.into_iter().map(|job| (job.envelope.id, job)).collect();
-        let jobs: Vec<ScheduledJob> = jobs.into_values().collect();
+        // Keyed by id: a statement changes a row once, and processes lock rows in one order.
+        let mut by_id: BTreeMap<JobId, ScheduledJob> = BTreeMap::new();
+        for mut job in jobs {
+            if let Some(held) = by_id.remove(&job.envelope.id)
+                && held.envelope.attempt > job.envelope.attempt
+            {
+                job.envelope = held.envelope;
+            }
+            by_id.insert(job.envelope.id, job);
+        }
+        let jobs: Vec<ScheduledJob> = by_id.into_values().collect();
         let owned = |value: &str| text(value).into_owned();
         let envelopes = jobs.iter().map(|job| serde_json::to_string(&job.envelope));
         let envelopes: Vec<String> = envelopes.collect::<Result<_, _>>().map_err(engine_error)?;

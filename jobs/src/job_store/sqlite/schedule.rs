@@ -16,6 +16,18 @@ use crate::{
     sqlite::fault::SqliteFault,
 };
 
+/// Of two copies of a job the envelope with more attempts used stays. The rest is replaced in any case, the claim above
+/// all: under it the row would be deleted when the job was published before.
+const SCHEDULE: &str = "
+    INSERT INTO scheduled (id, queue, kind, due_at, envelope, crashes, last_error, first_failed_at)
+    SELECT value->>'id', value->>'queue', value->>'kind', value->>'due_at',
+      value->>'envelope', value->>'crashes', value->>'last_error', value->>'first_failed_at'
+    FROM json_each(?1) WHERE true
+    ON CONFLICT (id) DO UPDATE SET queue = excluded.queue, kind = excluded.kind, due_at = excluded.due_at,
+      envelope = iif(iif(json_valid(envelope), envelope->>'attempt', 0) > excluded.envelope->>'attempt',
+        envelope, excluded.envelope), crashes = excluded.crashes, last_error = excluded.last_error,
+      first_failed_at = excluded.first_failed_at, claim = 0, claimed_until = 0";
+
 const CLAIM_DUE: &str = concat!(
     "UPDATE scheduled SET claim = ?3, claimed_until = ?2
      WHERE rowid IN (
@@ -60,14 +72,7 @@ fn scheduled(row: &SqliteRow) -> Option<ScheduledJob> {
 impl ScheduledJobs for SqliteJobStore {
     async fn schedule(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError> {
         let rows = jobs.iter().map(new_row).collect::<Result<Value, _>>().map_err(engine_error)?;
-        let schedule = sqlx::query(
-            "INSERT OR REPLACE INTO scheduled
-               (id, queue, kind, due_at, envelope, crashes, last_error, first_failed_at)
-             SELECT value->>'id', value->>'queue', value->>'kind', value->>'due_at',
-               value->>'envelope', value->>'crashes', value->>'last_error', value->>'first_failed_at'
-             FROM json_each(?1)",
-        );
-        self.execute(schedule.bind(rows.to_string())).await
+        self.execute(sqlx::query(SCHEDULE).bind(rows.to_string())).await
     }
 
     async fn claim_due(

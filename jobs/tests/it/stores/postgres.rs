@@ -102,7 +102,7 @@ mod job_store_by_bouncer {
         control: a_job_elsewhere_gets_a_request, requests_expire;
         keys: a_key_has_one_holder;
         notes: the_last_note_of_a_consumer_counts;
-        schedule: listing_pages_and_filters, a_purge_takes_jobs_and_keys_of_its_queue;
+        schedule: attempts_never_go_back, listing_pages_and_filters, a_purge_takes_jobs_and_keys_of_its_queue;
     }
 }
 
