@@ -48,6 +48,21 @@ pub async fn consumers_are_seen_by_every_handle(h: &impl Harness) {
     assert!(second.consumers().await.expect("lists").is_empty(), "a close leaves no consumer behind");
 }
 
+/// A publisher whose clock is ahead does not hide the age of a backlog.
+pub async fn a_clock_ahead_hides_no_backlog(h: &impl Harness) {
+    let engine = declared(h).await;
+    let created_at = h.ambient().now() + Duration::from_hours(1);
+    publish(&*engine, vec![Envelope { created_at, ..envelope(h) }]).await;
+    let mut consumer = consume(&*engine, 1).await;
+    let early = take(&mut consumer).await;
+    settle(&consumer, &early, Settlement::Done);
+    publish(&*engine, vec![envelope(h), envelope(h)]).await;
+    take(&mut consumer).await;
+    until("one waits", || async { engine.depth(QUEUE).await.expect("depth").ready == 1 }).await;
+    let oldest = engine.depth(QUEUE).await.expect("depth").oldest_ready_at.expect("an age");
+    assert!(oldest <= h.ambient().now(), "{oldest}");
+}
+
 /// The age of a backlog is known before any consumer has come.
 pub async fn the_oldest_ready_job_has_an_age_without_consumers(h: &impl Harness) {
     let before = h.ambient().now();

@@ -84,6 +84,8 @@ impl ConsumerSession {
         };
         envelope.priority = class;
         let reached = meta.not_before.map_or(envelope.created_at, |at| at.max(envelope.created_at));
+        // At most now: a publisher whose clock is ahead must not hide the age of a backlog.
+        let reached = reached.min(inner.ambient.now());
         shared.reached_ms.fetch_max(reached.as_millisecond(), Ordering::Relaxed);
         let outcome = if self.is_cancelled(envelope.id) {
             Some(DeliveryOutcome::Ended)
