@@ -45,9 +45,9 @@ pub struct Consumer {
 pub trait Settler: Send + Sync + 'static {
     /// Settles a delivery. Returns at once, so that the slot is free for the next job while the engine makes
     /// settlements durable in groups. Until it is durable the job counts against the prefetch; if it never becomes
-    /// durable, the job is delivered again. A settlement under a lost lease is dropped and counted; workers settle every
-    /// delivery when its run has ended, so an engine may hold until then what the run uses, such as a concurrency key,
-    /// and otherwise until the last handle of the settler is dropped.
+    /// durable, the job is delivered again. A settlement under a lost lease is dropped and counted; workers settle
+    /// every delivery when its run has ended, so an engine may hold until then what the run uses, such as a concurrency
+    /// key, and otherwise until the last handle of the settler is dropped.
     fn settle(&self, receipt: Receipt, settlement: Settlement);
 
     /// Stops new deliveries; those received before stay valid.

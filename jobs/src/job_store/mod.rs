@@ -82,8 +82,8 @@ impl<T: ScheduledJobs + UniqueKeys + QueueControl + ConsumerNotes> JobStore for 
 /// Jobs that wait for their earliest start outside the broker, and the claims under which they are published.
 #[async_trait]
 pub trait ScheduledJobs: Send + Sync + 'static {
-    /// Stores jobs; rows with the same ids are replaced, but for an envelope with more attempts used: of two copies of a
-    /// job, as a publish of unknown outcome leaves, one stays, and its attempts do not go back.
+    /// Stores jobs; rows with the same ids are replaced, but for an envelope with more attempts used: of two copies of
+    /// a job, as a publish of unknown outcome leaves, one stays, and its attempts do not go back.
     async fn schedule(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError>;
 
     /// Claims up to `limit` due jobs, oldest first; a job that is not unscheduled is due again at `until`.

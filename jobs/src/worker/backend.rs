@@ -19,10 +19,11 @@ use apalis_core::{
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
 use super::{
     health::QueueState,
-    run::Work,
+    run::{RunSettler, Work},
     running::{RunningId, RunningIds},
     shared::{Stop, WorkerShared},
 };
@@ -39,11 +40,14 @@ pub(super) struct Feed {
     waker: Arc<AtomicWaker>,
 }
 
-struct Source {
+/// A consumer as its feed sees it.
+pub(super) struct Source {
     deliveries: mpsc::Receiver<Delivery>,
     settler: Arc<dyn Settler>,
     /// Deliveries of jobs of which an earlier run continues. Bounded by the prefetch, as they are unsettled.
     aside: Vec<Delivery>,
+    /// The runs of its deliveries.
+    runs: TaskTracker,
 }
 
 impl Feed {
@@ -55,7 +59,8 @@ impl Feed {
 
     /// Takes deliveries from this consumer from now on.
     pub(super) fn connect(&self, deliveries: mpsc::Receiver<Delivery>, settler: Arc<dyn Settler>) {
-        *self.source.lock() = Some(Source { deliveries, settler, aside: Vec::new() });
+        let (aside, runs) = (Vec::new(), TaskTracker::new());
+        *self.source.lock() = Some(Source { deliveries, settler, aside, runs });
         self.wake();
     }
 
@@ -76,28 +81,19 @@ impl Feed {
     /// Releases deliveries that were not started; returns how many. For a consumer that was told to stop.
     pub(super) fn hand_back(&self) -> usize {
         let mut source = self.source.lock();
-        let Some(Source { deliveries, settler, aside }) = &mut *source else { return 0 };
+        let Some(Source { deliveries, settler, aside, .. }) = &mut *source else { return 0 };
         let waiting = aside.drain(..).chain(std::iter::from_fn(|| deliveries.try_recv().ok()));
         waiting.map(|delivery| settler.settle(delivery.receipt, Settlement::Release)).count()
     }
 
-    /// Releases deliveries that still arrive: an engine may have been claiming a job when it was told to stop. Never
-    /// returns.
-    pub(super) async fn hand_back_late(&self) {
-        std::future::poll_fn::<(), _>(|context| {
-            let mut source = self.source.lock();
-            let Some(Source { deliveries, settler, .. }) = &mut *source else { return Poll::Pending };
-            while let Poll::Ready(Some(delivery)) = deliveries.poll_recv(context) {
-                settler.settle(delivery.receipt, Settlement::Release);
-            }
-            Poll::Pending
-        })
-        .await;
+    /// Takes the consumer away, for [`Source::runs_ended`].
+    pub(super) fn detach(&self) -> Option<Source> {
+        self.source.lock().take()
     }
 
     /// The next delivery to start. Stop and gate are checked under the lock: after [`Feed::hand_back`] no delivery
     /// received before it can start. The end of the channel is the session's to notice.
-    fn poll(&self, context: &mut Context<'_>) -> Poll<(Delivery, RunningId, Arc<dyn Settler>)> {
+    fn poll(&self, context: &mut Context<'_>) -> Poll<(Delivery, RunningId, RunSettler)> {
         // Before the checks, so that no wake-up in between is missed.
         self.waker.register(context.waker());
         let mut source = self.source.lock();
@@ -107,13 +103,32 @@ impl Feed {
             && let Some((delivery, id)) = source.next(&self.running, context)
         {
             self.queue.started(delivery.receipt, delivery.signal.clone());
-            return Poll::Ready((delivery, id, Arc::clone(&source.settler)));
+            let settler = RunSettler::new(&source.settler, &source.runs);
+            return Poll::Ready((delivery, id, settler));
         }
         Poll::Pending
     }
 }
 
 impl Source {
+    /// Waits for the end of the last run, and returns the settler. Releases deliveries that still arrive: an engine may
+    /// have been claiming a job when it was told to stop.
+    pub(super) async fn runs_ended(self) -> Arc<dyn Settler> {
+        let Self { mut deliveries, settler, runs, .. } = self;
+        runs.close();
+        let late = std::future::poll_fn::<(), _>(|context| {
+            while let Poll::Ready(Some(delivery)) = deliveries.poll_recv(context) {
+                settler.settle(delivery.receipt, Settlement::Release);
+            }
+            Poll::Pending
+        });
+        tokio::select! {
+            () = runs.wait() => {}
+            () = late => {}
+        }
+        settler
+    }
+
     /// The next delivery to start, with its id taken; those put aside come first.
     fn next(
         &mut self,

@@ -21,7 +21,7 @@
 //! # Gates
 //! A queue given to [`Workers::queue_behind`] is consumed only while its gate is open. When the gate closes, the
 //! consumer stops fetching, fetched jobs that were not started are released at once (no attempt, no crash), running
-//! jobs end in their own time, and the consumer leaves; when it opens, a new consumer starts.
+//! jobs end in their own time, and the consumer leaves after them; when the gate opens, a new consumer starts at once.
 //!
 //! # Lease and timeout
 //! A job may run longer than [`Workers::lease`]: an engine renews leases while the consumer lives, so the lease only

@@ -8,10 +8,11 @@ use futures::{
     future::{BoxFuture, ready},
 };
 use tokio::time::{Instant, timeout};
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::running::RunningId;
 use crate::{
-    engine::{Delivery, JobSignal, Receipt, Settler},
+    engine::{Delivery, JobSignal, Receipt, Settlement, Settler},
     envelope::Envelope,
     failure::Failure,
     job::JobContext,
@@ -28,7 +29,23 @@ pub(crate) struct Run {
     pub(crate) started: Instant,
     /// The settler of the delivery; `None` outside of a worker. Held until the run has ended: the engine does not
     /// consider the consumer lost while one of its jobs runs.
-    pub(crate) settler: Option<Arc<dyn Settler>>,
+    pub(crate) settler: Option<RunSettler>,
+}
+
+/// The settler of a run's delivery, with the place of the run among those that its consumer waits for.
+pub(crate) struct RunSettler {
+    settler: Arc<dyn Settler>,
+    _run: TaskTrackerToken,
+}
+
+impl RunSettler {
+    pub(super) fn new(settler: &Arc<dyn Settler>, runs: &TaskTracker) -> Self {
+        Self { settler: Arc::clone(settler), _run: runs.token() }
+    }
+
+    pub(super) fn settle(&self, receipt: Receipt, settlement: Settlement) {
+        self.settler.settle(receipt, settlement);
+    }
 }
 
 impl Run {
@@ -68,7 +85,7 @@ impl Work {
     /// failure is an outcome like any other.
     pub(crate) fn new<E: Clone + Send + Sync + 'static>(
         delivery: Delivery,
-        worker: Option<(Arc<dyn Settler>, RunningId)>,
+        worker: Option<(RunSettler, RunningId)>,
         registry: &Registry<E>,
         env: &E,
         ambient: &Ambient,

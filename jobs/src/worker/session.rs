@@ -9,6 +9,7 @@ use tokio::{
     sync::oneshot,
     time::{sleep, timeout},
 };
+use tokio_util::task::TaskTracker;
 
 use super::{
     backend::Feed,
@@ -26,15 +27,16 @@ use crate::{
 pub(super) enum SessionEnd {
     /// A stop was requested; jobs may still run. With the consumer to close after them, if there is one.
     Stopped(Option<Arc<dyn Settler>>),
-    /// The queue's gate was closed; no job runs.
+    /// The queue's gate was closed. If a consumer had started, it leaves once the last run of its deliveries has ended.
     HeldBack,
 }
 
-/// Runs jobs of the queue until a stop, a closed gate or a failure.
+/// Runs jobs of the queue until a stop, a closed gate or a failure. A consumer behind a closed gate is `leaving`.
 pub(super) async fn run<E: Clone + Send + Sync + 'static>(
     shared: &WorkerShared<E>,
-    queue: &QueueState,
+    queue: &Arc<QueueState>,
     runner: &mut Runner,
+    leaving: &TaskTracker,
 ) -> Result<SessionEnd, SessionError> {
     let Consumer { deliveries, settler, ended } = tokio::select! {
         consumer = consume(shared, queue) => consumer?,
@@ -49,12 +51,29 @@ pub(super) async fn run<E: Clone + Send + Sync + 'static>(
         ended = &mut runner.task => Err(SessionError::of_worker(ended)),
         end = drive(&shared.stop, queue, &runner.feed, settler, ended) => end,
     };
-    // After a stop the deliveries are kept until the settler is closed: without a receiver, an engine might consider
-    // the consumer dead while its last settlements are being made durable.
-    if !matches!(end, Ok(SessionEnd::Stopped(_))) {
-        runner.feed.disconnect();
+    match &end {
+        // The deliveries are kept until the settler is closed: without a receiver, an engine might consider the
+        // consumer dead while its last settlements are being made durable.
+        Ok(SessionEnd::Stopped(_)) => {}
+        Ok(SessionEnd::HeldBack) => hold_back(queue, &runner.feed, leaving),
+        Err(_) => runner.feed.disconnect(),
     }
     end
+}
+
+/// Releases the deliveries that were not started; the consumer leaves when those that run have ended. They are bounded
+/// by their timeouts, and neither interrupted nor waited for: when the gate opens again, the next consumer starts at
+/// once.
+fn hold_back(queue: &Arc<QueueState>, feed: &Feed, leaving: &TaskTracker) {
+    let handed_back = feed.hand_back();
+    tracing::info!(job.queue = %queue.name, handed_back, running = queue.running(), "consumer gate closed");
+    if let Some(source) = feed.detach() {
+        let queue = Arc::clone(queue);
+        leaving.spawn(async move {
+            let settler = source.runs_ended().await;
+            close(&queue, settler.as_ref(), 0).await;
+        });
+    }
 }
 
 async fn consume<E>(shared: &WorkerShared<E>, queue: &QueueState) -> Result<Consumer, EngineError> {
@@ -80,20 +99,7 @@ async fn drive(
         () = queue.gate.shut(|| feed.wake()) => true,
     };
     settler.stop();
-    if held_back {
-        let handed_back = feed.hand_back();
-        tracing::info!(job.queue = %queue.name, handed_back, running = queue.running(), "consumer gate closed");
-        // Bounded, as each job has a timeout; there is no reason to interrupt them.
-        tokio::select! {
-            () = queue.idle() => {
-                close(queue, settler.as_ref(), 0).await;
-                return Ok(SessionEnd::HeldBack);
-            }
-            () = stop.asked() => {}
-            () = feed.hand_back_late() => {}
-        }
-    }
-    Ok(SessionEnd::Stopped(Some(settler)))
+    Ok(if held_back { SessionEnd::HeldBack } else { SessionEnd::Stopped(Some(settler)) })
 }
 
 /// Steps 2 to 5 of the stop order; step 1 was the session's, if there was one.
@@ -102,13 +108,18 @@ pub(super) async fn finish(
     queue: &QueueState,
     runner: &mut Runner,
     settler: Option<Arc<dyn Settler>>,
+    leaving: &TaskTracker,
 ) {
     drain(stop, queue).await;
     runner.end().await;
-    if let Some(settler) = settler {
-        let released = queue.release_unfinished(settler.as_ref());
-        close(queue, settler.as_ref(), released).await;
-    }
+    leaving.close();
+    let last = async {
+        if let Some(settler) = settler {
+            let released = queue.release_unfinished(settler.as_ref());
+            close(queue, settler.as_ref(), released).await;
+        }
+    };
+    tokio::join!(last, leaving.wait());
 }
 
 /// Lets running jobs finish, then interrupts them.

@@ -9,6 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
+use tokio_util::task::TaskTracker;
 
 use super::{
     error::{SessionError, WorkerError},
@@ -45,6 +46,8 @@ async fn supervise<E: Clone + Send + Sync + 'static>(
 ) -> Result<(), WorkerError> {
     let mut runner = Runner::start(shared, queue);
     let mut trouble = Trouble::default();
+    // Consumers behind a closed gate; at most as many as jobs run.
+    let leaving = TaskTracker::new();
     let settler = loop {
         if queue.gate.is_shut() {
             queue.hold_back();
@@ -55,7 +58,7 @@ async fn supervise<E: Clone + Send + Sync + 'static>(
             }
         }
         let began = Instant::now();
-        let error = match session::run(shared, queue, &mut runner).await {
+        let error = match session::run(shared, queue, &mut runner, &leaving).await {
             Ok(SessionEnd::Stopped(settler)) => break settler,
             Ok(SessionEnd::HeldBack) => {
                 trouble = Trouble::default();
@@ -75,7 +78,7 @@ async fn supervise<E: Clone + Send + Sync + 'static>(
             () = shared.stop.asked() => break None,
         }
     };
-    session::finish(&shared.stop, queue, &mut runner, settler).await;
+    session::finish(&shared.stop, queue, &mut runner, settler, &leaving).await;
     queue.detach("stopped");
     Ok(())
 }

@@ -64,8 +64,8 @@ macro_rules! job_store_conformance_tests {
                 processes_that_reserve_and_release_never_fail;
             notes: the_last_note_of_a_consumer_counts, a_note_names_its_jobs,
                 what_a_queue_has_reached_never_falls, notes_expire;
-            schedule: a_job_reads_back_whole, no_part_of_a_millisecond_is_cut_off, scheduling_again_replaces, attempts_never_go_back,
-                a_batch_may_name_a_job_twice, no_text_is_refused, listing_pages_and_filters,
+            schedule: a_job_reads_back_whole, no_part_of_a_millisecond_is_cut_off, scheduling_again_replaces,
+                attempts_never_go_back, a_batch_may_name_a_job_twice, no_text_is_refused, listing_pages_and_filters,
                 a_purge_takes_jobs_and_keys_of_its_queue, nothing_is_a_batch_too;
         }
     };

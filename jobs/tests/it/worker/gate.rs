@@ -69,6 +69,29 @@ async fn a_shut_gate_lets_what_runs_end_and_hands_back_the_rest_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_gate_that_opens_again_does_not_wait_for_the_slowest_run() {
+    let (gate, open) = watch::channel(true);
+    let mut rig = Rig::behind(2, open).await;
+    let slow = [rig.enqueue("one", Act::Gate).await, rig.enqueue("two", Act::Gate).await];
+    rig.started("two").await;
+    let fetched = rig.enqueue("fetched", Act::Finish).await;
+    rig.in_state(fetched, JobState::Running).await;
+    gate.send_replace(false);
+    rig.in_state(fetched, JobState::Ready).await;
+    gate.send_replace(true);
+    // One of the two runs ends, the other goes on.
+    rig.gate.add_permits(1);
+    assert!(matches!(rig.event().await, Event::Finished { .. }));
+    assert_eq!(rig.started("fetched").await, 1);
+    rig.gone(fetched).await;
+    rig.gate.add_permits(1);
+    for id in slow {
+        rig.gone(id).await;
+    }
+    rig.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_behind_a_shut_gate_keeps_its_order() {
     let (gate, open) = watch::channel(true);
     let mut rig = Rig::behind(1, open).await;
