@@ -48,7 +48,9 @@ impl RunningIds {
         let awaited = self.ids.lock().remove(&id).unwrap_or(false);
         if awaited {
             let feeds: Vec<_> = self.feeds.lock().iter().filter_map(Weak::upgrade).collect();
-            feeds.iter().for_each(|feed| feed.wake());
+            for feed in &feeds {
+                feed.wake();
+            }
         }
     }
 }
