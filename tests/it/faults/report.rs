@@ -185,16 +185,20 @@ fn oversold(orders: &[Value]) -> i64 {
 /// Audits until there is no violation: mails and webhooks take their time, and recovered stores have writes to catch up
 /// with. Refunds made by hand that no webhook reported are recorded by a repair; nothing else is repaired.
 async fn audited(town: &Deployment) -> (Vec<Value>, Value) {
-    let deadline = Instant::now() + QUIET_WITHIN;
+    let began = Instant::now();
+    let deadline = began + QUIET_WITHIN;
     loop {
         let (status, violations, summary) = town.stage.verify(&audit::FULL).await;
+        let seconds = began.elapsed().as_secs();
+        println!("{seconds} s after the drain the audit found {} violations: {summary}", violations.len());
         match status {
             Some(0) => return (Vec::new(), summary),
             Some(1) if Instant::now() >= deadline => return (violations, summary),
             Some(1) => {
                 let by_hand = |violation: &Value| violation["code"] == "ledger_refund_unexpected";
                 if town.stripe.is_some() && violations.iter().all(by_hand) {
-                    town.stage.verify(&REPAIR).await;
+                    let (status, repaired, summary) = town.stage.verify(&REPAIR).await;
+                    println!("repaired {} of them, status {status:?}: {summary}", repaired.len());
                 }
                 sleep(Duration::from_secs(2)).await;
             }
