@@ -4,8 +4,8 @@
 //! The broker takes the job from a paused worker by itself: without a heartbeat (every 10 s unless the address says
 //! otherwise, as it does here) it closes the connection after two to three intervals, and redelivers unacknowledged
 //! messages to another consumer. With the queue in a file there is no other worker, as a second process over one folder
-//! is rejected. There the test takes the job from the paused process, which gets it again and runs it after the run that
-//! it still holds.
+//! is rejected. There the test takes the job from the paused process, which gets it again and runs it after the run
+//! that it still holds.
 
 use std::time::Duration;
 
