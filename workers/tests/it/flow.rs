@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use jobs::{
     Engine, Envelope,
-    engine::{DeadReason, JobFilter, JobState},
+    engine::{DeadReason, JobFilter, JobState, QueueSpec},
     envelope::EnqueueOptions,
     sqlite::SqliteEngine,
     worker::Workers,
@@ -27,6 +27,8 @@ impl Running {
         let path = shop.folder.path().join("queue.db");
         let engine: Arc<dyn Engine> =
             Arc::new(SqliteEngine::open(&path, shop.ambient.clone()).await.expect("opens"));
+        let queues: Vec<_> = QUEUES.iter().map(|(name, _)| QueueSpec::new(*name)).collect();
+        engine.declare(&queues).await.expect("declares");
         let registry = Arc::new(registry().expect("distinct kinds"));
         let mut workers = Workers::new(engine.clone(), registry, shop.env(), shop.ambient.clone());
         for (queue, concurrency) in QUEUES {
