@@ -24,6 +24,8 @@ pub struct Proxy {
     cut: watch::Sender<u64>,
     /// Set while bytes from server to client are discarded.
     deaf: Arc<AtomicBool>,
+    /// Set while bytes from server to client are kept back.
+    held: watch::Sender<bool>,
     accepting: Arc<AtomicBool>,
     /// Connections forwarded so far.
     through: Arc<AtomicU64>,
@@ -37,14 +39,16 @@ impl Proxy {
         let port = listener.local_addr().expect("an address").port();
         let (cut, deaf, accepting) = (watch::Sender::new(0), Arc::default(), Arc::new(AtomicBool::new(true)));
         let through = Arc::<AtomicU64>::default();
+        let held = watch::Sender::new(false);
         let switches = Switches {
             cut: cut.clone(),
             deaf: Arc::clone(&deaf),
+            held: held.clone(),
             accepting: Arc::clone(&accepting),
             through: Arc::clone(&through),
         };
         let task = tokio::spawn(accept(listener, target, switches));
-        Self { port, cut, deaf, accepting, through, task }
+        Self { port, cut, deaf, held, accepting, through, task }
     }
 
     /// Connections forwarded so far.
@@ -88,6 +92,11 @@ impl Proxy {
         self.deaf.store(deaf, Ordering::SeqCst);
     }
 
+    /// Sets whether bytes from server to client are kept back; they are forwarded afterwards.
+    pub fn set_held(&self, held: bool) {
+        self.held.send_replace(held);
+    }
+
     /// Sets whether new connections are forwarded.
     pub fn set_accepting(&self, accepting: bool) {
         self.accepting.store(accepting, Ordering::SeqCst);
@@ -104,6 +113,7 @@ impl Drop for Proxy {
 struct Switches {
     cut: watch::Sender<u64>,
     deaf: Arc<AtomicBool>,
+    held: watch::Sender<bool>,
     accepting: Arc<AtomicBool>,
     through: Arc<AtomicU64>,
 }
@@ -117,14 +127,14 @@ async fn accept(listener: TcpListener, target: SocketAddr, switches: Switches) {
         }
         let Ok(server) = TcpStream::connect(target).await else { continue };
         switches.through.fetch_add(1, Ordering::SeqCst);
-        let deaf = Arc::clone(&switches.deaf);
+        let (deaf, held) = (Arc::clone(&switches.deaf), switches.held.subscribe());
         tokio::spawn(async move {
             let (from_client, to_client) = client.into_split();
             let (from_server, to_server) = server.into_split();
             let silent = Arc::new(AtomicBool::new(false));
             tokio::select! {
-                () = pump(from_client, to_server, silent) => {}
-                () = pump(from_server, to_client, deaf) => {}
+                () = pump(from_client, to_server, silent, watch::channel(false).1) => {}
+                () = pump(from_server, to_client, deaf, held) => {}
                 _ = cut.changed() => {}
             }
         });
@@ -135,9 +145,12 @@ async fn pump(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,
     swallow: Arc<AtomicBool>,
+    mut held: watch::Receiver<bool>,
 ) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        // An error means that nothing can hold the bytes any more.
+        drop(held.wait_for(|held| !held).await);
         if !swallow.load(Ordering::SeqCst) && to.write_all(&buffer[..count]).await.is_err() {
             return;
         }

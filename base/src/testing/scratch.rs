@@ -12,7 +12,7 @@ use sqlx::{
 };
 use tokio::sync::OnceCell;
 
-use super::clean_up;
+use super::{Proxy, clean_up};
 use crate::{Ambient, postgres::PostgresConfig};
 
 const URL: &str = "ORDERWORKS_TEST_POSTGRES_URL";
@@ -82,6 +82,14 @@ impl Scratch {
     /// tests.
     pub fn config(&self) -> PostgresConfig {
         PostgresConfig { pool_max: 4, ..PostgresConfig::new(self.url(), "test") }
+    }
+
+    /// A proxy before the server, and [`Scratch::config`] through it.
+    pub async fn behind_proxy(&self) -> (Proxy, PostgresConfig) {
+        let url = self.url();
+        let proxy = Proxy::to(url.expose_secret()).await;
+        let config = PostgresConfig { url: proxy.address(url.expose_secret()).into(), ..self.config() };
+        (proxy, config)
     }
 }
 
