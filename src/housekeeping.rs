@@ -1,7 +1,7 @@
 //! Periodic housekeeping of the scheduler: cancels orders that nobody paid in time, deletes expired records
-//! (idempotency records, proofs of addresses, the attempt log, sessions and carts in a file, old partitions) and
-//! creates the coming partitions. Rows are deleted in small slices, so that orders never wait long. Several schedulers
-//! may run: every step is idempotent. Nothing is done while the clock differs from the order store's.
+//! (idempotency records, proofs of addresses, the attempt log, dead jobs, sessions and carts in a file, old partitions)
+//! and creates the coming partitions. Rows are deleted in small slices, so that orders never wait long. Several
+//! schedulers may run: every step is idempotent. Nothing is done while the clock differs from the order store's.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +14,8 @@ use store_postgres::{
     partitions::{Dropped, Family},
 };
 use tokio_util::sync::CancellationToken;
+
+use crate::dead_jobs::DeadRetention;
 
 /// Interval of a pass.
 const EVERY: Duration = Duration::from_mins(10);
@@ -38,6 +40,7 @@ pub(crate) struct Housekeeping {
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) records: Arc<dyn RecordStore>,
     pub(crate) records_keep: Duration,
+    pub(crate) dead: DeadRetention,
     pub(crate) partitions: Option<Partitioning>,
     /// Age at which an unpaid order is cancelled; `None`: never.
     pub(crate) pending_expires: Option<Duration>,
@@ -67,6 +70,7 @@ impl Housekeeping {
             self.stale_orders(stop).await;
         } else {
             self.rows(stop).await;
+            self.dead.pass(self.ambient.now(), stop).await;
             if let Some(partitions) = &self.partitions {
                 self.months(partitions).await;
             }
@@ -235,6 +239,7 @@ mod tests {
             sessions: Arc::new(sessions),
             records: Arc::new(queue.records()),
             records_keep: Duration::from_hours(1),
+            dead: DeadRetention { queue: Arc::new(queue), keep: Duration::from_hours(1), most: 10 },
             partitions: None,
             pending_expires: expires,
             debit_expires: None,

@@ -6,6 +6,7 @@
 mod cli;
 mod commands;
 mod config;
+mod dead_jobs;
 mod descriptors;
 mod health;
 mod housekeeping;

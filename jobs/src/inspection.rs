@@ -1,7 +1,8 @@
 //! Listing of jobs, together with what an engine holds and cannot list.
 //!
 //! An engine without [`Capabilities::lists_ready`](crate::engine::Capabilities) or `lists_delayed` counts jobs that it
-//! cannot name. A listing counts them, and names those in short delays by the log of attempts as far as it knows them.
+//! cannot name. A listing counts them, and names those in short delays by the log of attempts as far as it knows them;
+//! these are counted over all queues, as they wait in queues of the server that all job queues share.
 //! Nothing may be decided by a listing: the log may be incomplete, and counts lag.
 
 use std::collections::{HashMap, HashSet};
@@ -21,18 +22,10 @@ pub struct Listing {
     pub jobs: Vec<InspectedJob>,
     /// Last attempts of jobs in a short delay, by the log of attempts; newest first.
     pub logged: Vec<AttemptRecord>,
-    /// Queues with further jobs, of any kind.
-    pub unlisted: Vec<Unlisted>,
-}
-
-/// Numbers of a queue's jobs that the engine cannot list.
-#[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unlisted {
-    pub queue: String,
-    pub ready: u64,
-    /// Jobs in a short delay that are not among [`Listing::logged`].
-    pub delayed: u64,
+    /// Queues with ready jobs, of any kind, that the engine cannot list, and how many.
+    pub unlisted: Vec<(String, u64)>,
+    /// Jobs of any queue and kind in a short delay that are not among [`Listing::logged`].
+    pub short_delays: u64,
 }
 
 /// Lists jobs; see the module.
@@ -43,51 +36,34 @@ pub async fn list(
     now: Timestamp,
 ) -> Result<Listing, EngineError> {
     let jobs = engine.list(filter).await?;
-    let mut unlisted = unlisted(engine, filter).await?;
-    let mut logged = Vec::new();
-    if unlisted.iter().any(|of| of.delayed > 0) {
-        for record in in_short_delay(engine, records, filter, now).await? {
-            // The log does not know that a delay is over, so no more than the engine counts are listed.
-            let of = unlisted.iter_mut().find(|of| of.queue == record.queue && of.delayed > 0);
-            if let Some(of) = of.filter(|_| logged.len() + jobs.len() < filter.limit as usize) {
-                of.delayed -= 1;
-                logged.push(record);
-            }
-        }
-    }
-    unlisted.retain(|of| of.ready + of.delayed > 0);
-    Ok(Listing { jobs, logged, unlisted })
-}
-
-/// Ready and delayed jobs that match the filter's queue and state and that the engine cannot list.
-async fn unlisted(engine: &dyn Admin, filter: &JobFilter) -> Result<Vec<Unlisted>, EngineError> {
     let wants = |state| filter.state.is_none_or(|wanted| wanted == state);
     let can = engine.capabilities();
-    let ready = wants(JobState::Ready) && !can.lists_ready;
-    let delayed = wants(JobState::Delayed) && !can.lists_delayed;
-    let mut unlisted = Vec::new();
-    if !ready && !delayed {
-        return Ok(unlisted);
+    let lacks_ready = wants(JobState::Ready) && !can.lists_ready;
+    let unlisted = if lacks_ready { unlisted(engine, filter).await? } else { Vec::new() };
+    let lacks_delayed = wants(JobState::Delayed) && !can.lists_delayed;
+    let mut short_delays = if lacks_delayed { engine.short_delays().await? } else { 0 };
+    let mut logged = Vec::new();
+    if short_delays > 0 {
+        logged = in_short_delay(engine, records, filter, now).await?;
+        // The log does not know that a delay is over, so no more than the engine counts are listed.
+        let room = (filter.limit as usize).saturating_sub(jobs.len());
+        logged.truncate(room.min(usize::try_from(short_delays).unwrap_or(usize::MAX)));
+        short_delays -= logged.len() as u64;
     }
+    Ok(Listing { jobs, logged, unlisted, short_delays })
+}
+
+/// Numbers of ready jobs by queue, for those that match the filter and have some.
+async fn unlisted(engine: &dyn Admin, filter: &JobFilter) -> Result<Vec<(String, u64)>, EngineError> {
+    let mut unlisted = Vec::new();
     for queue in engine.queues().await? {
         if filter.queue.as_ref().is_some_and(|only| *only != queue) {
             continue;
         }
-        let depth = engine.depth(&queue).await?;
-        let mut of = Unlisted { queue: queue.clone(), ready: 0, delayed: 0 };
-        if ready {
-            of.ready = depth.ready;
+        let ready = engine.depth(&queue).await?.ready;
+        if ready > 0 {
+            unlisted.push((queue, ready));
         }
-        if delayed && depth.delayed > 0 {
-            let all = JobFilter {
-                queue: Some(queue),
-                state: Some(JobState::Delayed),
-                limit: LIST_MAX,
-                ..JobFilter::default()
-            };
-            of.delayed = depth.delayed.saturating_sub(engine.list(&all).await?.len() as u64);
-        }
-        unlisted.push(of);
     }
     Ok(unlisted)
 }

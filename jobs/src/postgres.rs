@@ -33,7 +33,11 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0002_attempts.down",
             "0002_attempts.up",
             "0003_inspection.down",
-            "0003_inspection.up"
+            "0003_inspection.up",
+            "0004_unique_keys.down",
+            "0004_unique_keys.up",
+            "0005_dead_jobs.down",
+            "0005_dead_jobs.up"
         ]
     );
     migrations.create_schema("jobs");

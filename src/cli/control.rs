@@ -1,7 +1,7 @@
 //! Arguments of `control`.
 
 use clap::{Args, Subcommand};
-use jobs::JobId;
+use jobs::{JobId, Timestamp};
 use store::domain::{MerchantId, OrderId};
 
 use super::values;
@@ -67,6 +67,21 @@ pub(crate) enum JobControl {
         /// Reason, for the record
         #[arg(long, default_value = "cancelled by an operator")]
         reason: String,
+    },
+    /// Delete dead jobs of a queue for good
+    Drop {
+        /// The queue
+        #[arg(long)]
+        queue: String,
+        /// Only this kind
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only jobs that died before this date (UTC) or time, such as 2026-11-01 or 2026-11-01T12:00:00Z
+        #[arg(long, value_parser = values::date, value_name = "DATE")]
+        before: Option<Timestamp>,
+        /// Only count the jobs that would be deleted
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Make a delayed or dead job ready now
     Retry {

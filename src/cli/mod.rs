@@ -85,7 +85,7 @@ pub(crate) enum Command {
     /// Show queues and jobs, without side effects
     #[command(subcommand)]
     Inspect(Inspect),
-    /// Pause, resume, purge, cancel, retry; move merchants between shards
+    /// Pause, resume, purge, cancel, retry, drop; move merchants between shards
     #[command(subcommand)]
     Control(Control),
     /// Return dead jobs to their queues with fresh attempts
@@ -162,9 +162,6 @@ pub(crate) struct SandboxArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct MigrateArgs {
-    /// Instead, convert this queue of an earlier release to the current form and keep its jobs; stop its workers first
-    #[arg(long, conflicts_with = "demo_shop")]
-    pub(crate) queue: Option<String>,
     /// Afterwards, create a demo merchant with a shop; its secret key is written to demo-keys.json in the data folder
     #[arg(long)]
     pub(crate) demo_shop: bool,

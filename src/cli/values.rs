@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jobs::Timestamp;
 use serde::de::DeserializeOwned;
 use workers::queues::QUEUES;
 
@@ -35,6 +36,13 @@ pub(super) fn span(text: &str) -> Result<Duration, String> {
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+/// Parses a time, or a date, which is its beginning in UTC.
+pub(super) fn date(text: &str) -> Result<Timestamp, String> {
+    let time = if text.contains('T') { text.to_owned() } else { format!("{text}T00:00:00Z") };
+    time.parse()
+        .map_err(|_| "expected a date or a time, such as 2026-11-01 or 2026-11-01T12:00:00Z".to_owned())
 }
 
 /// Parses a note for the record.
@@ -75,6 +83,13 @@ mod tests {
     fn names() {
         assert_eq!(name(" Tea & Co "), Ok("Tea & Co".to_owned()));
         assert!(name(" ").is_err() && name("a\nb").is_err() && name(&"a".repeat(101)).is_err());
+    }
+
+    #[test]
+    fn dates() {
+        assert_eq!(date("2026-11-01"), date("2026-11-01T01:00:00+01:00"));
+        assert!(date("2026-11-01").is_ok_and(|at| at.as_second() == 1_793_491_200));
+        assert!(date("").is_err() && date("1.11.2026").is_err() && date("2026-11-31").is_err());
     }
 
     #[test]

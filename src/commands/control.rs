@@ -4,9 +4,10 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
+use base::Ambient;
 use jobs::{
     Admin, JobId,
-    engine::{Cancelled, JobState},
+    engine::{Cancelled, DeadFilter, JobState},
     records::{AttemptOutcome, RecordFilter, RecordStore},
 };
 use serde_json::{Value, json};
@@ -19,6 +20,10 @@ use crate::{
     wiring::Jobs,
 };
 
+/// What is told of a dead job that cannot be cancelled.
+const IS_DEAD: &str =
+    "it is dead: `control retry` runs it again, `control drop` deletes dead jobs of a queue";
+
 /// An error if the named job does not exist; then the exit status is 1.
 pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
     let what = match what {
@@ -27,6 +32,9 @@ pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> anyhow
         Control::Settle { order, note } => return settle::run(order, note, config, as_json).await,
     };
     let jobs = Jobs::open(&config.engines).await?;
+    if let JobControl::Drop { queue, .. } = &what {
+        jobs.require_queue(Some(queue)).await?;
+    }
     let (said, answer) = act(what, jobs.queue.as_ref(), jobs.records.as_ref()).await?;
     output::answer(as_json, &answer, || format!("{said}\n"))?;
     Ok(ExitCode::SUCCESS)
@@ -59,11 +67,46 @@ async fn act(
             let (word, said) = cancel(engine, records, id, &reason).await?;
             (format!("{id}: {said}"), json!({ "id": id, "result": word }))
         }
+        JobControl::Drop { queue, kind, before, dry_run } => {
+            let now = Ambient::system().now();
+            // Jobs that die meanwhile stay, so that the command ends.
+            let died_before = Some(before.map_or(now, |before| before.min(now)));
+            let of_queue = Some(queue.clone());
+            let filter = DeadFilter {
+                queue: of_queue,
+                kind,
+                died_before,
+                limit: u32::MAX,
+                dry_run,
+                ..DeadFilter::default()
+            };
+            let dropped = drop_dead(engine, &filter).await?;
+            let verb = if dry_run { "would be dropped" } else { "dropped" };
+            let answer = json!({ "queue": queue, "dropped": dropped, "dry_run": dry_run });
+            (format!("{dropped} dead jobs {verb} from {queue}"), answer)
+        }
         JobControl::Retry { id } => {
             retry(engine, records, id).await?;
             (format!("{id}: ready"), json!({ "id": id, "result": "ready" }))
         }
     })
+}
+
+/// Deletes matching dead jobs in slices, with a line on standard error after each; returns how many, or in a dry run
+/// how many match.
+async fn drop_dead(engine: &dyn Admin, filter: &DeadFilter) -> anyhow::Result<u64> {
+    if filter.dry_run {
+        return Ok(engine.drop_dead(filter).await?);
+    }
+    let mut dropped = 0;
+    loop {
+        let slice = engine.drop_dead(filter).await?;
+        if slice == 0 {
+            return Ok(dropped);
+        }
+        dropped += slice;
+        output::remark(&format!("{dropped} dead jobs dropped"));
+    }
 }
 
 /// Makes a job ready, or says why not.
@@ -95,7 +138,7 @@ async fn cancel(
         Cancelled::Requested => {}
     }
     match engine.find(id).await?.map(|held| held.state) {
-        Some(JobState::Dead) => bail!("no job {id} to cancel (it is dead)"),
+        Some(JobState::Dead) => bail!("no job {id} to cancel ({IS_DEAD})"),
         Some(_) => return Ok(("cancel_requested", "cancel requested; it runs and is asked to end")),
         None => {}
     }
@@ -120,8 +163,10 @@ async fn ended(records: &dyn RecordStore, id: JobId) -> anyhow::Result<Option<St
 
 /// What is known of a job that an action did not find.
 async fn known(engine: &dyn Admin, records: &dyn RecordStore, id: JobId) -> anyhow::Result<Option<String>> {
-    if let Some(held) = engine.find(id).await? {
-        return Ok(Some(format!("it is {}", held.state.as_str())));
+    match engine.find(id).await?.map(|held| held.state) {
+        Some(JobState::Dead) => return Ok(Some(IS_DEAD.to_owned())),
+        Some(state) => return Ok(Some(format!("it is {}", state.as_str()))),
+        None => {}
     }
     ended(records, id).await
 }

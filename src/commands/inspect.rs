@@ -103,14 +103,19 @@ async fn held(
     lines.extend(listing.logged.iter().map(JobLine::of_record));
     let headings = ["ID", "KIND", "QUEUE", "STATE", "ATTEMPTS", "LAST ERROR"];
     output::list(as_json, &lines, headings, |line| line.cells.clone())?;
-    for of in listing.unlisted {
-        let numbers = [(of.ready, "ready"), (of.delayed, "delayed by minutes at most")];
-        let numbers: Vec<_> =
-            numbers.iter().filter(|(n, _)| *n > 0).map(|(n, state)| format!("{n} {state}")).collect();
-        let (numbers, queue, engine) = (numbers.join(", "), of.queue, engine.name());
-        output::note(as_json, &format!("{queue}: {numbers} not listed, as {engine} cannot search a queue"))?;
+    let engine = engine.name();
+    for (queue, ready) in listing.unlisted {
+        output::note(
+            as_json,
+            &format!("{queue}: {ready} ready not listed, as {engine} cannot search a queue"),
+        )?;
     }
-    Ok(())
+    match listing.short_delays {
+        0 => Ok(()),
+        more => {
+            output::note(as_json, &format!("{more} jobs of any queue delayed by a minute at most not listed"))
+        }
+    }
 }
 
 /// A job of a listing.

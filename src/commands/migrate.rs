@@ -1,6 +1,5 @@
 //! Command `migrate`: brings the schemas of the configured servers up to date, once per release and before its
-//! processes start. With `--queue` it converts a broker queue of an earlier release; with `--demo-shop` it creates a
-//! demo shop.
+//! processes start. With `--demo-shop` it creates a demo shop.
 
 use std::fmt::Write as _;
 
@@ -12,16 +11,11 @@ use crate::{
     config::Config,
     output,
     seed::{self, DemoKeys},
-    wiring::{Jobs, Wiring, migrate},
+    wiring::{Wiring, migrate},
 };
 
 pub(super) async fn run(args: MigrateArgs, config: &Config, as_json: bool) -> anyhow::Result<()> {
     let ambient = Ambient::system();
-    if let Some(queue) = args.queue {
-        let moved = Jobs::open(&config.engines).await?.queue.migrate_queue(&queue).await?;
-        let found = json!({ "queue": queue, "jobs_moved": moved });
-        return output::answer(as_json, &found, || format!("{queue}: {moved} jobs moved\n"));
-    }
     let migrated = migrate(&config.engines, &ambient).await?;
     let mut said = match migrated.as_slice() {
         [] => "nothing to migrate: files are migrated when they are opened\n".to_owned(),

@@ -62,6 +62,9 @@ pub(crate) struct Config {
     /// Of queues whose level differs.
     pub(crate) records_levels: HashMap<String, RecordLevel>,
     pub(crate) records_keep: Duration,
+    pub(crate) dead_keep: Duration,
+    /// Dead jobs kept of each queue.
+    pub(crate) dead_most: u64,
     pub(crate) payments: Payments,
     pub(crate) mail: Mail,
     pub(crate) webhooks: Webhooks,
@@ -183,6 +186,8 @@ impl Config {
             records_level: r.value("records", "level", RecordLevel::All),
             records_levels: records_levels(r),
             records_keep: Duration::from_hours(24 * r.within("records", "keep_days", 1..=3650_u64)),
+            dead_keep: Duration::from_hours(24 * r.within("dead_jobs", "keep_days", 1..=3650_u64)),
+            dead_most: r.within("dead_jobs", "per_queue_max", 1..=10_000_000_u64),
             payments,
             mail: Mail::read(r, plain),
             webhooks: Webhooks::read(r),

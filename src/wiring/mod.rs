@@ -32,6 +32,7 @@ use self::{
 };
 use crate::{
     config::{Config, OrdersEngine, PaymentsEngine, QueueEngine},
+    dead_jobs::DeadRetention,
     health::Checks,
     housekeeping::Housekeeping,
 };
@@ -167,6 +168,11 @@ impl<'a> Wiring<'a> {
             sessions: self.sessions().await?,
             records,
             records_keep: self.config.records_keep,
+            dead: DeadRetention {
+                queue: self.queue().await?,
+                keep: self.config.dead_keep,
+                most: self.config.dead_most,
+            },
             partitions: orders.partitions,
             pending_expires: self.config.pending_expires,
             debit_expires: self.config.debit_expires,

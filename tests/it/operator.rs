@@ -1,5 +1,7 @@
 //! Commands and signals of an operator over real processes, on each queue engine: SQLite in the data folder, RabbitMQ.
 
+mod dead;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use base::Ambient;
@@ -13,6 +15,10 @@ use jobs::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::dead::{
+    a_redrive_takes_each_job_once_though_it_dies_again, dead_jobs_are_dropped_on_purpose,
+    dead_jobs_are_previewed_redriven_and_purged,
+};
 use crate::util::{Dev, PATIENCE, Vhost, missing_broker, run_json, run_with};
 
 /// A job of no kind that workers know: it dies at its first delivery.
@@ -154,73 +160,11 @@ macro_rules! on_each_engine {
 
 on_each_engine!(
     dead_jobs_are_previewed_redriven_and_purged,
+    a_redrive_takes_each_job_once_though_it_dies_again,
+    dead_jobs_are_dropped_on_purpose,
     jobs_are_cancelled_and_started_by_id,
     a_second_term_gives_running_work_back,
 );
-
-async fn dead_jobs_are_previewed_redriven_and_purged(of: Operated) {
-    let (dev, engine) = (of.dev(&[]).await, of.engine().await);
-    let mut mails = [publish(&*engine, "email", None).await, publish(&*engine, "email", None).await];
-    mails.sort_unstable();
-    let other = publish(&*engine, "fulfilment", None).await.to_string();
-    let ids = |jobs: &Value| -> Vec<String> {
-        let ids = jobs.as_array().expect("a list").iter();
-        ids.map(|id| id.as_str().expect("an id").to_owned()).collect()
-    };
-    let all_dead = |jobs: &Value| jobs.as_array().map(Vec::len) == Some(3);
-    of.until(&["inspect", "jobs", "--state", "dead"], all_dead).await;
-    let dead = of.json(&["inspect", "job", &other]).await.0;
-    assert_eq!(dead["held"]["dead"]["reason"], "unknown_kind", "{dead}");
-
-    assert_eq!(of.json(&["control", "retry", &other]).await.0["result"], "ready");
-    // With fresh attempts: it is retried, as a newer worker may come.
-    let attempts = ["inspect", "attempts", "--queue", "fulfilment"];
-    of.until(&attempts, |attempts| attempts[0]["outcome"] == "retried").await;
-    of.until_queue("fulfilment", 0, 0).await;
-    assert!(dev.stop().await.success());
-    let (queues, remarks) = of.json(&["inspect", "queues"]).await;
-    assert!(queues.as_array().expect("a list").iter().all(|line| line["consumers"] == 0), "{queues}");
-    assert!(remarks.contains("no worker consumes: email, fulfilment, payments, webhooks"), "{remarks}");
-
-    // No process consumes, so what is redriven stays in its queue.
-    let wanted: Vec<String> = mails.iter().map(ToString::to_string).collect();
-    for (args, dry_run) in [
-        (&["redrive", "--queue", "email", "--dry-run"][..], true),
-        (&["redrive", "--queue", "email", "--reason", "unknown_kind", "--since", "1h"][..], false),
-    ] {
-        let result = of.json(args).await.0;
-        let mut redriven = ids(&result["jobs"]);
-        redriven.sort_unstable();
-        assert_eq!(
-            (&redriven, result["count"].as_u64(), &result["dry_run"]),
-            (&wanted, Some(2), &dry_run.into())
-        );
-        let (ready, dead) = if dry_run { (0, 2) } else { (2, 0) };
-        let line = of.until_queue("email", ready, dead).await;
-        assert_eq!(line["oldest_ready_at"].is_null(), dry_run, "the age of a backlog is known: {line}");
-    }
-    let (listed, remarks) = of.json(&["inspect", "jobs", "--queue", "email", "--state", "ready"]).await;
-    if engine.capabilities().lists_ready {
-        assert_eq!((listed.as_array().map(Vec::len), &*remarks), (Some(2), ""));
-    } else {
-        assert!(remarks.contains("email: 2 ready not listed"), "never an empty answer: {listed} {remarks}");
-    }
-
-    for args in [
-        &["redrive", "--queue", "mail"][..],
-        &["inspect", "jobs", "--queue", "mail"],
-        &["inspect", "attempts", "--queue", "mail"],
-    ] {
-        let error = of.refused(args).await;
-        assert!(error.contains("no queue mail") && error.contains("email"), "{error}");
-    }
-
-    let error = of.refused(&["control", "purge", "email"]).await;
-    assert!(error.contains("2 waiting jobs") && error.contains("--yes"), "{error}");
-    assert_eq!(of.json(&["control", "purge", "email", "--yes"]).await.0["dropped"], 2);
-    of.until_queue("email", 0, 0).await;
-    of.close().await;
-}
 
 async fn jobs_are_cancelled_and_started_by_id(of: Operated) {
     let dev = of.dev(&[("ORDERWORKS_PAYMENTS_TIMEOUT_MS", "60000")]).await;

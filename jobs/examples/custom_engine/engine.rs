@@ -141,6 +141,10 @@ impl Admin for VecEngine {
     async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
         Ok(self.0.change(|rows, now| rows.redrive(filter, now)))
     }
+
+    async fn drop_dead(&self, filter: &DeadFilter) -> Result<u64, EngineError> {
+        Ok(self.0.change(|rows, now| rows.drop_dead(filter, now)))
+    }
 }
 
 /// Hands jobs to one consumer, as many as it has room for, until its session ends. An engine with a server sends the

@@ -1,17 +1,18 @@
 //! The rows a server would keep: jobs in the order of delivery, queues, sessions. Every transition is one method, under
 //! one lock; with a server it is one transaction, guarded by the state it expects.
 
+mod operator;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
 use orderworks_jobs::{
-    Envelope, JobId, Priority, Timestamp,
+    Envelope, Priority, Timestamp,
     engine::{
-        CRASHES_MAX, Cancelled, ConsumeOptions, ConsumerInfo, DeadFilter, DeadInfo, DeadReason, Delivery,
-        Depth, EngineError, InspectedJob, Interrupt, JobFilter, JobSignal, JobState, Published, Receipt,
-        Settlement,
+        CRASHES_MAX, ConsumeOptions, DeadInfo, DeadReason, Delivery, EngineError, InspectedJob, JobSignal,
+        JobState, Published, Receipt, Settlement,
     },
 };
 
@@ -233,118 +234,5 @@ impl Rows {
             }
         }
         self.jobs.retain(|_, row| row.held.is_some() || !row.cancelled);
-    }
-}
-
-/// Operator actions.
-impl Rows {
-    pub(crate) fn queues(&self) -> Vec<String> {
-        self.queues.keys().cloned().collect()
-    }
-
-    pub(crate) fn set_paused(&mut self, queue: &str, paused: bool) -> Result<(), EngineError> {
-        self.require(queue)?;
-        self.queues.insert(queue.to_owned(), paused);
-        Ok(())
-    }
-
-    pub(crate) fn depth(&self, queue: &str, now: Timestamp) -> Result<Depth, EngineError> {
-        self.require(queue)?;
-        let in_state = |state| {
-            let of_queue = self.jobs.values().filter(|row| row.envelope.queue == queue);
-            of_queue.filter(move |row| row.state(now) == state)
-        };
-        let count = |state| in_state(state).count() as u64;
-        Ok(Depth {
-            queue: queue.to_owned(),
-            ready: count(JobState::Ready),
-            delayed: count(JobState::Delayed),
-            running: count(JobState::Running),
-            dead: count(JobState::Dead),
-            oldest_ready_at: in_state(JobState::Ready).map(|row| row.ready_at).min(),
-            paused: self.queues.get(queue) == Some(&true),
-        })
-    }
-
-    pub(crate) fn consumers(&self, now: Timestamp) -> Vec<ConsumerInfo> {
-        let info = |consumer: &ConsumerSession| ConsumerInfo {
-            name: consumer.options.name.clone(),
-            queue: consumer.queue.clone(),
-            jobs: consumer.running as u64,
-            alive_until: now,
-        };
-        self.sessions.values().map(info).collect()
-    }
-
-    pub(crate) fn purge(&mut self, queue: &str) -> Result<u64, EngineError> {
-        self.require(queue)?;
-        let before = self.jobs.len();
-        let stays = |row: &Row| row.envelope.queue != queue || row.held.is_some() || row.dead.is_some();
-        self.jobs.retain(|_, row| stays(row));
-        Ok((before - self.jobs.len()) as u64)
-    }
-
-    pub(crate) fn cancel(&mut self, id: JobId, reason: &str) -> Cancelled {
-        let found = self.jobs.iter_mut().find(|(_, row)| row.envelope.id == id);
-        let Some((&place, row)) = found else { return Cancelled::NotFound };
-        if let Some((_, signal)) = &row.held {
-            signal.fire(Interrupt::Cancelled);
-            row.cancelled = true;
-            row.last_error = Some(reason.to_owned());
-            return Cancelled::Requested;
-        }
-        self.jobs.remove(&place);
-        Cancelled::Removed
-    }
-
-    pub(crate) fn retry_now(&mut self, id: JobId, now: Timestamp) -> bool {
-        let waits = |state| matches!(state, JobState::Delayed | JobState::Dead);
-        let found = self.jobs.values_mut().find(|row| row.envelope.id == id && waits(row.state(now)));
-        let Some(row) = found else { return false };
-        row.ready_at = now;
-        if row.dead.take().is_some() {
-            (row.envelope.attempt, row.crashes, row.alone, row.first_failed_at) = (0, 0, 0, None);
-        }
-        true
-    }
-
-    pub(crate) fn find(&self, id: JobId, now: Timestamp) -> Option<InspectedJob> {
-        self.jobs.values().find(|row| row.envelope.id == id).map(|row| row.show(now))
-    }
-
-    /// Oldest first: ids are UUIDv7.
-    pub(crate) fn list(&self, filter: &JobFilter, now: Timestamp) -> Vec<InspectedJob> {
-        let wanted = |row: &&Row| {
-            filter.queue.as_ref().is_none_or(|queue| *queue == row.envelope.queue)
-                && filter.kind.as_ref().is_none_or(|kind| *kind == row.envelope.kind)
-                && filter.state.is_none_or(|state| state == row.state(now))
-                && filter.after.is_none_or(|after| row.envelope.id > after)
-        };
-        let mut found: Vec<_> = self.jobs.values().filter(wanted).collect();
-        found.sort_by_key(|row| row.envelope.id);
-        found.into_iter().take(filter.limit.min(1000) as usize).map(|row| row.show(now)).collect()
-    }
-
-    pub(crate) fn redrive(&mut self, filter: &DeadFilter, now: Timestamp) -> Vec<JobId> {
-        let died_at = |row: &Row| {
-            let dead = row.dead.as_ref()?;
-            let error = row.last_error.as_deref().unwrap_or_default();
-            let wanted = filter.queue.as_ref().is_none_or(|queue| *queue == row.envelope.queue)
-                && filter.kind.as_ref().is_none_or(|kind| *kind == row.envelope.kind)
-                && filter.reason.is_none_or(|reason| reason == dead.reason)
-                && filter.error_contains.as_ref().is_none_or(|text| error.contains(text))
-                && filter.since.is_none_or(|since| dead.died_at >= since);
-            wanted.then_some((dead.died_at, row.envelope.id))
-        };
-        let mut found: Vec<_> = self.jobs.values().filter_map(died_at).collect();
-        found.sort_unstable();
-        found.truncate(filter.limit as usize);
-        let ids: Vec<JobId> = found.into_iter().map(|(_, id)| id).collect();
-        if !filter.dry_run {
-            for id in &ids {
-                self.retry_now(*id, now);
-            }
-        }
-        ids
     }
 }

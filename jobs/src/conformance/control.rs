@@ -10,7 +10,7 @@ use super::{
     },
 };
 use crate::{
-    engine::{Cancelled, DeadReason, EngineError, Interrupt, JobFilter, JobState, Settlement},
+    engine::{Cancelled, DeadReason, EngineError, Interrupt, JobFilter, JobState, Published, Settlement},
     envelope::{Envelope, JobId},
 };
 
@@ -111,6 +111,21 @@ pub async fn purging_drops_what_waits(h: &impl Harness) {
     settle(&consumer, &running, Settlement::Done);
     close(&consumer).await;
     assert_eq!(consumer.settler.health().stale_settlements, 0);
+}
+
+/// A purge frees the unique keys of the jobs that it deletes, not those of running ones.
+pub async fn a_purge_frees_the_keys_of_what_it_deletes(h: &impl Harness) {
+    let engine = declared(h).await;
+    let keyed = |key: &str| Envelope { unique_key: Some(key.to_owned()), ..envelope(h) };
+    let running = publish(&*engine, vec![keyed("running")]).await[0];
+    let mut consumer = consume(&*engine, 1).await;
+    let delivery = take(&mut consumer).await;
+    engine.pause(QUEUE).await.expect("pauses");
+    publish(&*engine, vec![keyed("waiting")]).await;
+    assert_eq!(engine.purge(QUEUE).await.expect("purges"), 1);
+    let again = engine.publish(vec![keyed("waiting"), keyed("running")]).await.expect("publishes");
+    assert_eq!(again, [Published::Accepted, Published::NotUnique(running)]);
+    settle(&consumer, &delivery, Settlement::Done);
 }
 
 /// The depth counts each state and gives the age of the oldest ready job.

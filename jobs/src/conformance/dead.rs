@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Harness,
     kit::{
-        QUEUE, consume, declared, envelope, nothing_comes, publish, publish_one, retry, settle, take, until,
-        until_dead,
+        QUEUE, consume, declared, envelope, nothing_comes, publish, publish_one, retry, settle, take,
+        take_many, until, until_dead,
     },
 };
 use crate::{
-    engine::{DeadFilter, DeadReason, Engine, JobFilter, JobState, Settlement},
+    engine::{DeadFilter, DeadReason, Engine, EngineError, JobFilter, JobState, Published, Settlement},
     envelope::{Envelope, JobId},
 };
 
@@ -55,13 +55,14 @@ async fn bury<H: Harness>(
         until_dead(&**engine, delivery.envelope.id).await;
         // The next job is younger by the clock of ids and times.
         let now = h.ambient().now();
-        until("the clock moves", || async { h.ambient().now() > now }).await;
+        let later = || async { h.ambient().now().as_millisecond() > now.as_millisecond() };
+        until("the clock moves", later).await;
     }
     super::kit::close(&consumer).await;
     ids
 }
 
-/// A redrive filters by kind, reason, error, age and limit, oldest first; a dry run moves nothing.
+/// A redrive filters by kind, reason, error, time of death, page and limit, oldest first; a dry run moves nothing.
 pub async fn redriving_filters_and_starts_afresh(h: &impl Harness) {
     use DeadReason::{Exhausted, UnknownKind};
     let engine = declared(h).await;
@@ -85,6 +86,8 @@ pub async fn redriving_filters_and_starts_afresh(h: &impl Harness) {
     assert_eq!(dry(percent).await, ids[2..3], "the text is no pattern");
     let died = engine.find(ids[3]).await.expect("find").and_then(|job| job.dead).expect("dead").died_at;
     assert_eq!(dry(DeadFilter { since: Some(died), ..all.clone() }).await, ids[3..]);
+    assert_eq!(dry(DeadFilter { died_before: Some(died), ..all.clone() }).await, ids[..3]);
+    assert_eq!(dry(DeadFilter { after: Some(ids[1]), limit: 1, ..all.clone() }).await, ids[2..3]);
     assert!(dry(DeadFilter { queue: Some("nowhere".to_owned()), ..all.clone() }).await.is_empty());
     let mut consumer = consume(&*engine, 4).await;
     nothing_comes(&mut consumer).await;
@@ -133,4 +136,82 @@ pub async fn an_undecodable_job_becomes_a_dead_letter(h: &impl Harness) {
     let came = tokio::time::timeout(Duration::from_millis(100), rival.deliveries.recv()).await;
     assert!(came.is_err());
     until("it is dead again", || async { engine.depth(QUEUE).await.expect("depth").dead == 1 }).await;
+}
+
+/// Pages of dead jobs are complete, in every handle, and no longer than asked for.
+pub async fn dead_jobs_are_listed_in_pages(h: &impl Harness) {
+    const JOBS: usize = 25;
+    let engine = declared(h).await;
+    let mut ids = publish(&*engine, (0..JOBS).map(|_| envelope(h)).collect()).await;
+    ids.sort_unstable();
+    let mut consumer = consume(&*engine, JOBS).await;
+    for delivery in take_many(&mut consumer, JOBS).await {
+        let dead = Settlement::Dead { reason: DeadReason::Exhausted, error: "timeout".to_owned() };
+        settle(&consumer, &delivery, dead);
+    }
+    until("all are dead", || async { engine.depth(QUEUE).await.expect("depth").dead == JOBS as u64 }).await;
+    let second = h.second().await;
+    let mut filter = JobFilter { state: Some(JobState::Dead), limit: 10, ..JobFilter::default() };
+    let mut listed = Vec::new();
+    loop {
+        let page = second.list(&filter).await.expect("lists");
+        assert!(page.len() <= 10, "{} jobs in a page", page.len());
+        let Some(last) = page.last() else { break };
+        filter.after = Some(last.envelope.id);
+        listed.extend(page.iter().map(|job| job.envelope.id));
+    }
+    assert_eq!(listed, ids);
+}
+
+/// Dropping filters as redriving does, deletes those that died first, and is final; a dry run counts.
+pub async fn dead_jobs_are_dropped_by_filter(h: &impl Harness) {
+    use DeadReason::Exhausted;
+    let engine = declared(h).await;
+    let entries = ["mail", "sms", "mail", "mail"].map(|kind| (kind, Exhausted, "timeout"));
+    let ids = bury(h, &engine, &entries).await;
+    let all = DeadFilter { queue: Some(QUEUE.to_owned()), limit: 100, ..DeadFilter::default() };
+    let mails = DeadFilter { kind: Some("mail".to_owned()), ..all.clone() };
+    let drop = async |filter: DeadFilter| engine.drop_dead(&filter).await.expect("drops");
+    let is_held = async |id| engine.find(id).await.expect("find").is_some();
+    assert_eq!(drop(DeadFilter { dry_run: true, ..mails.clone() }).await, 3);
+    assert_eq!(drop(DeadFilter { dry_run: true, limit: 2, ..mails.clone() }).await, 2);
+    assert_eq!(engine.depth(QUEUE).await.expect("depth").dead, 4);
+    let died = engine.find(ids[2]).await.expect("find").and_then(|job| job.dead).expect("dead").died_at;
+    assert_eq!(drop(DeadFilter { died_before: Some(died), ..mails.clone() }).await, 1);
+    assert!(!is_held(ids[0]).await && is_held(ids[1]).await && is_held(ids[2]).await);
+    assert_eq!(drop(DeadFilter { limit: 1, ..mails }).await, 1, "the first of two");
+    assert!(!is_held(ids[2]).await && is_held(ids[3]).await);
+    assert_eq!(drop(DeadFilter { queue: Some("nowhere".to_owned()), ..all.clone() }).await, 0);
+    assert_eq!((drop(all.clone()).await, drop(all.clone()).await), (2, 0));
+    assert_eq!(engine.depth(QUEUE).await.expect("depth").dead, 0);
+    assert!(!engine.retry_now(ids[3]).await.expect("retries"));
+    assert!(engine.redrive(&all).await.expect("redrives").is_empty());
+    nothing_comes(&mut consume(&*engine, 1).await).await;
+}
+
+/// The unique key of a dead job is free. While another job holds it, the dead one stays dead.
+pub async fn a_dead_job_frees_its_unique_key(h: &impl Harness) {
+    let engine = declared(h).await;
+    let unique = || Envelope { unique_key: Some("pack_parcel/p-1".to_owned()), ..envelope(h) };
+    let first = publish(&*engine, vec![unique()]).await[0];
+    let mut consumer = consume(&*engine, 1).await;
+    let delivery = take(&mut consumer).await;
+    let error = "timeout".to_owned();
+    settle(&consumer, &delivery, Settlement::Dead { reason: DeadReason::Exhausted, error });
+    until_dead(&*engine, first).await;
+    let second = publish(&*engine, vec![unique()]).await[0];
+    let all = DeadFilter { queue: Some(QUEUE.to_owned()), limit: 10, ..DeadFilter::default() };
+    assert!(engine.redrive(&all).await.expect("redrives").is_empty(), "its key is taken");
+    let retried = engine.retry_now(first).await;
+    assert!(matches!(retried, Ok(false) | Err(EngineError::Refused(_))), "{retried:?}");
+    let delivery = take(&mut consumer).await;
+    assert_eq!(delivery.envelope.id, second);
+    settle(&consumer, &delivery, Settlement::Done);
+    until("the key is free", || async {
+        engine.redrive(&all).await.expect("redrives").first() == Some(&first)
+    })
+    .await;
+    assert_eq!(take(&mut consumer).await.envelope.id, first);
+    let other = engine.publish(vec![unique()]).await.expect("publishes");
+    assert_eq!(other, [Published::NotUnique(first)], "a redriven job holds its key again");
 }

@@ -88,7 +88,7 @@ macro_rules! conformance_tests {
         $crate::conformance_tests! { @cases $harness;
             control: cancelled_before_its_time_never_runs, cancelling_a_running_job_fires_its_signal,
                 a_pause_holds_in_every_handle, a_job_under_way_at_a_pause_ends_and_its_retry_waits,
-                purging_drops_what_waits, depth_counts_every_state,
+                purging_drops_what_waits, a_purge_frees_the_keys_of_what_it_deletes, depth_counts_every_state,
                 a_delayed_job_can_be_started_now, listing_pages_and_filters;
             crash: a_crash_delivers_again_and_voids_the_old_receipt,
                 a_job_that_keeps_crashing_alone_becomes_a_dead_letter,
@@ -97,7 +97,8 @@ macro_rules! conformance_tests {
                 a_job_longer_than_its_lease_runs_once, closing_gives_back_uncharged,
                 outcomes_handed_over_before_closing_are_durable;
             dead: a_dead_job_keeps_its_story, redriving_filters_and_starts_afresh, retrying_a_dead_job_starts_afresh,
-                an_undecodable_job_becomes_a_dead_letter;
+                an_undecodable_job_becomes_a_dead_letter, dead_jobs_are_listed_in_pages,
+                dead_jobs_are_dropped_by_filter, a_dead_job_frees_its_unique_key;
             defects: broken_storage_is_a_defect;
             delivery: a_published_job_arrives_whole_and_is_done_once, a_known_id_is_a_duplicate,
                 a_unique_key_holds_until_the_job_ends, what_can_never_be_accepted_is_refused,

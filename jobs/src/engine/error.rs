@@ -14,9 +14,9 @@ pub enum EngineError {
     Failed { class: ErrorClass, engine: &'static str, source: Cause },
     #[error("there is no queue `{0}`")]
     NoSuchQueue(String),
-    /// `remedy` is the command that resolves the difference.
-    #[error("queue `{queue}` exists with other arguments: {difference}; {remedy}")]
-    Topology { queue: String, difference: String, remedy: String },
+    /// Declared by another program: engines give a queue another name when they change its arguments.
+    #[error("queue `{queue}` exists with other arguments: {difference}")]
+    Topology { queue: String, difference: String },
     /// The request can never be accepted: payload too large, or an invalid name.
     #[error("the job was refused: {0}")]
     Refused(String),

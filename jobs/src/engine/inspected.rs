@@ -13,7 +13,7 @@ pub struct Depth {
     pub queue: String,
     /// Jobs that may start now.
     pub ready: u64,
-    /// Jobs that may not start yet.
+    /// Jobs that may not start yet; without [`Admin::short_delays`](super::Admin::short_delays).
     pub delayed: u64,
     /// Jobs delivered and not settled.
     pub running: u64,
@@ -56,8 +56,8 @@ crate::names::names!(JobState { Ready: "ready", Delayed: "delayed", Running: "ru
 /// A job as stored by an engine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InspectedJob {
-    /// The job; for a message that cannot be decoded, a substitute envelope of kind `""` with the raw bytes as a
-    /// string. The payload is `null` where another process holds the job and has noted the rest.
+    /// The job; for a message that cannot be decoded, a substitute envelope of kind `""` with its bytes, or the first
+    /// of them, as a string. The payload is `null` where another process holds the job and has noted the rest.
     pub envelope: Envelope,
     /// State of the job.
     pub state: JobState,
@@ -91,7 +91,7 @@ pub struct JobFilter {
     pub limit: u32,
 }
 
-/// Conditions of a redrive, all of which must hold.
+/// Conditions on dead jobs, all of which must hold.
 #[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone, Default)]
 pub struct DeadFilter {
@@ -102,7 +102,26 @@ pub struct DeadFilter {
     pub error_contains: Option<String>,
     /// Only jobs that died at or after this time.
     pub since: Option<Timestamp>,
+    /// Only jobs that died before this time: a job that dies again after it is not found a second time.
+    pub died_before: Option<Timestamp>,
+    /// Page start: only jobs after this one, by id.
+    pub after: Option<JobId>,
     pub limit: u32,
-    /// Return the ids without moving the jobs.
+    /// Change nothing, tell what would be changed.
     pub dry_run: bool,
+}
+
+impl DeadFilter {
+    /// Whether a job is dead and fulfils all conditions, for engines that keep their jobs in memory.
+    pub fn matches(&self, job: &InspectedJob) -> bool {
+        let Some(dead) = &job.dead else { return false };
+        let error = job.last_error.as_deref().unwrap_or_default();
+        self.queue.as_ref().is_none_or(|queue| *queue == job.envelope.queue)
+            && self.kind.as_ref().is_none_or(|kind| *kind == job.envelope.kind)
+            && self.reason.is_none_or(|reason| reason == dead.reason)
+            && self.error_contains.as_ref().is_none_or(|text| error.contains(text.as_str()))
+            && self.since.is_none_or(|since| dead.died_at >= since)
+            && self.died_before.is_none_or(|before| dead.died_at < before)
+            && self.after.is_none_or(|after| job.envelope.id > after)
+    }
 }

@@ -15,6 +15,7 @@
 mod consuming;
 mod error;
 mod inspected;
+pub(crate) mod page;
 mod signal;
 
 use std::time::Duration;
@@ -44,8 +45,10 @@ pub const CRASHES_MAX: u32 = 20;
 pub(crate) const CRASH_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 /// Most jobs or records returned by one listing.
 pub(crate) const LIST_MAX: u32 = 1000;
-/// Longest delay of a job that an engine without [`Capabilities::lists_delayed`] cannot list.
-pub const SHORT_DELAY_MAX: Duration = Duration::from_mins(5);
+/// Most dead jobs dropped by one call, which bounds how long other writers wait.
+pub(crate) const DROP_MAX: u32 = 1000;
+/// Longest delay of a job that an engine without [`Capabilities::lists_delayed`] cannot list or assign to a queue.
+pub const SHORT_DELAY_MAX: Duration = Duration::from_mins(1);
 /// Longest name of a kind or a queue, in bytes.
 const NAME_BYTES_MAX: usize = 60;
 
@@ -97,8 +100,14 @@ pub trait Consume: EngineInfo {
 /// The contract of inspection and control, for commands and consoles.
 #[async_trait]
 pub trait Admin: EngineInfo {
-    /// Numbers of jobs in a queue, by state.
+    /// Numbers of jobs in a queue, by state; without those of [`Admin::short_delays`].
     async fn depth(&self, queue: &str) -> Result<Depth, EngineError>;
+
+    /// Number of jobs, of all queues together, in delays of up to [`SHORT_DELAY_MAX`] that the engine cannot assign to
+    /// a queue; always zero with [`Capabilities::lists_delayed`].
+    async fn short_delays(&self) -> Result<u64, EngineError> {
+        Ok(0)
+    }
 
     /// Names of the declared queues.
     async fn queues(&self) -> Result<Vec<String>, EngineError>;
@@ -120,7 +129,8 @@ pub trait Admin: EngineInfo {
     /// [`Admin::pause`] or [`Admin::resume`].
     async fn set_paused(&self, queue: &str, paused: bool) -> Result<(), EngineError>;
 
-    /// Deletes ready and delayed jobs of a queue, neither running nor dead ones. Returns how many.
+    /// Deletes ready and delayed jobs of a queue, neither running nor dead ones. Returns how many. Jobs of
+    /// [`Admin::short_delays`] are not deleted: they become ready within that time.
     async fn purge(&self, queue: &str) -> Result<u64, EngineError>;
 
     /// Ends a job for good: a waiting one is deleted, a running one gets its [`JobSignal`]. An engine without
@@ -130,20 +140,20 @@ pub trait Admin: EngineInfo {
     /// Makes a delayed or dead job ready now, a dead one with fresh attempts. Returns false when there is no such job.
     async fn retry_now(&self, id: JobId) -> Result<bool, EngineError>;
 
-    /// Jobs that match, oldest first; see [`Capabilities::lists_ready`] and [`Capabilities::lists_delayed`].
+    /// Jobs that match, oldest first; see [`Capabilities::lists_ready`] and [`Capabilities::lists_delayed`]. A page of
+    /// large jobs may be shorter than its limit: only an empty page is the last one.
     async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError>;
 
     /// One job by id, in any state that [`Admin::list`] lists.
     async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError>;
 
-    /// Moves matching dead jobs back to their queues with fresh attempts, oldest first. Returns their ids.
+    /// Moves matching dead jobs back to their queues with fresh attempts, by id, which is oldest first. Returns their
+    /// ids: fewer than the limit only when no other matches.
     async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError>;
 
-    /// Recreates a queue that an earlier release declared with other arguments, and keeps its jobs; returns how many
-    /// were moved. The remedy of [`EngineError::Topology`]; run it while the queue's workers are stopped.
-    async fn migrate_queue(&self, _queue: &str) -> Result<u64, EngineError> {
-        Ok(0)
-    }
+    /// Deletes matching dead jobs for good, those that died first, 1000 at most in a call; returns how many, zero when
+    /// none is left. A dry run deletes none and counts all, up to the filter's limit.
+    async fn drop_dead(&self, filter: &DeadFilter) -> Result<u64, EngineError>;
 }
 
 /// Named differences between engines.

@@ -39,6 +39,12 @@ impl JobSignal {
         self.0.why.get().copied()
     }
 
+    /// Whether another clone exists.
+    #[cfg(feature = "rabbitmq")]
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Waits until the signal fires.
     pub async fn fired(&self) -> Interrupt {
         loop {

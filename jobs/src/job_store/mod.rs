@@ -1,13 +1,14 @@
 //! The contracts of a job store: the state a broker cannot keep for its jobs, in a relational store beside it.
 //!
 //! Guarantees of every implementation: each method is one transaction, durable when it returns. Written only for jobs
-//! that are scheduled, unique or cancelled, for pauses, and every few seconds for a note per consumer and the age of
-//! each backlog; a plain job touches the broker alone. Does not publish: the queue engine does, and deletes a scheduled
-//! job only after the broker has confirmed it.
+//! that are scheduled, unique, cancelled or dead, for pauses, and every few seconds for a note per consumer and the age
+//! of each backlog; a plain job touches the broker alone. Does not publish: the queue engine does, and deletes a
+//! scheduled or dead job only after the broker has confirmed it.
 //!
 //! Implementations are [`sqlite`] and `postgres`, both tested by `crate::conformance::job_store`; the user is the
 //! `RabbitMQ` engine.
 
+mod dead;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod row;
@@ -16,17 +17,20 @@ pub mod sqlite;
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use base::{Ambient, Timestamp};
+use base::{Ambient, ErrorClass, Timestamp};
 
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresJobStore;
-pub use self::sqlite::SqliteJobStore;
+pub use self::{
+    dead::{DeadJob, DeadJobs, DeadMessage, DeadPage},
+    sqlite::SqliteJobStore,
+};
 use crate::{
-    engine::{EngineError, InspectedJob, JobFilter},
+    engine::{EngineError, InspectedJob, JobFilter, page::Listed},
     envelope::{Envelope, JobId},
 };
 
-/// Most cancel requests in force at a time; beyond that the newest ones count.
+/// Most cancel requests in force at a time; a further one is refused.
 pub const CANCELS_MAX: u32 = 10_000;
 /// Most jobs named in one note of a consumer.
 pub const NOTED_JOBS_MAX: usize = 100;
@@ -44,6 +48,12 @@ pub struct ScheduledJob {
     pub first_failed_at: Option<Timestamp>,
     /// Id of the claim under which the job was returned; see [`ScheduledJobs::unschedule`].
     pub claim: i64,
+}
+
+impl Listed for ScheduledJob {
+    fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
 }
 
 /// Pauses and cancel requests that consumers carry out.
@@ -73,11 +83,11 @@ pub struct ConsumerNote {
     pub at: Timestamp,
 }
 
-/// The relational side of a broker's queues: every type with the four contracts is one. All methods may be called
+/// The relational side of a broker's queues: every type with the five contracts is one. All methods may be called
 /// concurrently, from several processes.
-pub trait JobStore: ScheduledJobs + UniqueKeys + QueueControl + ConsumerNotes {}
+pub trait JobStore: ScheduledJobs + DeadJobs + UniqueKeys + QueueControl + ConsumerNotes {}
 
-impl<T: ScheduledJobs + UniqueKeys + QueueControl + ConsumerNotes> JobStore for T {}
+impl<T: ScheduledJobs + DeadJobs + UniqueKeys + QueueControl + ConsumerNotes> JobStore for T {}
 
 /// Jobs that wait for their earliest start outside the broker, and the claims under which they are published.
 #[async_trait]
@@ -86,7 +96,8 @@ pub trait ScheduledJobs: Send + Sync + 'static {
     /// a job, as a publish of unknown outcome leaves, one stays, and its attempts do not go back.
     async fn schedule(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError>;
 
-    /// Claims up to `limit` due jobs, oldest first; a job that is not unscheduled is due again at `until`.
+    /// Claims up to `limit` due jobs, oldest first; a job that is not unscheduled is due again at `until`. A row that
+    /// cannot be read is logged and set aside: it stays, counted, and is not claimed again.
     async fn claim_due(
         &self,
         now: Timestamp,
@@ -114,25 +125,53 @@ pub trait ScheduledJobs: Send + Sync + 'static {
     /// Number of scheduled jobs of a queue.
     async fn scheduled_count(&self, queue: &str) -> Result<u64, EngineError>;
 
-    /// Deletes the scheduled jobs of a queue and frees all its unique keys. Returns the number of jobs.
-    async fn purge(&self, queue: &str) -> Result<u64, EngineError>;
+    /// Deletes the scheduled jobs of a queue and frees its unique keys that were reserved before this time, but for
+    /// those of the `running` jobs. Returns the number of jobs.
+    async fn purge(&self, queue: &str, before: Timestamp, running: &[JobId]) -> Result<u64, EngineError>;
 
     /// Deletes a scheduled job and its unique key (returns true), or else stores a cancel request (returns false).
+    ///
+    /// # Errors
+    /// [`ErrorClass::Busy`] when [`CANCELS_MAX`] requests of other jobs are in force.
     async fn cancel(&self, id: JobId, reason: &str, now: Timestamp) -> Result<bool, EngineError>;
 }
 
 /// Unique keys of waiting and running jobs.
+///
+/// A key is reserved before its job is published, until a time; once the job is published, the reservation is
+/// confirmed and lasts until the job ends. One that is never confirmed, as its process died, ends by itself.
 #[async_trait]
 pub trait UniqueKeys: Send + Sync + 'static {
-    /// Reserves unique keys (key, queue, job); returns for each the id of the other job that holds it, if there is one.
+    /// Reserves unique keys (key, queue, job) of published jobs; returns for each the id of the other job that holds
+    /// it, if there is one.
     async fn reserve(
         &self,
         keys: Vec<(String, String, JobId)>,
         now: Timestamp,
+    ) -> Result<Vec<Option<JobId>>, EngineError> {
+        self.reserve_until(keys, now, None).await
+    }
+
+    /// The same for jobs to be published: until this time, unless confirmed. Reserving again, by the same job and
+    /// before it is confirmed, replaces that time.
+    async fn reserve_until(
+        &self,
+        keys: Vec<(String, String, JobId)>,
+        now: Timestamp,
+        until: Option<Timestamp>,
     ) -> Result<Vec<Option<JobId>>, EngineError>;
+
+    /// Makes the reservations of published jobs last until [`Self::release`].
+    async fn confirm(&self, ids: &[JobId]) -> Result<(), EngineError>;
+
+    /// Frees the keys of jobs that were certainly not published: those first reserved at this time and not confirmed.
+    async fn withdraw(&self, ids: &[JobId], reserved_at: Timestamp) -> Result<(), EngineError>;
 
     /// Frees the unique keys of ended jobs.
     async fn release(&self, ids: &[JobId]) -> Result<(), EngineError>;
+
+    /// Deletes reservations that have ended. Their keys are free without it; it bounds the table.
+    async fn expire_keys(&self, now: Timestamp) -> Result<(), EngineError>;
 }
 
 /// Declared queues, pauses and cancel requests.
@@ -182,6 +221,14 @@ pub trait ConsumerNotes: Send + Sync + 'static {
 
 /// Least step of [`QueueControl::raise_reached`], in milliseconds.
 const REACHED_STEP_MS: i64 = 2_000;
+
+/// Refusal of a cancel request beyond [`CANCELS_MAX`].
+fn too_many_cancels() -> EngineError {
+    let why = format!(
+        "{CANCELS_MAX} cancel requests wait for their jobs to be delivered; a request ends with its job or after a week"
+    );
+    EngineError::new(ErrorClass::Busy, "job store", why)
+}
 
 /// A random claim id, never zero.
 fn draw_claim(ambient: &Ambient) -> i64 {

@@ -1,12 +1,15 @@
-//! Rows of scheduled jobs, alike in both databases but for the type of the id.
+//! Rows of scheduled and dead jobs, alike in both databases but for the type of the id.
 
 use std::fmt::Display;
 
 use base::Timestamp;
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
-use super::ScheduledJob;
-use crate::envelope::Envelope;
+use super::{DeadJob, DeadMessage, ScheduledJob};
+use crate::{
+    engine::{DeadInfo, DeadReason},
+    envelope::{Envelope, JobId},
+};
 
 /// Columns read by [`scheduled`], and the id.
 macro_rules! columns {
@@ -16,21 +19,26 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// Job of a row; `None` for a corrupt row, which is logged and not changed.
-pub(super) fn scheduled<'r, R: Row>(row: &'r R, id: impl Display) -> Option<ScheduledJob>
+/// Columns read by [`dead`], and the id.
+macro_rules! dead_columns {
+    () => {
+        "id, queue, reason, died_at, first_failed_at, crashes, last_error, envelope, claim"
+    };
+}
+pub(super) use dead_columns;
+
+/// Due time of a row that cannot be read: never. It stays for an operator.
+pub(super) const SET_ASIDE: i64 = i64::MAX;
+
+/// Job of a row; an error for a corrupt row.
+pub(super) fn scheduled<'r, R: Row>(row: &'r R) -> serde_json::Result<ScheduledJob>
 where
     &'static str: ColumnIndex<R>,
     i64: Decode<'r, R::Database> + Type<R::Database>,
     String: Decode<'r, R::Database> + Type<R::Database>,
 {
-    let envelope: Envelope = match serde_json::from_str(&row.get::<String, _>("envelope")) {
-        Ok(envelope) => envelope,
-        Err(error) => {
-            tracing::error!(job.id = %id, %error, "scheduled job unreadable");
-            return None;
-        }
-    };
-    Some(ScheduledJob {
+    let envelope: Envelope = serde_json::from_str(&row.get::<String, _>("envelope"))?;
+    Ok(ScheduledJob {
         envelope,
         due_at: time(row.get("due_at")),
         crashes: u32::try_from(row.get::<i64, _>("crashes")).unwrap_or(0),
@@ -38,6 +46,69 @@ where
         first_failed_at: row.get::<Option<i64>, _>("first_failed_at").map(time),
         claim: row.get("claim"),
     })
+}
+
+/// Jobs of claimed rows, by due time, and ids of corrupt ones, which are logged and have to be set aside: due again,
+/// they would take the place of others.
+pub(super) fn claimed<'r, R: Row, I: Display>(
+    rows: &'r [R],
+    id: impl Fn(&R) -> I,
+) -> (Vec<ScheduledJob>, Vec<I>)
+where
+    &'static str: ColumnIndex<R>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let (mut jobs, mut corrupt) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in rows {
+        match scheduled(row) {
+            Ok(job) => jobs.push(job),
+            Err(error) => {
+                let id = id(row);
+                tracing::error!(job.id = %id, %error, "scheduled job unreadable");
+                corrupt.push(id);
+            }
+        }
+    }
+    jobs.sort_by_key(|job| (job.due_at, job.envelope.id));
+    (jobs, corrupt)
+}
+
+/// Dead job of a row, without its message; a corrupt envelope is shown as it is stored.
+pub(super) fn dead<'r, R: Row>(row: &'r R, id: JobId) -> DeadJob
+where
+    &'static str: ColumnIndex<R>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let (stored, reason): (String, String) = (row.get("envelope"), row.get("reason"));
+    let envelope = serde_json::from_str(&stored)
+        .unwrap_or_else(|_| Envelope::undecodable(id, row.get("queue"), &stored));
+    DeadJob {
+        envelope,
+        crashes: u32::try_from(row.get::<i64, _>("crashes")).unwrap_or(0),
+        last_error: row.get("last_error"),
+        info: DeadInfo {
+            reason: DeadReason::parse(&reason).unwrap_or(DeadReason::Undecodable),
+            first_failed_at: time(row.get("first_failed_at")),
+            died_at: time(row.get("died_at")),
+        },
+        message: None,
+        claim: row.get("claim"),
+    }
+}
+
+/// [`dead`] with the message, from the columns `properties` and `body`.
+pub(super) fn dead_whole<'r, R: Row>(row: &'r R, id: JobId) -> DeadJob
+where
+    &'static str: ColumnIndex<R>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+    Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let (properties, body): (Option<String>, Option<Vec<u8>>) = (row.get("properties"), row.get("body"));
+    let message = properties.zip(body).map(|(properties, body)| DeadMessage { properties, body });
+    DeadJob { message, ..dead(row, id) }
 }
 
 pub(super) fn time(millis: i64) -> Timestamp {

@@ -1,10 +1,10 @@
 //! State of an engine handle, shared by publishing, consuming and administration.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     engine::EngineError,
+    envelope::JobId,
     job_store::{Control, JobStore},
 };
 
@@ -33,17 +34,20 @@ pub(super) struct RabbitClient {
     pub(super) ambient: Ambient,
     pub(super) store: Arc<dyn JobStore>,
     pub(super) publisher: Publisher,
-    pub(super) admin: AdminConnection,
+    pub(super) admin: Arc<AdminConnection>,
     pub(super) control: watch::Sender<Arc<Control>>,
-    pub(super) keys: Keys,
+    /// Number of reads of pauses and cancel requests that have begun, and the number of the last one applied.
+    pub(super) control_reads: AtomicU64,
+    pub(super) control_applied: AtomicU64,
+    pub(super) keys: Arc<Keys>,
     pub(super) solo: Solo,
     /// Consumers of this handle.
     pub(super) consumers: Mutex<Vec<Weak<ConsumerShared>>>,
     pub(super) declared: Mutex<HashSet<String>>,
-    /// Whether the events exchange is known to exist.
-    pub(super) events_declared: AtomicBool,
-    /// Held while a dead queue is scanned.
-    pub(super) dead_scan: tokio::sync::Mutex<()>,
+    /// Ended jobs whose unique keys and cancel requests are still in the job store, which was away.
+    pub(super) uncleared: Mutex<Vec<JobId>>,
+    /// Held while a dead queue is emptied, so that its messages are in the job store when the next turn begins.
+    pub(super) draining: tokio::sync::Mutex<()>,
 }
 
 impl RabbitClient {
@@ -56,6 +60,12 @@ impl RabbitClient {
     pub(super) fn consumers_of(&self, queue: &str) -> Vec<Arc<ConsumerShared>> {
         let consumers = self.consumers.lock();
         consumers.iter().filter_map(Weak::upgrade).filter(|c| c.queue == queue).collect()
+    }
+
+    /// Job queues that this handle consumes.
+    pub(super) fn consumed_queues(&self) -> BTreeSet<String> {
+        let consumers = self.consumers.lock();
+        consumers.iter().filter_map(Weak::upgrade).map(|consumer| consumer.queue.clone()).collect()
     }
 
     /// Whether a job of this handle runs; a lost consumer counts until the last of its runs has ended.
@@ -76,15 +86,19 @@ impl RabbitClient {
         missing.map_or(Ok(()), |name| Err(EngineError::NoSuchQueue(name)))
     }
 
-    /// Reads pauses and cancel requests and passes them to the consumers of this handle.
+    /// Reads pauses and cancel requests and passes them to the consumers of this handle. Any other version than the
+    /// known one is taken: that of a store restored from a backup is lower.
     pub(super) async fn refresh_control(&self) -> Result<(), EngineError> {
+        let read = self.control_reads.fetch_add(1, Ordering::SeqCst) + 1;
         let control = Arc::new(self.store.control().await?);
         self.control.send_if_modified(|known| {
-            let newer = control.version > known.version;
-            if newer {
+            // A read that began before the last one applied may be older.
+            let is_late = self.control_applied.fetch_max(read, Ordering::SeqCst) > read;
+            let is_other = !is_late && control.version != known.version;
+            if is_other {
                 *known = control;
             }
-            newer
+            is_other
         });
         Ok(())
     }

@@ -25,7 +25,8 @@
 //! - `wire`: connections, the message format, names and arguments of broker queues, error classes;
 //! - `publish`: confirms, routing by delay, events;
 //! - `consume`: one session and one connection per consumer, acknowledgements and other settlements;
-//! - `admin`: depths, listings, the dead queue, pauses and cancel requests, migration, and the background task.
+//! - `admin`: depths, listings, dead jobs, pauses and cancel requests, queues of earlier releases, and the background
+//!   tasks.
 
 mod admin;
 mod client;
@@ -34,7 +35,7 @@ mod publish;
 mod wire;
 
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -43,7 +44,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use self::{
-    admin::housekeeping,
+    admin::{housekeeping, mailbox, older},
     client::RabbitClient,
     consume::{keys::Keys, solo::Solo},
     publish::publisher::Publisher,
@@ -74,22 +75,28 @@ impl RabbitEngine {
         ambient: Ambient,
     ) -> Result<Self, EngineError> {
         let address = Address::parse(server)?;
+        let admin = Arc::new(AdminConnection::new(address.clone(), format!("{name} inspects")));
+        let publishes = format!("{name} publishes");
         let client = RabbitClient {
-            publisher: Publisher::start(address.clone(), format!("{name} publishes"), ambient.clone()),
-            admin: AdminConnection::new(address.clone(), format!("{name} inspects")),
+            publisher: Publisher::start(address.clone(), publishes, ambient.clone(), admin.clone()),
+            admin,
             address,
             ambient,
             store,
             control: watch::Sender::default(),
-            keys: Keys::default(),
+            control_reads: AtomicU64::new(0),
+            control_applied: AtomicU64::new(0),
+            keys: Arc::new(Keys::default()),
             solo: Solo::default(),
             consumers: Mutex::default(),
             declared: Mutex::default(),
-            events_declared: AtomicBool::new(false),
-            dead_scan: tokio::sync::Mutex::default(),
+            uncleared: Mutex::default(),
+            draining: tokio::sync::Mutex::default(),
         };
         let client = Arc::new(client);
         tokio::spawn(housekeeping::run(Arc::downgrade(&client)));
+        tokio::spawn(mailbox::run(Arc::downgrade(&client)));
+        tokio::spawn(older::run(Arc::downgrade(&client)));
         Ok(Self { client })
     }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use base::Timestamp;
-use sqlx::{Row, Sqlite};
+use sqlx::{Row, Sqlite, sqlite::SqliteRow};
 
 use super::{
     control::{self, CHUNK_MAX},
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     engine::{
         Admin, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, Interrupt, JobFilter,
-        LIST_MAX,
+        LIST_MAX, page,
     },
     envelope::JobId,
     error::bounded,
@@ -131,21 +131,21 @@ impl Admin for SqliteEngine {
     }
 
     async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
-        let mut select = sqlx::QueryBuilder::<Sqlite>::new(concat!(
-            "SELECT ",
-            inspected_columns!(),
-            " FROM jobs WHERE id > "
-        ));
-        select.push_bind(filter.after.map(|id| id.to_string()).unwrap_or_default());
-        if let Some(state) = filter.state {
-            // A literal: with a bound state the planner could not use the partial indexes.
-            select.push(" AND state = '").push(state.as_str()).push("'");
+        let mut jobs: Vec<InspectedJob> = Vec::new();
+        let (mut bytes, mut after) = (0, filter.after.map(|id| id.to_string()).unwrap_or_default());
+        loop {
+            let room =
+                filter.limit.min(LIST_MAX).saturating_sub(u32::try_from(jobs.len()).unwrap_or(u32::MAX));
+            if room == 0 || bytes >= page::BYTES_MAX {
+                return Ok(jobs);
+            }
+            let rows = self.list_chunk(filter, after, room.min(page::CHUNK_MAX)).await?;
+            let Some(last) = rows.last() else { return Ok(jobs) };
+            // The text of the row, as a corrupt id has no other place.
+            after = row::lossy(last, "id");
+            jobs.extend(rows.iter().map(row::inspected));
+            bytes = jobs.iter().map(|job| page::bytes_of(&job.envelope)).sum();
         }
-        row::only(&mut select, &[("queue", filter.queue.as_deref()), ("kind", filter.kind.as_deref())]);
-        // Ids are UUIDv7: they sort by creation, and a page can continue after a job that has been deleted.
-        select.push(" ORDER BY id LIMIT ").push_bind(filter.limit.min(LIST_MAX));
-        let rows = select.build().fetch_all(self.file.database.readers()).await.map_err(SqliteFault::from)?;
-        Ok(rows.iter().map(row::inspected).collect())
     }
 
     async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {
@@ -156,7 +156,8 @@ impl Admin for SqliteEngine {
 
     async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
         let now = self.file.now_ms();
-        let (mut ids, mut after) = (Vec::new(), String::new());
+        let mut ids = Vec::new();
+        let mut after = filter.after.map(|id| id.to_string()).unwrap_or_default();
         loop {
             let left = filter.limit.saturating_sub(u32::try_from(ids.len()).unwrap_or(u32::MAX));
             let limit = left.min(CHUNK_MAX);
@@ -173,5 +174,41 @@ impl Admin for SqliteEngine {
         }
         self.file.wakes.wake_all();
         Ok(ids)
+    }
+
+    async fn drop_dead(&self, filter: &DeadFilter) -> Result<u64, EngineError> {
+        if filter.dry_run {
+            let mut count = control::count_dead(filter);
+            let row = count.build().fetch_one(self.file.database.readers()).await;
+            let count = row.map_err(SqliteFault::from)?.get::<i64, _>(0).unsigned_abs();
+            return Ok(count.min(u64::from(filter.limit)));
+        }
+        let filter = filter.clone();
+        self.file.write(move |c| Box::pin(control::drop_dead(c, filter))).await
+    }
+}
+
+impl SqliteEngine {
+    /// A part of a listing.
+    async fn list_chunk(
+        &self,
+        filter: &JobFilter,
+        after: String,
+        limit: u32,
+    ) -> Result<Vec<SqliteRow>, EngineError> {
+        let mut select = sqlx::QueryBuilder::<Sqlite>::new(concat!(
+            "SELECT ",
+            inspected_columns!(),
+            " FROM jobs WHERE id > "
+        ));
+        select.push_bind(after);
+        if let Some(state) = filter.state {
+            // A literal: with a bound state the planner could not use the partial indexes.
+            select.push(" AND state = '").push(state.as_str()).push("'");
+        }
+        row::only(&mut select, &[("queue", filter.queue.as_deref()), ("kind", filter.kind.as_deref())]);
+        // Ids are UUIDv7: they sort by creation, and a page can continue after a job that has been deleted.
+        select.push(" ORDER BY id LIMIT ").push_bind(limit);
+        Ok(select.build().fetch_all(self.file.database.readers()).await.map_err(SqliteFault::from)?)
     }
 }

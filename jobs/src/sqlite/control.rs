@@ -1,10 +1,10 @@
-//! Transactions of operator actions: purge, cancel, retry, redrive.
+//! Transactions of operator actions: purge, cancel, retry, redrive, drop.
 
-use sqlx::{Row, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::{fault::SqliteFault, row};
 use crate::{
-    engine::{Cancelled, DeadFilter, DeadReason, EngineError},
+    engine::{Cancelled, DROP_MAX, DeadFilter, DeadReason, EngineError},
     envelope::JobId,
 };
 
@@ -82,20 +82,12 @@ pub(super) async fn redrive_chunk(
     limit: u32,
     now: i64,
 ) -> Result<(Vec<String>, Option<String>), SqliteFault> {
-    let mut select = sqlx::QueryBuilder::<Sqlite>::new(
+    let mut select = QueryBuilder::<Sqlite>::new(
         "SELECT id FROM jobs AS d WHERE state = 'dead' AND NOT EXISTS (
            SELECT 1 FROM jobs AS l WHERE l.unique_key = d.unique_key AND l.state <> 'dead') AND id > ",
     );
     select.push_bind(after);
-    let reason = filter.reason.map(DeadReason::as_str);
-    let (queue, kind) = (filter.queue.as_deref(), filter.kind.as_deref());
-    row::only(&mut select, &[("queue", queue), ("kind", kind), ("dead_reason", reason)]);
-    if let Some(text) = filter.error_contains {
-        select.push(" AND instr(last_error, ").push_bind(text).push(") > 0");
-    }
-    if let Some(since) = filter.since {
-        select.push(" AND died_at >= ").push_bind(since.as_millisecond());
-    }
+    conditions(&mut select, &filter);
     select.push(" ORDER BY id LIMIT ").push_bind(limit);
     let found: Vec<String> = select.build_query_scalar().fetch_all(&mut *c).await?;
     let last = found.last().cloned();
@@ -111,4 +103,37 @@ pub(super) async fn redrive_chunk(
     let mut ids: Vec<String> = revived.iter().map(|row| row.get("id")).collect();
     ids.sort_unstable();
     Ok((ids, last))
+}
+
+/// Deletes matching dead jobs, those that died first; returns how many.
+pub(super) async fn drop_dead(c: &mut SqliteConnection, filter: DeadFilter) -> Result<u64, SqliteFault> {
+    let mut delete = QueryBuilder::<Sqlite>::new(
+        "DELETE FROM jobs WHERE sequence IN (SELECT sequence FROM jobs WHERE state = 'dead'",
+    );
+    conditions(&mut delete, &filter);
+    delete.push(" ORDER BY died_at LIMIT ").push_bind(filter.limit.min(DROP_MAX)).push(")");
+    Ok(delete.build().execute(c).await?.rows_affected())
+}
+
+/// The statement that counts matching dead jobs.
+pub(super) fn count_dead(filter: &DeadFilter) -> QueryBuilder<Sqlite> {
+    let mut select = QueryBuilder::new("SELECT count(*) FROM jobs WHERE state = 'dead'");
+    conditions(&mut select, filter);
+    select
+}
+
+/// Adds the conditions of the filter, but for its page start.
+fn conditions(query: &mut QueryBuilder<Sqlite>, filter: &DeadFilter) {
+    let reason = filter.reason.map(DeadReason::as_str);
+    let (queue, kind) = (filter.queue.as_deref(), filter.kind.as_deref());
+    row::only(query, &[("queue", queue), ("kind", kind), ("dead_reason", reason)]);
+    if let Some(text) = &filter.error_contains {
+        query.push(" AND instr(last_error, ").push_bind(text.clone()).push(") > 0");
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND died_at >= ").push_bind(since.as_millisecond());
+    }
+    if let Some(before) = filter.died_before {
+        query.push(" AND died_at < ").push_bind(before.as_millisecond());
+    }
 }

@@ -113,5 +113,8 @@ impl QueueFile {
 }
 
 pub(super) fn migrations() -> sqlx::migrate::Migrator {
-    base::migrations!("migrations/sqlite/queue", ["0001_jobs", "0002_attempts", "0003_suspects"])
+    base::migrations!(
+        "migrations/sqlite/queue",
+        ["0001_jobs", "0002_attempts", "0003_suspects", "0005_dead_age"]
+    )
 }

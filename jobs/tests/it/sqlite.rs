@@ -10,6 +10,7 @@ use orderworks_jobs::{
     Admin, Consume, Engine, Envelope, JobId, Priority, Publish,
     conformance::Harness,
     engine::{CRASHES_MAX, ConsumeOptions, Consumer, DeadReason, Delivery, Interrupt, QueueSpec, Settlement},
+    envelope::PAYLOAD_BYTES_MAX,
     sqlite::SqliteEngine,
 };
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -256,6 +257,31 @@ async fn a_failing_file_is_reported_and_survived() {
     consumer.settler.close().await.expect("closes");
     assert_eq!(consumer.settler.health().stale_settlements, 0);
     assert_eq!(engine.depth(QUEUE).await.expect("depth").running, 0);
+}
+
+#[tokio::test]
+async fn a_listing_of_large_jobs_ends_its_pages_early_and_is_complete() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let engine = open(folder.path()).await;
+    let mut ids = publish(&engine, 1).await;
+    let payload = serde_json::value::to_raw_value(&"x".repeat(PAYLOAD_BYTES_MAX - 2)).expect("a payload");
+    for _ in 0..10 {
+        let large: Vec<Envelope> =
+            (0..60).map(|_| Envelope { payload: payload.clone(), ..envelope() }).collect();
+        ids.extend(large.iter().map(|e| e.id));
+        engine.publish(large).await.expect("publishes");
+    }
+    ids.sort_unstable();
+    let mut filter = orderworks_jobs::engine::JobFilter { limit: 1000, ..Default::default() };
+    let mut listed = Vec::new();
+    loop {
+        let page = engine.list(&filter).await.expect("lists");
+        assert!(page.len() * PAYLOAD_BYTES_MAX < 32 * 1024 * 1024, "{} jobs in a page", page.len());
+        let Some(last) = page.last() else { break };
+        filter.after = Some(last.envelope.id);
+        listed.extend(page.iter().map(|job| job.envelope.id));
+    }
+    assert_eq!(listed, ids);
 }
 
 #[tokio::test]

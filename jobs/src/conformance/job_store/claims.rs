@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
+use base::Timestamp;
 use futures::future::join_all;
 
-use super::{StoreHarness, everything, ids, job, noon, schedule, seconds};
+use super::{QUEUE, StoreHarness, everything, ids, job, noon, schedule, seconds};
 use crate::job_store::ScheduledJob;
 
 /// The job due for longest is claimed first, up to the limit; jobs that are not due stay.
@@ -126,4 +127,17 @@ pub async fn a_job_is_cancelled_or_claimed_but_never_both(h: &impl StoreHarness)
     assert_eq!(claimed.len() + removed.len(), all.len());
     let requested = store.control().await.expect("reads").cancels;
     assert!(all.iter().all(|id| removed.contains(id) != requested.contains_key(id)));
+}
+
+/// A row that cannot be read is set aside: it takes the place of no other job, and stays for an operator.
+pub async fn an_unreadable_job_is_set_aside(h: &impl StoreHarness) {
+    let store = h.store();
+    schedule(&*store, &[ScheduledJob { due_at: noon() - seconds(10), ..job() }]).await;
+    h.spoil_scheduled().await;
+    let good = schedule(&*store, &[job()]).await;
+    let claim = async |at: Timestamp| ids(&store.claim_due(at, at + seconds(30), 1).await.expect("claims"));
+    assert!(claim(noon()).await.is_empty());
+    assert_eq!(claim(noon() + seconds(40)).await, good);
+    assert!(claim(noon() + seconds(50)).await.is_empty());
+    assert_eq!(store.scheduled_count(QUEUE).await.expect("counts"), 2);
 }

@@ -1,7 +1,11 @@
 //! Cases of queues, pauses and cancel requests, and of their propagation to other handles.
 
 use super::{QUEUE, StoreHarness, everything, job, noon, schedule, seconds};
-use crate::{envelope::JobId, job_store::ScheduledJob};
+use crate::{
+    envelope::JobId,
+    error::describe,
+    job_store::{CANCELS_MAX, ScheduledJob},
+};
 
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
@@ -74,6 +78,24 @@ pub async fn a_job_elsewhere_gets_a_request(h: &impl StoreHarness) {
     assert_eq!(forgotten.cancels.into_keys().collect::<Vec<JobId>>(), [unknown]);
     // Its claim expired unused: now the job can be deleted at once.
     assert!(store.cancel(claimed, "after all", until).await.expect("cancels"));
+}
+
+/// A request beyond the bound is refused and says why; one that is stored again is not.
+pub async fn a_request_too_many_is_refused(h: &impl StoreHarness) {
+    let store = h.store();
+    h.fill_cancels().await;
+    let (last, beyond) = (job().envelope.id, job().envelope.id);
+    for reason in ["the last one", "the same again"] {
+        assert!(!store.cancel(last, reason, noon()).await.expect("cancels"));
+    }
+    let full = store.control().await.expect("reads");
+    assert_eq!(full.cancels.len(), CANCELS_MAX as usize);
+    let refused = store.cancel(beyond, "one too many", noon()).await.expect_err("is refused");
+    assert!(refused.is_transient() && describe(&refused).contains("cancel requests"), "{refused:?}");
+    let after = store.control().await.expect("reads");
+    assert!(after.version == full.version && !after.cancels.contains_key(&beyond));
+    store.forget_cancels(&[last]).await.expect("forgets");
+    assert!(!store.cancel(beyond, "one too many", noon()).await.expect("cancels"));
 }
 
 /// Requests without a job expire, which raises the version, too.

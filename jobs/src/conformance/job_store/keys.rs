@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use base::Timestamp;
 use futures::future::join_all;
 
-use super::{QUEUE, StoreHarness, job, noon};
+use super::{QUEUE, StoreHarness, job, noon, seconds};
 use crate::{envelope::JobId, job_store::JobStore};
 
 fn asks(key: &str, id: JobId) -> (String, String, JobId) {
@@ -81,4 +82,70 @@ pub async fn processes_that_reserve_and_release_never_fail(h: &impl StoreHarness
     let all = (0..5).map(|key| asks(&format!("key {key}"), last)).collect();
     assert_eq!(reserve(&*stores[0], all).await, [None; 5], "all were released");
     stores[0].release(&[last]).await.expect("releases");
+}
+
+/// Reserves one key for a job that is to be published within a minute.
+async fn asks_at(store: &dyn JobStore, id: JobId, at: Timestamp) -> Option<JobId> {
+    let until = Some(at + seconds(60));
+    store.reserve_until(vec![asks("k", id)], at, until).await.expect("reserves")[0]
+}
+
+/// A reservation whose job is never published ends at its time, for every process, and leaves no row.
+pub async fn a_reservation_without_a_job_ends(h: &impl StoreHarness) {
+    let (store, second) = (h.store(), h.second().await);
+    let [first, other] = [job().envelope.id, job().envelope.id];
+    assert_eq!(asks_at(&*store, first, noon()).await, None);
+    assert_eq!(asks_at(&*second, other, noon() + seconds(59)).await, Some(first));
+    assert_eq!(asks_at(&*second, other, noon() + seconds(60)).await, None);
+    assert_eq!(asks_at(&*store, first, noon() + seconds(61)).await, Some(other));
+    // A late confirm by the first job changes nothing.
+    store.confirm(&[first]).await.expect("confirms");
+    assert_eq!(asks_at(&*store, first, noon() + seconds(62)).await, Some(other));
+    store.expire_keys(noon() + seconds(119)).await.expect("expires");
+    assert_eq!(asks_at(&*store, first, noon() + seconds(119)).await, Some(other), "not yet");
+    store.expire_keys(noon() + seconds(120)).await.expect("expires");
+    // At an earlier time, to tell the deletion from the end.
+    assert_eq!(asks_at(&*store, first, noon() + seconds(100)).await, None);
+}
+
+/// A confirmed reservation lasts until it is released.
+pub async fn a_confirmed_reservation_lasts(h: &impl StoreHarness) {
+    let store = h.store();
+    let [first, other] = [job().envelope.id, job().envelope.id];
+    assert_eq!(asks_at(&*store, first, noon()).await, None);
+    store.confirm(&[first]).await.expect("confirms");
+    // Publishing again under the same id does not make it end.
+    assert_eq!(asks_at(&*store, first, noon()).await, None);
+    store.withdraw(&[first], noon()).await.expect("withdraws");
+    store.expire_keys(noon() + seconds(1000)).await.expect("expires");
+    assert_eq!(asks_at(&*store, other, noon() + seconds(1000)).await, Some(first));
+    store.release(&[first]).await.expect("releases");
+    assert_eq!(asks_at(&*store, other, noon() + seconds(1000)).await, None);
+}
+
+/// A job that is published again under its id has the whole time again.
+pub async fn reserving_again_renews(h: &impl StoreHarness) {
+    let store = h.store();
+    let [first, other] = [job().envelope.id, job().envelope.id];
+    assert_eq!(asks_at(&*store, first, noon()).await, None);
+    assert_eq!(asks_at(&*store, first, noon() + seconds(50)).await, None);
+    assert_eq!(asks_at(&*store, other, noon() + seconds(100)).await, Some(first));
+    assert_eq!(asks_at(&*store, first, noon() + seconds(200)).await, None, "ended, and still its own");
+    assert_eq!(asks_at(&*store, other, noon() + seconds(259)).await, Some(first));
+    // For a job that is published already, it is a confirm.
+    assert_eq!(store.reserve(vec![asks("k", first)], noon()).await.expect("reserves"), [None]);
+    assert_eq!(asks_at(&*store, other, noon() + seconds(1000)).await, Some(first));
+}
+
+/// A call that could not publish withdraws its own reservation, not one that an earlier call for the same job made,
+/// which may have published it.
+pub async fn only_a_reservation_of_the_same_call_is_withdrawn(h: &impl StoreHarness) {
+    let store = h.store();
+    let [first, other] = [job().envelope.id, job().envelope.id];
+    assert_eq!(asks_at(&*store, first, noon()).await, None);
+    assert_eq!(asks_at(&*store, first, noon() + seconds(1)).await, None);
+    store.withdraw(&[first], noon() + seconds(1)).await.expect("withdraws");
+    assert_eq!(asks_at(&*store, other, noon() + seconds(2)).await, Some(first));
+    store.withdraw(&[first, other], noon()).await.expect("withdraws");
+    assert_eq!(asks_at(&*store, other, noon() + seconds(2)).await, None);
 }

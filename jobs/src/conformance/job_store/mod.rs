@@ -6,6 +6,7 @@
 
 pub mod claims;
 pub mod control;
+pub mod dead;
 pub mod defects;
 pub mod keys;
 pub mod notes;
@@ -43,6 +44,12 @@ pub trait StoreHarness: Sized + Send + Sync + 'static {
 
     /// Renames a column that every write needs.
     async fn break_schema(&self);
+
+    /// Replaces the stored envelopes of all scheduled jobs by text that is none.
+    async fn spoil_scheduled(&self);
+
+    /// Adds cancel requests of unknown jobs, one less than [`crate::job_store::CANCELS_MAX`].
+    async fn fill_cancels(&self);
 }
 
 /// Runs all cases as tests of the calling crate, which needs `tokio` with `macros` and `rt-multi-thread`.
@@ -56,12 +63,17 @@ macro_rules! job_store_conformance_tests {
         $crate::job_store_conformance_tests! { @cases $harness;
             claims: due_jobs_come_oldest_first, a_claim_holds_until_its_time, publishing_deletes_under_its_claim_alone,
                 one_job_can_be_claimed_before_its_time, processes_never_share_a_claim,
-                a_job_is_cancelled_or_claimed_but_never_both;
+                a_job_is_cancelled_or_claimed_but_never_both, an_unreadable_job_is_set_aside;
             control: queues_are_remembered, a_pause_is_seen_by_its_version, a_scheduled_job_is_cancelled_at_once,
-                a_job_elsewhere_gets_a_request, requests_expire;
+                a_job_elsewhere_gets_a_request, a_request_too_many_is_refused, requests_expire;
+            dead: a_dead_job_reads_back_whole, dead_jobs_are_listed_in_pages, large_jobs_make_short_pages,
+                dead_ids_follow_their_filter, a_job_that_dies_again_ends_the_claim, a_claim_on_a_dead_job_ends,
+                a_dead_job_frees_its_unique_key, those_that_died_first_are_dropped_first;
             defects: a_renamed_column_is_a_defect;
             keys: a_key_has_one_holder, a_batch_may_name_a_key_twice, racing_reservations_have_one_winner,
-                processes_that_reserve_and_release_never_fail;
+                processes_that_reserve_and_release_never_fail, a_reservation_without_a_job_ends,
+                a_confirmed_reservation_lasts, reserving_again_renews,
+                only_a_reservation_of_the_same_call_is_withdrawn;
             notes: the_last_note_of_a_consumer_counts, a_note_names_its_jobs,
                 what_a_queue_has_reached_never_falls, notes_expire;
             schedule: a_job_reads_back_whole, no_part_of_a_millisecond_is_cut_off, scheduling_again_replaces,

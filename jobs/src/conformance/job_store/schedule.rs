@@ -143,7 +143,7 @@ async fn pages(store: &dyn JobStore, mut filter: JobFilter) -> Vec<JobId> {
     }
 }
 
-/// Jobs and keys of other queues stay.
+/// Jobs and keys of other queues stay, as do the keys of running jobs and those reserved since.
 pub async fn a_purge_takes_jobs_and_keys_of_its_queue(h: &impl StoreHarness) {
     let store = h.store();
     let mine = schedule(&*store, &[job(), job(), job()]).await;
@@ -152,13 +152,19 @@ pub async fn a_purge_takes_jobs_and_keys_of_its_queue(h: &impl StoreHarness) {
     let key = |name: &str, queue: &str, id| (name.to_owned(), queue.to_owned(), id);
     let keys = vec![key("a", QUEUE, mine[0]), key("b", "letters", others[0])];
     store.reserve(keys, noon()).await.expect("reserves");
-    assert_eq!(store.purge(QUEUE).await.expect("purges"), 3);
-    assert_eq!(store.purge(QUEUE).await.expect("purges"), 0);
+    let [running, later] = [job().envelope.id, job().envelope.id];
+    store.reserve(vec![key("c", QUEUE, running)], noon()).await.expect("reserves");
+    store.reserve(vec![key("d", QUEUE, later)], noon() + seconds(1)).await.expect("reserves");
+    let purge = async || store.purge(QUEUE, noon() + seconds(1), &[running]).await.expect("purges");
+    assert_eq!(purge().await, 3);
+    assert_eq!(purge().await, 0);
     assert_eq!(everything(&*store).await, others);
     assert_eq!(store.scheduled_count("letters").await.expect("counts"), 1);
     let new = job().envelope.id;
-    let keys = vec![key("a", QUEUE, new), key("b", "letters", new)];
-    assert_eq!(store.reserve(keys, noon()).await.expect("reserves"), [None, Some(others[0])]);
+    let keys = [("a", QUEUE), ("b", "letters"), ("c", QUEUE), ("d", QUEUE)];
+    let keys = keys.map(|(name, queue)| key(name, queue, new)).to_vec();
+    let holders = [None, Some(others[0]), Some(running), Some(later)];
+    assert_eq!(store.reserve(keys, noon()).await.expect("reserves"), holders);
 }
 
 /// Empty batches do nothing, and a claim of zero jobs claims none.

@@ -5,6 +5,7 @@
 //! expires. Claims are in `schedule`.
 
 mod control;
+mod dead;
 mod keys;
 mod notes;
 mod schedule;
@@ -21,7 +22,7 @@ use sqlx::{Row, postgres::PgRow};
 
 use crate::{engine::EngineError, postgres::PostgresFault};
 
-/// Scheduled jobs, cancel requests, pauses and unique keys in the schema `jobs`. Clones share the connections.
+/// Scheduled and dead jobs, cancel requests, pauses and unique keys in the schema `jobs`. Clones share the connections.
 #[derive(Debug, Clone)]
 pub struct PostgresJobStore {
     database: Database,

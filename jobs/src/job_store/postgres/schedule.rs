@@ -14,8 +14,9 @@ use crate::{
     engine::{EngineError, JobFilter, LIST_MAX},
     envelope::JobId,
     job_store::{
-        ScheduledJob, ScheduledJobs, draw_claim,
+        CANCELS_MAX, ScheduledJob, ScheduledJobs, draw_claim,
         row::{self, columns},
+        too_many_cancels,
     },
     postgres::{column, text},
 };
@@ -75,14 +76,20 @@ pub(super) const COUNT: &str = "SELECT count(*) FROM jobs.scheduled WHERE queue 
 
 pub(super) const PURGE: &str = "DELETE FROM jobs.scheduled WHERE queue = $1";
 
+const PURGE_KEYS: &str =
+    "DELETE FROM jobs.unique_keys WHERE queue = $1 AND reserved_at < $2 AND job <> ALL($3)";
+
 const DELETE_UNCLAIMED: &str = "DELETE FROM jobs.scheduled WHERE id = $1 AND claimed_until <= $2";
+
+// Reads hardly more rows than there may be.
+const COUNT_CANCELS: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs.cancel_requests LIMIT $1) AS requests";
 
 const REQUEST_CANCEL: &str = "
     INSERT INTO jobs.cancel_requests (job, reason, requested_at) VALUES ($1, $2, $3)
     ON CONFLICT (job) DO UPDATE SET reason = EXCLUDED.reason, requested_at = EXCLUDED.requested_at";
 
 fn scheduled(row: &PgRow) -> Option<ScheduledJob> {
-    row::scheduled(row, JobId(row.get("id")))
+    row::scheduled(row).ok()
 }
 
 #[async_trait]
@@ -126,8 +133,13 @@ impl ScheduledJobs for PostgresJobStore {
             let claim = sqlx::query(CLAIM_DUE).bind(now.as_millisecond()).bind(until.as_millisecond());
             claim.bind(draw_claim(&self.ambient)).bind(i64::from(limit))
         };
-        let mut jobs: Vec<_> = self.rows(claim).await?.iter().filter_map(scheduled).collect();
-        jobs.sort_by_key(|job| (job.due_at, job.envelope.id));
+        let rows = self.rows(claim).await?;
+        let (jobs, corrupt) = row::claimed(&rows, |row| JobId(row.get("id")));
+        if !corrupt.is_empty() {
+            let corrupt: Vec<Uuid> = corrupt.iter().map(|id| id.0).collect();
+            let aside = "UPDATE jobs.scheduled SET due_at = $2 WHERE id = ANY($1)";
+            self.execute(|| sqlx::query(aside).bind(&corrupt).bind(row::SET_ASIDE)).await?;
+        }
         Ok(jobs)
     }
 
@@ -168,13 +180,14 @@ impl ScheduledJobs for PostgresJobStore {
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
-    async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
+    async fn purge(&self, queue: &str, before: Timestamp, running: &[JobId]) -> Result<u64, EngineError> {
+        let running: Vec<Uuid> = running.iter().map(|id| id.0).collect();
         self.run(async || {
             let mut tx = self.database.begin().await?;
             tx.execute(sqlx::raw_sql(PURGE_TIMEOUT)).await?;
             let jobs = self.database.query(PURGE).bind(queue).execute(&mut *tx).await?.rows_affected();
-            let keys = self.database.query("DELETE FROM jobs.unique_keys WHERE queue = $1").bind(queue);
-            keys.execute(&mut *tx).await?;
+            let keys = self.database.query(PURGE_KEYS).bind(queue).bind(before.as_millisecond());
+            keys.bind(&running).execute(&mut *tx).await?;
             tx.commit().await?;
             Ok(jobs)
         })
@@ -184,7 +197,7 @@ impl ScheduledJobs for PostgresJobStore {
     /// A job that is being published has a live claim: it gets a cancel request, which its consumer carries out.
     async fn cancel(&self, id: JobId, reason: &str, now: Timestamp) -> Result<bool, EngineError> {
         let now = now.as_millisecond();
-        self.run(async || {
+        let removed = self.run(async || {
             let mut tx = self.database.begin().await?;
             let removed = self.database.query(DELETE_UNCLAIMED).bind(id.0).bind(now);
             let removed = removed.execute(&mut *tx).await?.rows_affected() > 0;
@@ -194,11 +207,17 @@ impl ScheduledJobs for PostgresJobStore {
             } else {
                 let request = self.database.query(REQUEST_CANCEL).bind(id.0).bind(text(reason)).bind(now);
                 request.execute(&mut *tx).await?;
+                // Its row lock makes requests wait for each other: each counts those before it.
                 self.raise_version(&mut tx).await?;
+                let most = i64::from(CANCELS_MAX);
+                let count = self.database.query(COUNT_CANCELS).bind(most + 1).fetch_one(&mut *tx).await?;
+                if count.get::<i64, _>(0) > most {
+                    return Ok(None);
+                }
             }
             tx.commit().await?;
-            Ok(removed)
-        })
-        .await
+            Ok(Some(removed))
+        });
+        removed.await?.ok_or_else(too_many_cancels)
     }
 }

@@ -5,18 +5,26 @@ use base::{
     testing::scratch::{self, Scratch},
 };
 
-use super::{control, keys, notes, schedule};
-use crate::postgres::plans;
+use super::{control, dead, keys, notes, schedule};
+use crate::{
+    JobId, Timestamp,
+    engine::{DeadFilter, JobFilter},
+    postgres::plans,
+};
 
 const FILL: &str = "
     INSERT INTO jobs.scheduled (id, queue, kind, due_at, envelope)
       SELECT gen_random_uuid(), 'queue ' || n % 5, 'kind ' || n % 9, n, '{}' FROM generate_series(1, 60000) AS n;
-    INSERT INTO jobs.unique_keys (key, job, queue, reserved_at)
-      SELECT 'key ' || n, gen_random_uuid(), 'queue ' || n % 5, n FROM generate_series(1, 60000) AS n;
+    INSERT INTO jobs.unique_keys (key, job, queue, reserved_at, expires_at)
+      SELECT 'key ' || n, gen_random_uuid(), 'queue ' || n % 5, n, CASE WHEN n % 10 = 0 THEN n END
+      FROM generate_series(1, 60000) AS n;
     INSERT INTO jobs.cancel_requests (job, reason, requested_at)
       SELECT gen_random_uuid(), 'reason', n FROM generate_series(1, 60000) AS n;
     INSERT INTO jobs.consumers (session, name, queue, running, noted_at)
-      SELECT n, 'name', 'queue ' || n % 1000, 1, n FROM generate_series(1, 60000) AS n";
+      SELECT n, 'name', 'queue ' || n % 1000, 1, n FROM generate_series(1, 60000) AS n;
+    INSERT INTO jobs.dead_jobs (id, queue, kind, reason, died_at, first_failed_at, crashes, envelope)
+      SELECT gen_random_uuid(), 'queue ' || n % 5, 'kind ' || n % 9, 'exhausted', n, n, 0, '{}'
+      FROM generate_series(1, 60000) AS n";
 
 const ID: &str = "'00000000-0000-0000-0000-000000000000'";
 const IDS: &str = "'{00000000-0000-0000-0000-000000000000,00000000-0000-0000-0000-000000000001}'";
@@ -45,8 +53,17 @@ async fn no_statement_scans_a_large_table() {
         (schedule::FIND, ID, "scheduled_pkey"),
         (schedule::COUNT, "'queue 1'", "scheduled_queue"),
         (schedule::PURGE, "'queue 1'", "scheduled_queue"),
+        (dead::FIND, ID, "dead_jobs_pkey"),
+        (dead::CLAIM, &format!("100, 200, 1, {IDS}"), "dead_jobs_pkey"),
+        (dead::REMOVE, &format!("{IDS}, '{{1,2}}'"), "dead_jobs_pkey"),
+        (dead::COUNT, "'queue 1'", "dead_jobs_queue"),
         (keys::RELEASE, IDS, "unique_keys_job"),
         (keys::HOLDERS, "'{key 1,key 2}'", "unique_keys_pkey"),
+        (keys::RENEW, &format!("'{{key 1,key 2}}', {IDS}, 100"), "unique_keys_pkey"),
+        (keys::GIVE_UP, "'{key 1,key 2}', 100", "unique_keys_pkey"),
+        (keys::CONFIRM, IDS, "unique_keys_job"),
+        (keys::WITHDRAW, &format!("{IDS}, 100"), "unique_keys_job"),
+        (keys::EXPIRE_KEYS, "100", "unique_keys_expiry"),
         (control::CANCELS, "100", "cancel_requests_age"),
         (control::FORGET_CANCELS, IDS, "cancel_requests_pkey"),
         (control::EXPIRE_CANCELS, "100", "cancel_requests_age"),
@@ -55,5 +72,16 @@ async fn no_statement_scans_a_large_table() {
     ];
     for (sql, values, index) in statements {
         plans::uses_index(&database, sql, values, index).await;
+    }
+    let after = Some(JobId(uuid::Uuid::nil()));
+    let queue = JobFilter { queue: Some("-".to_owned()), ..JobFilter::default() };
+    let old = DeadFilter { died_before: Some(Timestamp::UNIX_EPOCH), limit: 500, ..DeadFilter::default() };
+    let statements = [
+        (dead::list(&JobFilter::default(), after, 50), format!("{ID}, 50"), "dead_jobs_pkey"),
+        (dead::list(&queue, after, 50), format!("'queue 1', {ID}, 50"), "dead_jobs_queue"),
+        (dead::delete(&old), "100, 500".to_owned(), "dead_jobs_age"),
+    ];
+    for (sql, values, index) in statements {
+        plans::uses_index(&database, sql.sql().as_str(), &values, index).await;
     }
 }

@@ -1,6 +1,7 @@
 //! The job store in a SQLite file, for one machine.
 
 mod control;
+mod dead;
 mod keys;
 mod notes;
 mod schedule;
@@ -19,7 +20,7 @@ use crate::{engine::EngineError, sqlite::fault::SqliteFault};
 /// Read connections beside the one writer.
 const READERS_MAX: u32 = 3;
 
-/// Scheduled jobs, cancel requests, pauses and unique keys in a file. Clones share it.
+/// Scheduled and dead jobs, cancel requests, pauses and unique keys in a file. Clones share it.
 #[derive(Clone)]
 pub struct SqliteJobStore {
     database: Database,
@@ -54,5 +55,8 @@ fn ids_json(ids: &[crate::JobId]) -> String {
 }
 
 fn migrations() -> sqlx::migrate::Migrator {
-    base::migrations!("migrations/sqlite/job_store", ["0001_job_store", "0002_inspection"])
+    base::migrations!(
+        "migrations/sqlite/job_store",
+        ["0001_job_store", "0002_inspection", "0003_unique_keys", "0004_dead_jobs"]
+    )
 }

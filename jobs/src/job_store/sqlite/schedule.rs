@@ -5,13 +5,14 @@ use base::{Timestamp, sqlite::Query, time::ceil_ms};
 use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{SqliteJobStore, control::raise_version, engine_error};
+use super::{SqliteJobStore, control::raise_version, engine_error, ids_json};
 use crate::{
     engine::{EngineError, JobFilter, LIST_MAX},
     envelope::JobId,
     job_store::{
-        ScheduledJob, ScheduledJobs, draw_claim,
+        CANCELS_MAX, ScheduledJob, ScheduledJobs, draw_claim,
         row::{self, columns},
+        too_many_cancels,
     },
     sqlite::fault::SqliteFault,
 };
@@ -65,7 +66,7 @@ fn new_row(job: &ScheduledJob) -> serde_json::Result<Value> {
 }
 
 fn scheduled(row: &SqliteRow) -> Option<ScheduledJob> {
-    row::scheduled(row, row.get::<String, _>("id"))
+    row::scheduled(row).ok()
 }
 
 #[async_trait]
@@ -82,8 +83,13 @@ impl ScheduledJobs for SqliteJobStore {
         limit: u32,
     ) -> Result<Vec<ScheduledJob>, EngineError> {
         let claim = sqlx::query(CLAIM_DUE).bind(now.as_millisecond()).bind(until.as_millisecond());
-        let mut jobs = self.claimed(claim.bind(draw_claim(&self.ambient)).bind(limit)).await?;
-        jobs.sort_by_key(|job| (job.due_at, job.envelope.id));
+        let rows = self.claimed(claim.bind(draw_claim(&self.ambient)).bind(limit)).await?;
+        let (jobs, corrupt) = row::claimed(&rows, |row| row.get::<String, _>("id"));
+        if !corrupt.is_empty() {
+            let json = serde_json::to_string(&corrupt).map_err(engine_error)?;
+            let aside = "UPDATE scheduled SET due_at = ?2 WHERE id IN (SELECT value FROM json_each(?1))";
+            self.execute(sqlx::query(aside).bind(json).bind(row::SET_ASIDE)).await?;
+        }
         Ok(jobs)
     }
 
@@ -94,7 +100,8 @@ impl ScheduledJobs for SqliteJobStore {
         until: Timestamp,
     ) -> Result<Option<ScheduledJob>, EngineError> {
         let claim = sqlx::query(CLAIM_ONE).bind(now.as_millisecond()).bind(until.as_millisecond());
-        Ok(self.claimed(claim.bind(draw_claim(&self.ambient)).bind(id.to_string())).await?.pop())
+        let rows = self.claimed(claim.bind(draw_claim(&self.ambient)).bind(id.to_string())).await?;
+        Ok(rows.first().and_then(scheduled))
     }
 
     async fn unschedule(&self, claims: &[(JobId, i64)]) -> Result<(), EngineError> {
@@ -130,13 +137,17 @@ impl ScheduledJobs for SqliteJobStore {
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
-    async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
-        let queue = queue.to_owned();
+    async fn purge(&self, queue: &str, before: Timestamp, running: &[JobId]) -> Result<u64, EngineError> {
+        let (queue, before, running) = (queue.to_owned(), before.as_millisecond(), ids_json(running));
         self.write(move |c| {
             Box::pin(async move {
                 let jobs = sqlx::query("DELETE FROM scheduled WHERE queue = ?1").bind(&queue);
                 let jobs = jobs.execute(&mut *c).await?.rows_affected();
-                sqlx::query("DELETE FROM unique_keys WHERE queue = ?1").bind(&queue).execute(c).await?;
+                let keys = sqlx::query(
+                    "DELETE FROM unique_keys WHERE queue = ?1 AND reserved_at < ?2
+                       AND job NOT IN (SELECT value FROM json_each(?3))",
+                );
+                keys.bind(&queue).bind(before).bind(running).execute(c).await?;
                 Ok(jobs)
             })
         })
@@ -145,24 +156,34 @@ impl ScheduledJobs for SqliteJobStore {
 
     async fn cancel(&self, id: JobId, reason: &str, now: Timestamp) -> Result<bool, EngineError> {
         let (id, reason, now) = (id.to_string(), reason.to_owned(), now.as_millisecond());
-        self.write(move |c| Box::pin(cancel(c, id, reason, now))).await
+        let removed = self.write(move |c| Box::pin(cancel(c, id, reason, now))).await?;
+        removed.ok_or_else(too_many_cancels)
     }
 }
 
 impl SqliteJobStore {
-    /// Runs a claim; returns the jobs claimed.
-    async fn claimed(&self, claim: Query<'static>) -> Result<Vec<ScheduledJob>, EngineError> {
-        let rows = self.write(move |c| Box::pin(async move { Ok(claim.fetch_all(c).await?) })).await?;
-        Ok(rows.iter().filter_map(scheduled).collect())
+    /// Runs a claim; returns the rows claimed.
+    async fn claimed(&self, claim: Query<'static>) -> Result<Vec<SqliteRow>, EngineError> {
+        self.write(move |c| Box::pin(async move { Ok(claim.fetch_all(c).await?) })).await
     }
 }
 
-/// A job that is being published has a live claim: it gets a cancel request, which its consumer carries out.
-async fn cancel(c: &mut SqliteConnection, id: String, reason: String, now: i64) -> Result<bool, SqliteFault> {
+/// A job that is being published has a live claim: it gets a cancel request, which its consumer carries out. `None`
+/// when there are too many.
+async fn cancel(
+    c: &mut SqliteConnection,
+    id: String,
+    reason: String,
+    now: i64,
+) -> Result<Option<bool>, SqliteFault> {
     let removed = sqlx::query("DELETE FROM scheduled WHERE id = ?1 AND claimed_until <= ?2");
     if removed.bind(&id).bind(now).execute(&mut *c).await?.rows_affected() > 0 {
         sqlx::query("DELETE FROM unique_keys WHERE job = ?1").bind(&id).execute(c).await?;
-        return Ok(true);
+        return Ok(Some(true));
+    }
+    let others = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM cancel_requests WHERE job <> ?1");
+    if others.bind(&id).fetch_one(&mut *c).await? >= i64::from(CANCELS_MAX) {
+        return Ok(None);
     }
     sqlx::query("INSERT OR REPLACE INTO cancel_requests (job, reason, requested_at) VALUES (?1, ?2, ?3)")
         .bind(&id)
@@ -171,5 +192,5 @@ async fn cancel(c: &mut SqliteConnection, id: String, reason: String, now: i64) 
         .execute(&mut *c)
         .await?;
     raise_version(c).await?;
-    Ok(false)
+    Ok(Some(false))
 }

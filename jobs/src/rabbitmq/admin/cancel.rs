@@ -36,11 +36,11 @@ impl RabbitClient {
 
     async fn any_waits(&self) -> Result<bool, EngineError> {
         for queue in self.store.queues().await? {
-            if self.ready_count(&queue).await? + self.short_delay_count(&queue).await? > 0 {
+            if self.ready_count(&queue).await? > 0 {
                 return Ok(true);
             }
         }
-        Ok(false)
+        Ok(self.short_delays().await? > 0)
     }
 
     /// Whether a consumer holds the job; with `unnamed`, also whether one holds jobs that its note does not name.

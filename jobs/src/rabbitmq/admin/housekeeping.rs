@@ -1,5 +1,5 @@
 //! The background task of an engine handle: reads pauses and cancel requests of other processes, publishes due
-//! scheduled jobs, notes the age of backlogs, deletes expired requests and notes.
+//! scheduled jobs, notes the age of backlogs, deletes expired requests, reservations and notes.
 
 use std::{sync::Weak, time::Duration};
 
@@ -56,6 +56,7 @@ pub(crate) async fn run(inner: Weak<RabbitClient>) {
             expire_at = Instant::now() + EXPIRE_EVERY;
             let now = inner.ambient.now();
             done = done.and(inner.store.expire(now - CANCEL_VALID_FOR, now - NOTE_VALID_FOR).await);
+            done = done.and(inner.store.expire_keys(now).await);
         }
         match done {
             Err(error) if well => {

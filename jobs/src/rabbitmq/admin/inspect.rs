@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::atomic::Ordering, time::Duration};
 use base::Timestamp;
 
 use crate::{
-    engine::{EngineError, InspectedJob, JobState},
+    engine::{EngineError, InspectedJob, JobFilter, JobState},
     envelope::JobId,
     job::Priority,
     job_store::{ConsumerNote, ScheduledJob},
@@ -13,9 +13,8 @@ use crate::{
         client::RabbitClient,
         consume::consumer::Command,
         wire::{
-            fault::unavailable,
             ladder::RUNGS,
-            topology::{self, delay_queue, work_queue},
+            topology::{self, work_queue},
         },
     },
 };
@@ -24,13 +23,17 @@ use crate::{
 pub(super) const NOTE_VALID_FOR: Duration = Duration::from_secs(45);
 
 impl RabbitClient {
-    /// Ready messages in these broker queues.
+    /// Ready messages in these broker queues. One that was deleted is declared again, as by publishing.
     pub(super) async fn count(&self, names: &[String]) -> Result<u64, EngineError> {
-        let channel = self.admin.channel().await?;
+        let mut channel = self.admin.channel().await?;
         let mut sum = 0;
         for name in names {
             let Some(count) = topology::count(&channel, name).await? else {
-                return Err(unavailable(format!("broker has no queue `{name}`; declare it")));
+                // The server has closed the channel.
+                channel = self.admin.channel().await?;
+                topology::declare(&channel, topology::job_queue_of(name)).await?;
+                tracing::warn!(target = name, "missing broker queue or exchange declared again");
+                continue;
             };
             sum += count;
         }
@@ -41,10 +44,24 @@ impl RabbitClient {
         self.count(&Priority::ALL.map(|class| work_queue(queue, class))).await
     }
 
-    /// Jobs of a queue in short delays.
-    pub(super) async fn short_delay_count(&self, queue: &str) -> Result<u64, EngineError> {
-        let delays: Vec<String> = (0..RUNGS.len()).map(|rung| delay_queue(queue, rung)).collect();
-        self.count(&delays).await
+    /// Jobs of all queues in short delays. Declares the rungs, as a look at a missing one would close the channel.
+    pub(super) async fn short_delays(&self) -> Result<u64, EngineError> {
+        let channel = self.admin.channel().await?;
+        let mut sum = 0;
+        for rung in 0..RUNGS.len() {
+            sum += topology::declare_rung(&channel, rung).await?;
+        }
+        Ok(sum)
+    }
+
+    /// A part of a listing of scheduled jobs.
+    pub(super) async fn scheduled_chunk(
+        &self,
+        filter: &JobFilter,
+        after: Option<JobId>,
+        limit: u32,
+    ) -> Result<Vec<ScheduledJob>, EngineError> {
+        self.store.scheduled(&JobFilter { after, limit, ..filter.clone() }).await
     }
 
     /// Jobs held by consumers of this handle.

@@ -1,10 +1,12 @@
-//! Inspection and control of queues: depths, listings, the dead queue, migration, and the engine's housekeeping.
+//! Inspection and control of queues: depths, listings, dead jobs, queues of earlier releases, and the engine's
+//! background tasks.
 
 mod cancel;
 mod dead;
 pub(super) mod housekeeping;
 mod inspect;
-mod migrate;
+pub(super) mod mailbox;
+pub(super) mod older;
 
 use std::sync::atomic::Ordering;
 
@@ -21,17 +23,17 @@ use super::{
     consume::consumer::Command,
     wire::{
         fault::answer,
-        ladder::RUNGS,
-        topology::{self, dead_queue, delay_queue, work_queue},
+        topology::{dead_queue, work_queue},
     },
 };
 use crate::{
     engine::{
         Admin, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, JobFilter, JobState,
-        LIST_MAX, QueueSpec,
+        LIST_MAX, page::read_page,
     },
     envelope::JobId,
     job::Priority,
+    job_store::DeadJob,
 };
 
 #[async_trait]
@@ -40,8 +42,9 @@ impl Admin for RabbitEngine {
         let client = &self.client;
         client.refresh_control().await?;
         client.require_queues([queue].into()).await?;
-        let (ready, dead) = (client.ready_count(queue).await?, client.count(&[dead_queue(queue)]).await?);
-        let delayed = client.short_delay_count(queue).await? + client.store.scheduled_count(queue).await?;
+        let ready = client.ready_count(queue).await?;
+        let dead = client.store.dead_count(queue).await? + client.count(&[dead_queue(queue)]).await?;
+        let delayed = client.store.scheduled_count(queue).await?;
         let here = client.consumers_of(queue);
         let here: u64 = here.iter().map(|c| c.held.load(Ordering::Relaxed) as u64).sum();
         let others = client.notes_of_others(queue).await?;
@@ -50,6 +53,10 @@ impl Admin for RabbitEngine {
         let reached = client.reached(queue, &others).max(client.store.reached_at(queue).await?);
         let oldest_ready_at = reached.filter(|_| ready > 0);
         Ok(Depth { queue: queue.to_owned(), ready, delayed, running, dead, oldest_ready_at, paused })
+    }
+
+    async fn short_delays(&self) -> Result<u64, EngineError> {
+        self.client.short_delays().await
     }
 
     async fn queues(&self) -> Result<Vec<String>, EngineError> {
@@ -86,16 +93,20 @@ impl Admin for RabbitEngine {
     }
 
     async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
-        self.client.require_queues([queue].into()).await?;
-        let scheduled = self.client.store.purge(queue).await?;
-        let channel = self.client.admin.channel().await?;
-        let classes = Priority::ALL.map(|class| work_queue(queue, class));
-        let delays = (0..RUNGS.len()).map(|rung| delay_queue(queue, rung));
-        let purge = classes.into_iter().chain(delays).map(|name| {
+        let client = &self.client;
+        client.require_queues([queue].into()).await?;
+        let began = client.ambient.now();
+        let channel = client.admin.channel().await?;
+        let purge = Priority::ALL.map(|class| work_queue(queue, class)).map(|name| {
             let channel = &channel;
             async move { answer(channel.queue_purge(name.into(), QueuePurgeOptions::default())).await }
         });
-        Ok(scheduled + try_join_all(purge).await?.into_iter().map(u64::from).sum::<u64>())
+        let ready: u64 = try_join_all(purge).await?.into_iter().map(u64::from).sum();
+        // The keys afterwards: until then, no other job takes the place of one that may still start.
+        let mut running = client.running_here(queue, None).await;
+        running.extend(client.notes_of_others(queue).await?.into_iter().flat_map(|note| note.jobs));
+        let running: Vec<JobId> = running.iter().map(|job| job.envelope.id).collect();
+        Ok(ready + client.store.purge(queue, began, &running).await?)
     }
 
     async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError> {
@@ -117,30 +128,33 @@ impl Admin for RabbitEngine {
             self.client.move_to_broker(vec![job], true).await?;
             return Ok(true);
         }
-        for queue in self.queues().await? {
-            let filter = DeadFilter::default();
-            if !self.client.redrive_queue(&queue, &filter, Some(id), 1).await?.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        self.client.drain_all().await?;
+        Ok(!self.client.publish_again(&[id]).await?.is_empty())
     }
 
     async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
         let client = &self.client;
         let wants = |state| filter.state.is_none_or(|wanted| wanted == state);
-        let mut jobs = Vec::new();
+        let (mut jobs, mut ends) = (Vec::new(), Vec::new());
         if wants(JobState::Delayed) {
-            jobs.extend(client.store.scheduled(filter).await?.into_iter().map(delayed));
+            let page = read_page(filter, |after, limit| client.scheduled_chunk(filter, after, limit)).await?;
+            ends.extend(page.end());
+            jobs.extend(page.jobs.into_iter().map(delayed));
+        }
+        if wants(JobState::Dead) {
+            let page = client.store.dead_jobs(filter).await?;
+            ends.extend(page.end());
+            jobs.extend(page.jobs.into_iter().map(DeadJob::inspected));
         }
         for queue in client.queues_of(filter.queue.as_ref()).await? {
             if wants(JobState::Running) {
                 jobs.extend(client.running_here(&queue, None).await);
                 jobs.extend(client.notes_of_others(&queue).await?.into_iter().flat_map(|note| note.jobs));
             }
-            if wants(JobState::Dead) {
-                jobs.extend(client.dead_jobs(&queue).await?);
-            }
+        }
+        if let Some(end) = ends.into_iter().min() {
+            // Jobs with later ids belong to the next page: others may come before them.
+            jobs.retain(|job| job.envelope.id <= end);
         }
         jobs.retain(|job| {
             filter.kind.as_ref().is_none_or(|kind| *kind == job.envelope.kind)
@@ -163,11 +177,8 @@ impl Admin for RabbitEngine {
                 return Ok(Some(job));
             }
         }
-        for queue in &queues {
-            let dead = self.client.dead_jobs(queue).await?.into_iter().find(|job| job.envelope.id == id);
-            if dead.is_some() {
-                return Ok(dead);
-            }
+        if let Some(job) = self.client.store.find_dead(id).await? {
+            return Ok(Some(job.inspected()));
         }
         // Last, as notes may lag.
         for queue in &queues {
@@ -180,25 +191,16 @@ impl Admin for RabbitEngine {
     }
 
     async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
-        let mut found = Vec::new();
-        let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-        // A dry run reads all queues before it can tell the oldest jobs; a real run goes queue by queue.
-        for queue in self.client.queues_of(filter.queue.as_ref()).await? {
-            let left = if filter.dry_run { limit } else { limit - found.len() };
-            found.extend(self.client.redrive_queue(&queue, filter, None, left).await?);
+        if !filter.dry_run {
+            self.client.drain_all().await?;
         }
-        found.sort_unstable();
-        found.truncate(limit);
-        Ok(found.into_iter().map(|(_, id)| id).collect())
+        self.client.redrive_matching(filter).await
     }
 
-    async fn migrate_queue(&self, queue: &str) -> Result<u64, EngineError> {
-        QueueSpec::new(queue).check()?;
-        let mut moved = 0;
-        for shape in topology::shapes(queue) {
-            moved += self.client.migrate_one(queue, shape).await?;
+    async fn drop_dead(&self, filter: &DeadFilter) -> Result<u64, EngineError> {
+        if !filter.dry_run {
+            self.client.drain_all().await?;
         }
-        topology::declare(&self.client.admin.channel().await?, queue).await?;
-        Ok(moved)
+        self.client.store.drop_dead(filter).await
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
 };
 
 use async_trait::async_trait;
@@ -10,6 +10,7 @@ use base::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::keys::Keys;
 use crate::{
     engine::{ConsumerHealth, EngineError, InspectedJob, Receipt, Settlement, Settler, SharedHealth},
     envelope::JobId,
@@ -36,6 +37,8 @@ pub(crate) struct ConsumerShared {
     /// one.
     pub(super) reached_ms: AtomicI64,
     pub(super) stopped: watch::Sender<bool>,
+    /// Whether the settler is dropped: no run of this consumer goes on.
+    pub(super) dropped: AtomicBool,
     /// Weak, because the session learns from the drop of the settler that the consumer is gone.
     pub(super) commands: mpsc::WeakUnboundedSender<Command>,
     pub(super) health: SharedHealth,
@@ -52,6 +55,7 @@ impl ConsumerShared {
             handed_out: AtomicUsize::new(0),
             reached_ms: AtomicI64::new(0),
             stopped: watch::Sender::new(false),
+            dropped: AtomicBool::new(false),
             commands,
             health: SharedHealth::new(now),
             stalled: Mutex::new(None),
@@ -77,6 +81,12 @@ impl ConsumerShared {
         self.stalled.lock().clone()
     }
 
+    /// Counts an outcome that came too late, and notes that its run has ended.
+    pub(super) fn settled_late(&self, keys: &Keys, receipt: Receipt) {
+        self.health.count_stale(1);
+        keys.ended(receipt);
+    }
+
     /// Sends a command to the session and waits for the reply; `None` when the session has ended.
     pub(crate) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (reply, answer) = oneshot::channel();
@@ -87,6 +97,7 @@ impl ConsumerShared {
 
 pub(super) struct RabbitSettler {
     pub(super) shared: Arc<ConsumerShared>,
+    pub(super) keys: Arc<Keys>,
     /// Unbounded by type; bounded by the prefetch, except for deliveries settled twice.
     pub(super) commands: mpsc::UnboundedSender<Command>,
 }
@@ -95,7 +106,7 @@ pub(super) struct RabbitSettler {
 impl Settler for RabbitSettler {
     fn settle(&self, receipt: Receipt, settlement: Settlement) {
         if self.commands.send(Command::Settle(receipt, settlement)).is_err() {
-            self.shared.health.count_stale(1);
+            self.shared.settled_late(&self.keys, receipt);
         }
     }
 
@@ -115,5 +126,13 @@ impl Settler for RabbitSettler {
 
     fn health(&self) -> ConsumerHealth {
         self.shared.health.read()
+    }
+}
+
+impl Drop for RabbitSettler {
+    fn drop(&mut self) {
+        // In this order: a session that is just being lost looks for the flag after it has kept its runs.
+        self.shared.dropped.store(true, Ordering::SeqCst);
+        self.keys.ended_all(self.shared.session.load(Ordering::Relaxed));
     }
 }

@@ -42,6 +42,7 @@ impl Consume for RabbitEngine {
         queues.iter().try_for_each(QueueSpec::check)?;
         for queue in queues {
             let channel = self.client.admin.channel().await?;
+            topology::check_version(&channel).await?;
             topology::declare(&channel, &queue.name).await?;
             answer(channel.close(200, "declared".into())).await?;
         }
@@ -76,7 +77,8 @@ impl Consume for RabbitEngine {
         let session = opened?;
         self.client.add_consumer(&shared);
         tokio::spawn(session.run(commands, lost));
-        let settler = Arc::new(RabbitSettler { shared, commands: to_session });
+        let keys = self.client.keys.clone();
+        let settler = Arc::new(RabbitSettler { shared, keys, commands: to_session });
         Ok(Consumer { deliveries: to_worker, settler, ended })
     }
 }

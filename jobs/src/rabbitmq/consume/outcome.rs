@@ -1,13 +1,15 @@
 //! Settlements that need more than an acknowledgement: made durable elsewhere first.
 //!
-//! Guarantees: a delivery is acknowledged only after its copy was confirmed, or its schedule or release written. A
-//! crash in between leaves both: a job may run twice, it is never lost. Failures are retried for as long as the session
-//! lives. A released job is published as a new copy, because in RabbitMQ 3.10 every return to a queue counts against
-//! the delivery limit, which is meant for crashes; the job's own crash count travels in a header.
+//! Guarantees: a delivery is acknowledged only after its copy was confirmed, or its schedule or death written. A crash
+//! in between leaves both: a job may run twice, it is never lost. Failures of the broker are retried for as long as the
+//! session lives; the job store is waited for two seconds and then done without: a long delay waits in the broker, as
+//! does a dead job, and a unique key and a cancel request are deleted later. A released job is published as a new copy,
+//! see `docs/adr/0015-give-back.md`; its crash count travels in a header.
 
 use std::{sync::Arc, time::Duration};
 
-use base::Timestamp;
+use base::{Timestamp, time::later};
+use tokio::time::timeout;
 
 use super::consumer::ConsumerShared;
 use crate::{
@@ -19,7 +21,7 @@ use crate::{
         client::RabbitClient,
         publish::{
             batch::Outgoing,
-            route::{delayed, to_dead},
+            route::{STORE_PATIENCE, to_dead},
         },
         wire::{
             headers::Meta,
@@ -31,6 +33,12 @@ use crate::{
 
 /// Delay between attempts to make a settlement durable.
 const AGAIN: Backoff = Backoff::FullJitter { base: Duration::from_millis(100), cap: Duration::from_secs(2) };
+/// Delays of a job whose key is in use, the last one again and again: each is one message on the delay ladder, so N jobs
+/// that wait for a key cost N messages a minute.
+const ASIDE: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(15), Duration::from_mins(1)];
+/// Most ended jobs remembered to be deleted from the job store later; the entries of others expire.
+const UNCLEARED_MAX: usize = 10_000;
 
 /// A settlement beyond a plain acknowledgement.
 #[derive(Debug, Clone)]
@@ -43,11 +51,13 @@ pub(super) enum DeliveryOutcome {
     Snooze { at: Timestamp },
     /// Not run: available again at this time, or at once; nothing is counted.
     Again(Option<Timestamp>),
-    /// The remaining delay takes another rung.
+    /// Its concurrency key is in use: again after a delay that grows each time.
+    Aside,
+    /// A long delay that began in the broker is not over.
     Wait,
-    /// Sent to the dead queue.
+    /// Kept as a dead job.
     Dead { reason: DeadReason, error: String },
-    /// Sent to the dead queue unchanged.
+    /// Kept unchanged as a dead job.
     Unreadable { error: String },
 }
 
@@ -84,20 +94,27 @@ impl Settling {
                 envelope.attempt = envelope.attempt.saturating_add(1);
                 meta.last_error = Some(bounded(error));
                 meta.first_failed_at.get_or_insert(now);
-                meta.alone = None;
+                (meta.alone, meta.key_waits) = (None, 0);
                 return self.inner.requeue(&envelope, meta, Some(*at)).await;
             }
             DeliveryOutcome::Snooze { at } => {
                 let (envelope, meta) = self.job()?;
-                return self.inner.requeue(&envelope, Meta { alone: None, ..meta }, Some(*at)).await;
+                let meta = Meta { alone: None, key_waits: 0, ..meta };
+                return self.inner.requeue(&envelope, meta, Some(*at)).await;
             }
             DeliveryOutcome::Again(at) => {
                 let (envelope, meta) = self.job()?;
                 return self.inner.requeue(&envelope, meta, *at).await;
             }
+            DeliveryOutcome::Aside => {
+                let (envelope, mut meta) = self.job()?;
+                let at = later(now, aside_for(meta.key_waits));
+                meta.key_waits = meta.key_waits.saturating_add(1);
+                return self.inner.requeue(&envelope, meta, Some(at)).await;
+            }
             DeliveryOutcome::Wait => {
                 let (envelope, meta) = self.job()?;
-                return self.publish(delayed(&envelope, meta)).await;
+                return self.inner.continue_delay(&envelope, meta).await;
             }
             DeliveryOutcome::Ended => {}
             DeliveryOutcome::Dead { reason, error } => {
@@ -106,22 +123,46 @@ impl Settling {
                 envelope.attempt =
                     envelope.attempt.saturating_add(u32::from(*reason == DeadReason::Exhausted));
                 meta.last_error = Some(bounded(error));
-                self.publish(to_dead(&envelope, meta, *reason, now)).await?;
+                return self.store_dead(to_dead(&envelope, meta, *reason, now)).await;
             }
-            DeliveryOutcome::Unreadable { error } => self.publish(self.unreadable(error, now)?).await?,
+            DeliveryOutcome::Unreadable { error } => {
+                return self.store_dead(self.unreadable(error, now)?).await;
+            }
         }
-        self.end().await
+        self.end().await;
+        Ok(())
     }
 
-    /// Removes the job store's unique key and cancel request of an ended job.
-    async fn end(&self) -> Result<(), EngineError> {
-        if matches!(&self.message, Message::Job(envelope, _) if envelope.unique_key.is_some()) {
-            self.inner.store.release(&[self.id]).await?;
-        }
-        if self.cancel_requested {
-            self.inner.store.forget_cancels(&[self.id]).await?;
+    /// Keeps a dead job. The job store frees its unique key when it takes the job.
+    async fn store_dead(&self, dead: Outgoing) -> Result<(), EngineError> {
+        if self.inner.store_dead(&self.shared.queue, dead).await? && self.cancel_requested {
+            self.clear(false).await;
         }
         Ok(())
+    }
+
+    /// Deletes the job store's unique key and cancel request of an ended job, or has it done later.
+    async fn end(&self) {
+        let unique = matches!(&self.message, Message::Job(envelope, _) if envelope.unique_key.is_some());
+        if unique || self.cancel_requested {
+            self.clear(unique).await;
+        }
+    }
+
+    async fn clear(&self, unique: bool) {
+        let ids = [self.id];
+        let cleared = async {
+            if unique {
+                self.inner.store.release(&ids).await?;
+            }
+            if self.cancel_requested {
+                self.inner.store.forget_cancels(&ids).await?;
+            }
+            Ok::<_, EngineError>(())
+        };
+        if !matches!(timeout(STORE_PATIENCE, cleared).await, Ok(Ok(()))) {
+            self.inner.clear_later(&ids);
+        }
     }
 
     fn job(&self) -> Result<(Envelope, Meta), EngineError> {
@@ -144,8 +185,34 @@ impl Settling {
         let raw = message::dead_unreadable(raw, self.id, self.class, &meta);
         Ok(Outgoing::to_queue(dead_queue(&self.shared.queue), raw))
     }
+}
 
-    async fn publish(&self, outgoing: Outgoing) -> Result<(), EngineError> {
-        self.inner.publisher.publish(vec![outgoing]).await
+fn aside_for(waits: u32) -> Duration {
+    let step = usize::try_from(waits).unwrap_or(usize::MAX);
+    ASIDE[step.min(ASIDE.len() - 1)]
+}
+
+impl RabbitClient {
+    /// Remembers ended jobs whose unique keys and cancel requests are still in the job store.
+    fn clear_later(&self, ids: &[JobId]) {
+        let mut uncleared = self.uncleared.lock();
+        let room = UNCLEARED_MAX.saturating_sub(uncleared.len());
+        uncleared.extend(ids.iter().take(room));
+    }
+
+    /// Deletes their entries, once.
+    pub(super) async fn clear_ended(&self) {
+        let ids = std::mem::take(&mut *self.uncleared.lock());
+        if ids.is_empty() {
+            return;
+        }
+        let cleared = async {
+            self.store.release(&ids).await?;
+            self.store.forget_cancels(&ids).await
+        };
+        if let Err(error) = cleared.await {
+            tracing::debug!(error = describe(&error), "ended jobs not deleted from the job store");
+            self.clear_later(&ids);
+        }
     }
 }

@@ -69,8 +69,16 @@ pub(super) struct PriorityChannel {
     pub(super) window: Window<Slot>,
     /// Tags to dispatch, in order.
     pub(super) ready: VecDeque<u64>,
-    /// Tags whose concurrency key is in use.
+    /// Tags whose concurrency key is in use, or whose job still runs for a lost consumer.
     pub(super) blocked: VecDeque<u64>,
+    /// Most deliveries of the current subscription.
+    pub(super) limit: u16,
+    /// Time of the last dispatch.
+    pub(super) started: Instant,
+    /// While the subscription is ended because all slots are taken: the dispatched jobs of the session at that time.
+    pub(super) held_back: Option<u64>,
+    /// Whether a question about the queue is open.
+    pub(super) probed: bool,
     queue: String,
     name: String,
     /// Number in the consumer tag. Tags are not reused: RabbitMQ 3.10.8 closes the channel when a tag returns with
@@ -84,10 +92,8 @@ impl PriorityChannel {
         queue: &str,
         class: Priority,
         name: &str,
-        prefetch: u16,
     ) -> Result<Self, EngineError> {
         let channel = answer(connection.create_channel()).await?;
-        answer(channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
         Ok(Self {
             priority: class,
             channel,
@@ -95,13 +101,25 @@ impl PriorityChannel {
             window: Window::new(),
             ready: VecDeque::new(),
             blocked: VecDeque::new(),
+            limit: 0,
+            started: Instant::now(),
+            held_back: None,
+            probed: false,
             queue: topology::work_queue(queue, class),
             name: name.to_owned(),
             subscriptions: 0,
         })
     }
 
-    pub(super) async fn subscribe(&mut self) -> Result<(), EngineError> {
+    /// Name of the broker queue.
+    pub(super) fn queue(&self) -> &str {
+        &self.queue
+    }
+
+    /// Subscribes with at most `limit` unacknowledged deliveries, beside those of an earlier subscription.
+    pub(super) async fn subscribe(&mut self, limit: u16) -> Result<(), EngineError> {
+        answer(self.channel.basic_qos(limit, BasicQosOptions::default())).await?;
+        (self.limit, self.held_back) = (limit, None);
         self.subscriptions += 1;
         let tag = format!("{}.{}.{}", self.name, self.priority, self.subscriptions);
         // Of a long name the end is kept: it distinguishes the consumers.

@@ -20,13 +20,20 @@ use crate::{
     rabbitmq::wire::{
         fault::{ENGINE, unavailable},
         message::Raw,
-        topology::EVENTS_EXCHANGE,
+        topology::{EVENTS_EXCHANGE, job_queue_of},
     },
 };
 
 /// Longest wait for the confirms of one batch, messages published again included; a batch that keeps making progress
 /// may take longer.
 pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// An exchange by which messages are published, or a job queue.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Target {
+    Exchange(String),
+    Queue(String),
+}
 
 /// A message with its destination.
 #[derive(Debug, Clone)]
@@ -42,9 +49,23 @@ impl Outgoing {
         Self { exchange: String::new(), routing_key: queue, raw }
     }
 
+    /// Whether it goes to a named exchange, which may be missing, not straight to a queue.
+    pub(super) fn is_by_exchange(&self) -> bool {
+        !self.exchange.is_empty()
+    }
+
     /// Whether an unroutable message is an error: a job would be lost, an event may have no consumer.
     pub(super) fn is_mandatory(&self) -> bool {
         self.exchange != EVENTS_EXCHANGE
+    }
+
+    /// What has to be declared for it: its exchange, or else its job queue.
+    pub(super) fn target(&self) -> Target {
+        if self.is_by_exchange() {
+            Target::Exchange(self.exchange.clone())
+        } else {
+            Target::Queue(job_queue_of(&self.routing_key).to_owned())
+        }
     }
 }
 
@@ -81,13 +102,22 @@ impl PublishTrouble {
 /// Reason for which one message was not confirmed.
 #[derive(Debug, Clone)]
 pub(super) enum Failure {
-    /// The connection ended, or there was none.
+    /// The connection ended: the message may be stored.
     Unknown(PublishTrouble),
-    /// No queue is bound for it.
-    Returned,
+    /// There was no connection to send it.
+    NotSent(PublishTrouble),
+    /// Its exchange or queue does not exist.
+    Missing,
     /// The queue rejected it.
-    Nacked,
+    Rejected,
     Blocked,
+}
+
+impl Failure {
+    /// Whether it is certain that the message is not stored.
+    pub(super) fn is_certain(&self) -> bool {
+        matches!(self, Self::NotSent(_) | Self::Missing | Self::Rejected)
+    }
 }
 
 pub(super) struct Batch {
@@ -105,6 +135,10 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
+    pub(super) fn message(&self) -> &Outgoing {
+        &self.batch.messages[self.index]
+    }
+
     pub(super) fn settle(mut self, outcome: Result<(), Failure>) {
         self.finish(outcome);
     }

@@ -1,5 +1,10 @@
-//! Publishing: plain jobs go straight to the broker, unique ones after their key is reserved, long delays to the job
-//! store; events go to the topic exchange `orderworks.events`.
+//! Publishing: plain jobs go straight to the broker, long delays to the job store; events go to the topic exchange
+//! `orderworks.events`.
+//!
+//! A unique key is reserved before its job is published, for two minutes, and the reservation is confirmed afterwards.
+//! When it is certain that nothing was published, the key is free at once; when it is unknown, publishing again under
+//! the same id renews the reservation, and else it ends. A process that dies between publishing and confirming leaves a
+//! job whose key another one may take after these minutes.
 //!
 //! Guarantees for events: confirmed by the broker before the call returns, persistent, in the order of one call. An
 //! outside consumer binds a queue of its own with the topics it wants (`order.*`, `#`); an event that no queue is bound
@@ -7,13 +12,16 @@
 //! repetition.
 
 pub(super) mod batch;
+mod in_flight;
 mod pipeline;
 pub(super) mod publisher;
+mod restorer;
 pub(super) mod route;
 
-use std::{collections::HashSet, sync::atomic::Ordering};
+use std::{collections::HashSet, time::Duration};
 
 use async_trait::async_trait;
+use base::Timestamp;
 
 use self::{
     batch::Outgoing,
@@ -21,17 +29,15 @@ use self::{
 };
 use super::{
     client::{RabbitClient, RabbitEngine},
-    wire::{
-        fault::answer,
-        headers::Meta,
-        message,
-        topology::{self, EVENTS_EXCHANGE},
-    },
+    wire::{headers::Meta, message, topology::EVENTS_EXCHANGE},
 };
 use crate::{
     engine::{EngineError, Event, Publish, Published},
     envelope::{Envelope, JobId},
 };
+
+/// How long a unique key is reserved for a job whose publishing is not confirmed; far above the time of one call.
+const RESERVED_FOR: Duration = Duration::from_mins(2);
 
 #[async_trait]
 impl Publish for RabbitEngine {
@@ -40,61 +46,73 @@ impl Publish for RabbitEngine {
         envelopes.iter().try_for_each(message::check)?;
         let queues: HashSet<&str> = envelopes.iter().map(|envelope| envelope.queue.as_str()).collect();
         client.require_queues(queues).await?;
-        let holders = client.reserve(envelopes.iter()).await?;
+        let reserved_at = client.ambient.now();
+        let until = Some(reserved_at + RESERVED_FOR);
+        let holders = client.reserve_until(envelopes.iter(), reserved_at, until).await?;
         let mut published = Vec::with_capacity(envelopes.len());
         let (mut outgoing, mut scheduled) = (Vec::with_capacity(envelopes.len()), Vec::new());
+        let mut keyed = Vec::new();
         for (envelope, holder) in envelopes.iter().zip(holders) {
             if let Some(other) = holder {
                 published.push(Published::NotUnique(other));
                 continue;
             }
             published.push(Published::Accepted);
+            keyed.extend(envelope.unique_key.is_some().then_some(envelope.id));
             match route(envelope, Meta::default(), envelope.run_at, &client.ambient) {
                 Route::Publish(message) => outgoing.push(message),
                 Route::Schedule(job) => scheduled.push(job),
             }
         }
-        if !scheduled.is_empty() {
+        let none_scheduled = scheduled.is_empty();
+        if !none_scheduled {
             client.store.schedule(scheduled).await?;
         }
-        client.publisher.publish(outgoing).await?;
+        if let Err(failed) = client.publisher.try_publish(outgoing).await {
+            if none_scheduled && !failed.may_be_stored && !keyed.is_empty() {
+                // Without it, they end by themselves.
+                drop(client.store.withdraw(&keyed, reserved_at).await);
+            }
+            return Err(failed.error);
+        }
+        if !keyed.is_empty() {
+            client.store.confirm(&keyed).await?;
+        }
         Ok(published)
     }
 
     async fn publish_events(&self, events: Vec<Event>) -> Result<(), EngineError> {
-        let client = &self.client;
-        if !client.events_declared.load(Ordering::Relaxed) {
-            let channel = client.admin.channel().await?;
-            topology::declare_exchange(&channel, EVENTS_EXCHANGE).await?;
-            answer(channel.close(200, "declared".into())).await?;
-            client.events_declared.store(true, Ordering::Relaxed);
-        }
         let outgoing = events.into_iter().map(|event| Outgoing {
             exchange: EVENTS_EXCHANGE.to_owned(),
             routing_key: event.topic.clone(),
             raw: message::event_message(event),
         });
-        let published = client.publisher.publish(outgoing.collect()).await;
-        if published.is_err() {
-            // The exchange may have been deleted: declared again before the next attempt.
-            client.events_declared.store(false, Ordering::Relaxed);
-        }
-        published
+        self.client.publisher.publish(outgoing.collect()).await
     }
 }
 
 impl RabbitClient {
-    /// Returns for each job the other one that holds its unique key. Keys are reserved before publishing and kept when
-    /// publishing fails: the outcome is unknown then, and a second publish under the same id finds its own reservation.
+    /// Reserves the unique keys of jobs that exist already. Returns for each job the other one that holds its key.
     pub(super) async fn reserve<'e>(
         &self,
         envelopes: impl Iterator<Item = &'e Envelope> + Clone,
     ) -> Result<Vec<Option<JobId>>, EngineError> {
+        self.reserve_until(envelopes, self.ambient.now(), None).await
+    }
+
+    /// The same for new jobs, until a time. While it is unknown whether such a job was published, its reservation
+    /// stays, and publishing again under the same id renews it.
+    async fn reserve_until<'e>(
+        &self,
+        envelopes: impl Iterator<Item = &'e Envelope> + Clone,
+        now: Timestamp,
+        until: Option<Timestamp>,
+    ) -> Result<Vec<Option<JobId>>, EngineError> {
         let keys: Vec<_> =
             envelopes.clone().filter_map(|e| Some((e.unique_key.clone()?, e.queue.clone(), e.id))).collect();
-        let mut holders =
-            if keys.is_empty() { Vec::new() } else { self.store.reserve(keys, self.ambient.now()).await? }
-                .into_iter();
+        let holders =
+            if keys.is_empty() { Vec::new() } else { self.store.reserve_until(keys, now, until).await? };
+        let mut holders = holders.into_iter();
         Ok(envelopes.map(|e| e.unique_key.as_ref().and_then(|_| holders.next().flatten())).collect())
     }
 }

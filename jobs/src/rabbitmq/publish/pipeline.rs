@@ -1,45 +1,35 @@
 //! The publishing task behind [`super::publisher`]: connects, keeps the window of unconfirmed messages full,
 //! reconnects.
 //!
-//! The broker sends a returned message before its confirm, but the client library attaches it to whichever confirm it
-//! completes next, and one confirm may cover many messages. So returns are matched by message id: a return attached to
-//! another message is remembered and looked up at the confirm of its own message. That confirm comes later: the library
-//! empties its list of returns before it completes a confirm without one, and this task sees confirms in the order of
-//! their completion, since [`FuturesUnordered`] yields in the order of waking.
+//! Which of the messages in flight were confirmed is decided in [`super::in_flight`].
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use base::Ambient;
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use lapin::{
-    Channel, Confirmation, Connection,
-    options::{BasicPublishOptions, ConfirmSelectOptions},
-    types::ShortString,
-};
+use lapin::{Channel, Connection, options::ConfirmSelectOptions};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior},
 };
 
-use super::batch::{Batch, Failure, NOT_CONNECTED, PublishTrouble, PublisherState, Ticket};
+use super::{
+    batch::{Batch, Failure, NOT_CONNECTED, PublishTrouble, PublisherState, Ticket},
+    in_flight::InFlight,
+};
 use crate::{
     engine::EngineError,
     error::describe,
     job::Backoff,
-    rabbitmq::wire::{
-        connect::Address,
-        fault::{answer, classify},
-    },
+    rabbitmq::wire::{connect::Address, fault::answer},
 };
 
-/// Most unconfirmed messages, over all callers.
-const WINDOW: usize = 512;
-/// Channels that share the batches: each is a process of its own in the broker.
-const CHANNELS: usize = 2;
+/// Messages not sent yet from which on callers wait.
+const WAITING_MAX: usize = 512;
+/// Channels that share the messages to queues: each is a process of its own in the broker.
+const QUEUE_CHANNELS: usize = 2;
+/// Index of the channel of messages to exchanges. The broker closes it when an exchange is missing; then it alone is
+/// opened again.
+const EXCHANGES: usize = QUEUE_CHANNELS;
 /// Time without a confirm after which the connection is considered dead, whatever its state says.
 const STUCK_AFTER: Duration = Duration::from_secs(10);
 /// Interval of checking the connection's state.
@@ -97,13 +87,17 @@ fn report(state: &watch::Sender<PublisherState>, trouble: PublisherState, addres
 
 async fn open(address: &Address, name: &str) -> Result<(Connection, Vec<Channel>), EngineError> {
     let connection = address.connect(name).await?;
-    let mut channels = Vec::with_capacity(CHANNELS);
-    for _ in 0..CHANNELS {
-        let channel = answer(connection.create_channel()).await?;
-        answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        channels.push(channel);
+    let mut channels = Vec::with_capacity(QUEUE_CHANNELS + 1);
+    for _ in 0..=QUEUE_CHANNELS {
+        channels.push(open_channel(&connection).await?);
     }
     Ok((connection, channels))
+}
+
+async fn open_channel(connection: &Connection) -> Result<Channel, EngineError> {
+    let channel = answer(connection.create_channel()).await?;
+    answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+    Ok(channel)
 }
 
 /// Rejects batches while there is no connection. Returns when all senders are dropped.
@@ -116,25 +110,19 @@ async fn refuse_all(queue: &mut mpsc::Receiver<Arc<Batch>>, state: &watch::Sende
             PublisherState::Up | PublisherState::Blocked => "the connection ended".to_owned(),
         };
         for ticket in Batch::tickets(&batch) {
-            ticket.settle(Err(Failure::Unknown(PublishTrouble::unavailable(why.clone()))));
+            ticket.settle(Err(Failure::NotSent(PublishTrouble::unavailable(why.clone()))));
         }
     }
 }
-
-type Confirmed = (u64, lapin::Result<Confirmation>);
 
 struct Pipeline<'a> {
     connection: &'a Connection,
     channels: Vec<Channel>,
     state: &'a watch::Sender<PublisherState>,
     next_channel: usize,
-    next_number: u64,
     /// Messages not sent yet, each with the index of its channel.
     waiting: VecDeque<(usize, Ticket)>,
-    sent: HashMap<u64, Ticket>,
-    confirms: FuturesUnordered<BoxFuture<'static, Confirmed>>,
-    /// Ids of returned messages that came with another message's confirm.
-    returned: HashSet<String>,
+    in_flight: InFlight,
     progress_at: Instant,
 }
 
@@ -149,11 +137,8 @@ impl<'a> Pipeline<'a> {
             channels,
             state,
             next_channel: 0,
-            next_number: 0,
             waiting: VecDeque::new(),
-            sent: HashMap::new(),
-            confirms: FuturesUnordered::new(),
-            returned: HashSet::new(),
+            in_flight: InFlight::default(),
             progress_at: Instant::now(),
         }
     }
@@ -175,17 +160,23 @@ impl<'a> Pipeline<'a> {
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some((number, outcome)) = self.confirms.next() => {
-                    if let Err(trouble) = self.confirmed(number, outcome) {
+                Some(first) = self.in_flight.next() => {
+                    self.progress_at = Instant::now();
+                    if let Err(trouble) = self.in_flight.take_round(first) {
                         return Some(trouble);
                     }
                 }
-                batch = queue.recv(), if self.waiting.len() < WINDOW => self.take(batch?),
+                batch = queue.recv(), if self.waiting.len() < WAITING_MAX => self.take(batch?),
                 _ = check.tick() => {
                     if let Some(why) = self.check() {
                         return Some(PublishTrouble::unavailable(why));
                     }
                 }
+            }
+            if self.in_flight.exchange_failed()
+                && let Err(error) = self.replace_exchange_channel().await
+            {
+                return Some(PublishTrouble::unavailable(describe(&error)));
             }
             self.fill();
         }
@@ -197,77 +188,43 @@ impl<'a> Pipeline<'a> {
             return;
         }
         let channel = self.next_channel;
-        self.next_channel = (channel + 1) % self.channels.len();
-        self.waiting.extend(Batch::tickets(&batch).map(|ticket| (channel, ticket)));
+        self.next_channel = (channel + 1) % QUEUE_CHANNELS;
+        self.waiting.extend(Batch::tickets(&batch).map(|ticket| {
+            let by_exchange = ticket.message().is_by_exchange();
+            (if by_exchange { EXCHANGES } else { channel }, ticket)
+        }));
     }
 
-    fn fill(&mut self) {
-        while self.confirms.len() < WINDOW
-            && let Some((channel, ticket)) = self.waiting.pop_front()
-        {
-            if self.sent.is_empty() {
-                self.progress_at = Instant::now();
-            }
-            let number = self.next_number;
-            self.next_number += 1;
-            let (channel, batch, index) =
-                (self.channels[channel].clone(), ticket.batch.clone(), ticket.index);
-            self.confirms.push(Box::pin(async move { (number, publish(&channel, &batch, index).await) }));
-            self.sent.insert(number, ticket);
-        }
-    }
-
-    /// Handles one confirm. An error of a message is one of its channel, and ends the whole connection.
-    fn confirmed(&mut self, number: u64, outcome: lapin::Result<Confirmation>) -> Result<(), PublishTrouble> {
-        self.progress_at = Instant::now();
-        // Without a ticket, the caller has been told already that the broker is blocked.
-        let ticket = self.sent.remove(&number);
-        let (acked, back) = match outcome {
-            Err(error) => {
-                let trouble = PublishTrouble { class: classify(&error), detail: describe(&error) };
-                if let Some(ticket) = ticket {
-                    ticket.settle(Err(Failure::Unknown(trouble.clone())));
-                }
-                return Err(trouble);
-            }
-            Ok(Confirmation::Ack(back)) => (true, back),
-            Ok(Confirmation::Nack(back)) => (false, back),
-            Ok(Confirmation::NotRequested) => {
-                return Err(PublishTrouble::unavailable("the channel is not in confirm mode"));
-            }
-        };
-        if let Some(back) = back
-            && let Some(id) = back.delivery.properties.message_id()
-        {
-            self.returned.insert(id.to_string());
-        }
-        if let Some(ticket) = ticket {
-            let id = ticket.batch.messages[ticket.index].raw.properties.message_id();
-            let came_back = !self.returned.is_empty()
-                && id.as_ref().map(ShortString::as_str).is_some_and(|id| self.returned.remove(id));
-            ticket.settle(match (came_back, acked) {
-                (true, _) => Err(Failure::Returned),
-                (false, true) => Ok(()),
-                (false, false) => Err(Failure::Nacked),
-            });
-        }
-        if self.confirms.is_empty() {
-            self.returned.clear();
+    async fn replace_exchange_channel(&mut self) -> Result<(), EngineError> {
+        if !self.channels[EXCHANGES].status().connected() {
+            self.channels[EXCHANGES] = open_channel(self.connection).await?;
         }
         Ok(())
     }
 
+    fn fill(&mut self) {
+        while self.in_flight.has_room()
+            && let Some((channel, ticket)) = self.waiting.pop_front()
+        {
+            if self.in_flight.is_empty() {
+                self.progress_at = Instant::now();
+            }
+            self.in_flight.push(self.channels[channel].clone(), ticket);
+        }
+    }
+
     /// All messages without an outcome.
     fn take_tickets(&mut self) -> impl Iterator<Item = Ticket> {
-        let sent = self.sent.drain().map(|(_, ticket)| ticket);
-        sent.chain(self.waiting.drain(..).map(|(_, ticket)| ticket))
+        self.in_flight.take_tickets().chain(self.waiting.drain(..).map(|(_, ticket)| ticket))
     }
 
     /// Returns the failure of the connection, if there is one. Blocked is not a failure: all callers are told, and it
     /// ends by itself.
     fn check(&mut self) -> Option<String> {
         let status = self.connection.status();
-        if !status.connected() || self.channels.iter().any(|channel| !channel.status().connected()) {
+        if !status.connected()
+            || self.channels[..EXCHANGES].iter().any(|channel| !channel.status().connected())
+        {
             return Some("the broker closed the connection".to_owned());
         }
         let blocked = status.blocked();
@@ -283,20 +240,7 @@ impl<'a> Pipeline<'a> {
             self.progress_at = Instant::now();
             self.take_tickets().for_each(|ticket| ticket.settle(Err(Failure::Blocked)));
         }
-        let stuck = !self.sent.is_empty() && self.progress_at.elapsed() > STUCK_AFTER;
+        let stuck = !self.in_flight.is_empty() && self.progress_at.elapsed() > STUCK_AFTER;
         stuck.then(|| "no publisher confirms from the broker".to_owned())
     }
-}
-
-/// The first poll sends, so messages are sent in the order in which their futures are pushed.
-async fn publish(channel: &Channel, batch: &Batch, index: usize) -> lapin::Result<Confirmation> {
-    let message = &batch.messages[index];
-    let confirm = channel.basic_publish(
-        message.exchange.as_str().into(),
-        message.routing_key.as_str().into(),
-        BasicPublishOptions { mandatory: message.is_mandatory(), ..BasicPublishOptions::default() },
-        &message.raw.body,
-        message.raw.properties.clone(),
-    );
-    confirm.await?.await
 }

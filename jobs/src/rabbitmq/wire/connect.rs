@@ -74,16 +74,31 @@ impl Address {
     }
 
     fn refusal(&self, error: &lapin::Error) -> EngineError {
+        let text = error.to_string();
         match fault::code(error) {
+            Some(code @ (ACCESS_REFUSED | NOT_ALLOWED)) if passes(code, &text) => {
+                unavailable(format!("{self:?} cannot be used now: {text}"))
+            }
             Some(ACCESS_REFUSED) => EngineError::Denied {
                 engine: ENGINE,
-                detail: format!("{self:?} refuses user `{}`: {error}", self.uri.authority.userinfo.username),
+                detail: format!("{self:?} refuses user `{}`: {text}", self.uri.authority.userinfo.username),
             },
             Some(NOT_ALLOWED) => {
-                EngineError::Denied { engine: ENGINE, detail: format!("{self:?} may not be used: {error}") }
+                EngineError::Denied { engine: ENGINE, detail: format!("{self:?} may not be used: {text}") }
             }
             _ => broken(error),
         }
+    }
+}
+
+/// Whether a refused connection may be accepted later without a change of its address or login. The texts are those of
+/// RabbitMQ's `rabbit_reader` and `rabbit_access_control`: a limit of connections, in which those of a restarted
+/// process count for a while, and a failed authorization backend. Of 403, only a refused login is certain.
+fn passes(code: u16, text: &str) -> bool {
+    if code == ACCESS_REFUSED {
+        !text.contains("Login was refused")
+    } else {
+        ["connection limit", "returned an error"].into_iter().any(|reason| text.contains(reason))
     }
 }
 
@@ -93,8 +108,8 @@ fn choose_cryptography() {
     CHOSEN.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
 }
 
-/// The connection for administration and scans of dead queues, opened when first needed. Separate from the publisher's:
-/// an alarm of the broker blocks connections that publish, and `inspect` is needed most then.
+/// The connection for administration and for emptying dead queues, opened when first needed. Separate from the
+/// publisher's: an alarm of the broker blocks connections that publish, and `inspect` is needed most then.
 pub(crate) struct AdminConnection {
     address: Address,
     name: String,
@@ -116,5 +131,33 @@ impl AdminConnection {
         }
         let fresh = connection.insert(self.address.connect(&self.name).await?);
         answer(fresh.create_channel()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_wrong_login_and_a_wrong_virtual_host_are_final() {
+        let login = "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For details see the \
+                     broker logfile.";
+        let backend = "ACCESS_REFUSED - access to vhost 'shop' refused for user 'shop', backend \
+                       rabbit_auth_backend_http returned an error: timeout";
+        assert!(!passes(ACCESS_REFUSED, login));
+        assert!(passes(ACCESS_REFUSED, backend));
+        let vhost = backend.replace("ACCESS_REFUSED", "NOT_ALLOWED");
+        for (text, later) in [
+            ("NOT_ALLOWED - vhost shop not found", false),
+            ("NOT_ALLOWED - access to vhost 'shop' refused for user 'shop'", false),
+            (
+                "NOT_ALLOWED - access to vhost 'shop' refused for user 'shop': connection limit (9) is reached",
+                true,
+            ),
+            ("NOT_ALLOWED - connection refused for user 'shop': user connection limit (9) is reached", true),
+            (vhost.as_str(), true),
+        ] {
+            assert_eq!(passes(NOT_ALLOWED, text), later, "{text}");
+        }
     }
 }

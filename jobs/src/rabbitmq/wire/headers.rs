@@ -8,7 +8,7 @@ use std::time::Duration;
 use base::{Timestamp, TraceContext, time::ceil_ms};
 use lapin::types::{AMQPValue, FieldTable};
 
-use crate::engine::DeadReason;
+use crate::{engine::DeadReason, error::bounded};
 
 /// The metadata of a message beside the envelope.
 #[derive(Debug, Clone, Default)]
@@ -18,12 +18,13 @@ pub(crate) struct Meta {
     pub(crate) lost: u32,
     /// Of a suspect: its crashes while it ran alone.
     pub(crate) alone: Option<u32>,
+    /// How often it was put aside because its concurrency key was in use, since its last run.
+    pub(crate) key_waits: u32,
     pub(crate) last_error: Option<String>,
     pub(crate) first_failed_at: Option<Timestamp>,
-    /// End and beginning of the delay, by the clock of the process that set it.
+    /// End of the delay, by the clock of the process that set it.
     pub(crate) not_before: Option<Timestamp>,
-    pub(crate) delayed_at: Option<Timestamp>,
-    /// Remainder of the delay after the current rung; zero when the job may start as it leaves the rung.
+    /// Rest of a delay that is longer than the ladder, after the current rung; zero for all others.
     pub(crate) left: Duration,
     pub(crate) dead: Option<(DeadReason, Timestamp)>,
 }
@@ -35,7 +36,7 @@ impl Meta {
     }
 
     pub(crate) fn end_delay(&mut self) {
-        (self.not_before, self.delayed_at, self.left) = (None, None, Duration::ZERO);
+        (self.not_before, self.left) = (None, Duration::ZERO);
     }
 }
 
@@ -75,11 +76,11 @@ known_headers! {
     concurrency_key: "ow-concurrency-key",
     crashes: "ow-crashes",
     alone: "ow-alone",
+    key_waits: "ow-key-waits",
     delivery_count: "x-delivery-count",
     last_error: "ow-last-error",
     first_failed_at: "ow-first-failed-at",
     not_before: "ow-not-before",
-    delayed_at: "ow-delayed-at",
     left_ms: "ow-left-ms",
     dead_reason: "ow-dead-reason",
     died_at: "ow-died-at",
@@ -101,10 +102,10 @@ impl Known<'_> {
             crashes: u32::try_from(before.saturating_add(here)).unwrap_or(0),
             lost: u32::try_from(here).unwrap_or(0),
             alone: self.alone.number()?.and_then(|alone| alone.try_into().ok()),
-            last_error: self.last_error.string()?,
+            key_waits: self.key_waits.number()?.and_then(|waits| waits.try_into().ok()).unwrap_or(0),
+            last_error: self.last_error.text()?.map(bounded),
             first_failed_at: self.first_failed_at.time()?,
             not_before: self.not_before.time()?,
-            delayed_at: self.delayed_at.time()?,
             left: Duration::from_millis(
                 self.left_ms.number()?.and_then(|ms| ms.try_into().ok()).unwrap_or(0),
             ),
@@ -202,10 +203,10 @@ impl Headers {
         if let Some(alone) = meta.alone {
             self.number("ow-alone", i64::from(alone));
         }
+        self.number_unless(0, "ow-key-waits", meta.key_waits);
         self.text("ow-last-error", meta.last_error.as_deref());
         self.time("ow-first-failed-at", meta.first_failed_at);
         self.time("ow-not-before", meta.not_before);
-        self.time("ow-delayed-at", meta.delayed_at);
         if !meta.left.is_zero() {
             // Rounded up: a job must not start early.
             let millis = meta.left.as_nanos().div_ceil(1_000_000);

@@ -11,10 +11,15 @@
 //! | `app_id` | `orderworks/1`, the format's version | `ow-crashes` | crashes of earlier copies, not of this one |
 //! | | | `tracestate` | of the trace context |
 //! | | | `ow-alone` | of a suspect: crashes while it ran alone |
+//! | | | `ow-key-waits` | how often it was put aside for its concurrency key |
 //! | | | `ow-last-error`, `ow-first-failed-at` | the last failure, the time of the first |
-//! | | | `ow-not-before`, `ow-delayed-at` | end and beginning of a delay, by the clock of the process that set it |
-//! | | | `ow-left-ms` | remainder of a delay after the current rung of the ladder |
-//! | | | `ow-dead-reason`, `ow-died-at` | only in the dead queue |
+//! | | | `ow-not-before` | end of a delay, by the clock of the process that set it |
+//! | | | `ow-left-ms` | rest of a long delay that began while the job store was away |
+//! | | | `ow-dead-reason`, `ow-died-at` | only of a dead job |
+//! | | | `ow-dead-id` | only of a dead message that cannot be decoded: the id under which it is kept |
+//!
+//! The version is raised by a change that a reader of the same version could not ignore; readers keep reading earlier
+//! ones. `golden` holds the format as text.
 //!
 //! Crashes of the current copy are counted by the broker. Every copy gets new headers. The broker's own (`x-death` and
 //! related ones) must not be copied: RabbitMQ before 4.0.1 does not accept a message into a queue that its headers list
@@ -25,7 +30,7 @@ use std::sync::Arc;
 use base::TraceContext;
 use lapin::{
     BasicProperties,
-    types::{FieldTable, ShortString},
+    types::{AMQPValue, FieldTable, ShortString},
 };
 use serde_json::value::RawValue;
 
@@ -44,9 +49,17 @@ const KIND_BYTES_MAX: usize = 255;
 const KEY_BYTES_MAX: usize = 512;
 /// AMQP delivery mode "persistent".
 const PERSISTENT: u8 = 2;
-/// Headers added for the dead queue.
-const ADDED_WHEN_DEAD: [&str; 5] =
-    ["ow-dead-reason", "ow-died-at", "ow-last-error", "ow-first-failed-at", "ow-crashes"];
+/// Most bytes of headers in a copy: half of a frame, as a message's headers and properties must fit into one, and ours
+/// are added.
+const COPIED_HEADERS_MAX: usize = 64 * 1024;
+/// Headers added to a dead message.
+const ADDED_WHEN_DEAD: [&str; 6] =
+    ["ow-dead-reason", "ow-died-at", "ow-last-error", "ow-first-failed-at", "ow-crashes", DEAD_ID];
+const DEAD_ID: &str = "ow-dead-id";
+/// Most bytes of an undecodable message's headers, as JSON; of more, none is kept. A frame has room for half as many.
+const FOREIGN_HEADERS_MAX: usize = 256 * 1024;
+/// Bytes of a body that distinguish undecodable messages.
+const COMPARED_MAX: usize = 1024 * 1024;
 
 /// Defaults of absent headers. Most jobs are first attempts of their first version, and parsing headers is among the
 /// largest costs of a consumer (docs/BENCHMARKS.md).
@@ -65,7 +78,7 @@ pub(crate) struct Raw {
 pub(crate) enum Message {
     /// A job. Shared with the run; a settlement that moves the job makes a new message from it.
     Job(Arc<Envelope>, Meta),
-    /// A message that cannot be decoded, sent to the dead queue unchanged.
+    /// A message that cannot be decoded, kept unchanged as a dead job.
     Unreadable(Box<Raw>),
 }
 
@@ -120,14 +133,37 @@ fn persistent(id: &str, kind: &str, app: &str, headers: Headers) -> BasicPropert
         .with_headers(headers.0)
 }
 
-/// An undecodable message for the dead queue: its properties and headers are kept, so that a later release may decode
-/// it, except those with an effect on its way.
+/// An undecodable message as a dead one: its properties and headers are kept, so that a later release may decode it,
+/// except those with an effect on its way, and headers so large that no frame might hold them with ours.
 pub(crate) fn dead_unreadable(raw: &Raw, id: JobId, class: Priority, meta: &Meta) -> Raw {
     let mut headers = headers_without(raw, &ADDED_WHEN_DEAD);
+    if serde_json::to_string(&headers.0).map_or(usize::MAX, |json| json.len()) > FOREIGN_HEADERS_MAX {
+        headers = Headers(FieldTable::default());
+    }
+    headers.text(DEAD_ID, Some(&id.to_string()));
     headers.meta(meta);
-    let mut properties = carried(&raw.properties).with_message_id(short(&id.to_string()));
-    properties = properties.with_priority(rank(class)).with_headers(headers.0);
+    let mut properties = carried(&raw.properties).with_priority(rank(class)).with_headers(headers.0);
+    if id_of(raw).is_none() {
+        properties = properties.with_message_id(short(&id.to_string()));
+    }
     Raw { properties, body: raw.body.clone() }
+}
+
+/// The id under which an undecodable message is kept: the same at each delivery, another one for other bytes, as
+/// messages of any origin may carry the same id.
+pub(crate) fn unreadable_id(raw: &Raw, class: Priority) -> JobId {
+    let headers: Vec<_> = inert_headers(raw, &ADDED_WHEN_DEAD).collect();
+    let body = raw.body[..raw.body.len().min(COMPARED_MAX)].escape_ascii();
+    let (properties, length) = (raw.properties.clone().with_headers(FieldTable::default()), raw.body.len());
+    let label = format!("{class} {properties:?} {headers:?} {length} {body}");
+    JobId::derived(id_of(raw).map_or(uuid::Uuid::nil(), |id| id.0), &label)
+}
+
+/// The id that [`dead_unreadable`] has put into a message.
+pub(crate) fn dead_id(raw: &Raw) -> Option<JobId> {
+    let headers = raw.properties.headers().as_ref()?;
+    let Some(AMQPValue::LongString(id)) = headers.inner().get(DEAD_ID) else { return None };
+    std::str::from_utf8(id.as_bytes()).ok()?.parse().ok()
 }
 
 /// The same message on its way back to its queue.
@@ -168,17 +204,47 @@ fn carried(from: &BasicProperties) -> BasicProperties {
     to
 }
 
-/// All headers except these, the broker's own and those that make it send copies.
+/// All headers except these, the broker's own and those that make it send copies; up to [`COPIED_HEADERS_MAX`], those
+/// of this format first.
 fn headers_without(raw: &Raw, ours: &[&str]) -> Headers {
-    let mut headers = FieldTable::default();
-    for (name, value) in raw.properties.headers().iter().flatten() {
-        let name_text = name.as_str();
-        let acts = name_text.starts_with("x-") || name_text == "CC" || name_text == "BCC";
-        if !acts && !ours.contains(&name_text) {
+    let mut found: Vec<_> = inert_headers(raw, ours).collect();
+    found.sort_by_key(|(name, _)| !name.as_str().starts_with("ow-"));
+    let (mut headers, mut left) = (FieldTable::default(), COPIED_HEADERS_MAX);
+    for (name, value) in found {
+        if let Some(rest) = left.checked_sub(name.as_str().len() + 1 + wire_size(value)) {
+            left = rest;
             headers.insert(name.clone(), value.clone());
         }
     }
     Headers(headers)
+}
+
+/// The headers, whatever their size, except those named, the broker's own and those that make it send copies.
+fn inert_headers<'a>(
+    raw: &'a Raw,
+    except: &'a [&str],
+) -> impl Iterator<Item = (&'a ShortString, &'a AMQPValue)> {
+    let is_kept = move |name: &str| {
+        let acts = name.starts_with("x-") || name == "CC" || name == "BCC";
+        !acts && !except.contains(&name)
+    };
+    raw.properties.headers().iter().flatten().filter(move |(name, _)| is_kept(name.as_str()))
+}
+
+/// Size of a header's value in a frame, in bytes, or a little more.
+fn wire_size(value: &AMQPValue) -> usize {
+    /// Type and length, or type and number.
+    const HEAD: usize = 10;
+    HEAD + match value {
+        AMQPValue::LongString(text) => text.as_bytes().len(),
+        AMQPValue::ShortString(text) => text.as_str().len(),
+        AMQPValue::ByteArray(bytes) => bytes.as_slice().len(),
+        AMQPValue::FieldArray(values) => values.as_slice().iter().map(wire_size).sum(),
+        AMQPValue::FieldTable(table) => {
+            table.inner().iter().map(|(name, value)| name.as_str().len() + 1 + wire_size(value)).sum()
+        }
+        _ => 0,
+    }
 }
 
 /// Decodes a job of this queue; the error says which part is wrong.
@@ -211,6 +277,8 @@ pub(crate) fn decode(queue: &str, raw: &Raw) -> Result<(Envelope, Meta), String>
         subject: headers.subject.string()?,
         payload: payload.to_owned(),
     };
+    // What no engine publishes could not be published again either.
+    check(&envelope).map_err(|error| error.to_string())?;
     Ok((envelope, headers.meta()?))
 }
 

@@ -2,6 +2,8 @@
 
 pub(super) mod connect;
 pub(super) mod fault;
+#[cfg(test)]
+mod golden;
 pub(super) mod headers;
 pub(super) mod ladder;
 pub(super) mod message;

@@ -152,4 +152,8 @@ impl Admin for MemoryEngine {
     async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
         self.open(|state, now| Ok(state.redrive(filter, now)))
     }
+
+    async fn drop_dead(&self, filter: &DeadFilter) -> Result<u64, EngineError> {
+        self.open(|state, _| Ok(state.drop_dead(filter)))
+    }
 }

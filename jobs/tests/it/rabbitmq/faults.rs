@@ -13,9 +13,12 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     PATIENCE, QUEUE, RECOVERY, RabbitHarness, Renewed, consume, envelope, open, open_at, open_with, publish,
-    take, until, until_empty, work_off,
+    take, until, until_empty, work_off, work_queue,
 };
 use crate::util::broker::{self, needs_broker};
+
+/// Time within which a silent connection is noticed: two heartbeats, and what a check may add.
+const SILENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_line_cut_between_publish_and_confirm_loses_nothing() {
@@ -84,10 +87,30 @@ async fn a_line_that_falls_silent_is_noticed() {
     let proxy = Proxy::start(broker::address()).await;
     let mut consumer = consume(&harness.by(proxy.port).await, 5).await;
     proxy.set_deaf(true);
-    until("trouble shows", RECOVERY, || async { consumer.settler.health().trouble.is_some() }).await;
+    until("trouble shows", SILENCE, || async { consumer.settler.health().trouble.is_some() }).await;
     proxy.set_deaf(false);
     let ids = publish(&harness.engine, 3).await;
     work_off(&mut consumer, ids).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_stalls_for_less_than_two_heartbeats_keeps_its_consumers() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let ids = publish(&harness.engine, 1).await;
+    let proxy = Proxy::start(broker::address()).await;
+    let mut consumer = consume(&harness.by(proxy.port).await, 5).await;
+    let running = take(&mut consumer).await;
+    proxy.set_held(true);
+    // Longer than any other reply is waited for, after the longest pause between two questions.
+    let ended = timeout(Duration::from_secs(12), &mut consumer.consumer.ended).await;
+    assert!(ended.is_err(), "the consumer was given up: {ended:?}");
+    proxy.set_held(false);
+    assert!(ids.contains(&running.envelope.id) && running.signal.interrupt().is_none());
+    consumer.settler.settle(running.receipt, Settlement::Done);
+    until_empty(&harness.engine).await;
+    assert_eq!(consumer.settler.health().stale_settlements, 0);
+    assert_eq!(consumer.settler.health().trouble, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,21 +120,16 @@ async fn a_queue_deleted_under_its_consumer_is_declared_again() {
     let engine = &harness.engine;
     publish(engine, 0).await;
     let mut consumer = consume(engine, 5).await;
-    for class in ["default", "delay.1s"] {
-        let (status, _) = harness.vhost.ask("DELETE", &format!("/api/queues/{{}}/ow.{QUEUE}.{class}")).await;
+    for class in ["default", "bulk"] {
+        let (status, _) =
+            harness.vhost.ask("DELETE", &format!("/api/queues/{{}}/{}", work_queue(QUEUE, class))).await;
         assert_eq!(status, 204);
-        // Unroutable until the consumer has declared the queue again: returned as an error, never swallowed.
-        let deadline = Instant::now() + RECOVERY;
-        let job = envelope();
-        let id = job.id;
-        while let Err(error) = engine.publish(vec![job.clone()]).await {
-            assert!(error.class() == Some(ErrorClass::Unavailable), "{error}");
-            assert!(Instant::now() < deadline, "{error}");
-            if consumer.consumer.ended.try_recv().is_ok() {
-                consumer.start().await;
-            }
-        }
-        work_off(&mut consumer, [id].into()).await;
+        // Declared again at once, by the publisher or the next consumer: the old subscription receives nothing.
+        let urgency = class.parse().expect("a priority");
+        let job = Envelope { priority: urgency, ..envelope() };
+        let ids = [job.id].into();
+        engine.publish(vec![job]).await.expect("publishes");
+        work_off(&mut consumer, ids).await;
     }
 }
 
@@ -126,7 +144,7 @@ async fn five_delayed_retries_take_the_same_rung() {
         for _ in 0..40 {
             let delivery = take(&mut consumer).await;
             assert_eq!((delivery.envelope.attempt, delivery.crashes), (attempt, 0));
-            // The delay of the second rung exactly, so that no other rung is taken.
+            // The delay of one rung, so that a message enters the same queue again and again.
             let at = harness.ambient().now() + Duration::from_secs(1);
             let settlement = if attempt < 5 {
                 Settlement::Retry { at, error: "again".to_owned() }
@@ -139,14 +157,16 @@ async fn five_delayed_retries_take_the_same_rung() {
     until_empty(engine).await;
 }
 
-/// Retries the next job at a time between two rungs of the ladder, so that a consumer receives it before it is due.
-/// Returns the delivery and the time, once the job waits in the broker.
+/// Snoozes the next job until a time between two rungs of the ladder. Returns the delivery and the time, once the job
+/// waits in the broker.
 async fn put_off(harness: &RabbitHarness, consumer: &mut Renewed) -> (Delivery, Timestamp) {
     let delivery = take(consumer).await;
+    // The first count declares the ladder, which takes its time on a busy broker.
+    assert_eq!(harness.engine.short_delays().await.expect("counts"), 0);
     let at = harness.ambient().now() + Duration::from_millis(2600);
     consumer.settler.settle(delivery.receipt, Settlement::Snooze { at });
-    let depth = || async { harness.engine.depth(QUEUE).await.expect("depth").delayed };
-    until("it waits in the broker", PATIENCE, || async { depth().await == 1 }).await;
+    let waits = || async { harness.engine.short_delays().await.expect("counts") == 1 };
+    until("it waits in the broker", PATIENCE, waits).await;
     (delivery, at)
 }
 
@@ -196,7 +216,7 @@ async fn a_message_parked_by_the_broker_is_listed_and_runs_again_when_redriven()
     let (url, properties) = (harness.vhost.url(), lapin::ConnectionProperties::default());
     let connection = lapin::Connection::connect(&url, properties).await.expect("connects");
     let channel = connection.create_channel().await.expect("a channel");
-    let queue = format!("ow.{QUEUE}.default");
+    let queue = work_queue(QUEUE, "default");
     let deadline = Instant::now() + RECOVERY;
     while engine.depth(QUEUE).await.expect("depth").dead == 0 {
         assert!(Instant::now() < deadline, "not parked");

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use orderworks_jobs::{
-    Consume, Envelope, Publish, Timestamp,
+    Admin, Consume, Envelope, Publish, Timestamp,
     conformance::Harness,
     engine::{JobFilter, JobState, QueueSpec},
-    inspection::{self, Unlisted},
+    inspection,
     records::{AttemptOutcome, AttemptRecord, RecordStore},
     sqlite::SqliteRecords,
 };
+use sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
 
-use super::{PATIENCE, QUEUE, RabbitHarness, envelope, until};
+use super::{PATIENCE, QUEUE, RabbitHarness, consume, envelope, publish, take, until};
 use crate::util::broker::needs_broker;
 
 fn attempt(of: &Envelope, started_at: Timestamp, outcome: AttemptOutcome) -> AttemptRecord {
@@ -48,19 +49,42 @@ async fn a_short_delay_is_counted_and_named_by_the_log_of_attempts() {
             inspection::list(engine, &records, &filter, harness.ambient.now()).await.expect("lists");
         let jobs: Vec<_> = listing.jobs.iter().map(|job| job.envelope.id).collect();
         let logged: Vec<_> = listing.logged.iter().map(|last| last.job).collect();
-        (jobs, logged, listing.unlisted)
+        (jobs, logged, (listing.unlisted, listing.short_delays))
     };
-    let unlisted = |ready, delayed| vec![Unlisted { queue: QUEUE.to_owned(), ready, delayed }];
-    until("both are counted", PATIENCE, || async { list(None).await.2 == unlisted(1, 1) }).await;
-    assert_eq!(list(None).await, (vec![in_store], vec![], unlisted(1, 1)));
-    assert_eq!(list(Some(JobState::Delayed)).await, (vec![in_store], vec![], unlisted(0, 1)));
-    assert_eq!(list(Some(JobState::Dead)).await, (vec![], vec![], vec![]));
+    let ready = vec![(QUEUE.to_owned(), 1)];
+    let both = (ready, 1);
+    until("both are counted", PATIENCE, || async { list(None).await.2 == both }).await;
+    assert_eq!(list(None).await, (vec![in_store], vec![], both));
+    assert_eq!(list(Some(JobState::Delayed)).await, (vec![in_store], vec![], (vec![], 1)));
+    assert_eq!(list(Some(JobState::Dead)).await, (vec![], vec![], (vec![], 0)));
 
     let started = now + Duration::from_millis(1);
     records.append([attempt(&minute, started, AttemptOutcome::Retried)].into()).await.expect("appends");
-    assert_eq!(list(Some(JobState::Delayed)).await, (vec![in_store], vec![in_broker], vec![]));
+    assert_eq!(list(Some(JobState::Delayed)).await, (vec![in_store], vec![in_broker], (vec![], 0)));
     // It has ended since: what the broker counts is another job.
     let later = started + Duration::from_millis(1);
     records.append([attempt(&minute, later, AttemptOutcome::Completed)].into()).await.expect("appends");
-    assert_eq!(list(Some(JobState::Delayed)).await, (vec![in_store], vec![], unlisted(0, 1)));
+    assert_eq!(list(Some(JobState::Delayed)).await, (vec![in_store], vec![], (vec![], 1)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_store_restored_from_a_backup_is_followed() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let engine = &harness.engine;
+    publish(engine, 0).await;
+    let mut consumer = consume(engine, 1).await;
+    for _ in 0..3 {
+        engine.pause(QUEUE).await.expect("pauses");
+    }
+    let id = publish(engine, 1).await.into_iter().next().expect("one");
+    let ready = || async { engine.depth(QUEUE).await.expect("depth").ready == 1 };
+    until("it waits", PATIENCE, ready).await;
+    // As before the pauses.
+    let file = SqliteConnectOptions::new().filename(harness.folder.path().join("jobs.db"));
+    let mut store = file.connect().await.expect("connects");
+    for statement in ["UPDATE queues SET paused = 0", "UPDATE control SET version = 1"] {
+        store.execute(statement).await.expect("restores");
+    }
+    assert_eq!(take(&mut consumer).await.envelope.id, id);
 }

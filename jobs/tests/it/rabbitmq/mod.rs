@@ -1,9 +1,13 @@
 //! The RabbitMQ engine on a real broker: the conformance suite, and faults of broker and connections.
 
+mod consuming;
+mod dead_letters;
 mod events;
 mod faults;
 mod inspection;
+mod keys;
 mod messages;
+mod missing;
 mod outage;
 mod over_postgres;
 mod workers;
@@ -119,15 +123,23 @@ async fn open_with(server: RabbitServer<'_>, folder: &Path, ambient: Ambient) ->
     RabbitEngine::new(server, "test", Arc::new(store), ambient).expect("a good address")
 }
 
+/// The broker queue of a job queue's ready jobs.
+fn work_queue(queue: &str, class: &str) -> String {
+    format!("ow.{queue}.{class}.v2")
+}
+
 async fn inject(vhost: &Vhost, queue: &str, body: &[u8], properties: lapin::BasicProperties) {
+    inject_into(vhost, &work_queue(queue, "default"), body, properties).await;
+}
+
+async fn inject_into(vhost: &Vhost, key: &str, body: &[u8], properties: lapin::BasicProperties) {
     let url = vhost.url();
     let connection = lapin::Connection::connect(&url, lapin::ConnectionProperties::default());
     let connection = connection.await.expect("connects");
     let channel = connection.create_channel().await.expect("a channel");
     channel.confirm_select(lapin::options::ConfirmSelectOptions::default()).await.expect("confirms");
-    let key = format!("ow.{queue}.default");
     let options = lapin::options::BasicPublishOptions::default();
-    let sent = channel.basic_publish("".into(), key.as_str().into(), options, body, properties);
+    let sent = channel.basic_publish("".into(), key.into(), options, body, properties);
     sent.await.expect("sends").await.expect("is confirmed");
     connection.close(200, "injected".into()).await.expect("closes");
 }

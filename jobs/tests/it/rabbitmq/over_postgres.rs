@@ -2,21 +2,25 @@
 //!
 //! The store has a suite of its own, so the other cases would add nothing.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use base::{
     Ambient,
+    postgres::PostgresConfig,
     testing::scratch::{self, Scratch},
 };
 use orderworks_jobs::{
-    Engine,
+    Admin, Engine, Envelope, JobId, Publish,
     conformance::Harness,
+    engine::{Published, Settlement},
     job_store::PostgresJobStore,
     rabbitmq::{RabbitEngine, RabbitServer},
 };
+use tokio::time::Instant;
 
-use crate::util::broker::{self, Vhost};
+use super::{PATIENCE, RECOVERY, consume, envelope, publish, take, until};
+use crate::util::broker::{self, Afterwards, Vhost, ctl};
 
 struct OverPostgres {
     engine: RabbitEngine,
@@ -26,8 +30,8 @@ struct OverPostgres {
     scratch: Scratch,
 }
 
-async fn open(vhost: &Vhost, scratch: &Scratch) -> RabbitEngine {
-    let store = PostgresJobStore::open(&scratch.config(), Ambient::system()).await.expect("opens");
+async fn open(vhost: &Vhost, config: &PostgresConfig) -> RabbitEngine {
+    let store = PostgresJobStore::open(config, Ambient::system()).await.expect("opens");
     RabbitEngine::new(RabbitServer::at(&vhost.url()), "test", Arc::new(store), Ambient::system())
         .expect("a good address")
 }
@@ -41,7 +45,7 @@ impl Harness for OverPostgres {
     async fn start() -> Self {
         let (vhost, scratch) = (Vhost::create().await, Scratch::create().await);
         orderworks_jobs::postgres::migrate(&scratch.config()).await.expect("migrates");
-        Self { engine: open(&vhost, &scratch).await, ambient: Ambient::system(), vhost, scratch }
+        Self { engine: open(&vhost, &scratch.config()).await, ambient: Ambient::system(), vhost, scratch }
     }
 
     fn ambient(&self) -> &Ambient {
@@ -53,7 +57,7 @@ impl Harness for OverPostgres {
     }
 
     async fn second(&self) -> Arc<dyn Engine> {
-        Arc::new(open(&self.vhost, &self.scratch).await)
+        Arc::new(open(&self.vhost, &self.scratch.config()).await)
     }
 
     async fn break_storage(&self) {
@@ -67,10 +71,72 @@ impl Harness for OverPostgres {
 
 orderworks_jobs::conformance_tests! { @cases OverPostgres;
     control: cancelled_before_its_time_never_runs, cancelling_a_running_job_fires_its_signal,
-        a_pause_holds_in_every_handle, purging_drops_what_waits, depth_counts_every_state,
+        a_pause_holds_in_every_handle, purging_drops_what_waits, a_purge_frees_the_keys_of_what_it_deletes,
+        depth_counts_every_state,
         a_delayed_job_can_be_started_now, listing_pages_and_filters;
+    dead: a_dead_job_keeps_its_story, redriving_filters_and_starts_afresh, retrying_a_dead_job_starts_afresh,
+        an_undecodable_job_becomes_a_dead_letter, dead_jobs_are_listed_in_pages,
+        dead_jobs_are_dropped_by_filter, a_dead_job_frees_its_unique_key;
     inspect: running_jobs_are_seen_by_every_handle, consumers_are_seen_by_every_handle,
         the_oldest_ready_job_has_an_age_without_consumers, what_is_held_nowhere_is_not_found;
     delivery: a_unique_key_holds_until_the_job_ends;
     worker: cancelled_before_its_start_never_runs;
+}
+
+/// The broker's delivery timeout, and how long the job store is away at least.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(4);
+const AWAY: Duration = DELIVERY_TIMEOUT.saturating_mul(3);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outcomes_do_not_wait_for_a_job_store_that_is_away() {
+    if let Some(why) = OverPostgres::skipped() {
+        orderworks_jobs::conformance::skip(&why);
+        return;
+    }
+    let (vhost, scratch) = (Vhost::alone().await, Scratch::create().await);
+    orderworks_jobs::postgres::migrate(&scratch.config()).await.expect("migrates");
+    let (proxy, config) = scratch.behind_proxy().await;
+    let (direct, engine) = (open(&vhost, &scratch.config()).await, open(&vhost, &config).await);
+    let _restored = Afterwards(&[
+        "eval 'application:set_env(rabbit, consumer_timeout, 1800000).'",
+        "eval 'application:set_env(rabbit, channel_tick_interval, 60000).'",
+    ]);
+    ctl(&format!("eval 'application:set_env(rabbit, consumer_timeout, {}).'", DELIVERY_TIMEOUT.as_millis()))
+        .await;
+    ctl("eval 'application:set_env(rabbit, channel_tick_interval, 500).'").await;
+    publish(&direct, 0).await;
+    let mut consumer = consume(&engine, 4).await;
+    let unique = |n: u32| Envelope { unique_key: Some(format!("parcel-{n}")), ..envelope() };
+    let unique: Vec<Envelope> = (0..8).map(unique).collect();
+    direct.publish(unique.clone()).await.expect("publishes");
+    publish(&direct, 8).await;
+    proxy.sever();
+    let back = Instant::now() + AWAY;
+    let mut ran: HashSet<JobId> = HashSet::new();
+    // More of each kind than the consumer may hold.
+    for n in 0..16 {
+        let delivery = take(&mut consumer).await;
+        assert!(ran.insert(delivery.envelope.id), "nothing runs twice");
+        let settlement = if delivery.envelope.unique_key.is_some() {
+            Settlement::Done
+        } else {
+            let at = Ambient::system().now() + Duration::from_hours(1);
+            Settlement::Retry { at, error: format!("no paper in printer {n}") }
+        };
+        consumer.settler.settle(delivery.receipt, settlement);
+    }
+    let in_broker = || async { direct.short_delays().await.expect("counts") == 8 };
+    until("the retries wait in the broker", PATIENCE, in_broker).await;
+    while Instant::now() < back {
+        publish(&direct, 1).await;
+        let plain = take(&mut consumer).await;
+        assert!(ran.insert(plain.envelope.id), "nothing runs twice");
+        consumer.settler.settle(plain.receipt, Settlement::Done);
+    }
+    assert_eq!(consumer.settler.health().trouble, None);
+    proxy.restore();
+    let next = Envelope { id: JobId::fresh(&Ambient::system()), ..unique[0].clone() };
+    let accepted =
+        || async { direct.publish(vec![next.clone()]).await.expect("answers") == [Published::Accepted] };
+    until("the keys are free", RECOVERY, accepted).await;
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, testing::Proxy};
 use orderworks_jobs::{
-    Admin, CancellationToken, Engine, Job, JobContext, JobError, Producer, Registry, Workers,
+    Admin, CancellationToken, Engine, Job, JobContext, JobError, Registry, Workers,
     conformance::Harness,
     job_store::SqliteJobStore,
     rabbitmq::{RabbitEngine, RabbitServer},
@@ -16,7 +16,7 @@ use crate::{
     util::broker::{self, needs_broker},
     worker::{
         gate::Process,
-        rig::{Act, Event, QUEUE, Script},
+        rig::{Act, Event},
     },
 };
 
@@ -38,19 +38,16 @@ async fn a_run_outlives_its_consumer_and_its_late_outcome_is_refused() {
     until("trouble shows", PATIENCE, || async { health().trouble.is_some() }).await;
     assert_eq!((health().running, health().consumer.is_none()), (1, true), "the run continues");
     proxy.set_accepting(true);
-    until("it is delivered to the next consumer", RECOVERY, || async {
-        engine.depth(QUEUE).await.is_ok_and(|depth| depth.running == 1) && here.health.is_ready()
-    })
-    .await;
-    // The second run waits for the end of the first, and holds up no other job.
-    let other = Script { name: "other".to_owned(), act: Act::Finish };
-    Producer::new(harness.engine(), Ambient::system()).enqueue(&other).await.expect("publishes");
+    until("it consumes again", RECOVERY, || async { here.health.is_ready() }).await;
+    until("it publishes again", RECOVERY, || async { engine.publish_trouble().is_none() }).await;
+    // Delivered again, it waits for the first run; another job starts in the other slot.
+    here.enqueue("other", Act::Finish).await;
     assert_eq!(here.event().await, Event::Started { name: "other".to_owned(), attempt: 1 });
     assert_eq!(here.event().await, Event::Finished { name: "other".to_owned() });
-    until("the other has ended", RECOVERY, || async { here.health.queues()[0].running == 1 }).await;
     here.probe.gate.add_permits(1);
     assert_eq!(here.event().await, finished);
     assert_eq!(here.event().await, started);
+    until("the first run has ended", RECOVERY, || async { here.health.queues()[0].running == 1 }).await;
     assert!(
         engine.find(id).await.expect("finds").is_some(),
         "the outcome of the lost delivery had no effect"

@@ -61,6 +61,18 @@ impl<const BOUNCER: bool> StoreHarness for Server<BOUNCER> {
         let rename = "ALTER TABLE jobs.scheduled RENAME COLUMN due_at TO due";
         self.scratch.pool().await.execute(rename).await.expect("renames");
     }
+
+    async fn spoil_scheduled(&self) {
+        let spoil = "UPDATE jobs.scheduled SET envelope = '{'";
+        self.scratch.pool().await.execute(spoil).await.expect("spoils");
+    }
+
+    async fn fill_cancels(&self) {
+        let fill = "
+            INSERT INTO jobs.cancel_requests (job, reason, requested_at)
+            SELECT gen_random_uuid(), 'many', 1780000000000 FROM generate_series(1, 9999)";
+        self.scratch.pool().await.execute(fill).await.expect("fills");
+    }
 }
 
 #[async_trait]

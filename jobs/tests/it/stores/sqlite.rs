@@ -56,6 +56,18 @@ impl StoreHarness for Files {
     async fn break_schema(&self) {
         alter(&self.folder.path().join("jobs.db"), "ALTER TABLE scheduled RENAME COLUMN due_at TO due").await;
     }
+
+    async fn spoil_scheduled(&self) {
+        alter(&self.folder.path().join("jobs.db"), "UPDATE scheduled SET envelope = '{'").await;
+    }
+
+    async fn fill_cancels(&self) {
+        let fill = "
+            WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 9999)
+            INSERT INTO cancel_requests (job, reason, requested_at)
+            SELECT 'job_00000000-0000-7000-8000-' || printf('%012d', n), 'many', 1780000000000 FROM numbers";
+        alter(&self.folder.path().join("jobs.db"), fill).await;
+    }
 }
 
 #[async_trait]

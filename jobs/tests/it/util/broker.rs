@@ -122,8 +122,18 @@ impl Vhost {
 
     /// Sends a request with a body, as [`Self::ask`].
     pub(crate) async fn post(&self, path: &str, body: &'static str) -> (u16, String) {
+        self.send("POST", path, body).await
+    }
+
+    /// Sets the number of connections: `{"value": 0}` lets none in, -1 ends the limit.
+    pub(crate) async fn limit_connections(&self, body: &'static str) {
+        let (status, answer) = self.send("PUT", "/api/vhost-limits/{}/max-connections", body).await;
+        assert!([201, 204].contains(&status), "{status}: {answer}");
+    }
+
+    async fn send(&self, method: &'static str, path: &str, body: &'static str) -> (u16, String) {
         let path = path.replace("{}", &self.name);
-        tokio::task::spawn_blocking(move || management("POST", &path, body)).await.expect("asks")
+        tokio::task::spawn_blocking(move || management(method, &path, body)).await.expect("asks")
     }
 }
 
@@ -193,7 +203,7 @@ fn management(method: &str, path: &str, body: &str) -> (u16, String) {
     stream.set_read_timeout(Some(Duration::from_secs(30))).expect("sets");
     let login = BASE64_STANDARD.encode(login);
     let request = format!(
-        "{method} {path} HTTP/1.0\r\nHost: {host}\r\nAuthorization: Basic {login}\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.0\r\nHost: {host}\r\nAuthorization: Basic {login}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     stream.write_all(request.as_bytes()).expect("asks");

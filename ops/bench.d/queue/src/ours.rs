@@ -60,7 +60,7 @@ impl Queue {
 
     /// Name of the queue on the broker.
     pub(crate) fn on_broker(self) -> String {
-        format!("ow.{}.default", self.name())
+        format!("ow.{}.default.v2", self.name())
     }
 
     /// Registry of this queue's job type only, as a worker registers.

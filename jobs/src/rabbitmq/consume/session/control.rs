@@ -1,5 +1,6 @@
 //! Control of a session: pauses, stops, cancel requests, and queries for held jobs.
 
+use lapin::message::Delivery as RabbitDelivery;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -25,8 +26,11 @@ impl ConsumerSession {
         if stopped || control.paused.contains(&self.plan.shared.queue) {
             self.stop_receiving().await?;
         } else {
-            for channel in self.channels.iter_mut().filter(|channel| channel.consumer.is_none()) {
-                channel.subscribe().await?;
+            let prefetch = self.plan.prefetch;
+            for channel in &mut self.channels {
+                if channel.consumer.is_none() && channel.held_back.is_none() {
+                    channel.subscribe(prefetch).await?;
+                }
             }
         }
         if !control.cancels.is_empty() {
@@ -38,12 +42,23 @@ impl ConsumerSession {
     /// Unsubscribes, and releases deliveries that were not dispatched.
     pub(super) async fn stop_receiving(&mut self) -> Result<(), EngineError> {
         for channel in 0..self.channels.len() {
-            let last = self.channels[channel].unsubscribe().await?;
-            let now = Instant::now();
-            last.into_iter().try_for_each(|delivery| self.arrived(channel, delivery, now))?;
-            self.give_back(channel, |slot| slot.stage == DeliveryStage::Waiting);
+            self.stop_receiving_from(channel).await?;
+            self.channels[channel].held_back = None;
         }
         Ok(())
+    }
+
+    pub(super) async fn stop_receiving_from(&mut self, channel: usize) -> Result<(), EngineError> {
+        let last = self.channels[channel].unsubscribe().await?;
+        self.take_last(channel, last)?;
+        self.give_back(channel, |slot| slot.stage == DeliveryStage::Waiting);
+        Ok(())
+    }
+
+    /// Receives the last deliveries of a subscription.
+    pub(super) fn take_last(&mut self, channel: usize, last: Vec<RabbitDelivery>) -> Result<(), EngineError> {
+        let now = Instant::now();
+        last.into_iter().try_for_each(|delivery| self.arrived(channel, delivery, now))
     }
 
     pub(super) fn give_back(&mut self, channel: usize, which: impl Fn(&Slot) -> bool) {

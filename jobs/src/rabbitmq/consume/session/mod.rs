@@ -1,15 +1,18 @@
 //! A consumer session, one connection: three subscriptions in, deliveries out, settlements back.
 //!
-//! Each priority has a channel, so that an error or the broker's delivery timeout in one does not lose the deliveries
-//! of the others. Each may hold as many deliveries as the consumer's prefetch; of those held, the highest priority is
-//! dispatched first, but for the share of the lower ones, and never more than the prefetch in all. Deliveries that
-//! wait here for long go back to their queue. A session that loses its connection or a channel ends, and its consumer
-//! with it.
+//! Each priority has a channel, as a limit of deliveries and their tags belong to one. An error of a channel, also the
+//! broker's timeout of one delivery, ends the session and loses the deliveries of all: a new channel in its place would
+//! use the old tags again, and the hung run would hold its slot all the same. Each may hold as many deliveries as the
+//! consumer's prefetch; of those held, the highest priority is dispatched first, but for the share of the lower ones,
+//! and never more than the prefetch in all. Deliveries that wait here for long go back to their queue, soon if another
+//! consumer may start them. A session that loses its connection or a channel ends, and its consumer with it.
 //!
 //! Acknowledgements are in `priority_channel` and `window`, all other settlements in `outcome`.
 
 mod coalesce;
 mod control;
+mod hoard;
+mod probe;
 mod receive;
 mod settle;
 mod state;
@@ -19,25 +22,23 @@ use std::{sync::atomic::Ordering, time::Duration};
 use futures::FutureExt;
 use tokio::{
     sync::{mpsc, oneshot},
+    task::JoinHandle,
     time::{Instant, sleep_until, timeout},
 };
 
-use self::receive::next_deliveries;
+use self::receive::{next_deliveries, receipt_tag};
 pub(super) use self::state::{ConsumerSession, Plan};
 use super::{
-    consumer::{Command, ConsumerShared},
+    consumer::Command,
+    keys::LostRun,
     priority_channel::{DeliveryStage, PriorityChannel, Slot},
 };
 use crate::{
-    engine::{EngineError, Interrupt},
+    engine::{EngineError, Interrupt, Receipt},
     envelope::JobId,
     error::describe,
-    job::Priority,
     job_store::ConsumerNote,
-    rabbitmq::wire::{
-        fault::{answer, unavailable},
-        topology,
-    },
+    rabbitmq::wire::fault::{answer, unavailable},
 };
 
 /// Longest wait for the last settlements at a close.
@@ -82,8 +83,8 @@ impl ConsumerSession {
             }
             SessionEnd::Dropped => Ok(()),
         };
-        self.shutdown().await;
-        dismiss(&self.plan.shared, commands);
+        self.shutdown(matches!(end, SessionEnd::Lost(_))).await;
+        dismiss(&self.plan, commands);
         match end {
             SessionEnd::Closed(reply) => drop(reply.send(closed)),
             SessionEnd::Lost(error) => drop(lost.send(error)),
@@ -119,13 +120,18 @@ impl ConsumerSession {
                 self.take_in()?;
             }
             Some(settled) = self.settling.join_next() => self.settled(settled)?,
+            Some(answered) = self.probes.join_next() => self.answered(answered).await?,
             () = sleep_until(flush_at.unwrap_or_else(Instant::now)), if flush_at.is_some() => {}
             changed = self.control.changed() => if changed.is_ok() { self.follow_control().await? },
             changed = self.stopped.changed() => if changed.is_ok() { self.follow_control().await? },
             changed = self.freed.changed() => if changed.is_ok() { self.unblock() },
-            _ = self.look.tick() => self.look().await?,
+            _ = self.look.tick() => {
+                self.look()?;
+                self.widen().await?;
+            }
         }
         self.dispatch();
+        self.fill_free_slots().await?;
         self.flush()?;
         Ok(None)
     }
@@ -150,18 +156,16 @@ impl ConsumerSession {
     }
 
     /// Checks the connection: a channel closed by the server may not end its stream.
-    async fn look(&mut self) -> Result<(), EngineError> {
+    fn look(&mut self) -> Result<(), EngineError> {
         self.looks = self.looks.wrapping_add(1);
         if !self.connection.status().connected() {
             return Err(unavailable("the broker closed the connection"));
         }
         self.channels.iter().try_for_each(PriorityChannel::is_open)?;
         if self.looks.is_multiple_of(LOOKS_PER_PROBE) {
-            let queue = topology::work_queue(&self.plan.shared.queue, Priority::Default);
-            if topology::count(&self.channels[0].channel, &queue).await?.is_none() {
-                return Err(unavailable(format!("broker has no queue `{queue}`")));
-            }
+            (0..self.channels.len()).for_each(|index| self.probe(index));
         }
+        self.look_for_hoards();
         for channel in 0..self.channels.len() {
             let is_late =
                 |slot: &Slot| slot.stage == DeliveryStage::Waiting && slot.since.elapsed() > WAIT_MAX;
@@ -174,6 +178,8 @@ impl ConsumerSession {
         if self.looks % LOOKS_PER_NOTE == 1 {
             self.note();
         }
+        self.clear_ended();
+        self.plan.inner.keys.forget_dropped();
         Ok(())
     }
 
@@ -209,6 +215,15 @@ impl ConsumerSession {
         }));
     }
 
+    /// Deletes what ended jobs have left in the job store while it was away, one attempt at a time.
+    fn clear_ended(&mut self) {
+        let due = !self.plan.inner.uncleared.lock().is_empty();
+        if due && self.clearing.as_ref().is_none_or(JoinHandle::is_finished) {
+            let inner = self.plan.inner.clone();
+            self.clearing = Some(tokio::spawn(async move { inner.clear_ended().await }));
+        }
+    }
+
     /// Makes the last settlements durable and releases the other jobs.
     async fn close(&mut self) -> Result<(), EngineError> {
         self.stop_receiving().await?;
@@ -233,14 +248,29 @@ impl ConsumerSession {
         outcomes
     }
 
-    /// Ends the connection after firing [`Interrupt::LeaseLost`] at the jobs that still run.
-    async fn shutdown(&mut self) {
+    /// Fires [`Interrupt::LeaseLost`] at the jobs that still run; returns them.
+    fn interrupt_runs(&self) -> Vec<LostRun> {
+        let mut runs = Vec::new();
+        for (index, channel) in self.channels.iter().enumerate() {
+            let open = channel.window.open();
+            for (tag, slot) in open.filter(|(_, slot)| slot.stage == DeliveryStage::Running) {
+                slot.signal.fire(Interrupt::LeaseLost);
+                let receipt = Receipt { job: slot.id, tag: receipt_tag(index, tag), session: self.id };
+                runs.push(LostRun { receipt, signal: slot.signal.clone() });
+            }
+        }
+        runs
+    }
+
+    /// Ends the connection after firing [`Interrupt::LeaseLost`] at the jobs that still run. Those of a lost session
+    /// keep their keys.
+    async fn shutdown(&mut self, is_lost: bool) {
         self.settling.abort_all();
-        for channel in &mut self.channels {
-            for (_, slot) in channel.window.open() {
-                if slot.stage == DeliveryStage::Running {
-                    slot.signal.fire(Interrupt::LeaseLost);
-                }
+        let runs = self.interrupt_runs();
+        if is_lost {
+            self.plan.inner.keys.keep(runs);
+            if self.plan.shared.dropped.load(Ordering::SeqCst) {
+                self.plan.inner.keys.ended_all(self.id);
             }
         }
         self.plan.shared.held.store(0, Ordering::Relaxed);
@@ -262,11 +292,11 @@ impl ConsumerSession {
 }
 
 /// Answers the commands that came too late: no job is held any more.
-fn dismiss(shared: &ConsumerShared, mut commands: mpsc::UnboundedReceiver<Command>) {
+fn dismiss(Plan { inner, shared, .. }: &Plan, mut commands: mpsc::UnboundedReceiver<Command>) {
     commands.close();
     while let Ok(command) = commands.try_recv() {
         match command {
-            Command::Settle(..) => shared.health.count_stale(1),
+            Command::Settle(receipt, _) => shared.settled_late(&inner.keys, receipt),
             Command::Held(_, reply) => drop(reply.send(Vec::new())),
             Command::ApplyControl(reply) => drop(reply.send(())),
             Command::Close(reply) => drop(reply.send(Ok(()))),

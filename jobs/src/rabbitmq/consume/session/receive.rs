@@ -30,8 +30,6 @@ use crate::{
     },
 };
 
-/// Delay of a job whose key is in use, once too many of these are held.
-const ASIDE: Duration = Duration::from_secs(1);
 /// How long a suspect is put aside while other jobs run; the shortest rung of the delay ladder.
 const SUSPECT_ASIDE: Duration = Duration::from_millis(250);
 /// Most deliveries handled in one step.
@@ -77,7 +75,7 @@ impl ConsumerSession {
         let (mut envelope, mut meta) = match message::decode(&shared.queue, &raw) {
             Ok(decoded) => decoded,
             Err(error) => {
-                let id = message::id_of(&raw).unwrap_or_else(|| JobId::fresh(&inner.ambient));
+                let id = message::unreadable_id(&raw, class);
                 tracing::error!(job.id = %id, job.queue = shared.queue, error, "undecodable job moved to the dead queue");
                 return (id, Message::Unreadable(Box::new(raw)), Some(DeliveryOutcome::Unreadable { error }));
             }
@@ -116,12 +114,25 @@ impl ConsumerSession {
             // Too many deliveries that wait for a key would fill the prefetch.
             let most = usize::from(self.plan.prefetch).div_ceil(2).max(1);
             while self.channels[channel].blocked.len() > most
-                && let Some(tag) = self.channels[channel].blocked.pop_back()
+                && let Some(tag) = self.take_youngest_blocked(channel)
             {
-                let later = self.plan.inner.ambient.now() + ASIDE;
-                self.conclude(channel, tag, DeliveryOutcome::Again(Some(later)));
+                self.conclude(channel, tag, DeliveryOutcome::Aside);
             }
         }
+    }
+
+    /// Of the deliveries that wait for a key, the last one of those that were put aside least often: so that a job that
+    /// has waited long is not overtaken by every new one.
+    fn take_youngest_blocked(&mut self, channel: usize) -> Option<u64> {
+        let PriorityChannel { window, blocked, .. } = &mut self.channels[channel];
+        let mut youngest: Option<(u32, usize)> = None;
+        for (index, tag) in blocked.iter().enumerate() {
+            let waits = window.get(*tag).and_then(|slot| slot.job()).map_or(0, |(_, meta)| meta.key_waits);
+            if youngest.is_none_or(|(least, _)| waits <= least) {
+                youngest = Some((waits, index));
+            }
+        }
+        blocked.remove(youngest?.1)
     }
 
     /// Channel and tag of the delivery to dispatch next. The channels are in the order of [`Priority::ALL`].
@@ -142,7 +153,7 @@ impl ConsumerSession {
             if self.hand_over(channel, tag) {
                 return;
             }
-            // Its key is in use.
+            // Its key is in use, or an earlier run of it goes on.
             shared.handed_out.fetch_sub(1, Ordering::SeqCst);
             self.channels[channel].blocked.pop_back();
             inner.solo.leave(self.id, None);
@@ -151,10 +162,12 @@ impl ConsumerSession {
         self.conclude(channel, tag, DeliveryOutcome::Again(Some(later)));
     }
 
-    /// Hands a delivery to the worker, which has room for it. Returns false when its key is in use.
+    /// Hands a delivery to the worker, which has room for it. Returns false when its key is in use, or an earlier run
+    /// of the job goes on.
     fn hand_over(&mut self, channel: usize, tag: u64) -> bool {
         let Some(delivery) = self.start(channel, tag) else { return false };
         self.starts += 1;
+        self.channels[channel].started = Instant::now();
         // When the receiver is closed, the job is released at the end of the session.
         drop(self.plan.deliveries.try_send(delivery));
         true
@@ -165,15 +178,15 @@ impl ConsumerSession {
         let keys = &self.plan.inner.keys;
         let PriorityChannel { window, blocked, .. } = &mut self.channels[channel];
         let slot = window.get(tag).filter(|slot| slot.stage == DeliveryStage::Waiting)?;
+        let receipt = Receipt { job: slot.id, tag: receipt_tag, session };
         let (envelope, meta) = slot.job()?;
-        if envelope.concurrency_key.as_ref().is_some_and(|key| !keys.take(key, session, receipt_tag)) {
+        if !keys.take(envelope.concurrency_key.as_deref(), receipt) {
             blocked.push_back(tag);
             return None;
         }
         let (envelope, crashes) = (envelope.clone(), meta.crashes);
         slot.stage = DeliveryStage::Running;
         slot.handed_out = true;
-        let receipt = Receipt { job: slot.id, tag: receipt_tag, session };
         Some(Delivery { envelope, receipt, crashes, signal: slot.signal.clone() })
     }
 

@@ -28,8 +28,7 @@ impl ConsumerSession {
             self.channels.get_mut(channel).filter(|_| mine).and_then(|channel| channel.window.get(tag));
         let slot = slot.filter(|slot| slot.id == receipt.job && slot.stage == DeliveryStage::Running);
         let Some((envelope, meta)) = slot.and_then(|slot| slot.job()) else {
-            self.plan.shared.health.count_stale(1);
-            return;
+            return self.plan.shared.settled_late(&self.plan.inner.keys, receipt);
         };
         if let Some(key) = &envelope.concurrency_key {
             self.plan.inner.keys.free(key, self.id, receipt.tag);

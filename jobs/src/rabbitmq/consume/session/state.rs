@@ -31,6 +31,9 @@ use crate::{
 /// Interval of checking channels and connection.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Index of a channel that asked the broker, and the number of consumers of its queue.
+pub(super) type ProbeAnswer = (usize, Result<u32, EngineError>);
+
 pub(crate) struct Plan {
     pub(crate) inner: Arc<RabbitClient>,
     pub(crate) shared: Arc<ConsumerShared>,
@@ -48,6 +51,7 @@ pub(crate) struct ConsumerSession {
     pub(super) starts: u64,
     /// Each returns channel and tag of its delivery once the settlement is durable.
     pub(super) settling: JoinSet<(usize, u64)>,
+    pub(super) probes: JoinSet<ProbeAnswer>,
     pub(super) control: watch::Receiver<Arc<Control>>,
     pub(super) freed: watch::Receiver<()>,
     pub(super) stopped: watch::Receiver<bool>,
@@ -61,6 +65,8 @@ pub(crate) struct ConsumerSession {
     pub(super) noted: Option<(u64, i64, Vec<JobId>)>,
     /// The write of the last note.
     pub(super) noting: Option<JoinHandle<()>>,
+    /// The deletion of what ended jobs have left in the job store.
+    pub(super) clearing: Option<JoinHandle<()>>,
 }
 
 impl ConsumerSession {
@@ -72,9 +78,7 @@ impl ConsumerSession {
         topology::declare(&channel, &shared.queue).await?;
         let mut channels = Vec::with_capacity(Priority::ALL.len());
         for class in Priority::ALL {
-            channels.push(
-                PriorityChannel::open(&connection, &shared.queue, class, &plan.name, plan.prefetch).await?,
-            );
+            channels.push(PriorityChannel::open(&connection, &shared.queue, class, &plan.name).await?);
         }
         let mut id = [0; 8];
         inner.ambient.fill(&mut id);
@@ -84,6 +88,7 @@ impl ConsumerSession {
             channels,
             starts: 0,
             settling: JoinSet::new(),
+            probes: JoinSet::new(),
             control: inner.control.subscribe(),
             freed: inner.keys.subscribe(),
             stopped: shared.stopped.subscribe(),
@@ -95,6 +100,7 @@ impl ConsumerSession {
             arrivals: Vec::new(),
             noted: None,
             noting: None,
+            clearing: None,
             plan,
         };
         shared.session.store(session.id, Ordering::Relaxed);

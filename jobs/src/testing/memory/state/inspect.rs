@@ -4,32 +4,45 @@ use base::Timestamp;
 
 use super::{MemoryState, StoredJob, StoredJobState};
 use crate::{
-    engine::{DeadFilter, Depth, EngineError, InspectedJob, JobFilter, JobState, LIST_MAX},
+    engine::{DROP_MAX, DeadFilter, Depth, EngineError, InspectedJob, JobFilter, JobState, LIST_MAX},
     envelope::JobId,
 };
 
 impl MemoryState {
     pub(in crate::testing::memory) fn redrive(&mut self, filter: &DeadFilter, now: Timestamp) -> Vec<JobId> {
-        let matching = |held: &StoredJob| {
-            let StoredJobState::Dead(dead) = &held.place else { return None };
-            let error = held.last_error.as_deref().unwrap_or_default();
-            let wanted = filter.queue.as_ref().is_none_or(|queue| *queue == held.envelope.queue)
-                && filter.kind.as_ref().is_none_or(|kind| *kind == held.envelope.kind)
-                && filter.reason.is_none_or(|reason| reason == dead.reason)
-                && filter.error_contains.as_ref().is_none_or(|text| error.contains(text))
-                && filter.since.is_none_or(|since| dead.died_at >= since);
-            wanted.then_some((dead.died_at, held.envelope.id))
-        };
-        let mut ids: Vec<_> = self.jobs.values().filter_map(matching).collect();
-        ids.sort_unstable();
-        ids.truncate(filter.limit as usize);
-        let ids: Vec<JobId> = ids.into_iter().map(|(_, id)| id).collect();
+        let matching =
+            self.jobs.values().filter(|held| filter.matches(&held.show()) && !self.is_key_taken(held));
+        let mut ids: Vec<JobId> = matching.map(|held| held.envelope.id).take(filter.limit as usize).collect();
         if !filter.dry_run {
-            for id in &ids {
-                self.retry_now(*id, now);
-            }
+            ids.retain(|id| self.retry_now(*id, now));
         }
         ids
+    }
+
+    /// Whether another live job has the unique key of this one.
+    pub(super) fn is_key_taken(&self, held: &StoredJob) -> bool {
+        let Some(key) = &held.envelope.unique_key else { return false };
+        self.jobs.values().any(|other| {
+            other.envelope.id != held.envelope.id
+                && !matches!(other.place, StoredJobState::Dead(_))
+                && other.envelope.unique_key.as_ref() == Some(key)
+        })
+    }
+
+    /// Deletes those that died first.
+    pub(in crate::testing::memory) fn drop_dead(&mut self, filter: &DeadFilter) -> u64 {
+        let matching = self.jobs.values().map(StoredJob::show).filter(|job| filter.matches(job));
+        let mut jobs: Vec<_> =
+            matching.filter_map(|job| Some((job.dead?.died_at, job.envelope.id))).collect();
+        jobs.sort_unstable();
+        jobs.truncate(filter.limit as usize);
+        if !filter.dry_run {
+            jobs.truncate(DROP_MAX as usize);
+            for (_, id) in &jobs {
+                self.take(*id);
+            }
+        }
+        jobs.len() as u64
     }
 
     pub(in crate::testing::memory) fn depth(

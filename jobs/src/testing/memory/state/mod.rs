@@ -252,7 +252,7 @@ impl MemoryState {
     pub(super) fn retry_now(&mut self, id: JobId, now: Timestamp) -> bool {
         let waits =
             |held: &StoredJob| matches!(held.place, StoredJobState::Delayed { .. } | StoredJobState::Dead(_));
-        if !self.jobs.get(&id).is_some_and(waits) {
+        if !self.jobs.get(&id).is_some_and(|held| waits(held) && !self.is_key_taken(held)) {
             return false;
         }
         let order = self.fresh();
