@@ -12,6 +12,9 @@ PYTHON=python3
 # The system's interpreter comes first: one under a home folder is out of reach for another user.
 [[ -x /usr/bin/python3 ]] && PYTHON=/usr/bin/python3
 MODE=''
+# Longest wait for a server that is alive: three nodes of Cassandra start beside a build in more than two minutes.
+# shellcheck disable=SC2034 # read by the other files
+READY_SECONDS=300
 
 say() { printf '%s\n' "$*" >&2; }
 die() {

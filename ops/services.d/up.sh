@@ -114,7 +114,7 @@ up_one() {
 }
 
 wait_ready() {
-  local name=$1 deadline=$((SECONDS + 120)) settled='' reason
+  local name=$1 deadline=$((SECONDS + READY_SECONDS)) settled='' reason
   until reason=$("${name}_ready" 2>&1); do
     if [[ -z $settled ]] && defined "${name}_settle" && "${name}_settle" 2>/dev/null; then settled=1; fi
     all_alive "$name" || give_up "$name" "stopped while starting"

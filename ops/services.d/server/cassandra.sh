@@ -92,7 +92,7 @@ cassandra_start() {
 }
 
 cassandra_wait() {
-  local deadline=$((SECONDS + 120))
+  local deadline=$((SECONDS + READY_SECONDS))
   until cassandra_node_ready "$1" "$2" >/dev/null 2>&1; do
     alive "cassandra-$1" || give_up cassandra "node $1 stopped while starting"
     ((SECONDS < deadline)) || give_up cassandra "node $1 not ready in time"
