@@ -33,8 +33,8 @@ use crate::{
 
 /// Delay between attempts to make a settlement durable.
 const AGAIN: Backoff = Backoff::FullJitter { base: Duration::from_millis(100), cap: Duration::from_secs(2) };
-/// Delays of a job whose key is in use, the last one again and again: each is one message on the delay ladder, so N jobs
-/// that wait for a key cost N messages a minute.
+/// Delays of a job whose key is in use, the last one again and again: each is one message on the delay ladder, so N
+/// jobs that wait for a key cost N messages a minute.
 const ASIDE: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(15), Duration::from_mins(1)];
 /// Most ended jobs remembered to be deleted from the job store later; the entries of others expire.
