@@ -7,6 +7,7 @@ use tokio::{sync::Mutex, time::sleep};
 
 use super::{
     front::Front,
+    objects,
     plan::{InjectedFault, Link, Mood, Planned, Role},
     servers::Servers,
 };
@@ -130,6 +131,7 @@ impl Deployment {
                 self.shops.iter().for_each(|shop| shop.receiver.set_dead(false));
             }
             InjectedFault::Restart(server) => self.servers.restart(server, which, span).await,
+            InjectedFault::Delete(object) => objects::delete(&self.stage.vhost, object, which).await,
         }
     }
 

@@ -7,7 +7,7 @@ use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use fastrand::Rng;
 
-pub(super) const LANES: [FaultTrack; 5] = [
+pub(super) const LANES: [FaultTrack; 6] = [
     FaultTrack {
         name: "kills",
         faults: &[
@@ -60,6 +60,15 @@ pub(super) const LANES: [FaultTrack; 5] = [
         ],
         gap_ms: 15_000..=35_000,
     },
+    FaultTrack {
+        name: "objects",
+        faults: &[
+            InjectedFault::Delete(BrokerObject::JobQueue),
+            InjectedFault::Delete(BrokerObject::DelayExchanges),
+            InjectedFault::Delete(BrokerObject::DelayBindings),
+        ],
+        gap_ms: 14_000..=30_000,
+    },
 ];
 
 /// Kinds of faults of which one occurs at a time.
@@ -89,6 +98,8 @@ pub(super) enum InjectedFault {
     DeadReceivers,
     /// `kill -9` of a server, or of one node of three, and a restart.
     Restart(Server),
+    /// Deleted, and left to the product to declare again.
+    Delete(BrokerObject),
 }
 
 /// Processes of the product, and the sandbox provider.
@@ -131,6 +142,17 @@ pub(super) enum Server {
     Broker,
     Redis,
     Cassandra,
+}
+
+/// Objects of RabbitMQ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum BrokerObject {
+    /// The queue of a priority that no job has.
+    JobQueue,
+    /// All exchanges by which messages enter the delay ladder.
+    DelayExchanges,
+    /// All bindings of these exchanges.
+    DelayBindings,
 }
 
 /// A planned fault.
@@ -179,7 +201,7 @@ impl InjectedFault {
 
     fn span_ms(self) -> RangeInclusive<u64> {
         match self {
-            Self::Kill(_) | Self::Cut(_) => 0..=0,
+            Self::Kill(_) | Self::Cut(_) | Self::Delete(_) => 0..=0,
             // Longer than the broker's heartbeat, after which another worker gets the jobs, and longer than the relay's
             // lease.
             Self::Pause(Role::Worker | Role::Relay) => 2_000..=40_000,
@@ -220,6 +242,11 @@ impl fmt::Display for InjectedFault {
                 f.write_str("a Cassandra node of three killed and brought back")
             }
             Self::Restart(server) => write!(f, "{server} killed and brought back"),
+            Self::Delete(BrokerObject::JobQueue) => f.write_str("a job queue without jobs deleted"),
+            Self::Delete(BrokerObject::DelayExchanges) => {
+                f.write_str("the exchanges of short delays deleted")
+            }
+            Self::Delete(BrokerObject::DelayBindings) => f.write_str("the bindings of short delays deleted"),
         }
     }
 }
@@ -272,5 +299,17 @@ fn a_seed_tells_one_story_and_half_an_hour_has_more_than_two_hundred_faults() {
             assert!(plan.iter().all(|planned| planned.at + planned.span <= half_an_hour));
             assert!(plan.windows(2).all(|two| two[0].at + two[0].span < two[1].at));
         }
+    }
+}
+
+#[test]
+fn two_minutes_have_each_deletion() {
+    let lane = LANES.iter().position(|track| track.name == "objects").expect("is there");
+    for seed in 0..20 {
+        let plan = draw(seed, lane, Duration::from_mins(2));
+        let mut faults: Vec<_> = plan.iter().map(|planned| planned.fault).collect();
+        faults.sort_unstable();
+        faults.dedup();
+        assert_eq!(faults, LANES[lane].faults, "seed {seed}");
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use base::Ambient;
-use reqwest::Method;
-use serde_json::json;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
 
 /// A user without a tag, and its password: it may use the virtual hosts of tests and nothing else on the server.
 const USER: &str = "ow-test-user";
@@ -65,6 +65,17 @@ impl Vhost {
         url.into()
     }
 
+    /// Asks the management API about an object, such as `queues/{}/name`, where `{}` stands for this virtual host.
+    /// Returns status and body, the latter null unless it is JSON; `None` without a whole answer.
+    pub(crate) async fn ask(&self, method: Method, path: &str) -> Option<(StatusCode, Value)> {
+        let path = format!("/api/{}", path.replace("{}", &self.name));
+        let url = self.management.join(&path).expect("a path");
+        let answer = self.http.request(method, url).send().await.ok()?;
+        let status = answer.status();
+        let body = answer.bytes().await.ok()?;
+        Some((status, serde_json::from_slice(&body).unwrap_or_default()))
+    }
+
     /// Fails no test: what is left is deleted by a later run.
     #[expect(clippy::print_stderr, reason = "for the reader of the test run")]
     pub(crate) async fn delete(self) {
@@ -74,7 +85,7 @@ impl Vhost {
         }
     }
 
-    async fn call(&self, method: Method, path: &str, body: &serde_json::Value) {
+    async fn call(&self, method: Method, path: &str, body: &Value) {
         let url = self.management.join(path).expect("a path");
         let request = self.http.request(method, url).json(body).send();
         let status = request.await.expect("the management API answers").status();

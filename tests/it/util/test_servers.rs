@@ -26,7 +26,7 @@ pub(crate) struct TestServers {
     pub(crate) data: TempDir,
     pub(crate) database: Scratch,
     pub(crate) keyspace: Keyspace,
-    vhost: Vhost,
+    pub(crate) vhost: Vhost,
     settings: Vec<(String, String)>,
     provider: String,
     /// Runs until the deployment is closed, unless the test takes it out.
