@@ -1,11 +1,12 @@
 //! Deployment of a fault run: processes of each role, their connections to the servers, the provider.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use base::{Ambient, testing::Proxy};
 use tokio::{sync::Mutex, time::sleep};
 
 use super::{
+    clock::{self, SteppedClock},
     front::Front,
     objects,
     plan::{InjectedFault, Link, Mood, Planned, Role},
@@ -26,8 +27,10 @@ pub(super) const RARE_STOCK: i64 = 150;
 /// Secret that signs the provider's webhooks.
 pub(super) const REPORT_SECRET: &str = "whsec_ofTheFaultRun";
 const STRIPE_KEY: &str = "rk_test_ofTheFaultRun";
-/// Environment variable with the path of libfaketime(1), which gives a process another time.
-const FAKETIME: &str = "ORDERWORKS_TEST_FAKETIME";
+/// Index of the worker whose clock can be stepped.
+const STEPPED: usize = 0;
+/// How long it runs with the stepped clock.
+const STEPPED_FOR: Duration = Duration::from_secs(10);
 
 /// The whole deployment.
 pub(super) struct Deployment {
@@ -40,6 +43,7 @@ pub(super) struct Deployment {
     /// The stand-in for Stripe, where the run has one in place of the sandbox.
     pub(super) stripe: Option<StripeServer>,
     processes: BTreeMap<Role, Vec<Mutex<Process>>>,
+    clock: SteppedClock,
     lines: BTreeMap<Link, Proxy>,
     front: Front,
     pub(super) servers: Servers,
@@ -48,6 +52,8 @@ pub(super) struct Deployment {
 /// A process that is restarted when it dies, as by a service manager.
 struct Process {
     args: Vec<String>,
+    /// Besides those of the deployment.
+    settings: Vec<(String, String)>,
     running: Option<util::Role>,
 }
 
@@ -66,13 +72,16 @@ impl Deployment {
         let (front, ledger) = put_provider(&mut stage, stripe.as_ref()).await;
         stage.set("PAYMENTS_STRIPE_WEBHOOK_SECRETS", &format!("[\"{REPORT_SECRET}\"]"));
         let sandbox = stage.sandbox.take().expect("runs since the stage was opened");
-        let sandbox = Process { args: stage.sandbox_arguments(), running: Some(sandbox) };
+        let sandbox =
+            Process { args: stage.sandbox_arguments(), settings: Vec::new(), running: Some(sandbox) };
         let mut processes = BTreeMap::from([(Role::Provider, vec![Mutex::new(sandbox)])]);
+        let clock = SteppedClock::new(stage.data.path());
         let addresses: Vec<_> = (0..APIS).map(|_| format!("127.0.0.1:{}", free_port())).collect();
         for (role, commands) in commands(&addresses) {
-            let started = commands.into_iter().map(|args| {
-                let args: Vec<_> = args.into_iter().map(str::to_owned).collect();
-                Mutex::new(Process { running: Some(stage.role(&args)), args })
+            let started = commands.iter().enumerate().map(|(index, args)| {
+                let steps = role == Role::Worker && index == STEPPED;
+                let settings = if steps { clock.settings() } else { Vec::new() };
+                Mutex::new(Process::start(&stage, args, settings))
             });
             processes.insert(role, started.collect());
         }
@@ -84,7 +93,7 @@ impl Deployment {
         for _ in 0..SHOPS {
             shops.push(TestMerchant::open_with(&stage, &bases[0], &stocked()).await);
         }
-        Some(Self { stage, shops, bases, ledger, stripe, processes, lines, front, servers })
+        Some(Self { stage, shops, bases, ledger, stripe, processes, clock, lines, front, servers })
     }
 
     /// Executes a fault and undoes it. Returns when the broken part is whole again, before the system has recovered.
@@ -96,24 +105,17 @@ impl Deployment {
             }
             InjectedFault::Pause(role) => {
                 let process = self.process(role, which).lock().await;
-                let running = process.running.as_ref().expect("always one");
-                running.pause().await;
+                process.running().pause().await;
                 sleep(span).await;
-                running.wake().await;
+                process.running().wake().await;
             }
             InjectedFault::WrongClock => {
-                let library = std::env::var(FAKETIME).expect("set by ops/faults");
-                let offset = format!("{clock_off_seconds:+}");
-                let clock = [
-                    ("LD_PRELOAD", library.as_str()),
-                    ("FAKETIME", &offset),
-                    ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-                ];
                 let mut process = self.process(Role::Worker, which).lock().await;
-                process.replace(&self.stage, &clock).await;
+                process.replace(&self.stage, &clock::ahead(clock_off_seconds)).await;
                 sleep(span).await;
                 process.replace(&self.stage, &[]).await;
             }
+            InjectedFault::StepClock => self.step_clock(span, clock_off_seconds).await,
             InjectedFault::Cut(line) => self.lines[&line].cut(),
             InjectedFault::Sever(line) => {
                 self.lines[&line].sever();
@@ -133,6 +135,19 @@ impl Deployment {
             InjectedFault::Restart(server) => self.servers.restart(server, which, span).await,
             InjectedFault::Delete(object) => objects::delete(&self.stage.vhost, object, which).await,
         }
+    }
+
+    /// Suspends a worker, steps its clock meanwhile, and puts the clock right while the worker runs.
+    async fn step_clock(&self, suspended: Duration, seconds: i64) {
+        {
+            let process = self.process(Role::Worker, STEPPED).lock().await;
+            process.running().pause().await;
+            self.clock.set(seconds);
+            sleep(suspended).await;
+            process.running().wake().await;
+        }
+        sleep(STEPPED_FOR).await;
+        self.clock.set(0);
     }
 
     /// A shop's client at one of the API processes.
@@ -157,11 +172,28 @@ impl Deployment {
 }
 
 impl Process {
-    async fn replace(&mut self, stage: &TestServers, settings: &[(&str, &str)]) {
+    fn start(stage: &TestServers, args: &[&str], settings: Vec<(String, String)>) -> Self {
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let mut process = Self { args, settings, running: None };
+        process.run(stage, &[]);
+        process
+    }
+
+    fn running(&self) -> &util::Role {
+        self.running.as_ref().expect("always one")
+    }
+
+    /// Kills it and starts it again with further settings, which take precedence.
+    async fn replace(&mut self, stage: &TestServers, more: &[(String, String)]) {
         if let Some(running) = self.running.take() {
             running.kill().await;
         }
-        self.running = Some(stage.role_with(settings, &self.args));
+        self.run(stage, more);
+    }
+
+    fn run(&mut self, stage: &TestServers, more: &[(String, String)]) {
+        let settings = self.settings.iter().chain(more).map(|(key, value)| (key.as_str(), value.as_str()));
+        self.running = Some(stage.role_with(&settings.collect::<Vec<_>>(), &self.args));
     }
 }
 

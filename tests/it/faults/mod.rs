@@ -2,11 +2,13 @@
 //! that may break does. At the end all work must complete, and all stores must agree.
 //!
 //! `ops/faults` runs it on servers of its own; without them it is skipped. The faults and their times are in [`plan`],
-//! their execution in [`deployment`] and [`objects`], the customers in [`traffic`] and the final checks in [`report`].
+//! their execution in [`deployment`], [`clock`] and [`objects`], the customers in [`traffic`] and the final checks in
+//! [`report`].
 
 #![expect(clippy::print_stdout, reason = "a run of half an hour is watched")]
 
 mod callbacks;
+mod clock;
 mod deployment;
 mod front;
 mod objects;

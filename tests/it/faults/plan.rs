@@ -30,7 +30,11 @@ pub(super) const LANES: [FaultTrack; 6] = [
         ],
         gap_ms: 5_000..=15_000,
     },
-    FaultTrack { name: "clocks", faults: &[InjectedFault::WrongClock], gap_ms: 5_000..=15_000 },
+    FaultTrack {
+        name: "clocks",
+        faults: &[InjectedFault::WrongClock, InjectedFault::StepClock],
+        gap_ms: 5_000..=15_000,
+    },
     FaultTrack {
         name: "lines",
         faults: &[
@@ -88,6 +92,8 @@ pub(super) enum InjectedFault {
     Pause(Role),
     /// A worker runs with a clock that is off by minutes. The provider's own may be off, too: see `ops/faults`.
     WrongClock,
+    /// A worker is stopped until it has lost its jobs, and woken at another time; later its clock is put right.
+    StepClock,
     /// All connections are cut; new ones are accepted.
     Cut(Link),
     /// No bytes pass.
@@ -165,7 +171,7 @@ pub(super) struct Planned {
     pub(super) which: usize,
     /// Duration of the fault.
     pub(super) span: Duration,
-    /// For [`InjectedFault::WrongClock`].
+    /// For [`InjectedFault::WrongClock`] and [`InjectedFault::StepClock`].
     pub(super) clock_off_seconds: i64,
 }
 
@@ -207,6 +213,8 @@ impl InjectedFault {
             Self::Pause(Role::Worker | Role::Relay) => 2_000..=40_000,
             Self::Pause(_) => 1_000..=8_000,
             Self::WrongClock => 5_000..=20_000,
+            // Longer than three heartbeats: the broker has closed its connection before it wakes.
+            Self::StepClock => 31_000..=40_000,
             Self::Sever(_) | Self::DeadReceivers | Self::Provider(_) => 1_000..=10_000,
             Self::Restart(Server::Cassandra) => 2_000..=20_000,
             Self::Restart(_) => 0..=3_000,
@@ -219,6 +227,7 @@ impl InjectedFault {
             Self::Restart(Server::Cassandra) => 15,
             Self::Restart(Server::Broker) => 8,
             Self::Restart(_) => 2,
+            Self::StepClock => 10,
             _ => 0,
         })
     }
@@ -230,6 +239,7 @@ impl fmt::Display for InjectedFault {
             Self::Kill(role) => write!(f, "{role} killed"),
             Self::Pause(role) => write!(f, "{role} stopped and woken"),
             Self::WrongClock => f.write_str("a worker's clock 1 to 10 minutes off"),
+            Self::StepClock => f.write_str("a worker stopped, its clock stepped, and woken"),
             Self::Cut(line) => write!(f, "connections to {line} cut"),
             Self::Sever(line) => write!(f, "no way to {line}"),
             Self::Provider(Mood::Fine) => f.write_str("the provider is fine"),
@@ -303,13 +313,15 @@ fn a_seed_tells_one_story_and_half_an_hour_has_more_than_two_hundred_faults() {
 }
 
 #[test]
-fn two_minutes_have_each_deletion() {
-    let lane = LANES.iter().position(|track| track.name == "objects").expect("is there");
-    for seed in 0..20 {
-        let plan = draw(seed, lane, Duration::from_mins(2));
-        let mut faults: Vec<_> = plan.iter().map(|planned| planned.fault).collect();
-        faults.sort_unstable();
-        faults.dedup();
-        assert_eq!(faults, LANES[lane].faults, "seed {seed}");
+fn two_minutes_have_each_fault_of_clocks_and_of_the_brokers_objects() {
+    for name in ["clocks", "objects"] {
+        let lane = LANES.iter().position(|track| track.name == name).expect("is there");
+        for seed in 0..20 {
+            let plan = draw(seed, lane, Duration::from_mins(2));
+            let mut faults: Vec<_> = plan.iter().map(|planned| planned.fault).collect();
+            faults.sort_unstable();
+            faults.dedup();
+            assert_eq!(faults, LANES[lane].faults, "{name}, seed {seed}");
+        }
     }
 }
