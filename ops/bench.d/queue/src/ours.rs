@@ -60,7 +60,7 @@ impl Queue {
 
     /// Name of the queue on the broker.
     pub(crate) fn on_broker(self) -> String {
-        format!("ow.{}.default.v2", self.name())
+        on_broker(self.name())
     }
 
     /// Registry of this queue's job type only, as a worker registers.
@@ -71,6 +71,11 @@ impl Queue {
             Self::Million => Registry::new().register::<Noop<2>>(),
         }
     }
+}
+
+/// Name on the broker of the work queue in which jobs without a priority wait.
+fn on_broker(queue: &str) -> String {
+    format!("ow.{queue}.default.v2")
 }
 
 /// A job that counts its runs, one type per queue number.
@@ -152,18 +157,20 @@ impl<const QUEUE: usize> Job for Noop<QUEUE> {
     }
 }
 
-async fn open(url: &str, folder: &Path, queue: &str) -> anyhow::Result<Arc<dyn Engine>> {
+/// Opens the engine over a job store in this folder, and declares the queues.
+pub(crate) async fn open(url: &str, folder: &Path, queues: &[&str]) -> anyhow::Result<Arc<dyn Engine>> {
     let ambient = Ambient::system();
     let store = Arc::new(SqliteJobStore::open(&folder.join("jobs.db"), ambient.clone()).await?);
     let engine = RabbitEngine::new(RabbitServer::at(url), "bench", store, ambient)?;
-    engine.declare(&[QueueSpec::new(queue)]).await?;
+    let queues: Vec<_> = queues.iter().map(|queue| QueueSpec::new(*queue)).collect();
+    engine.declare(&queues).await?;
     Ok(Arc::new(engine))
 }
 
 /// Deletes the broker queue with the messages; the others of the job queue are empty.
-async fn clear(url: &str, queue: Queue) -> anyhow::Result<()> {
+pub(crate) async fn clear(url: &str, queue: &str) -> anyhow::Result<()> {
     let connection = raw::connect(url).await?;
-    raw::delete(&connection.create_channel().await?, &queue.on_broker()).await
+    raw::delete(&connection.create_channel().await?, &on_broker(queue)).await
 }
 
 /// Publishes `count` jobs from callers that each wait for the confirms of one call before the next.
@@ -206,12 +213,12 @@ async fn send(
 
 pub(crate) async fn publish(url: &str, callers: usize, bulk: usize, count: usize) -> anyhow::Result<Figures> {
     let folder = tempfile::tempdir()?;
-    let engine = open(url, folder.path(), Queue::Noop.name()).await?;
+    let engine = open(url, folder.path(), &[Queue::Noop.name()]).await?;
     send(&engine, Queue::Noop.name(), callers, bulk, count / 10).await?;
     let began = Instant::now();
     send(&engine, Queue::Noop.name(), callers, bulk, count).await?;
     let taken = began.elapsed();
-    clear(url, Queue::Noop).await?;
+    clear(url, Queue::Noop.name()).await?;
     Ok(Figures::from([("per_second".to_owned(), count as f64 / taken.as_secs_f64())]))
 }
 
@@ -219,7 +226,7 @@ pub(crate) async fn publish(url: &str, callers: usize, bulk: usize, count: usize
 /// empty.
 pub(crate) async fn fill(url: &str, queue: Queue, count: usize) -> anyhow::Result<Figures> {
     let folder = tempfile::tempdir()?;
-    let engine = open(url, folder.path(), queue.name()).await?;
+    let engine = open(url, folder.path(), &[queue.name()]).await?;
     send(&engine, queue.name(), FILL_CALLERS, FILL_BULK, count).await?;
     Ok(Figures::from([("stored".to_owned(), count as f64)]))
 }
@@ -233,13 +240,14 @@ pub(crate) fn needed(count: usize) -> usize {
 pub(crate) async fn process(url: &str, queue: Queue, count: usize, keep: bool) -> anyhow::Result<Figures> {
     log();
     let folder = tempfile::tempdir()?;
-    let engine = open(url, folder.path(), queue.name()).await?;
+    let engine = open(url, folder.path(), &[queue.name()]).await?;
     let progress = Progress::new(count / 10, count + count / 10, false);
-    let worker = Worker::start(engine, folder.path(), queue, &progress).await?;
+    let queues = [(queue.name(), CONCURRENCY)];
+    let worker = Worker::start(engine, folder.path(), queue.registry()?, progress.clone(), &queues).await?;
     progress.all.notified().await;
     let dropped = worker.stop().await?;
     if !keep {
-        clear(url, queue).await?;
+        clear(url, queue.name()).await?;
     }
     Ok(Figures::from([
         ("per_second".to_owned(), progress.per_second()?),
@@ -251,9 +259,10 @@ pub(crate) async fn process(url: &str, queue: Queue, count: usize, keep: bool) -
 pub(crate) async fn latency(url: &str, rate: u32, count: usize) -> anyhow::Result<Figures> {
     log();
     let folder = tempfile::tempdir()?;
-    let engine = open(url, folder.path(), Queue::Noop.name()).await?;
+    let engine = open(url, folder.path(), &[Queue::Noop.name()]).await?;
     let progress = Progress::new(count, count, true);
-    let worker = Worker::start(engine.clone(), folder.path(), Queue::Noop, &progress).await?;
+    let (registry, queues) = (Queue::Noop.registry()?, [(Queue::Noop.name(), CONCURRENCY)]);
+    let worker = Worker::start(engine.clone(), folder.path(), registry, progress.clone(), &queues).await?;
     let producer = Producer::new(engine, Ambient::system());
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
     let mut callers = tokio::task::JoinSet::new();
@@ -267,41 +276,46 @@ pub(crate) async fn latency(url: &str, rate: u32, count: usize) -> anyhow::Resul
     }
     progress.all.notified().await;
     worker.stop().await?;
-    clear(url, Queue::Noop).await?;
+    clear(url, Queue::Noop.name()).await?;
     let taken = progress.taken.as_ref().context("latencies were asked for")?;
     raw::percentiles(std::mem::take(&mut *taken.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
 /// Installs the product's log at its default level, written to a sink.
-fn log() {
+pub(crate) fn log() {
     let lines = fmt::layer().with_writer(io::sink).with_ansi(false).with_filter(LevelFilter::INFO);
     tracing_subscriber::registry().with(lines).init();
 }
 
-struct Worker {
+/// A worker process with its attempt records.
+pub(crate) struct Worker {
     running: tokio::task::JoinHandle<Result<(), jobs::worker::WorkerError>>,
     recorder: Recorder,
     stop: CancellationToken,
 }
 
 impl Worker {
-    async fn start(
+    /// Starts a worker on these queues, with so many jobs at a time in each.
+    pub(crate) async fn start<E: Clone + Send + Sync + 'static>(
         engine: Arc<dyn Engine>,
         folder: &Path,
-        queue: Queue,
-        progress: &Arc<Progress>,
+        registry: Registry<E>,
+        env: E,
+        queues: &[(&str, usize)],
     ) -> anyhow::Result<Self> {
         let records = SqliteRecords::open(&folder.join("records.db")).await?;
         let recorder = Recorder::spawn(Arc::new(records), RecorderConfig::default());
         let stop = CancellationToken::new();
-        let workers = Workers::new(engine, Arc::new(queue.registry()?), progress.clone(), Ambient::system())
-            .queue(queue.name(), CONCURRENCY)
-            .recorder(recorder.clone());
-        Ok(Self { running: tokio::spawn(workers.run(stop.clone())), recorder, stop })
+        let mut workers = Workers::new(engine, Arc::new(registry), env, Ambient::system());
+        for (queue, concurrency) in queues {
+            workers = workers.queue(*queue, *concurrency);
+        }
+        let running = tokio::spawn(workers.recorder(recorder.clone()).run(stop.clone()));
+        Ok(Self { running, recorder, stop })
     }
 
     /// Stops the worker and returns the number of dropped records.
-    async fn stop(self) -> anyhow::Result<u64> {
+    pub(crate) async fn stop(self) -> anyhow::Result<u64> {
         self.stop.cancel();
         self.running.await??;
         self.recorder.close().await;
