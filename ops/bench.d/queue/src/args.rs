@@ -24,4 +24,7 @@ pub(crate) struct RunArgs {
     /// Only figures whose name contains one of these words
     #[arg(long)]
     pub(crate) only: Option<String>,
+    /// Jobs that wait in the work queue of the delayed jobs while `delay_accuracy` is measured
+    #[arg(long, default_value_t = 0)]
+    pub(crate) backlog: usize,
 }

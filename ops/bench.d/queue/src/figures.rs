@@ -6,3 +6,8 @@ use std::collections::BTreeMap;
 pub(crate) const BODY_BYTES: usize = 300;
 /// Figures of a piece by name.
 pub(crate) type Figures = BTreeMap<String, f64>;
+
+/// Filler with which `{"filler":"…"}` has [`BODY_BYTES`].
+pub(crate) fn filler() -> String {
+    "x".repeat(BODY_BYTES - r#"{"filler":""}"#.len())
+}

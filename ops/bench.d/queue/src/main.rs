@@ -2,11 +2,14 @@
 
 mod args;
 mod celery;
+mod delays;
 mod figures;
 mod ours;
 mod peer;
 mod plan;
 mod raw;
+
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -62,6 +65,14 @@ enum Piece {
     },
     /// Latency from publish to the start of the run, at this many a second
     OursLatency { rate: u32, count: usize },
+    /// Lateness of short delays
+    OursDelay {
+        delay_ms: u64,
+        count: usize,
+        /// Jobs that wait in the same work queue meanwhile
+        #[arg(long, default_value_t = 0)]
+        backlog: usize,
+    },
     /// Pushes one task after the other
     ApalisPush { count: usize },
     /// Runs tasks of a queue filled before.
@@ -84,6 +95,9 @@ async fn main() -> anyhow::Result<()> {
             Piece::OursFill { queue, count } => ours::fill(&url, queue, count).await?,
             Piece::OursProcess { queue, count, keep } => ours::process(&url, queue, count, keep).await?,
             Piece::OursLatency { rate, count } => ours::latency(&url, rate, count).await?,
+            Piece::OursDelay { delay_ms, count, backlog } => {
+                delays::accuracy(&url, backlog, Duration::from_millis(delay_ms), count).await?
+            }
             Piece::ApalisPush { count } => peer::push(&url, count).await?,
             Piece::ApalisProcess { count } => peer::process(&url, count).await?,
         },

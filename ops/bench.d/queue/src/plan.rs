@@ -31,6 +31,9 @@ struct Size {
     celery: usize,
     /// Samples of a latency.
     samples: usize,
+    /// Length in milliseconds of the delays measured, and their number.
+    delay: u64,
+    delayed: usize,
     /// Jobs counted of each backlog, and its sizes.
     counted: usize,
     small: usize,
@@ -47,6 +50,9 @@ const FULL: Size = Size {
     consumed: 160_000,
     celery: 3_000,
     samples: 2_000,
+    // Just above a rung of the ladder, where a delay ends latest.
+    delay: 28_000,
+    delayed: 200,
     counted: 7_500,
     small: 10_000,
     million: 1_000_000,
@@ -59,6 +65,8 @@ const QUICK: Size = Size {
     consumed: 3_000,
     celery: 300,
     samples: 500,
+    delay: 2_000,
+    delayed: 20,
     counted: 3_000,
     small: 5_000,
     million: 20_000,
@@ -81,6 +89,7 @@ pub(crate) async fn run(url: &str, args: RunArgs) -> anyhow::Result<()> {
         eprintln!("round {round} of {}", size.rounds);
         plan.round(&size).await?;
     }
+    plan.delays(&size).await?;
     plan.backlogs(&size).await?;
     let mut report = plan.report();
     report.add_version("RabbitMQ", args.broker_version.clone());
@@ -121,6 +130,27 @@ impl Plan<'_> {
                 self.keep(names[0], &figures, "p50_ms")?;
                 self.keep(names[1], &figures, "p99_ms")?;
             }
+        }
+        Ok(())
+    }
+
+    /// Lateness of short delays, with the backlog of the arguments; once, as its samples are many.
+    async fn delays(&mut self, size: &Size) -> anyhow::Result<()> {
+        const PARTS: [(&str, &str); 5] = [
+            ("delay_accuracy_p50", "p50_ms"),
+            ("delay_accuracy_p99", "p99_ms"),
+            ("delay_accuracy_max", "max_ms"),
+            ("delay_accuracy_limit", "limit_ms"),
+            ("delay_accuracy_waiting", "waiting"),
+        ];
+        if !PARTS.iter().any(|(name, _)| self.wanted(name)) {
+            return Ok(());
+        }
+        let [delay, count, backlog] =
+            [size.delay.to_string(), size.delayed.to_string(), self.args.backlog.to_string()];
+        let figures = self.piece(&["ours-delay", &delay, &count, "--backlog", &backlog]).await?;
+        for (name, part) in PARTS {
+            self.keep(name, &figures, part)?;
         }
         Ok(())
     }
@@ -217,7 +247,7 @@ enum Limit {
 }
 
 /// Name, unit and limit of each figure.
-const FIGURES: [(&str, &str, Limit); 24] = [
+const FIGURES: [(&str, &str, Limit); 28] = [
     ("raw_publish_1", "messages/s", Limit::None),
     ("raw_publish_256", "messages/s", Limit::None),
     ("raw_consume_ack_1", "messages/s", Limit::None),
@@ -230,6 +260,10 @@ const FIGURES: [(&str, &str, Limit); 24] = [
     ("process_noop", "jobs/s", Limit::Of("process_noop", "raw_consume_ack_64")),
     ("latency_p50", "ms", Limit::Of("latency_p50", "raw_latency_p50")),
     ("latency_p99", "ms", Limit::Of("latency_p99", "raw_latency_p99")),
+    ("delay_accuracy_p50", "ms", Limit::Of("delay_accuracy_p50", "delay_accuracy_limit")),
+    ("delay_accuracy_p99", "ms", Limit::Of("delay_accuracy_p99", "delay_accuracy_limit")),
+    ("delay_accuracy_max", "ms", Limit::Of("delay_accuracy_max", "delay_accuracy_limit")),
+    ("delay_accuracy_waiting", "jobs", Limit::None),
     ("process_noop_backlog_10k", "jobs/s", Limit::Of("process_noop_backlog_10k", "raw_backlog_10k")),
     ("process_noop_backlog_1m", "jobs/s", Limit::Of("process_noop_backlog_1m", "process_noop_backlog_10k")),
     ("raw_backlog_10k", "messages/s", Limit::None),
