@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod args;
+mod broker;
 mod celery;
 mod delays;
 mod figures;
@@ -73,6 +74,16 @@ enum Piece {
         #[arg(long, default_value_t = 0)]
         backlog: usize,
     },
+    /// What eight job queues cost the broker
+    Broker {
+        /// Longest delay used before the queues are counted
+        longest_ms: u64,
+        delay_ms: u64,
+        count: usize,
+        /// Command line of the broker
+        #[arg(long, env = "BENCH_RABBITMQCTL")]
+        control: String,
+    },
     /// Pushes one task after the other
     ApalisPush { count: usize },
     /// Runs tasks of a queue filled before.
@@ -97,6 +108,10 @@ async fn main() -> anyhow::Result<()> {
             Piece::OursLatency { rate, count } => ours::latency(&url, rate, count).await?,
             Piece::OursDelay { delay_ms, count, backlog } => {
                 delays::accuracy(&url, backlog, Duration::from_millis(delay_ms), count).await?
+            }
+            Piece::Broker { longest_ms, delay_ms, count, control } => {
+                let [longest, delay] = [longest_ms, delay_ms].map(Duration::from_millis);
+                broker::usage(&url, &control, longest, delay, count).await?
             }
             Piece::ApalisPush { count } => peer::push(&url, count).await?,
             Piece::ApalisProcess { count } => peer::process(&url, count).await?,

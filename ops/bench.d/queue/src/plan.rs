@@ -34,6 +34,8 @@ struct Size {
     /// Length in milliseconds of the delays measured, and their number.
     delay: u64,
     delayed: usize,
+    /// Longest delay in milliseconds used before the broker's queues are counted: a minute uses all delay queues.
+    longest: u64,
     /// Jobs counted of each backlog, and its sizes.
     counted: usize,
     small: usize,
@@ -53,6 +55,7 @@ const FULL: Size = Size {
     // Just above a rung of the ladder, where a delay ends latest.
     delay: 28_000,
     delayed: 200,
+    longest: 60_000,
     counted: 7_500,
     small: 10_000,
     million: 1_000_000,
@@ -67,6 +70,7 @@ const QUICK: Size = Size {
     samples: 500,
     delay: 2_000,
     delayed: 20,
+    longest: 2_000,
     counted: 3_000,
     small: 5_000,
     million: 20_000,
@@ -85,6 +89,8 @@ struct Plan<'a> {
 pub(crate) async fn run(url: &str, args: RunArgs) -> anyhow::Result<()> {
     let size = if args.quick { QUICK } else { FULL };
     let mut plan = Plan { url, args: &args, samples: Samples::new() };
+    // First, while the virtual host is empty.
+    plan.broker(&size).await?;
     for round in 1..=size.rounds {
         eprintln!("round {round} of {}", size.rounds);
         plan.round(&size).await?;
@@ -134,23 +140,40 @@ impl Plan<'_> {
         Ok(())
     }
 
+    /// What eight job queues cost the broker, once.
+    async fn broker(&mut self, size: &Size) -> anyhow::Result<()> {
+        let (longest, delay, count) =
+            (size.longest.to_string(), size.delay.to_string(), size.samples.to_string());
+        let parts = [
+            ("broker_queues", "queues"),
+            ("broker_memory", "memory_mib"),
+            ("broker_commands_ready", "commands"),
+            ("broker_commands_delayed", "delayed_commands"),
+        ];
+        self.once(&parts, &["broker", &longest, &delay, &count]).await
+    }
+
     /// Lateness of short delays, with the backlog of the arguments; once, as its samples are many.
     async fn delays(&mut self, size: &Size) -> anyhow::Result<()> {
-        const PARTS: [(&str, &str); 5] = [
+        let (delay, count) = (size.delay.to_string(), size.delayed.to_string());
+        let parts = [
             ("delay_accuracy_p50", "p50_ms"),
             ("delay_accuracy_p99", "p99_ms"),
             ("delay_accuracy_max", "max_ms"),
             ("delay_accuracy_limit", "limit_ms"),
             ("delay_accuracy_waiting", "waiting"),
         ];
-        if !PARTS.iter().any(|(name, _)| self.wanted(name)) {
-            return Ok(());
-        }
-        let [delay, count, backlog] =
-            [size.delay.to_string(), size.delayed.to_string(), self.args.backlog.to_string()];
-        let figures = self.piece(&["ours-delay", &delay, &count, "--backlog", &backlog]).await?;
-        for (name, part) in PARTS {
-            self.keep(name, &figures, part)?;
+        let backlog = self.args.backlog.to_string();
+        self.once(&parts, &["ours-delay", &delay, &count, "--backlog", &backlog]).await
+    }
+
+    /// Runs a piece for the figures that are parts of its own, if one of them is wanted.
+    async fn once(&mut self, parts: &[(&'static str, &str)], words: &[&str]) -> anyhow::Result<()> {
+        if parts.iter().any(|(name, _)| self.wanted(name)) {
+            let figures = self.piece(words).await?;
+            for &(name, part) in parts {
+                self.keep(name, &figures, part)?;
+            }
         }
         Ok(())
     }
@@ -247,7 +270,7 @@ enum Limit {
 }
 
 /// Name, unit and limit of each figure.
-const FIGURES: [(&str, &str, Limit); 28] = [
+const FIGURES: [(&str, &str, Limit); 32] = [
     ("raw_publish_1", "messages/s", Limit::None),
     ("raw_publish_256", "messages/s", Limit::None),
     ("raw_consume_ack_1", "messages/s", Limit::None),
@@ -264,6 +287,10 @@ const FIGURES: [(&str, &str, Limit); 28] = [
     ("delay_accuracy_p99", "ms", Limit::Of("delay_accuracy_p99", "delay_accuracy_limit")),
     ("delay_accuracy_max", "ms", Limit::Of("delay_accuracy_max", "delay_accuracy_limit")),
     ("delay_accuracy_waiting", "jobs", Limit::None),
+    ("broker_queues", "queues", Limit::None),
+    ("broker_memory", "MiB", Limit::None),
+    ("broker_commands_ready", "commands/job", Limit::None),
+    ("broker_commands_delayed", "commands/job", Limit::None),
     ("process_noop_backlog_10k", "jobs/s", Limit::Of("process_noop_backlog_10k", "raw_backlog_10k")),
     ("process_noop_backlog_1m", "jobs/s", Limit::Of("process_noop_backlog_1m", "process_noop_backlog_10k")),
     ("raw_backlog_10k", "messages/s", Limit::None),
