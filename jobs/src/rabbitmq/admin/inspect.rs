@@ -31,8 +31,7 @@ impl RabbitClient {
             let Some(count) = topology::count(&channel, name).await? else {
                 // The server has closed the channel.
                 channel = self.admin.channel().await?;
-                topology::declare(&channel, topology::job_queue_of(name)).await?;
-                tracing::warn!(target = name, "missing broker queue or exchange declared again");
+                topology::declare_missing(&channel, topology::job_queue_of(name)).await?;
                 continue;
             };
             sum += count;

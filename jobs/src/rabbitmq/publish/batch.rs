@@ -106,8 +106,11 @@ pub(super) enum Failure {
     Unknown(PublishTrouble),
     /// There was no connection to send it.
     NotSent(PublishTrouble),
-    /// Its exchange or queue does not exist.
+    /// No queue took it.
     Missing,
+    /// An exchange does not exist, which ended the channel: the message may be stored if it is not its own, or was not
+    /// missing yet.
+    NoExchange,
     /// The queue rejected it.
     Rejected,
     Blocked,

@@ -120,7 +120,7 @@ impl InFlight {
                 self.exchange_failed |= replaceable;
                 if let Some(ticket) = ticket {
                     ticket.settle(Err(match code(&error) {
-                        Some(NOT_FOUND) => Failure::Missing,
+                        Some(NOT_FOUND) => Failure::NoExchange,
                         _ => Failure::Unknown(trouble.clone()),
                     }));
                 }

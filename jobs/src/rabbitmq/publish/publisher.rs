@@ -122,8 +122,9 @@ impl Publisher {
                 && failures.iter().all(|(_, failure)| failure.is_certain());
             *may_be_stored = before || !none_stored;
             failures.sort_unstable_by_key(|(index, _)| *index);
-            let (gone, failures): (Vec<_>, Vec<_>) =
-                failures.into_iter().partition(|(_, failure)| matches!(failure, Failure::Missing));
+            let (gone, failures): (Vec<_>, Vec<_>) = failures
+                .into_iter()
+                .partition(|(_, failure)| matches!(failure, Failure::Missing | Failure::NoExchange));
             missing.extend(gone.iter().map(|(index, _)| batch.messages[*index].clone()));
             let Some(result) = publish_result(&failures) else { return Ok(missing) };
             result?;
@@ -171,14 +172,14 @@ fn blocked() -> EngineError {
 /// Result of a batch: `None` when all messages were confirmed, `Ok` when publishing again makes sense.
 fn publish_result(failures: &[(usize, Failure)]) -> Option<Result<(), EngineError>> {
     let worst = failures.iter().max_by_key(|(_, failure)| match failure {
-        Failure::Missing => 0,
+        Failure::Missing | Failure::NoExchange => 0,
         Failure::Unknown(trouble) | Failure::NotSent(trouble) if trouble.class.is_transient() => 1,
         Failure::Blocked => 2,
         Failure::Rejected => 3,
         Failure::Unknown(_) | Failure::NotSent(_) => 4,
     });
     worst.map(|(_, failure)| match failure {
-        Failure::Missing => Ok(()),
+        Failure::Missing | Failure::NoExchange => Ok(()),
         Failure::Unknown(trouble) | Failure::NotSent(trouble) if trouble.class.is_transient() => Ok(()),
         Failure::Unknown(trouble) | Failure::NotSent(trouble) => Err(trouble.clone().error()),
         Failure::Blocked => Err(blocked()),

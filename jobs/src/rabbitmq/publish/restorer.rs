@@ -4,24 +4,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
-    time::Duration,
 };
 
-use tokio::{
-    sync::Mutex,
-    time::{Instant, sleep},
-};
+use tokio::{sync::Mutex, time::Instant};
 
 use super::batch::{Outgoing, Target};
 use crate::{
     engine::EngineError,
     rabbitmq::wire::{connect::AdminConnection, fault::answer, topology},
 };
-
-/// Delay before a missing job queue is declared. RabbitMQ 3.10 moves the consumers of a deleted queue to one that is
-/// declared under its name in the same moment, and then loses count of their deliveries: none arrives, and the messages
-/// are held until the connection ends. After this time it has told the consumers that their queue is gone.
-const QUEUE_GONE: Duration = Duration::from_secs(1);
 
 pub(super) struct Restorer {
     admin: Arc<AdminConnection>,
@@ -45,7 +36,7 @@ impl Restorer {
         let mut declared = self.declared.lock().await;
         for target in targets {
             if let Entry::Vacant(unused) = declared.entry(target) {
-                self.declare(unused.key()).await?;
+                self.declare(unused.key(), false).await?;
                 unused.insert(Instant::now());
             }
         }
@@ -59,21 +50,22 @@ impl Restorer {
             if declared.get(&target).is_some_and(|at| *at > since) {
                 continue;
             }
-            if matches!(target, Target::Queue(_)) {
-                sleep(QUEUE_GONE).await;
-            }
-            self.declare(&target).await?;
-            tracing::warn!(?target, "missing broker queue or exchange declared again");
+            self.declare(&target, true).await?;
             declared.insert(target, Instant::now());
         }
         Ok(())
     }
 
-    async fn declare(&self, target: &Target) -> Result<(), EngineError> {
+    async fn declare(&self, target: &Target, was_missing: bool) -> Result<(), EngineError> {
         let channel = self.admin.channel().await?;
         match target {
-            Target::Exchange(exchange) => topology::declare_named(&channel, exchange).await?,
-            Target::Queue(queue) => topology::declare(&channel, queue).await?,
+            Target::Queue(queue) => topology::declare_missing(&channel, queue).await?,
+            Target::Exchange(exchange) => {
+                topology::declare_named(&channel, exchange).await?;
+                if was_missing {
+                    tracing::warn!(target = exchange, "missing broker queue or exchange declared again");
+                }
+            }
         }
         answer(channel.close(200, "declared".into())).await
     }

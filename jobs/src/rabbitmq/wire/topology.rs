@@ -11,14 +11,17 @@
 //! raises it and drains the older names (`admin::older`). A name without a version is version 1. A queue of the current
 //! name with other arguments was declared by another program: an error, never silently used.
 
+use std::time::Duration;
+
 use lapin::{
-    Channel, ExchangeKind,
+    Channel, Connection, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable, ShortString},
 };
+use tokio::time::{sleep, timeout};
 
 use super::{
-    fault::{self, ANSWER_TIMEOUT, ENGINE, NOT_FOUND, PRECONDITION_FAILED, broken, unavailable},
+    fault::{self, ANSWER_TIMEOUT, ENGINE, NOT_FOUND, PRECONDITION_FAILED, answer, broken, unavailable},
     ladder::RUNGS,
 };
 use crate::{
@@ -29,6 +32,11 @@ use crate::{
 /// Delivery limit of a dead queue, where each message that the job store could not take is returned. It is never
 /// reached, but without a limit a returned message goes to the end of the queue, behind younger ones.
 const LOOKS_MAX: i64 = 1_000_000_000;
+
+/// Delay before a missing job queue is declared. RabbitMQ 3.10 moves the consumers of a deleted queue to one that is
+/// declared under its name in the same moment, and then loses count of their deliveries: none arrives, and the messages
+/// are held until the connection ends. After this time it has told the consumers that their queue is gone.
+const QUEUE_GONE: Duration = Duration::from_secs(1);
 
 /// Topic exchange of events. Its name is part of the contract with outside consumers.
 pub(crate) const EVENTS_EXCHANGE: &str = "orderworks.events";
@@ -151,7 +159,7 @@ async fn declare_exchange(channel: &Channel, name: &str, kind: ExchangeKind) -> 
 async fn declare_one(channel: &Channel, queue: &str, shape: &QueueShape) -> Result<u64, EngineError> {
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let declared = channel.queue_declare(shape.name.as_str().into(), options, shape.arguments.clone());
-    match tokio::time::timeout(ANSWER_TIMEOUT, declared).await {
+    match timeout(ANSWER_TIMEOUT, declared).await {
         Ok(Ok(queue)) => Ok(u64::from(queue.message_count())),
         Ok(Err(error)) => Err(mismatch(queue, &shape.name, &error)),
         Err(_) => Err(unavailable(format!("declaration of queue `{}` timed out", shape.name))),
@@ -180,12 +188,32 @@ fn mismatch(queue: &str, name: &str, error: &lapin::Error) -> EngineError {
 pub(crate) async fn count(channel: &Channel, name: &str) -> Result<Option<u64>, EngineError> {
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let asked = channel.queue_declare(name.into(), passive, FieldTable::default());
-    match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
+    match timeout(ANSWER_TIMEOUT, asked).await {
         Ok(Ok(queue)) => Ok(Some(u64::from(queue.message_count()))),
         Ok(Err(error)) if fault::code(&error) == Some(NOT_FOUND) => Ok(None),
         Ok(Err(error)) => Err(broken(&error)),
         Err(_) => Err(unavailable("no reply from the broker in time")),
     }
+}
+
+/// Declares a job queue that was missing, after [`QUEUE_GONE`].
+pub(crate) async fn declare_missing(channel: &Channel, queue: &str) -> Result<(), EngineError> {
+    sleep(QUEUE_GONE).await;
+    declare(channel, queue).await?;
+    tracing::warn!(target = queue, "missing broker queue or exchange declared again");
+    Ok(())
+}
+
+/// Declares a job queue for a consumer, which may find it missing because it was deleted under the one before.
+pub(crate) async fn declare_for_consumer(connection: &Connection, queue: &str) -> Result<(), EngineError> {
+    let channel = answer(connection.create_channel()).await?;
+    for priority in Priority::ALL {
+        if count(&channel, &work_queue(queue, priority)).await?.is_none() {
+            // The question has closed the channel.
+            return declare_missing(&answer(connection.create_channel()).await?, queue).await;
+        }
+    }
+    declare(&channel, queue).await
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::{
             consumer::{Command, ConsumerShared},
             priority_channel::PriorityChannel,
         },
-        wire::{fault::answer, topology},
+        wire::topology,
     },
 };
 
@@ -74,8 +74,7 @@ impl ConsumerSession {
     pub(crate) async fn open(plan: Plan) -> Result<Self, EngineError> {
         let (inner, shared) = (plan.inner.clone(), plan.shared.clone());
         let connection = inner.address.connect(&format!("{} consumes", plan.name)).await?;
-        let channel = answer(connection.create_channel()).await?;
-        topology::declare(&channel, &shared.queue).await?;
+        topology::declare_for_consumer(&connection, &shared.queue).await?;
         let mut channels = Vec::with_capacity(Priority::ALL.len());
         for class in Priority::ALL {
             channels.push(PriorityChannel::open(&connection, &shared.queue, class, &plan.name).await?);
