@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{EndpointId, Event, EventId, MerchantId, Order, OrderId, RefundId},
-    error::StoreError,
+    error::Result,
     orders::{CaptureFacts, MailRecord},
     webhooks::{Subscription, WebhookAttempt},
 };
@@ -128,7 +128,7 @@ pub struct AuditMark {
 #[async_trait]
 pub trait Audit: Send + Sync + 'static {
     /// Ids of all orders above `after`, ascending, at most `limit`.
-    async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>, StoreError>;
+    async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>>;
 
     /// Outbox messages about orders, made in `from..until` and with an id above `after`, ascending by id, each with its
     /// order; at most `limit`. Every change of an order writes one.
@@ -138,54 +138,45 @@ pub trait Audit: Send + Sync + 'static {
         until: Timestamp,
         after: Option<EventId>,
         limit: u32,
-    ) -> Result<Vec<(EventId, OrderId)>, StoreError>;
+    ) -> Result<Vec<(EventId, OrderId)>>;
 
     /// The capture and refunds of an order; `None` when there is no such order.
-    async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>, StoreError>;
+    async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>>;
 
     /// The records of these orders, in the sequence of `orders`, by a few statements for all of them; without those
     /// that are not stored. `None` where they cannot be read together: they have more than [`RECORDS_MAX`] rows of a
     /// kind, or a merchant was migrated meanwhile. Fails if one row does not read back.
-    async fn order_records(&self, orders: &[OrderId]) -> Result<Option<Vec<OrderRecords>>, StoreError>;
+    async fn order_records(&self, orders: &[OrderId]) -> Result<Option<Vec<OrderRecords>>>;
 
     /// Those of these orders that are stored, whether they read back or not. One whose merchant was migrated meanwhile
     /// may be left out.
-    async fn stored_orders(&self, orders: &[OrderId]) -> Result<Vec<OrderId>, StoreError>;
+    async fn stored_orders(&self, orders: &[OrderId]) -> Result<Vec<OrderId>>;
 
     /// Stock by (merchant, sku), after `after`, at most `limit` products.
-    async fn stock_counts(
-        &self,
-        after: Option<(MerchantId, String)>,
-        limit: u32,
-    ) -> Result<Vec<StockCount>, StoreError>;
+    async fn stock_counts(&self, after: Option<(MerchantId, String)>, limit: u32) -> Result<Vec<StockCount>>;
 
     /// Whether every order of a merchant that may hold stock reads back: those in no terminal state, a state that this
     /// release does not know included.
-    async fn open_orders_read_back(&self, merchant: MerchantId) -> Result<bool, StoreError>;
+    async fn open_orders_read_back(&self, merchant: MerchantId) -> Result<bool>;
 
     /// All endpoints of a merchant, disabled ones included.
-    async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>, StoreError>;
+    async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>>;
 
     /// Sets a product's `reserved` to the units that open orders hold. False when it is correct already, when open
     /// orders hold more than `on_hand`, or when they do not all read back: the latter two need manual action.
-    async fn repair_reservation(
-        &self,
-        merchant: MerchantId,
-        sku: &str,
-        at: Timestamp,
-    ) -> Result<bool, StoreError>;
+    async fn repair_reservation(&self, merchant: MerchantId, sku: &str, at: Timestamp) -> Result<bool>;
 
     /// For a cancelled order, or one whose payment failed, with a recorded capture: requests a refund of the part that
     /// is neither refunded nor on its way back, as cancelling does. False when nothing is left to request.
-    async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError>;
+    async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool>;
 
     /// Stores with an order what a person has settled, after earlier ones. False when there is no such order, or it has
     /// [`SETTLEMENTS_MAX`] of them.
-    async fn settle(&self, order: OrderId, settlement: &Settlement) -> Result<bool, StoreError>;
+    async fn settle(&self, order: OrderId, settlement: &Settlement) -> Result<bool>;
 
     /// The progress of the last incremental audit.
-    async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError>;
+    async fn audit_mark(&self) -> Result<Option<AuditMark>>;
 
     /// Stores the progress of an incremental audit, in place of the last one.
-    async fn set_audit_mark(&self, mark: &AuditMark) -> Result<(), StoreError>;
+    async fn set_audit_mark(&self, mark: &AuditMark) -> Result<()>;
 }

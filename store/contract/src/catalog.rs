@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{Currency, MerchantId, Page, PageRequest},
-    error::StoreError,
+    error::Result,
 };
 
 /// A product with its stock.
@@ -101,7 +101,7 @@ pub trait Catalog: Send + Sync + 'static {
         merchant: MerchantId,
         product: ProductData,
         at: Timestamp,
-    ) -> Result<(Product, bool), StoreError>;
+    ) -> Result<(Product, bool)>;
 
     /// Sets the units in stock.
     async fn put_inventory(
@@ -111,10 +111,10 @@ pub trait Catalog: Send + Sync + 'static {
         on_hand: i64,
         at: Timestamp,
         trace: Option<TraceContext>,
-    ) -> Result<InventoryPut, StoreError>;
+    ) -> Result<InventoryPut>;
 
     /// One product.
-    async fn product(&self, merchant: MerchantId, sku: &str) -> Result<Option<Product>, StoreError>;
+    async fn product(&self, merchant: MerchantId, sku: &str) -> Result<Option<Product>>;
 
     /// Products by sku; the cursor is the last sku of the page before.
     async fn products(
@@ -122,8 +122,8 @@ pub trait Catalog: Send + Sync + 'static {
         merchant: MerchantId,
         filter: &ProductFilter,
         page: PageRequest<String>,
-    ) -> Result<Page<Product>, StoreError>;
+    ) -> Result<Page<Product>>;
 
     /// All categories (at most 1000), by slug.
-    async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>, StoreError>;
+    async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>>;
 }

@@ -11,7 +11,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::{
     domain::{Customer, CustomerId, MerchantId},
-    error::StoreError,
+    error::Result,
 };
 
 /// A registered customer.
@@ -37,18 +37,14 @@ pub struct PasswordHash(String);
 #[async_trait]
 pub trait Customers: Send + Sync + 'static {
     /// A merchant's customer with this address, letter case ignored.
-    async fn customer_by_email(
-        &self,
-        merchant: MerchantId,
-        email: &str,
-    ) -> Result<Option<Account>, StoreError>;
+    async fn customer_by_email(&self, merchant: MerchantId, email: &str) -> Result<Option<Account>>;
 
     /// A customer of any merchant, for workers and for sessions, which check the merchant themselves.
-    async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>, StoreError>;
+    async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>>;
 
     /// Deletes an account: its row, its mails, pending verifications of its address, and the personal data in its
     /// `customer.registered` event, of which the id stays. Orders stay. False when there is no such account.
-    async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool, StoreError>;
+    async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool>;
 }
 
 impl PasswordHash {

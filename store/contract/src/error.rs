@@ -2,6 +2,9 @@
 
 use base::{ErrorClass, error_class::describe};
 
+/// What a store answers.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
 /// The cause of a [`StoreError`].
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 

@@ -7,7 +7,7 @@ use base::Timestamp;
 
 use crate::{
     domain::{CustomerId, OrderId},
-    error::StoreError,
+    error::Result,
 };
 
 /// The subject of a mail.
@@ -55,9 +55,9 @@ pub struct MailRecord {
 #[async_trait]
 pub trait Mails: Send + Sync + 'static {
     /// The mails about a subject, oldest first.
-    async fn mails(&self, subject: MailSubject) -> Result<Vec<MailRecord>, StoreError>;
+    async fn mails(&self, subject: MailSubject) -> Result<Vec<MailRecord>>;
 
     /// Records a mail as sent; false when it was recorded before, or its customer was deleted meanwhile (and nothing
     /// changes).
-    async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool, StoreError>;
+    async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool>;
 }

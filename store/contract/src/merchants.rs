@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{KeyId, MerchantId},
-    error::StoreError,
+    error::Result,
     names::names,
 };
 
@@ -102,40 +102,36 @@ pub const KEY_USE_EVERY: Duration = Duration::from_mins(1);
 #[async_trait]
 pub trait Merchants: Send + Sync + 'static {
     /// Creates the merchant unless it exists; false when it existed.
-    async fn ensure_merchant(&self, id: MerchantId, name: &str, at: Timestamp) -> Result<bool, StoreError>;
+    async fn ensure_merchant(&self, id: MerchantId, name: &str, at: Timestamp) -> Result<bool>;
 
     /// Creates the key unless its merchant has it; false when it existed. A revoked key stays revoked.
-    async fn create_key(&self, key: NewKey, at: Timestamp) -> Result<bool, StoreError>;
+    async fn create_key(&self, key: NewKey, at: Timestamp) -> Result<bool>;
 
     /// [`Merchants::create_key`] without label and prefix.
-    async fn ensure_key(&self, key: &KeyRecord, hash: KeyHash, at: Timestamp) -> Result<bool, StoreError> {
+    async fn ensure_key(&self, key: &KeyRecord, hash: KeyHash, at: Timestamp) -> Result<bool> {
         self.create_key(NewKey { record: key.clone(), hash, label: None, prefix: None }, at).await
     }
 
     /// The key with this hash, with its merchant and rights; `None` once it is revoked.
-    async fn key_by_hash(&self, hash: KeyHash) -> Result<Option<KeyRecord>, StoreError>;
+    async fn key_by_hash(&self, hash: KeyHash) -> Result<Option<KeyRecord>>;
 
     /// The keys of a merchant, newest first, revoked ones too; [`KEYS_LISTED_MAX`] at most.
-    async fn keys(&self, merchant: MerchantId) -> Result<Vec<StoredKey>, StoreError>;
+    async fn keys(&self, merchant: MerchantId) -> Result<Vec<StoredKey>>;
 
     /// Revokes a key, for good; `None` when there is no such key. The time of the first revocation stays.
-    async fn revoke_key(&self, id: KeyId, at: Timestamp) -> Result<Option<StoredKey>, StoreError>;
+    async fn revoke_key(&self, id: KeyId, at: Timestamp) -> Result<Option<StoredKey>>;
 
     /// Notes that a key was used, unless a use within [`KEY_USE_EVERY`] is noted.
-    async fn note_key_use(&self, key: &KeyRecord, at: Timestamp) -> Result<(), StoreError>;
+    async fn note_key_use(&self, key: &KeyRecord, at: Timestamp) -> Result<()>;
 
     /// A merchant.
-    async fn merchant(&self, id: MerchantId) -> Result<Option<MerchantRecord>, StoreError>;
+    async fn merchant(&self, id: MerchantId) -> Result<Option<MerchantRecord>>;
 
     /// Merchants in the order of their ids, after this one.
-    async fn merchants(
-        &self,
-        after: Option<MerchantId>,
-        limit: u32,
-    ) -> Result<Vec<MerchantRecord>, StoreError>;
+    async fn merchants(&self, after: Option<MerchantId>, limit: u32) -> Result<Vec<MerchantRecord>>;
 
     /// The merchant's display name, for mails.
-    async fn merchant_name(&self, id: MerchantId) -> Result<Option<String>, StoreError> {
+    async fn merchant_name(&self, id: MerchantId) -> Result<Option<String>> {
         Ok(self.merchant(id).await?.map(|merchant| merchant.name))
     }
 }

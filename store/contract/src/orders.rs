@@ -14,7 +14,7 @@ use crate::{
         Address, Currency, Customer, CustomerId, MerchantId, Order, OrderId, OrderStatus, OrderToken, Page,
         PageRequest, PaymentId, RefundId,
     },
-    error::StoreError,
+    error::Result,
 };
 
 pub use crate::mails::{MailRecord, MailSubject, Mails};
@@ -192,13 +192,13 @@ pub struct CaptureFacts {
 #[async_trait]
 pub trait Orders: Send + Sync + 'static {
     /// Places an order: order, reservation, idempotency record and `order.placed`, all or nothing.
-    async fn place_order(&self, order: NewOrder) -> Result<PlaceOutcome, StoreError>;
+    async fn place_order(&self, order: NewOrder) -> Result<PlaceOutcome>;
 
     /// A merchant's order.
-    async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>, StoreError>;
+    async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>>;
 
     /// An order of any merchant, for workers.
-    async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError>;
+    async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>>;
 
     /// Replaces the access token of an order; `None` revokes it. Changes nothing else, not even `updated_at`. False
     /// when there is no such order of this merchant.
@@ -207,7 +207,7 @@ pub trait Orders: Send + Sync + 'static {
         merchant: MerchantId,
         id: OrderId,
         token: Option<OrderToken>,
-    ) -> Result<bool, StoreError>;
+    ) -> Result<bool>;
 
     /// A merchant's orders, newest first.
     async fn orders(
@@ -215,19 +215,14 @@ pub trait Orders: Send + Sync + 'static {
         merchant: MerchantId,
         filter: OrderFilter,
         page: PageRequest<OrderId>,
-    ) -> Result<Page<Order>, StoreError>;
+    ) -> Result<Page<Order>>;
 
     /// `pending` → `paid`; writes `payment.captured` (sequence first) and `order.paid`.
     ///
     /// If the order was cancelled, or its payment failed, before the capture, the money must go back: the same
     /// transaction then writes `payment.captured` and a refund command, once, and the answer is
     /// [`Transition::Refused`].
-    async fn mark_paid(
-        &self,
-        id: OrderId,
-        facts: CaptureFacts,
-        at: Timestamp,
-    ) -> Result<Transition, StoreError>;
+    async fn mark_paid(&self, id: OrderId, facts: CaptureFacts, at: Timestamp) -> Result<Transition>;
 
     /// `pending` → `payment_failed`, reservation released; writes `payment.failed` with the code.
     async fn mark_payment_failed(
@@ -236,12 +231,12 @@ pub trait Orders: Send + Sync + 'static {
         payment: PaymentId,
         code: &str,
         at: Timestamp,
-    ) -> Result<Transition, StoreError>;
+    ) -> Result<Transition>;
 
     /// `paid` → `fulfilled`: takes the reserved units out of stock, creates the shipment
     /// ([`crate::domain::ShipmentId::of_order`]); writes `order.fulfilled` and one `inventory.updated` per sku. Refused
     /// while open and done refunds amount to the whole total: the order is `paid` until the refunds end.
-    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition, StoreError>;
+    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition>;
 
     /// [`Orders::cancel_until`] of a `pending` or `paid` order: what the merchant may do.
     async fn cancel(
@@ -250,7 +245,7 @@ pub trait Orders: Send + Sync + 'static {
         id: OrderId,
         reason: &str,
         at: Timestamp,
-    ) -> Result<Transition, StoreError> {
+    ) -> Result<Transition> {
         self.cancel_until(OrderStatus::Paid, (merchant, id), reason, at).await
     }
 
@@ -261,7 +256,7 @@ pub trait Orders: Send + Sync + 'static {
         id: OrderId,
         reason: &str,
         at: Timestamp,
-    ) -> Result<Transition, StoreError> {
+    ) -> Result<Transition> {
         self.cancel_until(OrderStatus::Pending, (merchant, id), reason, at).await
     }
 
@@ -273,15 +268,10 @@ pub trait Orders: Send + Sync + 'static {
         order: (MerchantId, OrderId),
         reason: &str,
         at: Timestamp,
-    ) -> Result<Transition, StoreError>;
+    ) -> Result<Transition>;
 
     /// Ids above `after` of `pending` orders that are stale, ascending, at most `limit`; fewer only at the end.
-    async fn stale_orders(
-        &self,
-        stale: Stale,
-        after: Option<OrderId>,
-        limit: u32,
-    ) -> Result<Vec<OrderId>, StoreError>;
+    async fn stale_orders(&self, stale: Stale, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>>;
 
     /// `pending` → `cancelled` with the reason [`EXPIRED`], otherwise as [`Orders::cancel`]. False when the order is
     /// not pending, or has a bank debit under way and was not placed before `debits_before`.
@@ -290,11 +280,11 @@ pub trait Orders: Send + Sync + 'static {
         id: OrderId,
         debits_before: Option<Timestamp>,
         at: Timestamp,
-    ) -> Result<bool, StoreError>;
+    ) -> Result<bool>;
 
     /// Records that the provider has a bank debit of a pending order under way, which takes days. Changes nothing else,
     /// not even `updated_at`.
-    async fn note_debit(&self, id: OrderId, at: Timestamp) -> Result<(), StoreError>;
+    async fn note_debit(&self, id: OrderId, at: Timestamp) -> Result<()>;
 
     /// Stores a refund request (of the whole remainder when `amount_minor` is `None`) and writes the refund command.
     /// Idempotent by `refund`, with the same `amount_minor`. Only for `paid` and `fulfilled` orders, and for a
@@ -306,7 +296,7 @@ pub trait Orders: Send + Sync + 'static {
         refund: RefundId,
         amount_minor: Option<i64>,
         at: Timestamp,
-    ) -> Result<RefundRequested, StoreError>;
+    ) -> Result<RefundRequested>;
 
     /// Records the end of a refund; one recorded before returns [`Transition::Already`].
     ///
@@ -316,32 +306,22 @@ pub trait Orders: Send + Sync + 'static {
     ///
     /// Failed: writes `refund.failed`; the amount may be requested again, under another id. For a cancelled order that
     /// happens at once, unless it was the cancellation that requested the failed one.
-    async fn record_refund(
-        &self,
-        id: OrderId,
-        facts: RefundFacts,
-        at: Timestamp,
-    ) -> Result<Transition, StoreError>;
+    async fn record_refund(&self, id: OrderId, facts: RefundFacts, at: Timestamp) -> Result<Transition>;
 
     /// Writes `payment.disputed`, once for each state of a dispute; changes nothing else of the order.
-    async fn record_dispute(
-        &self,
-        id: OrderId,
-        facts: DisputeFacts,
-        at: Timestamp,
-    ) -> Result<Transition, StoreError>;
+    async fn record_dispute(&self, id: OrderId, facts: DisputeFacts, at: Timestamp) -> Result<Transition>;
 
     /// Deletes idempotency records that are [`IDEMPOTENCY_KEEP`] old, at most `limit`; returns how many. Their age is
     /// counted to the earliest of `now`, the newest record and the server's own clock: a caller whose clock is ahead
     /// deletes no record of the last day.
-    async fn expire_idempotency(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
+    async fn expire_idempotency(&self, now: Timestamp, limit: u32) -> Result<u64>;
 
     /// Fails when a server's clock and `now` are more than [`CLOCK_DIFFERENCE_MAX`] apart: neither may then decide that
     /// data are old. A server that does not answer is skipped; an engine without a server has no second clock.
-    async fn check_clock(&self, _now: Timestamp) -> Result<(), StoreError> {
+    async fn check_clock(&self, _now: Timestamp) -> Result<()> {
         Ok(())
     }
 
     /// Whether the store can be used now; for readiness checks.
-    async fn ping(&self) -> Result<(), StoreError>;
+    async fn ping(&self) -> Result<()>;
 }

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::{
     domain::{EndpointId, Event, EventId, MerchantId, OrderId, Page, PageRequest, RefundId, VerificationId},
-    error::StoreError,
+    error::Result,
 };
 
 /// Position of a message. Within one database it grows with time; positions of different databases say nothing about
@@ -168,7 +168,7 @@ pub trait Outbox: Send + Sync + 'static {
     /// Stores a command about an order, or a [`Command::Resend`], without a change of what it is about. Idempotent by
     /// `id` for as long as the outbox keeps its messages. The time in `id` decides where the message is stored: derive
     /// it from the order's id, or from a time of the request.
-    async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError>;
+    async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted>;
 
     /// Claims up to `limit` unsent messages, oldest first, for `lease`; messages already claimed by this relay
     /// included.
@@ -178,33 +178,29 @@ pub trait Outbox: Send + Sync + 'static {
         limit: u32,
         lease: Duration,
         at: Timestamp,
-    ) -> Result<Vec<OutboxMessage>, StoreError>;
+    ) -> Result<Vec<OutboxMessage>>;
 
     /// Marks messages as sent.
-    async fn mark_sent(&self, positions: &[Position], at: Timestamp) -> Result<(), StoreError>;
+    async fn mark_sent(&self, positions: &[Position], at: Timestamp) -> Result<()>;
 
     /// Sets claimed messages aside until then: no relay claims them or later messages of their subjects before.
-    async fn set_aside(&self, positions: &[Position], until: Timestamp) -> Result<(), StoreError>;
+    async fn set_aside(&self, positions: &[Position], until: Timestamp) -> Result<()>;
 
     /// Messages that are set aside, oldest first.
-    async fn list_set_aside(&self, limit: u32) -> Result<Vec<SetAside>, StoreError>;
+    async fn list_set_aside(&self, limit: u32) -> Result<Vec<SetAside>>;
 
     /// Changes when messages may have arrived. A hint: spurious changes happen, and polling makes up for a missed one.
     fn arrivals(&self) -> watch::Receiver<u64>;
 
     /// Number and age of unsent messages.
-    async fn backlog(&self) -> Result<Backlog, StoreError>;
+    async fn backlog(&self) -> Result<Backlog>;
 
     /// A merchant's events, newest first.
-    async fn events(
-        &self,
-        merchant: MerchantId,
-        page: PageRequest<EventId>,
-    ) -> Result<Page<Event>, StoreError>;
+    async fn events(&self, merchant: MerchantId, page: PageRequest<EventId>) -> Result<Page<Event>>;
 
     /// An event of any merchant, which a caller that serves one compares.
-    async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError>;
+    async fn event_by_id(&self, id: EventId) -> Result<Option<Event>>;
 
     /// The events of an order with a sequence above `after`, in sequence.
-    async fn order_events(&self, order: OrderId, after: u64) -> Result<Vec<Event>, StoreError>;
+    async fn order_events(&self, order: OrderId, after: u64) -> Result<Vec<Event>>;
 }

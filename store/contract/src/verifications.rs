@@ -12,7 +12,7 @@ use base::{Timestamp, TraceContext, time::later};
 use crate::{
     customers::{Account, PasswordHash},
     domain::{CustomerId, MerchantId, VerificationId},
-    error::StoreError,
+    error::Result,
     token::TokenHash,
 };
 
@@ -109,7 +109,7 @@ pub struct OpenAccount {
 #[async_trait]
 pub trait Verifications: Send + Sync + 'static {
     /// Stores a request; the oldest beyond [`PER_ADDRESS_MAX`] are deleted.
-    async fn request_verification(&self, new: NewVerification) -> Result<VerificationRequested, StoreError>;
+    async fn request_verification(&self, new: NewVerification) -> Result<VerificationRequested>;
 
     /// Gives a request a token, in place of an earlier one. A reset revokes the tokens of other resets of its address.
     async fn mint_verification(
@@ -118,7 +118,7 @@ pub trait Verifications: Send + Sync + 'static {
         id: VerificationId,
         token: TokenHash,
         at: Timestamp,
-    ) -> Result<Minting, StoreError>;
+    ) -> Result<Minting>;
 
     /// Records that the mail of a request was sent.
     async fn record_verification_mail(
@@ -126,7 +126,7 @@ pub trait Verifications: Send + Sync + 'static {
         merchant: MerchantId,
         id: VerificationId,
         at: Timestamp,
-    ) -> Result<(), StoreError>;
+    ) -> Result<()>;
 
     /// The request with this token, unless it has expired.
     async fn verification_by_token(
@@ -134,11 +134,11 @@ pub trait Verifications: Send + Sync + 'static {
         merchant: MerchantId,
         token: TokenHash,
         at: Timestamp,
-    ) -> Result<Option<Verification>, StoreError>;
+    ) -> Result<Option<Verification>>;
 
     /// Opens the account of a registration and writes `customer.registered`; all registration tokens of the address are
     /// consumed. `None` when the token belongs to no registration, or the address has an account.
-    async fn open_account(&self, open: OpenAccount) -> Result<Option<Account>, StoreError>;
+    async fn open_account(&self, open: OpenAccount) -> Result<Option<Account>>;
 
     /// Sets the password of the account of a reset and consumes the token. `None` when the token belongs to no reset,
     /// or the address has no account.
@@ -148,10 +148,10 @@ pub trait Verifications: Send + Sync + 'static {
         token: TokenHash,
         password_hash: PasswordHash,
         at: Timestamp,
-    ) -> Result<Option<CustomerId>, StoreError>;
+    ) -> Result<Option<CustomerId>>;
 
     /// Deletes expired requests, at most `limit`; returns how many.
-    async fn expire_verifications(&self, at: Timestamp, limit: u32) -> Result<u64, StoreError>;
+    async fn expire_verifications(&self, at: Timestamp, limit: u32) -> Result<u64>;
 }
 
 impl Verification {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{EndpointId, EventId, EventKind, MerchantId, OrderId, Page, PageRequest},
-    error::StoreError,
+    error::Result,
     names::names,
 };
 
@@ -251,20 +251,16 @@ impl WebhookAttempt {
 #[async_trait]
 pub trait Webhooks: Send + Sync + 'static {
     /// Adds an endpoint; false when the merchant has [`ENDPOINTS_PER_MERCHANT_MAX`] already.
-    async fn create_endpoint(&self, endpoint: Endpoint) -> Result<bool, StoreError>;
+    async fn create_endpoint(&self, endpoint: Endpoint) -> Result<bool>;
 
     /// A merchant's endpoint.
-    async fn endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<Option<Endpoint>, StoreError>;
+    async fn endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<Option<Endpoint>>;
 
     /// An endpoint of any merchant, for workers.
-    async fn endpoint_by_id(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError>;
+    async fn endpoint_by_id(&self, id: EndpointId) -> Result<Option<Endpoint>>;
 
     /// A merchant's endpoints, newest first.
-    async fn endpoints(
-        &self,
-        merchant: MerchantId,
-        page: PageRequest<EndpointId>,
-    ) -> Result<Page<Endpoint>, StoreError>;
+    async fn endpoints(&self, merchant: MerchantId, page: PageRequest<EndpointId>) -> Result<Page<Endpoint>>;
 
     /// Changes an endpoint; `None` when there is no such endpoint of this merchant.
     async fn update_endpoint(
@@ -272,7 +268,7 @@ pub trait Webhooks: Send + Sync + 'static {
         merchant: MerchantId,
         id: EndpointId,
         change: EndpointChange,
-    ) -> Result<Option<Endpoint>, StoreError>;
+    ) -> Result<Option<Endpoint>>;
 
     /// Replaces an endpoint's signing secret, see [`Endpoint::rotate_secret`]. The same secret again changes nothing.
     async fn rotate_secret(
@@ -280,7 +276,7 @@ pub trait Webhooks: Send + Sync + 'static {
         merchant: MerchantId,
         id: EndpointId,
         rotation: SecretRotation,
-    ) -> Result<SecretRotated, StoreError>;
+    ) -> Result<SecretRotated>;
 
     /// Applies the finding of an attempt, see [`Endpoint::take_in`]; writes `webhook_endpoint.disabled` when it
     /// disables the endpoint. Returns whether it did. Nothing changes when the URL that was tried is no longer the
@@ -292,21 +288,20 @@ pub trait Webhooks: Send + Sync + 'static {
         tried: &str,
         finding: EndpointFinding,
         at: Timestamp,
-    ) -> Result<bool, StoreError>;
+    ) -> Result<bool>;
 
     /// Deletes an endpoint; its attempts stay. False when there is none.
-    async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool, StoreError>;
+    async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool>;
 
     /// The enabled endpoints of a merchant that subscribe to this kind.
-    async fn subscribers(&self, merchant: MerchantId, kind: EventKind)
-    -> Result<Vec<EndpointId>, StoreError>;
+    async fn subscribers(&self, merchant: MerchantId, kind: EventKind) -> Result<Vec<EndpointId>>;
 
     /// Records an attempt; the same (endpoint, event, attempt, at) again changes nothing.
-    async fn record_attempt(&self, attempt: WebhookAttempt) -> Result<(), StoreError>;
+    async fn record_attempt(&self, attempt: WebhookAttempt) -> Result<()>;
 
     /// Attempts for an order's events, oldest first, at most 1000.
-    async fn attempts_of_order(&self, order: OrderId) -> Result<Vec<WebhookAttempt>, StoreError>;
+    async fn attempts_of_order(&self, order: OrderId) -> Result<Vec<WebhookAttempt>>;
 
     /// Whether an attempt to deliver this event to this endpoint has succeeded.
-    async fn delivered(&self, endpoint: EndpointId, event: EventId) -> Result<bool, StoreError>;
+    async fn delivered(&self, endpoint: EndpointId, event: EventId) -> Result<bool>;
 }

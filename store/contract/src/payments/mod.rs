@@ -17,7 +17,7 @@ use crate::{
     domain::{
         Currency, Decision, MerchantId, OrderId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState,
     },
-    error::StoreError,
+    error::Result,
 };
 
 /// A payment to open.
@@ -124,19 +124,13 @@ pub struct PaymentEntry {
 #[async_trait]
 pub trait PaymentStore: Send + Sync + 'static {
     /// Opens a payment; opening the same id again changes nothing and returns the stored payment.
-    async fn open_payment(&self, payment: NewPayment) -> Result<Payment, StoreError>;
+    async fn open_payment(&self, payment: NewPayment) -> Result<Payment>;
 
     /// Begins an attempt and fences off all earlier ones.
-    async fn begin_attempt(&self, id: PaymentId, worker: &str, at: Timestamp) -> Result<Begun, StoreError>;
+    async fn begin_attempt(&self, id: PaymentId, worker: &str, at: Timestamp) -> Result<Begun>;
 
     /// Stores one line about how an attempt ended, for operators; decides nothing.
-    async fn annotate_attempt(
-        &self,
-        id: PaymentId,
-        epoch: u64,
-        note: &str,
-        at: Timestamp,
-    ) -> Result<(), StoreError>;
+    async fn annotate_attempt(&self, id: PaymentId, epoch: u64, note: &str, at: Timestamp) -> Result<()>;
 
     /// Records the provider's id of a charge that cannot move money before it is confirmed, if `epoch` is the newest
     /// and nothing is decided. The first one recorded stands.
@@ -146,7 +140,7 @@ pub trait PaymentStore: Send + Sync + 'static {
         epoch: u64,
         reference: &str,
         at: Timestamp,
-    ) -> Result<ChargeRecorded, StoreError>;
+    ) -> Result<ChargeRecorded>;
 
     /// Records the decision if `epoch` is the newest and nothing is decided.
     async fn record_decision(
@@ -155,36 +149,32 @@ pub trait PaymentStore: Send + Sync + 'static {
         epoch: u64,
         decision: Decision,
         at: Timestamp,
-    ) -> Result<Decided, StoreError>;
+    ) -> Result<Decided>;
 
     /// One payment, read so that a decision in flight is seen (SERIAL in Cassandra).
-    async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError>;
+    async fn payment(&self, id: PaymentId) -> Result<Option<Payment>>;
 
     /// Many payments, each as [`PaymentStore::payment`] returns it, in any sequence; without those not stored. Fails if
     /// one does not read back.
-    async fn payments(&self, ids: &[PaymentId]) -> Result<Vec<Payment>, StoreError>;
+    async fn payments(&self, ids: &[PaymentId]) -> Result<Vec<Payment>>;
 
     /// The payment to display: every answered write is seen, one in flight may not be, and none is disturbed. A SERIAL
     /// read of Cassandra would make the decision that it meets start again, so that polling could delay it for ever.
-    async fn committed_payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
+    async fn committed_payment(&self, id: PaymentId) -> Result<Option<Payment>> {
         self.payment(id).await
     }
 
     /// Many payments to display, each as [`PaymentStore::committed_payment`] returns it, otherwise as
     /// [`PaymentStore::payments`].
-    async fn committed_payments(&self, ids: &[PaymentId]) -> Result<Vec<Payment>, StoreError> {
+    async fn committed_payments(&self, ids: &[PaymentId]) -> Result<Vec<Payment>> {
         self.payments(ids).await
     }
 
     /// The attempts of a payment, oldest first.
-    async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError>;
+    async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>>;
 
     /// The payment with this provider reference.
-    async fn by_provider_reference(
-        &self,
-        provider: &str,
-        reference: &str,
-    ) -> Result<Option<PaymentId>, StoreError>;
+    async fn by_provider_reference(&self, provider: &str, reference: &str) -> Result<Option<PaymentId>>;
 
     /// A merchant's payments opened on the UTC day of `day`, oldest first, after `after`, at most `limit`.
     async fn list_by_day(
@@ -193,11 +183,11 @@ pub trait PaymentStore: Send + Sync + 'static {
         day: Timestamp,
         after: Option<PaymentId>,
         limit: u32,
-    ) -> Result<Vec<PaymentEntry>, StoreError>;
+    ) -> Result<Vec<PaymentEntry>>;
 
     /// All payments in the engine's own order, after `after`, at most `limit`; for audits. A payment opened during the
     /// scan may be missed, an earlier one is not.
-    async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError>;
+    async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>>;
 
     /// Begins a refund: reserves its amount out of the captured amount.
     async fn begin_refund(
@@ -206,7 +196,7 @@ pub trait PaymentStore: Send + Sync + 'static {
         refund: RefundId,
         amount_minor: i64,
         at: Timestamp,
-    ) -> Result<RefundBegun, StoreError>;
+    ) -> Result<RefundBegun>;
 
     /// Records the result of a refund, once. Returns the recorded state, or `None` when the refund was never begun.
     async fn end_refund(
@@ -216,8 +206,8 @@ pub trait PaymentStore: Send + Sync + 'static {
         done: bool,
         provider_reference: &str,
         at: Timestamp,
-    ) -> Result<Option<RefundState>, StoreError>;
+    ) -> Result<Option<RefundState>>;
 
     /// Whether the store can be used now; for readiness checks.
-    async fn ping(&self) -> Result<(), StoreError>;
+    async fn ping(&self) -> Result<()>;
 }
