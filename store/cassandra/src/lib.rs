@@ -23,7 +23,7 @@ use base::{Ambient, Timestamp};
 use futures::future::{BoxFuture, try_join_all};
 use store::{
     domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
-    error::StoreError,
+    error::Result,
     payments::{Begun, ChargeRecorded, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun},
 };
 
@@ -76,23 +76,17 @@ impl CassandraPayments {
 
 #[async_trait]
 impl PaymentStore for CassandraPayments {
-    async fn open_payment(&self, payment: NewPayment) -> Result<Payment, StoreError> {
+    async fn open_payment(&self, payment: NewPayment) -> Result<Payment> {
         let session = self.session.get()?;
         Ok(session.bounded(session.open(payment)).await?)
     }
 
-    async fn begin_attempt(&self, id: PaymentId, worker: &str, at: Timestamp) -> Result<Begun, StoreError> {
+    async fn begin_attempt(&self, id: PaymentId, worker: &str, at: Timestamp) -> Result<Begun> {
         let session = self.session.get()?;
         Ok(session.bounded(session.begin_attempt(id, worker, at)).await?)
     }
 
-    async fn annotate_attempt(
-        &self,
-        id: PaymentId,
-        epoch: u64,
-        note: &str,
-        at: Timestamp,
-    ) -> Result<(), StoreError> {
+    async fn annotate_attempt(&self, id: PaymentId, epoch: u64, note: &str, at: Timestamp) -> Result<()> {
         let session = self.session.get()?;
         Ok(session.bounded(session.note_attempt(id, epoch, note, at)).await?)
     }
@@ -103,7 +97,7 @@ impl PaymentStore for CassandraPayments {
         epoch: u64,
         reference: &str,
         at: Timestamp,
-    ) -> Result<ChargeRecorded, StoreError> {
+    ) -> Result<ChargeRecorded> {
         let session = self.session.get()?;
         Ok(session.bounded(session.record_charge(id, epoch, reference, at)).await?)
     }
@@ -114,40 +108,36 @@ impl PaymentStore for CassandraPayments {
         epoch: u64,
         decision: Decision,
         at: Timestamp,
-    ) -> Result<Decided, StoreError> {
+    ) -> Result<Decided> {
         let session = self.session.get()?;
         Ok(session.bounded(session.decide(id, epoch, decision, at)).await?)
     }
 
-    async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
+    async fn payment(&self, id: PaymentId) -> Result<Option<Payment>> {
         let session = self.session.get()?;
         Ok(session.bounded(session.read_serial(id)).await?.map(|stored| stored.payment))
     }
 
-    async fn payments(&self, ids: &[PaymentId]) -> Result<Vec<Payment>, StoreError> {
+    async fn payments(&self, ids: &[PaymentId]) -> Result<Vec<Payment>> {
         read_each(ids, |id| self.payment(id)).await
     }
 
-    async fn committed_payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
+    async fn committed_payment(&self, id: PaymentId) -> Result<Option<Payment>> {
         let session = self.session.get()?;
         Ok(session.bounded(session.read_quorum(id)).await?.map(|stored| stored.payment))
     }
 
-    async fn committed_payments(&self, ids: &[PaymentId]) -> Result<Vec<Payment>, StoreError> {
+    async fn committed_payments(&self, ids: &[PaymentId]) -> Result<Vec<Payment>> {
         read_each(ids, |id| self.committed_payment(id)).await
     }
 
-    async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError> {
+    async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>> {
         let session = self.session.get()?;
         let stored = session.bounded(session.read_quorum(id)).await?;
         Ok(stored.map(|stored| stored.attempts).unwrap_or_default())
     }
 
-    async fn by_provider_reference(
-        &self,
-        provider: &str,
-        reference: &str,
-    ) -> Result<Option<PaymentId>, StoreError> {
+    async fn by_provider_reference(&self, provider: &str, reference: &str) -> Result<Option<PaymentId>> {
         let session = self.session.get()?;
         Ok(session.bounded(session.of_reference(provider, reference)).await?)
     }
@@ -158,12 +148,12 @@ impl PaymentStore for CassandraPayments {
         day: Timestamp,
         after: Option<PaymentId>,
         limit: u32,
-    ) -> Result<Vec<PaymentEntry>, StoreError> {
+    ) -> Result<Vec<PaymentEntry>> {
         let session = self.session.get()?;
         Ok(session.bounded(session.of_day(merchant, day, after, limit)).await?)
     }
 
-    async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
+    async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>> {
         let session = self.session.get()?;
         Ok(session.bounded(session.all(after, limit)).await?)
     }
@@ -174,7 +164,7 @@ impl PaymentStore for CassandraPayments {
         refund: RefundId,
         amount_minor: i64,
         at: Timestamp,
-    ) -> Result<RefundBegun, StoreError> {
+    ) -> Result<RefundBegun> {
         let session = self.session.get()?;
         Ok(session.bounded(session.begin_refund(id, refund, amount_minor, at)).await?)
     }
@@ -186,23 +176,23 @@ impl PaymentStore for CassandraPayments {
         done: bool,
         provider_reference: &str,
         at: Timestamp,
-    ) -> Result<Option<RefundState>, StoreError> {
+    ) -> Result<Option<RefundState>> {
         let session = self.session.get()?;
         Ok(session.bounded(session.end_refund(id, refund, done, provider_reference, at)).await?)
     }
 
     /// Checks that a majority of one row's replicas answers.
-    async fn ping(&self) -> Result<(), StoreError> {
+    async fn ping(&self) -> Result<()> {
         let session = self.session.get()?;
         session.bounded(session.rows(&session.statements.ping, ())).await?;
         Ok(())
     }
 }
 
-async fn read_each<F: Future<Output = Result<Option<Payment>, StoreError>>>(
+async fn read_each<F: Future<Output = Result<Option<Payment>>>>(
     ids: &[PaymentId],
     read: impl Fn(PaymentId) -> F,
-) -> Result<Vec<Payment>, StoreError> {
+) -> Result<Vec<Payment>> {
     let mut found = Vec::new();
     for ids in ids.chunks(READ_AT_ONCE) {
         found.extend(try_join_all(ids.iter().map(|id| read(*id))).await?.into_iter().flatten());

@@ -17,7 +17,7 @@ use store::{
         Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRecords, SETTLEMENTS_MAX, Settlement, StockCount,
     },
     domain::{EventId, MerchantId, OrderId},
-    error::StoreError,
+    error::Result,
     rules::{
         columns::Columns,
         records::RecordsPage,
@@ -92,7 +92,7 @@ const SET_MARK: &str = "
 
 #[async_trait]
 impl Audit for PostgresOrders {
-    async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>, StoreError> {
+    async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>> {
         let read = |database: Database| async move {
             let query = sqlx::query(ALL).bind(after.map_or(Uuid::nil(), |id| id.0)).bind(i64::from(limit));
             database.rows(query).await?.iter().map(|row| row.id("id", OrderId)).collect()
@@ -106,7 +106,7 @@ impl Audit for PostgresOrders {
         until: Timestamp,
         after: Option<EventId>,
         limit: u32,
-    ) -> Result<Vec<(EventId, OrderId)>, StoreError> {
+    ) -> Result<Vec<(EventId, OrderId)>> {
         let read = |database: Database| async move {
             let query = sqlx::query(TOUCHED)
                 .bind(after.map_or_else(|| floor(from), |id| id.0))
@@ -118,17 +118,17 @@ impl Audit for PostgresOrders {
         Ok(merged(self.router.pages(read).await?, limit))
     }
 
-    async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>, StoreError> {
+    async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>> {
         let read = |database| async move { order_money(&database, order).await };
         Ok(self.router.read(order, ReadMode::Primary, read, Option::is_none).await?)
     }
 
-    async fn order_records(&self, orders: &[OrderId]) -> Result<Option<Vec<OrderRecords>>, StoreError> {
+    async fn order_records(&self, orders: &[OrderId]) -> Result<Option<Vec<OrderRecords>>> {
         let pages = self.router.read_together(orders, order_records::read).await?;
         Ok(pages.and_then(|pages| RecordsPage::join(pages, orders)))
     }
 
-    async fn stored_orders(&self, orders: &[OrderId]) -> Result<Vec<OrderId>, StoreError> {
+    async fn stored_orders(&self, orders: &[OrderId]) -> Result<Vec<OrderId>> {
         let read = |database: Database, ids: Vec<Uuid>| async move {
             let rows = database.rows(sqlx::query(order_records::STORED).bind(ids)).await?;
             rows.iter().map(|row| row.id("id", OrderId)).collect::<Result<Vec<_>, PostgresFault>>()
@@ -137,11 +137,7 @@ impl Audit for PostgresOrders {
         Ok(pages.into_iter().flatten().collect())
     }
 
-    async fn stock_counts(
-        &self,
-        after: Option<(MerchantId, String)>,
-        limit: u32,
-    ) -> Result<Vec<StockCount>, StoreError> {
+    async fn stock_counts(&self, after: Option<(MerchantId, String)>, limit: u32) -> Result<Vec<StockCount>> {
         let (mut after, mut found) = (after, Vec::new());
         // Copies of migrated merchants are dropped after they were listed, so a page may need more than one round.
         loop {
@@ -167,7 +163,7 @@ impl Audit for PostgresOrders {
         }
     }
 
-    async fn open_orders_read_back(&self, merchant: MerchantId) -> Result<bool, StoreError> {
+    async fn open_orders_read_back(&self, merchant: MerchantId) -> Result<bool> {
         for (number, member) in self.router.members().iter().enumerate() {
             if self.router.lives_on(merchant, number).await? {
                 let read_back = member
@@ -179,17 +175,12 @@ impl Audit for PostgresOrders {
         Ok(true)
     }
 
-    async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>, StoreError> {
+    async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>> {
         let query = || sqlx::query(ENDPOINTS).bind(merchant.0);
         Ok(self.router.rows(merchant, ReadMode::Primary, query, rows::audited_endpoint).await?)
     }
 
-    async fn repair_reservation(
-        &self,
-        merchant: MerchantId,
-        sku: &str,
-        at: Timestamp,
-    ) -> Result<bool, StoreError> {
+    async fn repair_reservation(&self, merchant: MerchantId, sku: &str, at: Timestamp) -> Result<bool> {
         let repaired = self.router.write(merchant, (merchant, sku, at), |unit, (merchant, sku, at)| {
             Box::pin(async move {
                 // A statement of its own: the next one then sees the rows committed while this one waited.
@@ -204,26 +195,26 @@ impl Audit for PostgresOrders {
         Ok(repaired.await?)
     }
 
-    async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
+    async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool> {
         let requested = self.router.write(order, (order, at), |unit, (order, at)| {
             Box::pin(request_missing_refund(unit, *order, *at))
         });
         Ok(requested.await?)
     }
 
-    async fn settle(&self, order: OrderId, settlement: &Settlement) -> Result<bool, StoreError> {
+    async fn settle(&self, order: OrderId, settlement: &Settlement) -> Result<bool> {
         let settlement = to_json(settlement)?;
         let query =
             || sqlx::query(SETTLE).bind(order.0).bind(settlement.clone()).bind(i64::from(SETTLEMENTS_MAX));
         Ok(self.router.run(order, query).await? > 0)
     }
 
-    async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {
+    async fn audit_mark(&self) -> Result<Option<AuditMark>> {
         let row = self.router.first().reads().row(sqlx::query(MARK)).await.map_err(PostgresFault::from)?;
         Ok(row.map(|row| row.json("mark")).transpose()?)
     }
 
-    async fn set_audit_mark(&self, mark: &AuditMark) -> Result<(), StoreError> {
+    async fn set_audit_mark(&self, mark: &AuditMark) -> Result<()> {
         self.router.first().run(sqlx::query(SET_MARK).bind(to_json(mark)?)).await?;
         Ok(())
     }

@@ -5,7 +5,7 @@ use base::{Timestamp, TraceContext, postgres::Query};
 use store::{
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
     domain::{MerchantId, Page, PageRequest},
-    error::StoreError,
+    error::Result,
     rules::{rows, texts},
 };
 
@@ -58,7 +58,7 @@ impl Catalog for PostgresOrders {
         merchant: MerchantId,
         product: ProductData,
         at: Timestamp,
-    ) -> Result<(Product, bool), StoreError> {
+    ) -> Result<(Product, bool)> {
         let put = self.router.write(merchant, (merchant, product, at), |unit, (merchant, product, at)| {
             Box::pin(put(unit, *merchant, product, *at))
         });
@@ -72,7 +72,7 @@ impl Catalog for PostgresOrders {
         on_hand: i64,
         at: Timestamp,
         trace: Option<TraceContext>,
-    ) -> Result<InventoryPut, StoreError> {
+    ) -> Result<InventoryPut> {
         let facts = ((merchant, sku), on_hand, at, trace);
         let put = self.router.write(merchant, facts, |unit, (product, on_hand, at, trace)| {
             Box::pin(set_stock(unit, *product, *on_hand, *at, trace.clone()))
@@ -80,7 +80,7 @@ impl Catalog for PostgresOrders {
         Ok(put.await?)
     }
 
-    async fn product(&self, merchant: MerchantId, sku: &str) -> Result<Option<Product>, StoreError> {
+    async fn product(&self, merchant: MerchantId, sku: &str) -> Result<Option<Product>> {
         let query = || sqlx::query(ONE).bind(merchant.0).bind(sku);
         Ok(self.router.row(merchant, ReadMode::Replica, query, rows::product).await?)
     }
@@ -90,7 +90,7 @@ impl Catalog for PostgresOrders {
         merchant: MerchantId,
         filter: &ProductFilter,
         page: PageRequest<String>,
-    ) -> Result<Page<Product>, StoreError> {
+    ) -> Result<Page<Product>> {
         let query = || {
             let query = sqlx::query(if filter.category.is_some() { LIST_BY_CATEGORY } else { LIST })
                 .bind(merchant.0)
@@ -103,7 +103,7 @@ impl Catalog for PostgresOrders {
         Ok(Page::from_overfetched(products, page.limit))
     }
 
-    async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>, StoreError> {
+    async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>> {
         let query = || sqlx::query(CATEGORIES).bind(merchant.0);
         Ok(self.router.rows(merchant, ReadMode::Replica, query, rows::category).await?)
     }

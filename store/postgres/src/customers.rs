@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use store::{
     customers::{Account, Customers, PasswordHash, email_key},
     domain::{CustomerId, MerchantId},
-    error::StoreError,
+    error::Result,
     event_data,
     rules::{columns::Columns, messages::told, rows},
 };
@@ -36,21 +36,17 @@ pub(super) const BY_ID: &str = select!(" FROM customers WHERE id = $1");
 
 #[async_trait]
 impl Customers for PostgresOrders {
-    async fn customer_by_email(
-        &self,
-        merchant: MerchantId,
-        email: &str,
-    ) -> Result<Option<Account>, StoreError> {
+    async fn customer_by_email(&self, merchant: MerchantId, email: &str) -> Result<Option<Account>> {
         let query = || sqlx::query(BY_EMAIL).bind(merchant.0).bind(email_key(email));
         Ok(self.router.row(merchant, ReadMode::Primary, query, rows::account).await?)
     }
 
-    async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>, StoreError> {
+    async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>> {
         let query = || sqlx::query(BY_ID).bind(id.0);
         Ok(self.router.row(id, ReadMode::Primary, query, rows::account).await?)
     }
 
-    async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool, StoreError> {
+    async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool> {
         let deleted = self
             .router
             .write(merchant, (merchant, id), |unit, (merchant, id)| Box::pin(delete(unit, *merchant, *id)));

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use store::{
-    error::StoreError,
+    error::Result,
     orders::{MailRecord, MailSubject, Mails},
     rules::rows,
 };
@@ -22,7 +22,7 @@ const RECORD_OF_CUSTOMER: &str = "
 
 #[async_trait]
 impl Mails for PostgresOrders {
-    async fn mails(&self, subject: MailSubject) -> Result<Vec<MailRecord>, StoreError> {
+    async fn mails(&self, subject: MailSubject) -> Result<Vec<MailRecord>> {
         let query = || match subject {
             MailSubject::Order(id) => sqlx::query(OF_ORDER).bind(id.0),
             MailSubject::Customer(id) => sqlx::query(OF_CUSTOMER).bind(id.0),
@@ -30,7 +30,7 @@ impl Mails for PostgresOrders {
         Ok(self.router.rows(subject, ReadMode::Primary, query, rows::mail).await?)
     }
 
-    async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool, StoreError> {
+    async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool> {
         let query = || {
             let query = match subject {
                 MailSubject::Order(id) => sqlx::query(RECORD_OF_ORDER).bind(id.0),

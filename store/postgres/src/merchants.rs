@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid, postgres::Database};
 use store::{
     domain::{KeyId, MerchantId},
-    error::StoreError,
+    error::Result,
     merchants::{
         KEY_USE_EVERY, KEYS_LISTED_MAX, KeyHash, KeyRecord, MerchantRecord, Merchants, NewKey, StoredKey,
     },
@@ -32,13 +32,13 @@ const MERCHANTS: &str = "
 
 #[async_trait]
 impl Merchants for PostgresOrders {
-    async fn ensure_merchant(&self, id: MerchantId, name: &str, at: Timestamp) -> Result<bool, StoreError> {
+    async fn ensure_merchant(&self, id: MerchantId, name: &str, at: Timestamp) -> Result<bool> {
         let sql = "INSERT INTO merchants (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
         let Some(database) = self.router.home_of_new(id).await? else { return Ok(false) };
         Ok(database.run(sqlx::query(sql).bind(id.0).bind(name).bind(Moment(at))).await? > 0)
     }
 
-    async fn create_key(&self, key: NewKey, at: Timestamp) -> Result<bool, StoreError> {
+    async fn create_key(&self, key: NewKey, at: Timestamp) -> Result<bool> {
         let NewKey { record, hash, label, prefix } = &key;
         // A shard can tell only for itself that the secret is taken.
         if self.router.key(*hash).await?.is_some_and(|found| found.record.merchant != record.merchant) {
@@ -63,16 +63,16 @@ impl Merchants for PostgresOrders {
         }
     }
 
-    async fn key_by_hash(&self, hash: KeyHash) -> Result<Option<KeyRecord>, StoreError> {
+    async fn key_by_hash(&self, hash: KeyHash) -> Result<Option<KeyRecord>> {
         Ok(self.router.key(hash).await?.and_then(StoredKey::live))
     }
 
-    async fn keys(&self, merchant: MerchantId) -> Result<Vec<StoredKey>, StoreError> {
+    async fn keys(&self, merchant: MerchantId) -> Result<Vec<StoredKey>> {
         let query = || sqlx::query(KEYS).bind(merchant.0).bind(i64::from(KEYS_LISTED_MAX));
         Ok(self.router.rows(merchant, ReadMode::Primary, query, rows::key).await?)
     }
 
-    async fn revoke_key(&self, id: KeyId, at: Timestamp) -> Result<Option<StoredKey>, StoreError> {
+    async fn revoke_key(&self, id: KeyId, at: Timestamp) -> Result<Option<StoredKey>> {
         // The merchant of a key never changes, so a copy that a migration left names it as well.
         let find = |database: Database| async move {
             Ok::<_, PostgresFault>(database.row(sqlx::query(KEY_BY_ID).bind(id.0)).await?)
@@ -86,23 +86,19 @@ impl Merchants for PostgresOrders {
         Ok(self.router.row(merchant, ReadMode::Primary, query, rows::key).await?)
     }
 
-    async fn note_key_use(&self, key: &KeyRecord, at: Timestamp) -> Result<(), StoreError> {
+    async fn note_key_use(&self, key: &KeyRecord, at: Timestamp) -> Result<()> {
         let every = KEY_USE_EVERY.as_secs_f64();
         let query = || sqlx::query(NOTE_USE).bind(key.id.0).bind(Moment(at)).bind(every);
         self.router.run(key.merchant, query).await?;
         Ok(())
     }
 
-    async fn merchant(&self, id: MerchantId) -> Result<Option<MerchantRecord>, StoreError> {
+    async fn merchant(&self, id: MerchantId) -> Result<Option<MerchantRecord>> {
         let query = || sqlx::query(MERCHANT).bind(id.0);
         Ok(self.router.row(id, ReadMode::Primary, query, rows::merchant).await?)
     }
 
-    async fn merchants(
-        &self,
-        after: Option<MerchantId>,
-        limit: u32,
-    ) -> Result<Vec<MerchantRecord>, StoreError> {
+    async fn merchants(&self, after: Option<MerchantId>, limit: u32) -> Result<Vec<MerchantRecord>> {
         let after = after.map_or(Uuid::nil(), |id| id.0);
         let page = |database: Database| async move {
             let query = sqlx::query(MERCHANTS).bind(after).bind(i64::from(limit));

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid};
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
-    error::StoreError,
+    error::Result,
     orders::{
         CLOCK_DIFFERENCE_MAX, CaptureFacts, DisputeFacts, NewOrder, OrderFilter, Orders, PlaceOutcome,
         RefundFacts, RefundRequested, Stale, Transition,
@@ -42,7 +42,7 @@ pub(super) const EXPIRE: &str = "
 
 #[async_trait]
 impl Orders for PostgresOrders {
-    async fn place_order(&self, order: NewOrder) -> Result<PlaceOutcome, StoreError> {
+    async fn place_order(&self, order: NewOrder) -> Result<PlaceOutcome> {
         let Some(_held) = self.in_flight.hold(order.merchant, &order.idempotency.key) else {
             return Ok(PlaceOutcome::InFlight);
         };
@@ -58,12 +58,12 @@ impl Orders for PostgresOrders {
         Ok(placement)
     }
 
-    async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>, StoreError> {
+    async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>> {
         let query = || sqlx::query(order_row::OF_MERCHANT).bind(id.0).bind(merchant.0);
         Ok(self.router.row(merchant, ReadMode::Replica, query, order_row::order).await?)
     }
 
-    async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
+    async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>> {
         let query = || sqlx::query(order_row::BY_ID).bind(id.0);
         Ok(self.router.row(id, ReadMode::Primary, query, order_row::order).await?)
     }
@@ -73,7 +73,7 @@ impl Orders for PostgresOrders {
         merchant: MerchantId,
         id: OrderId,
         token: Option<OrderToken>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool> {
         let query = || {
             sqlx::query(REPLACE_TOKEN)
                 .bind(id.0)
@@ -89,7 +89,7 @@ impl Orders for PostgresOrders {
         merchant: MerchantId,
         filter: OrderFilter,
         page: PageRequest<OrderId>,
-    ) -> Result<Page<Order>, StoreError> {
+    ) -> Result<Page<Order>> {
         let list = |sql: &'static str| {
             sqlx::query(sql)
                 .bind(merchant.0)
@@ -105,12 +105,7 @@ impl Orders for PostgresOrders {
         Ok(Page::from_overfetched(orders, page.limit))
     }
 
-    async fn mark_paid(
-        &self,
-        id: OrderId,
-        facts: CaptureFacts,
-        at: Timestamp,
-    ) -> Result<Transition, StoreError> {
+    async fn mark_paid(&self, id: OrderId, facts: CaptureFacts, at: Timestamp) -> Result<Transition> {
         let paid = self.transition(id, (id, facts, at), |unit, (id, facts, at)| {
             Box::pin(transitions::mark_paid(unit, *id, facts, *at))
         });
@@ -123,14 +118,14 @@ impl Orders for PostgresOrders {
         payment: PaymentId,
         code: &str,
         at: Timestamp,
-    ) -> Result<Transition, StoreError> {
+    ) -> Result<Transition> {
         let failed = self.transition(id, (id, (payment, code), at), |unit, (id, facts, at)| {
             Box::pin(transitions::mark_payment_failed(unit, *id, *facts, *at))
         });
         failed.await
     }
 
-    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition, StoreError> {
+    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition> {
         let fulfilled =
             self.transition(id, (id, at), |unit, (id, at)| Box::pin(transitions::fulfil(unit, *id, *at)));
         fulfilled.await
@@ -142,7 +137,7 @@ impl Orders for PostgresOrders {
         order: (MerchantId, OrderId),
         reason: &str,
         at: Timestamp,
-    ) -> Result<Transition, StoreError> {
+    ) -> Result<Transition> {
         let facts = (order, latest, reason, at);
         let cancelled = self.transition(order.0, facts, |unit, (order, latest, reason, at)| {
             Box::pin(transitions::cancel(unit, *order, *latest, reason, *at))
@@ -151,12 +146,7 @@ impl Orders for PostgresOrders {
     }
 
     /// An unavailable shard keeps its own orders only.
-    async fn stale_orders(
-        &self,
-        stale: Stale,
-        after: Option<OrderId>,
-        limit: u32,
-    ) -> Result<Vec<OrderId>, StoreError> {
+    async fn stale_orders(&self, stale: Stale, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>> {
         let (mut pages, mut failed) = (Vec::new(), None);
         for member in self.router.members() {
             match transitions::stale(member.primary.reads(), stale, after, limit).await {
@@ -176,14 +166,14 @@ impl Orders for PostgresOrders {
         id: OrderId,
         debits_before: Option<Timestamp>,
         at: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool> {
         let expired = self.router.write(id, (id, debits_before, at), |unit, (id, debits_before, at)| {
             Box::pin(transitions::expire(unit, *id, *debits_before, *at))
         });
         Ok(expired.await?)
     }
 
-    async fn note_debit(&self, id: OrderId, at: Timestamp) -> Result<(), StoreError> {
+    async fn note_debit(&self, id: OrderId, at: Timestamp) -> Result<()> {
         let noted = self
             .router
             .write(id, (id, at), |unit, (id, at)| Box::pin(transitions::note_debit(unit, *id, *at)));
@@ -197,7 +187,7 @@ impl Orders for PostgresOrders {
         refund: RefundId,
         amount_minor: Option<i64>,
         at: Timestamp,
-    ) -> Result<RefundRequested, StoreError> {
+    ) -> Result<RefundRequested> {
         let facts = ((merchant, id), (refund, amount_minor), at);
         let requested = self.router.write(merchant, facts, |unit, (order, wish, at)| {
             Box::pin(refunds::request(unit, *order, *wish, *at))
@@ -205,35 +195,25 @@ impl Orders for PostgresOrders {
         Ok(requested.await?)
     }
 
-    async fn record_refund(
-        &self,
-        id: OrderId,
-        facts: RefundFacts,
-        at: Timestamp,
-    ) -> Result<Transition, StoreError> {
+    async fn record_refund(&self, id: OrderId, facts: RefundFacts, at: Timestamp) -> Result<Transition> {
         let recorded = self.transition(id, (id, facts, at), |unit, (id, facts, at)| {
             Box::pin(refunds::record(unit, *id, facts, *at))
         });
         recorded.await
     }
 
-    async fn record_dispute(
-        &self,
-        id: OrderId,
-        facts: DisputeFacts,
-        at: Timestamp,
-    ) -> Result<Transition, StoreError> {
+    async fn record_dispute(&self, id: OrderId, facts: DisputeFacts, at: Timestamp) -> Result<Transition> {
         let recorded = self.transition(id, (id, facts, at), |unit, (id, facts, at)| {
             Box::pin(refunds::record_dispute(unit, *id, facts, *at))
         });
         recorded.await
     }
 
-    async fn expire_idempotency(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+    async fn expire_idempotency(&self, now: Timestamp, limit: u32) -> Result<u64> {
         Ok(self.router.in_turn(EXPIRE, now, limit).await?)
     }
 
-    async fn check_clock(&self, now: Timestamp) -> Result<(), StoreError> {
+    async fn check_clock(&self, now: Timestamp) -> Result<()> {
         for member in self.router.members() {
             // A server that does not answer expires nothing either.
             let Ok(server) = member.primary.clock().await else { continue };
@@ -246,7 +226,7 @@ impl Orders for PostgresOrders {
     }
 
     /// One shard that answers is enough: its merchants can order. [`PostgresOrders::health`] reports each shard.
-    async fn ping(&self) -> Result<(), StoreError> {
+    async fn ping(&self) -> Result<()> {
         let answers = self.health().await.into_iter().map(|(_, answer)| answer);
         answers.reduce(Result::or).unwrap_or(Ok(()))
     }
@@ -259,7 +239,7 @@ impl PostgresOrders {
         owner: impl Into<Owner>,
         facts: A,
         work: Work<A, Transition>,
-    ) -> Result<Transition, StoreError> {
+    ) -> Result<Transition> {
         let answer = self.router.write(owner, facts, work).await?;
         if let Transition::Now(order) | Transition::Already(order) | Transition::Refused(order) = &answer {
             self.router.note_write(order.merchant);

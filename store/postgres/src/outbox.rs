@@ -14,7 +14,7 @@ use base::{Timestamp, ids::Uuid, postgres::Database, time::later};
 use futures::future::join_all;
 use store::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
-    error::StoreError,
+    error::Result,
     outbox::{Backlog, Command, Outbox, OutboxMessage, Position, SET_ASIDE, SetAside, Submitted},
     rules::{columns::Columns, rows},
 };
@@ -81,7 +81,7 @@ pub(super) const BACKLOG: &str = "
 
 #[async_trait]
 impl Outbox for PostgresOrders {
-    async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError> {
+    async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted> {
         let owner = match (&command, command.order()) {
             (Command::Resend { merchant, .. }, _) => Owner::from(*merchant),
             (_, Some(order)) => Owner::from(order),
@@ -99,7 +99,7 @@ impl Outbox for PostgresOrders {
         limit: u32,
         lease: Duration,
         at: Timestamp,
-    ) -> Result<Vec<OutboxMessage>, StoreError> {
+    ) -> Result<Vec<OutboxMessage>> {
         let until = later(at, lease);
         let claim = |database: OrderDatabase, limit| async move {
             let facts = (relay, limit, until, at);
@@ -115,12 +115,12 @@ impl Outbox for PostgresOrders {
         Ok(self.router.claim(limit, claim).await?)
     }
 
-    async fn mark_sent(&self, positions: &[Position], _at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_sent(&self, positions: &[Position], _at: Timestamp) -> Result<()> {
         let marking = self.router.members().iter().map(|member| mark_sent(&member.primary, positions));
         Ok(join_all(marking).await.into_iter().collect::<Result<_, _>>()?)
     }
 
-    async fn set_aside(&self, positions: &[Position], until: Timestamp) -> Result<(), StoreError> {
+    async fn set_aside(&self, positions: &[Position], until: Timestamp) -> Result<()> {
         for member in self.router.members() {
             let numbers = numbers_on(&member.primary, positions);
             if !numbers.is_empty() {
@@ -131,7 +131,7 @@ impl Outbox for PostgresOrders {
         Ok(())
     }
 
-    async fn list_set_aside(&self, limit: u32) -> Result<Vec<SetAside>, StoreError> {
+    async fn list_set_aside(&self, limit: u32) -> Result<Vec<SetAside>> {
         let read = |database: Database| async move {
             let query = sqlx::query(LIST).bind(SET_ASIDE).bind(i64::from(limit));
             Ok(database.rows(query).await?.iter().map(rows::set_aside).collect::<Vec<_>>())
@@ -143,7 +143,7 @@ impl Outbox for PostgresOrders {
         self.router.arrivals()
     }
 
-    async fn backlog(&self) -> Result<Backlog, StoreError> {
+    async fn backlog(&self) -> Result<Backlog> {
         let backlogs = self.router.pages(|database| async move { backlog(&database).await }).await?;
         Ok(Backlog {
             messages: backlogs.iter().map(|backlog| backlog.messages).sum(),
@@ -152,22 +152,18 @@ impl Outbox for PostgresOrders {
         })
     }
 
-    async fn events(
-        &self,
-        merchant: MerchantId,
-        page: PageRequest<EventId>,
-    ) -> Result<Page<Event>, StoreError> {
+    async fn events(&self, merchant: MerchantId, page: PageRequest<EventId>) -> Result<Page<Event>> {
         let read = |database| async move { events(&database, merchant, page).await };
         // From the primary: only there is it known which positions are under way.
         Ok(self.router.read(merchant, ReadMode::Primary, read, |_| false).await?)
     }
 
-    async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError> {
+    async fn event_by_id(&self, id: EventId) -> Result<Option<Event>> {
         let query = || sqlx::query(BY_ID).bind(id.0);
         Ok(self.router.row(id, ReadMode::Primary, query, rows::event).await?)
     }
 
-    async fn order_events(&self, order: OrderId, after: u64) -> Result<Vec<Event>, StoreError> {
+    async fn order_events(&self, order: OrderId, after: u64) -> Result<Vec<Event>> {
         let query = || {
             sqlx::query(ORDER_EVENTS)
                 .bind(order.0)

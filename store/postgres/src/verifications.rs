@@ -5,7 +5,7 @@ use base::{Timestamp, postgres::Query};
 use store::{
     customers::{Account, PasswordHash, email_key},
     domain::{CustomerId, MerchantId, VerificationId},
-    error::StoreError,
+    error::Result,
     rules::{
         rows,
         verifications::{Row, by_token, columns, mint, mintable, opened, repeated},
@@ -55,7 +55,7 @@ pub(super) const EXPIRE: &str = "
 
 #[async_trait]
 impl Verifications for PostgresOrders {
-    async fn request_verification(&self, new: NewVerification) -> Result<VerificationRequested, StoreError> {
+    async fn request_verification(&self, new: NewVerification) -> Result<VerificationRequested> {
         let merchant = new.verification.merchant;
         Ok(self.router.write(merchant, new, |unit, new| Box::pin(request(unit, new))).await?)
     }
@@ -66,7 +66,7 @@ impl Verifications for PostgresOrders {
         id: VerificationId,
         token: TokenHash,
         at: Timestamp,
-    ) -> Result<Minting, StoreError> {
+    ) -> Result<Minting> {
         let facts = (merchant, id, token, at);
         let work = self.router.write(merchant, facts, |unit, (merchant, id, token, at)| {
             Box::pin(mint_token(unit, *merchant, *id, *token, *at))
@@ -79,7 +79,7 @@ impl Verifications for PostgresOrders {
         merchant: MerchantId,
         id: VerificationId,
         at: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<()> {
         let query = || sqlx::query(MAILED).bind(merchant.0).bind(id.0).bind(Moment(at));
         self.router.run(merchant, query).await?;
         Ok(())
@@ -90,13 +90,13 @@ impl Verifications for PostgresOrders {
         merchant: MerchantId,
         token: TokenHash,
         at: Timestamp,
-    ) -> Result<Option<Verification>, StoreError> {
+    ) -> Result<Option<Verification>> {
         let query = || sqlx::query(BY_TOKEN).bind(merchant.0).bind(token.to_vec());
         let found = self.router.row(merchant, ReadMode::Primary, query, rows::verification).await?;
         Ok(found.map(|row| row.verification).filter(|found| found.expires_at() > at))
     }
 
-    async fn open_account(&self, open: OpenAccount) -> Result<Option<Account>, StoreError> {
+    async fn open_account(&self, open: OpenAccount) -> Result<Option<Account>> {
         Ok(self.router.write(open.merchant, open, |unit, open| Box::pin(open_account(unit, open))).await?)
     }
 
@@ -106,7 +106,7 @@ impl Verifications for PostgresOrders {
         token: TokenHash,
         password_hash: PasswordHash,
         at: Timestamp,
-    ) -> Result<Option<CustomerId>, StoreError> {
+    ) -> Result<Option<CustomerId>> {
         let facts = (merchant, token, password_hash, at);
         let work = self.router.write(merchant, facts, |unit, (merchant, token, hash, at)| {
             Box::pin(reset_password(unit, *merchant, *token, hash, *at))
@@ -114,7 +114,7 @@ impl Verifications for PostgresOrders {
         Ok(work.await?)
     }
 
-    async fn expire_verifications(&self, at: Timestamp, limit: u32) -> Result<u64, StoreError> {
+    async fn expire_verifications(&self, at: Timestamp, limit: u32) -> Result<u64> {
         Ok(self.router.in_turn(EXPIRE, at, limit).await?)
     }
 }

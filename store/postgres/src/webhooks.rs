@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid};
 use store::{
     domain::{EndpointId, EventId, EventKind, MerchantId, OrderId, Page, PageRequest},
-    error::StoreError,
+    error::Result,
     rules::rows,
     webhooks::{
         ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, SecretRotated, SecretRotation,
@@ -68,27 +68,23 @@ pub(super) const DELIVERED: &str = "
 
 #[async_trait]
 impl Webhooks for PostgresOrders {
-    async fn create_endpoint(&self, endpoint: Endpoint) -> Result<bool, StoreError> {
+    async fn create_endpoint(&self, endpoint: Endpoint) -> Result<bool> {
         let created =
             self.router.write(endpoint.merchant, endpoint, |unit, endpoint| Box::pin(create(unit, endpoint)));
         Ok(created.await?)
     }
 
-    async fn endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
+    async fn endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<Option<Endpoint>> {
         let query = || sqlx::query(ONE).bind(merchant.0).bind(id.0);
         Ok(self.router.row(merchant, ReadMode::Replica, query, rows::endpoint).await?)
     }
 
-    async fn endpoint_by_id(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
+    async fn endpoint_by_id(&self, id: EndpointId) -> Result<Option<Endpoint>> {
         let query = || sqlx::query(BY_ID).bind(id.0);
         Ok(self.router.row(id, ReadMode::Primary, query, rows::endpoint).await?)
     }
 
-    async fn endpoints(
-        &self,
-        merchant: MerchantId,
-        page: PageRequest<EndpointId>,
-    ) -> Result<Page<Endpoint>, StoreError> {
+    async fn endpoints(&self, merchant: MerchantId, page: PageRequest<EndpointId>) -> Result<Page<Endpoint>> {
         let query = || {
             sqlx::query(LIST)
                 .bind(merchant.0)
@@ -104,7 +100,7 @@ impl Webhooks for PostgresOrders {
         merchant: MerchantId,
         id: EndpointId,
         change: EndpointChange,
-    ) -> Result<Option<Endpoint>, StoreError> {
+    ) -> Result<Option<Endpoint>> {
         let updated = self.router.write(merchant, (merchant, id, change), |unit, (merchant, id, change)| {
             Box::pin(update(unit, *merchant, *id, change))
         });
@@ -116,7 +112,7 @@ impl Webhooks for PostgresOrders {
         merchant: MerchantId,
         id: EndpointId,
         rotation: SecretRotation,
-    ) -> Result<SecretRotated, StoreError> {
+    ) -> Result<SecretRotated> {
         let facts = ((merchant, id), rotation);
         let rotated = self.router.write(merchant, facts, |unit, (endpoint, rotation)| {
             Box::pin(rotate(unit, *endpoint, rotation.clone()))
@@ -131,7 +127,7 @@ impl Webhooks for PostgresOrders {
         tried: &str,
         finding: EndpointFinding,
         at: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool> {
         let facts = ((merchant, id), tried.to_owned(), finding, at);
         let noted = self.router.write(merchant, facts, |unit, (endpoint, tried, finding, at)| {
             Box::pin(note(unit, *endpoint, tried, *finding, *at))
@@ -139,22 +135,18 @@ impl Webhooks for PostgresOrders {
         Ok(noted.await?)
     }
 
-    async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool, StoreError> {
+    async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool> {
         Ok(self.router.run(merchant, || sqlx::query(DELETE).bind(merchant.0).bind(id.0)).await? > 0)
     }
 
-    async fn subscribers(
-        &self,
-        merchant: MerchantId,
-        kind: EventKind,
-    ) -> Result<Vec<EndpointId>, StoreError> {
+    async fn subscribers(&self, merchant: MerchantId, kind: EventKind) -> Result<Vec<EndpointId>> {
         // At most 50 rows. `includes` decides which of them subscribe to the kind, so that the rule exists only once.
         let query = || sqlx::query(ENABLED).bind(merchant.0);
         let endpoints = self.router.rows(merchant, ReadMode::Primary, query, rows::subscriber).await?;
         Ok(endpoints.into_iter().filter(|(_, events)| events.includes(kind)).map(|(id, _)| id).collect())
     }
 
-    async fn record_attempt(&self, attempt: WebhookAttempt) -> Result<(), StoreError> {
+    async fn record_attempt(&self, attempt: WebhookAttempt) -> Result<()> {
         let query = || {
             sqlx::query(RECORD)
                 .bind(attempt.endpoint.0)
@@ -172,12 +164,12 @@ impl Webhooks for PostgresOrders {
         Ok(())
     }
 
-    async fn attempts_of_order(&self, order: OrderId) -> Result<Vec<WebhookAttempt>, StoreError> {
+    async fn attempts_of_order(&self, order: OrderId) -> Result<Vec<WebhookAttempt>> {
         let query = || sqlx::query(ATTEMPTS_OF_ORDER).bind(order.0).bind(earliest_of(order));
         Ok(self.router.rows(order, ReadMode::Replica, query, rows::attempt).await?)
     }
 
-    async fn delivered(&self, endpoint: EndpointId, event: EventId) -> Result<bool, StoreError> {
+    async fn delivered(&self, endpoint: EndpointId, event: EventId) -> Result<bool> {
         let query = || sqlx::query(DELIVERED).bind(endpoint.0).bind(event.0);
         let of = RecordIds { endpoint: Some(endpoint), event: Some(event), ..RecordIds::default() };
         Ok(self.router.row(of, ReadMode::Primary, query, |_| Ok(())).await?.is_some())

@@ -14,7 +14,7 @@ use base::{
 };
 use futures::future::join_all;
 use sqlx::AssertSqlSafe;
-use store::error::StoreError;
+use store::error::Result;
 
 use super::{Dropped, Family, Month};
 use crate::{PostgresOrders, database::OrderDatabase, fault::PostgresFault, row::get, transaction::Unit};
@@ -97,11 +97,7 @@ impl Span {
 impl PostgresOrders {
     /// Creates the partitions of the month of `now` and of the `months_ahead` after it, in all families; returns the
     /// new tables. Rows of those months that went into a default partition are moved.
-    pub async fn create_partitions(
-        &self,
-        now: Timestamp,
-        months_ahead: u32,
-    ) -> Result<Vec<String>, StoreError> {
+    pub async fn create_partitions(&self, now: Timestamp, months_ahead: u32) -> Result<Vec<String>> {
         let members = self.router.members();
         let creating = members.iter().map(|member| create_all(&member.primary, now, months_ahead));
         let mut created = Vec::new();
@@ -113,12 +109,7 @@ impl PostgresOrders {
 
     /// Drops the months of a family that ended `keep` ago, by `now` and by the server's clock, with all their rows. A
     /// month is kept while an order in it is open, a refund in it not recorded, or a message in it unsent.
-    pub async fn drop_partitions(
-        &self,
-        family: Family,
-        now: Timestamp,
-        keep: Duration,
-    ) -> Result<Dropped, StoreError> {
+    pub async fn drop_partitions(&self, family: Family, now: Timestamp, keep: Duration) -> Result<Dropped> {
         let members = self.router.members();
         let dropping = members.iter().map(|member| drop_all(&member.primary, family, now, keep));
         let mut all = Dropped::default();

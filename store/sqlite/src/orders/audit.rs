@@ -8,7 +8,7 @@ use store::{
         Audit, AuditMark, AuditedEndpoint, OrderMoney, OrderRecords, SETTLEMENTS_MAX, Settlement, StockCount,
     },
     domain::{EventId, MerchantId, OrderId},
-    error::StoreError,
+    error::Result,
     rules::{
         columns::Columns,
         rows,
@@ -71,7 +71,7 @@ const SET_MARK: &str = "
 
 #[async_trait]
 impl Audit for SqliteOrders {
-    async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>, StoreError> {
+    async fn all_orders(&self, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>> {
         let query = sqlx::query(ALL).bind(after.map_or_else(String::new, |id| id.to_string())).bind(limit);
         self.all(query, |row| row.id("id", OrderId)).await
     }
@@ -82,7 +82,7 @@ impl Audit for SqliteOrders {
         until: Timestamp,
         after: Option<EventId>,
         limit: u32,
-    ) -> Result<Vec<(EventId, OrderId)>, StoreError> {
+    ) -> Result<Vec<(EventId, OrderId)>> {
         let from = after.unwrap_or(EventId(ids::floor(from)));
         let query = sqlx::query(TOUCHED)
             .bind(from.to_string())
@@ -91,46 +91,37 @@ impl Audit for SqliteOrders {
         self.all(query, |row| Ok((row.id("id", EventId)?, row.id("order_id", OrderId)?))).await
     }
 
-    async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>, StoreError> {
+    async fn order_money(&self, order: OrderId) -> Result<Option<OrderMoney>> {
         let mut snapshot = self.database.readers().begin().await.map_err(SqliteFault::from)?;
         Ok(money(&mut snapshot, order).await?)
     }
 
-    async fn order_records(&self, orders: &[OrderId]) -> Result<Option<Vec<OrderRecords>>, StoreError> {
+    async fn order_records(&self, orders: &[OrderId]) -> Result<Option<Vec<OrderRecords>>> {
         let mut snapshot = self.database.readers().begin().await.map_err(SqliteFault::from)?;
         Ok(order_records::read(&mut snapshot, orders).await?)
     }
 
-    async fn stored_orders(&self, orders: &[OrderId]) -> Result<Vec<OrderId>, StoreError> {
+    async fn stored_orders(&self, orders: &[OrderId]) -> Result<Vec<OrderId>> {
         let query = sqlx::query(order_records::STORED).bind(to_json(orders)?);
         self.all(query, |row| row.id("id", OrderId)).await
     }
 
-    async fn stock_counts(
-        &self,
-        after: Option<(MerchantId, String)>,
-        limit: u32,
-    ) -> Result<Vec<StockCount>, StoreError> {
+    async fn stock_counts(&self, after: Option<(MerchantId, String)>, limit: u32) -> Result<Vec<StockCount>> {
         let (merchant, sku) =
             after.map_or_else(Default::default, |(merchant, sku)| (merchant.to_string(), sku));
         self.all(sqlx::query(STOCK).bind(merchant).bind(sku).bind(limit), rows::stock_count).await
     }
 
-    async fn open_orders_read_back(&self, merchant: MerchantId) -> Result<bool, StoreError> {
+    async fn open_orders_read_back(&self, merchant: MerchantId) -> Result<bool> {
         let at = self.ambient.now();
         Ok(self.write(at, move |unit| Box::pin(open_orders_read_back(unit, merchant))).await?)
     }
 
-    async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>, StoreError> {
+    async fn audited_endpoints(&self, merchant: MerchantId) -> Result<Vec<AuditedEndpoint>> {
         self.all(sqlx::query(ENDPOINTS).bind(merchant.to_string()), rows::audited_endpoint).await
     }
 
-    async fn repair_reservation(
-        &self,
-        merchant: MerchantId,
-        sku: &str,
-        at: Timestamp,
-    ) -> Result<bool, StoreError> {
+    async fn repair_reservation(&self, merchant: MerchantId, sku: &str, at: Timestamp) -> Result<bool> {
         let query = sqlx::query(SET_RESERVED)
             .bind(merchant.to_string())
             .bind(sku.to_owned())
@@ -145,20 +136,20 @@ impl Audit for SqliteOrders {
         Ok(repaired.await?)
     }
 
-    async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool, StoreError> {
+    async fn request_missing_refund(&self, order: OrderId, at: Timestamp) -> Result<bool> {
         Ok(self.write(at, move |unit| Box::pin(request_missing_refund(unit, order))).await?)
     }
 
-    async fn settle(&self, order: OrderId, settlement: &Settlement) -> Result<bool, StoreError> {
+    async fn settle(&self, order: OrderId, settlement: &Settlement) -> Result<bool> {
         let query = sqlx::query(SETTLE).bind(order.to_string()).bind(to_json(settlement)?);
         Ok(self.run(query.bind(SETTLEMENTS_MAX)).await? > 0)
     }
 
-    async fn audit_mark(&self) -> Result<Option<AuditMark>, StoreError> {
+    async fn audit_mark(&self) -> Result<Option<AuditMark>> {
         self.first(sqlx::query("SELECT mark FROM audit_mark"), |row| row.json("mark")).await
     }
 
-    async fn set_audit_mark(&self, mark: &AuditMark) -> Result<(), StoreError> {
+    async fn set_audit_mark(&self, mark: &AuditMark) -> Result<()> {
         self.run(sqlx::query(SET_MARK).bind(to_json(mark)?)).await?;
         Ok(())
     }

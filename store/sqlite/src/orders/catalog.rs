@@ -5,7 +5,7 @@ use base::{Timestamp, TraceContext, sqlite::Query};
 use store::{
     catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
     domain::{MerchantId, Page, PageRequest},
-    error::StoreError,
+    error::Result,
     rules::{rows, texts},
 };
 
@@ -44,7 +44,7 @@ impl Catalog for SqliteOrders {
         merchant: MerchantId,
         product: ProductData,
         at: Timestamp,
-    ) -> Result<(Product, bool), StoreError> {
+    ) -> Result<(Product, bool)> {
         let put = self.write(at, move |unit| {
             Box::pin(async move {
                 if let Some(row) = unit.row(with_product(UPDATE, merchant, &product, at)).await? {
@@ -65,12 +65,12 @@ impl Catalog for SqliteOrders {
         on_hand: i64,
         at: Timestamp,
         trace: Option<TraceContext>,
-    ) -> Result<InventoryPut, StoreError> {
+    ) -> Result<InventoryPut> {
         let sku = sku.to_owned();
         Ok(self.write(at, move |unit| Box::pin(set_stock(unit, merchant, sku, on_hand, trace))).await?)
     }
 
-    async fn product(&self, merchant: MerchantId, sku: &str) -> Result<Option<Product>, StoreError> {
+    async fn product(&self, merchant: MerchantId, sku: &str) -> Result<Option<Product>> {
         self.first(of_sku(merchant, sku), rows::product).await
     }
 
@@ -79,7 +79,7 @@ impl Catalog for SqliteOrders {
         merchant: MerchantId,
         filter: &ProductFilter,
         page: PageRequest<String>,
-    ) -> Result<Page<Product>, StoreError> {
+    ) -> Result<Page<Product>> {
         let query = sqlx::query(if filter.category.is_some() { LIST_BY_CATEGORY } else { LIST })
             .bind(merchant.to_string())
             .bind(page.after.unwrap_or_default())
@@ -89,7 +89,7 @@ impl Catalog for SqliteOrders {
         Ok(Page::from_overfetched(self.all(query, rows::product).await?, page.limit))
     }
 
-    async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>, StoreError> {
+    async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>> {
         self.all(sqlx::query(CATEGORIES).bind(merchant.to_string()), rows::category).await
     }
 }

@@ -5,7 +5,7 @@ use base::sqlite::Query;
 use store::{
     customers::{Account, Customers, PasswordHash, email_key},
     domain::{CustomerId, MerchantId},
-    error::StoreError,
+    error::Result,
     event_data,
     rules::{columns::Columns, messages::told, rows},
 };
@@ -31,19 +31,15 @@ pub(super) const BY_ID: &str = "SELECT * FROM customers WHERE id = ?1";
 
 #[async_trait]
 impl Customers for SqliteOrders {
-    async fn customer_by_email(
-        &self,
-        merchant: MerchantId,
-        email: &str,
-    ) -> Result<Option<Account>, StoreError> {
+    async fn customer_by_email(&self, merchant: MerchantId, email: &str) -> Result<Option<Account>> {
         self.first(by_email(merchant, email), rows::account).await
     }
 
-    async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>, StoreError> {
+    async fn customer_by_id(&self, id: CustomerId) -> Result<Option<Account>> {
         self.first(sqlx::query(BY_ID).bind(id.to_string()), rows::account).await
     }
 
-    async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool, StoreError> {
+    async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool> {
         let at = self.ambient.now();
         Ok(self.write(at, move |unit| Box::pin(delete(unit, merchant, id))).await?)
     }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use store::{
-    error::StoreError,
+    error::Result,
     orders::{MailRecord, MailSubject, Mails},
     rules::rows,
 };
@@ -21,7 +21,7 @@ const RECORD_OF_CUSTOMER: &str = "
 
 #[async_trait]
 impl Mails for SqliteOrders {
-    async fn mails(&self, subject: MailSubject) -> Result<Vec<MailRecord>, StoreError> {
+    async fn mails(&self, subject: MailSubject) -> Result<Vec<MailRecord>> {
         let sql = match subject {
             MailSubject::Order(_) => OF_ORDER,
             MailSubject::Customer(_) => OF_CUSTOMER,
@@ -29,7 +29,7 @@ impl Mails for SqliteOrders {
         self.all(sqlx::query(sql).bind(subject.to_string()), rows::mail).await
     }
 
-    async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool, StoreError> {
+    async fn record_mail(&self, subject: MailSubject, mail: MailRecord) -> Result<bool> {
         let sql = match subject {
             MailSubject::Order(_) => RECORD_OF_ORDER,
             MailSubject::Customer(_) => RECORD_OF_CUSTOMER,

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use base::Timestamp;
 use store::{
     domain::{KeyId, MerchantId},
-    error::StoreError,
+    error::Result,
     merchants::{
         KEY_USE_EVERY, KEYS_LISTED_MAX, KeyHash, KeyRecord, MerchantRecord, Merchants, NewKey, StoredKey,
     },
@@ -33,12 +33,12 @@ const MERCHANTS: &str = "SELECT id, name, created_at FROM merchants WHERE id > ?
 
 #[async_trait]
 impl Merchants for SqliteOrders {
-    async fn ensure_merchant(&self, id: MerchantId, name: &str, at: Timestamp) -> Result<bool, StoreError> {
+    async fn ensure_merchant(&self, id: MerchantId, name: &str, at: Timestamp) -> Result<bool> {
         let query = sqlx::query(INSERT).bind(id.to_string()).bind(name).bind(at.as_millisecond());
         Ok(self.run(query).await? > 0)
     }
 
-    async fn create_key(&self, key: NewKey, at: Timestamp) -> Result<bool, StoreError> {
+    async fn create_key(&self, key: NewKey, at: Timestamp) -> Result<bool> {
         let NewKey { record, hash, label, prefix } = key;
         let query = sqlx::query(INSERT_KEY)
             .bind(hash.to_vec())
@@ -60,36 +60,32 @@ impl Merchants for SqliteOrders {
         }
     }
 
-    async fn key_by_hash(&self, hash: KeyHash) -> Result<Option<KeyRecord>, StoreError> {
+    async fn key_by_hash(&self, hash: KeyHash) -> Result<Option<KeyRecord>> {
         let found = self.first(sqlx::query(KEY).bind(hash.to_vec()), rows::key).await?;
         Ok(found.and_then(StoredKey::live))
     }
 
-    async fn keys(&self, merchant: MerchantId) -> Result<Vec<StoredKey>, StoreError> {
+    async fn keys(&self, merchant: MerchantId) -> Result<Vec<StoredKey>> {
         let query = sqlx::query(KEYS).bind(merchant.to_string()).bind(i64::from(KEYS_LISTED_MAX));
         self.all(query, rows::key).await
     }
 
-    async fn revoke_key(&self, id: KeyId, at: Timestamp) -> Result<Option<StoredKey>, StoreError> {
+    async fn revoke_key(&self, id: KeyId, at: Timestamp) -> Result<Option<StoredKey>> {
         self.run(sqlx::query(REVOKE).bind(id.to_string()).bind(at.as_millisecond())).await?;
         self.first(sqlx::query(KEY_BY_ID).bind(id.to_string()), rows::key).await
     }
 
-    async fn note_key_use(&self, key: &KeyRecord, at: Timestamp) -> Result<(), StoreError> {
+    async fn note_key_use(&self, key: &KeyRecord, at: Timestamp) -> Result<()> {
         let every = i64::try_from(KEY_USE_EVERY.as_millis()).unwrap_or(i64::MAX);
         let query = sqlx::query(NOTE_USE).bind(key.id.to_string()).bind(at.as_millisecond()).bind(every);
         self.run(query).await.map(drop)
     }
 
-    async fn merchant(&self, id: MerchantId) -> Result<Option<MerchantRecord>, StoreError> {
+    async fn merchant(&self, id: MerchantId) -> Result<Option<MerchantRecord>> {
         self.first(sqlx::query(MERCHANT).bind(id.to_string()), rows::merchant).await
     }
 
-    async fn merchants(
-        &self,
-        after: Option<MerchantId>,
-        limit: u32,
-    ) -> Result<Vec<MerchantRecord>, StoreError> {
+    async fn merchants(&self, after: Option<MerchantId>, limit: u32) -> Result<Vec<MerchantRecord>> {
         let after = after.map(|id| id.to_string()).unwrap_or_default();
         self.all(sqlx::query(MERCHANTS).bind(after).bind(i64::from(limit)), rows::merchant).await
     }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use base::{Timestamp, ids};
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
-    error::StoreError,
+    error::Result,
     orders::{
         CaptureFacts, DisputeFacts, IDEMPOTENCY_KEEP, NewOrder, OrderFilter, Orders, PlaceOutcome,
         RefundFacts, RefundRequested, Stale, Transition,
@@ -39,7 +39,7 @@ pub(super) const AFTER_ALL_IDS: &str = "~";
 
 #[async_trait]
 impl Orders for SqliteOrders {
-    async fn place_order(&self, order: NewOrder) -> Result<PlaceOutcome, StoreError> {
+    async fn place_order(&self, order: NewOrder) -> Result<PlaceOutcome> {
         let Some(held) = self.in_flight.hold(order.merchant, &order.idempotency.key) else {
             return Ok(PlaceOutcome::InFlight);
         };
@@ -58,11 +58,11 @@ impl Orders for SqliteOrders {
         }
     }
 
-    async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>, StoreError> {
+    async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>> {
         self.first(order_row::of_merchant(merchant, id), order_row::order).await
     }
 
-    async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>, StoreError> {
+    async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>> {
         self.first(order_row::by_id(id), order_row::order).await
     }
 
@@ -71,7 +71,7 @@ impl Orders for SqliteOrders {
         merchant: MerchantId,
         id: OrderId,
         token: Option<OrderToken>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool> {
         let query = sqlx::query(REPLACE_TOKEN)
             .bind(merchant.to_string())
             .bind(id.to_string())
@@ -85,7 +85,7 @@ impl Orders for SqliteOrders {
         merchant: MerchantId,
         filter: OrderFilter,
         page: PageRequest<OrderId>,
-    ) -> Result<Page<Order>, StoreError> {
+    ) -> Result<Page<Order>> {
         let list = |sql: &'static str| {
             sqlx::query(sql)
                 .bind(merchant.to_string())
@@ -100,12 +100,7 @@ impl Orders for SqliteOrders {
         Ok(Page::from_overfetched(self.all(query, order_row::order).await?, page.limit))
     }
 
-    async fn mark_paid(
-        &self,
-        id: OrderId,
-        facts: CaptureFacts,
-        at: Timestamp,
-    ) -> Result<Transition, StoreError> {
+    async fn mark_paid(&self, id: OrderId, facts: CaptureFacts, at: Timestamp) -> Result<Transition> {
         Ok(self.write(at, move |unit| Box::pin(transitions::mark_paid(unit, id, facts))).await?)
     }
 
@@ -115,14 +110,14 @@ impl Orders for SqliteOrders {
         payment: PaymentId,
         code: &str,
         at: Timestamp,
-    ) -> Result<Transition, StoreError> {
+    ) -> Result<Transition> {
         let code = code.to_owned();
         let failed =
             self.write(at, move |unit| Box::pin(transitions::mark_payment_failed(unit, id, payment, code)));
         Ok(failed.await?)
     }
 
-    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition, StoreError> {
+    async fn fulfil(&self, id: OrderId, at: Timestamp) -> Result<Transition> {
         Ok(self.write(at, move |unit| Box::pin(transitions::fulfil(unit, id))).await?)
     }
 
@@ -132,19 +127,14 @@ impl Orders for SqliteOrders {
         (merchant, id): (MerchantId, OrderId),
         reason: &str,
         at: Timestamp,
-    ) -> Result<Transition, StoreError> {
+    ) -> Result<Transition> {
         let reason = reason.to_owned();
         let cancel =
             self.write(at, move |unit| Box::pin(transitions::cancel(unit, merchant, id, reason, latest)));
         Ok(cancel.await?)
     }
 
-    async fn stale_orders(
-        &self,
-        stale: Stale,
-        after: Option<OrderId>,
-        limit: u32,
-    ) -> Result<Vec<OrderId>, StoreError> {
+    async fn stale_orders(&self, stale: Stale, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderId>> {
         let query = sqlx::query(transitions::STALE)
             .bind(OrderId(ids::floor(stale.before)).to_string())
             .bind(stale.before.as_millisecond())
@@ -159,11 +149,11 @@ impl Orders for SqliteOrders {
         id: OrderId,
         debits_before: Option<Timestamp>,
         at: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool> {
         Ok(self.write(at, move |unit| Box::pin(transitions::expire(unit, id, debits_before))).await?)
     }
 
-    async fn note_debit(&self, id: OrderId, at: Timestamp) -> Result<(), StoreError> {
+    async fn note_debit(&self, id: OrderId, at: Timestamp) -> Result<()> {
         let query = sqlx::query(transitions::NOTE_DEBIT).bind(id.to_string()).bind(at.as_millisecond());
         self.run(query).await?;
         Ok(())
@@ -176,36 +166,26 @@ impl Orders for SqliteOrders {
         refund: RefundId,
         amount_minor: Option<i64>,
         at: Timestamp,
-    ) -> Result<RefundRequested, StoreError> {
+    ) -> Result<RefundRequested> {
         let requested = self
             .write(at, move |unit| Box::pin(refunds::request(unit, (merchant, id), (refund, amount_minor))));
         Ok(requested.await?)
     }
 
-    async fn record_refund(
-        &self,
-        id: OrderId,
-        facts: RefundFacts,
-        at: Timestamp,
-    ) -> Result<Transition, StoreError> {
+    async fn record_refund(&self, id: OrderId, facts: RefundFacts, at: Timestamp) -> Result<Transition> {
         Ok(self.write(at, move |unit| Box::pin(refunds::record(unit, id, facts))).await?)
     }
 
-    async fn record_dispute(
-        &self,
-        id: OrderId,
-        facts: DisputeFacts,
-        at: Timestamp,
-    ) -> Result<Transition, StoreError> {
+    async fn record_dispute(&self, id: OrderId, facts: DisputeFacts, at: Timestamp) -> Result<Transition> {
         Ok(self.write(at, move |unit| Box::pin(refunds::record_dispute(unit, id, facts))).await?)
     }
 
-    async fn expire_idempotency(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+    async fn expire_idempotency(&self, now: Timestamp, limit: u32) -> Result<u64> {
         let keep = i64::try_from(IDEMPOTENCY_KEEP.as_millis()).unwrap_or(i64::MAX);
         self.run(sqlx::query(EXPIRE).bind(now.as_millisecond()).bind(limit).bind(keep)).await
     }
 
-    async fn ping(&self) -> Result<(), StoreError> {
+    async fn ping(&self) -> Result<()> {
         // Through the writer: a file that can only be read is of no use to a checkout.
         self.run(sqlx::query("SELECT id FROM merchants LIMIT 1")).await?;
         Ok(())

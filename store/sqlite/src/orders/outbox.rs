@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use base::{Timestamp, time::later};
 use store::{
     domain::{Event, EventId, MerchantId, OrderId, Page, PageRequest},
-    error::StoreError,
+    error::Result,
     outbox::{Backlog, Command, Outbox, OutboxMessage, Position, SET_ASIDE, SetAside, Submitted},
     rules::{columns::Columns, rows},
 };
@@ -56,7 +56,7 @@ pub(super) const BACKLOG: &str = "
 
 #[async_trait]
 impl Outbox for SqliteOrders {
-    async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted, StoreError> {
+    async fn submit(&self, id: EventId, command: Command, at: Timestamp) -> Result<Submitted> {
         Ok(self.write(at, move |unit| Box::pin(submit(unit, id, command))).await?)
     }
 
@@ -66,7 +66,7 @@ impl Outbox for SqliteOrders {
         limit: u32,
         lease: Duration,
         at: Timestamp,
-    ) -> Result<Vec<OutboxMessage>, StoreError> {
+    ) -> Result<Vec<OutboxMessage>> {
         let until = later(at, lease).as_millisecond();
         let query = sqlx::query(CLAIM).bind(relay).bind(until).bind(at.as_millisecond()).bind(limit);
         let rows = self.write(at, move |unit| Box::pin(unit.rows(query))).await?;
@@ -76,7 +76,7 @@ impl Outbox for SqliteOrders {
         Ok(messages)
     }
 
-    async fn mark_sent(&self, positions: &[Position], at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_sent(&self, positions: &[Position], at: Timestamp) -> Result<()> {
         if positions.is_empty() {
             return Ok(());
         }
@@ -86,13 +86,13 @@ impl Outbox for SqliteOrders {
         Ok(())
     }
 
-    async fn set_aside(&self, positions: &[Position], until: Timestamp) -> Result<(), StoreError> {
+    async fn set_aside(&self, positions: &[Position], until: Timestamp) -> Result<()> {
         let query = sqlx::query(SET).bind(numbers(positions)?).bind(SET_ASIDE).bind(until.as_millisecond());
         self.run(query).await?;
         Ok(())
     }
 
-    async fn list_set_aside(&self, limit: u32) -> Result<Vec<SetAside>, StoreError> {
+    async fn list_set_aside(&self, limit: u32) -> Result<Vec<SetAside>> {
         self.all(sqlx::query(LIST).bind(SET_ASIDE).bind(limit), |row| Ok(rows::set_aside(row))).await
     }
 
@@ -100,7 +100,7 @@ impl Outbox for SqliteOrders {
         self.arrivals.subscribe()
     }
 
-    async fn backlog(&self) -> Result<Backlog, StoreError> {
+    async fn backlog(&self) -> Result<Backlog> {
         let query = sqlx::query(BACKLOG).bind(SET_ASIDE);
         let row = query.fetch_one(self.database.readers()).await.map_err(SqliteFault::from)?;
         Ok(Backlog {
@@ -110,11 +110,7 @@ impl Outbox for SqliteOrders {
         })
     }
 
-    async fn events(
-        &self,
-        merchant: MerchantId,
-        page: PageRequest<EventId>,
-    ) -> Result<Page<Event>, StoreError> {
+    async fn events(&self, merchant: MerchantId, page: PageRequest<EventId>) -> Result<Page<Event>> {
         let before = match page.after {
             None => i64::MAX,
             Some(id) => {
@@ -127,11 +123,11 @@ impl Outbox for SqliteOrders {
         Ok(Page::from_overfetched(self.all(query, rows::event).await?, page.limit))
     }
 
-    async fn event_by_id(&self, id: EventId) -> Result<Option<Event>, StoreError> {
+    async fn event_by_id(&self, id: EventId) -> Result<Option<Event>> {
         self.first(sqlx::query(EVENT).bind(id.to_string()), rows::event).await
     }
 
-    async fn order_events(&self, order: OrderId, after: u64) -> Result<Vec<Event>, StoreError> {
+    async fn order_events(&self, order: OrderId, after: u64) -> Result<Vec<Event>> {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         self.all(sqlx::query(ORDER_EVENTS).bind(order.to_string()).bind(after), rows::event).await
     }

@@ -9,7 +9,7 @@ use base::{
 };
 use futures::future::BoxFuture;
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
-use store::{error::StoreError, rules::messages::Messages};
+use store::{error::Result, rules::messages::Messages};
 
 use super::{
     SqliteOrders,
@@ -88,7 +88,7 @@ impl SqliteOrders {
     }
 
     /// Runs one statement as a unit without messages; returns the number of rows changed.
-    pub(super) async fn run(&self, query: Query<'static>) -> Result<u64, StoreError> {
+    pub(super) async fn run(&self, query: Query<'static>) -> Result<u64> {
         Ok(self.database.run(query).await.map_err(SqliteFault::from)?)
     }
 
@@ -96,7 +96,7 @@ impl SqliteOrders {
         &self,
         query: Query<'_>,
         read: impl Fn(&SqliteRow) -> Result<T, SqliteFault>,
-    ) -> Result<Vec<T>, StoreError> {
+    ) -> Result<Vec<T>> {
         let rows = self.database.rows(query).await.map_err(SqliteFault::from)?;
         Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
     }
@@ -105,7 +105,7 @@ impl SqliteOrders {
         &self,
         query: Query<'_>,
         read: impl Fn(&SqliteRow) -> Result<T, SqliteFault>,
-    ) -> Result<Option<T>, StoreError> {
+    ) -> Result<Option<T>> {
         let row = self.database.row(query).await.map_err(SqliteFault::from)?;
         Ok(row.as_ref().map(read).transpose()?)
     }

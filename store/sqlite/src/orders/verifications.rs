@@ -5,7 +5,7 @@ use base::{Timestamp, sqlite::Query};
 use store::{
     customers::{Account, PasswordHash, email_key},
     domain::{CustomerId, MerchantId, VerificationId},
-    error::StoreError,
+    error::Result,
     rules::{
         rows,
         verifications::{Row, by_token, columns, mint, mintable, opened, repeated},
@@ -44,7 +44,7 @@ pub(super) const EXPIRE: &str = "
 
 #[async_trait]
 impl Verifications for SqliteOrders {
-    async fn request_verification(&self, new: NewVerification) -> Result<VerificationRequested, StoreError> {
+    async fn request_verification(&self, new: NewVerification) -> Result<VerificationRequested> {
         let at = new.verification.created_at;
         Ok(self.write(at, move |unit| Box::pin(request(unit, new))).await?)
     }
@@ -55,7 +55,7 @@ impl Verifications for SqliteOrders {
         id: VerificationId,
         token: TokenHash,
         at: Timestamp,
-    ) -> Result<Minting, StoreError> {
+    ) -> Result<Minting> {
         Ok(self.write(at, move |unit| Box::pin(mint_token(unit, merchant, id, token))).await?)
     }
 
@@ -64,7 +64,7 @@ impl Verifications for SqliteOrders {
         merchant: MerchantId,
         id: VerificationId,
         at: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<()> {
         let query = sqlx::query(MAILED).bind(merchant.to_string()).bind(id.to_string());
         self.run(query.bind(at.as_millisecond())).await?;
         Ok(())
@@ -75,12 +75,12 @@ impl Verifications for SqliteOrders {
         merchant: MerchantId,
         token: TokenHash,
         at: Timestamp,
-    ) -> Result<Option<Verification>, StoreError> {
+    ) -> Result<Option<Verification>> {
         let found = self.first(with_token(merchant, token), rows::verification).await?;
         Ok(found.map(|row| row.verification).filter(|found| found.expires_at() > at))
     }
 
-    async fn open_account(&self, open: OpenAccount) -> Result<Option<Account>, StoreError> {
+    async fn open_account(&self, open: OpenAccount) -> Result<Option<Account>> {
         Ok(self.write(open.at, move |unit| Box::pin(open_account(unit, open))).await?)
     }
 
@@ -90,7 +90,7 @@ impl Verifications for SqliteOrders {
         token: TokenHash,
         password_hash: PasswordHash,
         at: Timestamp,
-    ) -> Result<Option<CustomerId>, StoreError> {
+    ) -> Result<Option<CustomerId>> {
         let reset = self.write(at, move |unit| {
             Box::pin(async move {
                 let rows = of_address(unit, merchant, with_token(merchant, token)).await?;
@@ -102,7 +102,7 @@ impl Verifications for SqliteOrders {
         Ok(reset.await?)
     }
 
-    async fn expire_verifications(&self, at: Timestamp, limit: u32) -> Result<u64, StoreError> {
+    async fn expire_verifications(&self, at: Timestamp, limit: u32) -> Result<u64> {
         self.run(sqlx::query(EXPIRE).bind(at.as_millisecond()).bind(limit)).await
     }
 }

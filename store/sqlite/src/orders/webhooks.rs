@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use base::{Timestamp, sqlite::Query};
 use store::{
     domain::{EndpointId, EventId, EventKind, MerchantId, OrderId, Page, PageRequest},
-    error::StoreError,
+    error::Result,
     rules::rows,
     webhooks::{
         ENDPOINTS_PER_MERCHANT_MAX, Endpoint, EndpointChange, EndpointFinding, SecretRotated, SecretRotation,
@@ -51,7 +51,7 @@ const DELIVERED: &str = "
 
 #[async_trait]
 impl Webhooks for SqliteOrders {
-    async fn create_endpoint(&self, endpoint: Endpoint) -> Result<bool, StoreError> {
+    async fn create_endpoint(&self, endpoint: Endpoint) -> Result<bool> {
         let query = sqlx::query(INSERT)
             .bind(endpoint.merchant.to_string())
             .bind(endpoint.id.to_string())
@@ -68,20 +68,16 @@ impl Webhooks for SqliteOrders {
         Ok(self.endpoint(endpoint.merchant, endpoint.id).await?.is_some())
     }
 
-    async fn endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
+    async fn endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<Option<Endpoint>> {
         self.first(of_merchant(merchant, id), rows::endpoint).await
     }
 
-    async fn endpoint_by_id(&self, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
+    async fn endpoint_by_id(&self, id: EndpointId) -> Result<Option<Endpoint>> {
         let query = sqlx::query("SELECT * FROM webhook_endpoints WHERE id = ?1").bind(id.to_string());
         self.first(query, rows::endpoint).await
     }
 
-    async fn endpoints(
-        &self,
-        merchant: MerchantId,
-        page: PageRequest<EndpointId>,
-    ) -> Result<Page<Endpoint>, StoreError> {
+    async fn endpoints(&self, merchant: MerchantId, page: PageRequest<EndpointId>) -> Result<Page<Endpoint>> {
         let query = sqlx::query(LIST)
             .bind(merchant.to_string())
             .bind(page.after.map_or_else(|| AFTER_ALL_IDS.to_owned(), |id| id.to_string()))
@@ -94,7 +90,7 @@ impl Webhooks for SqliteOrders {
         merchant: MerchantId,
         id: EndpointId,
         change: EndpointChange,
-    ) -> Result<Option<Endpoint>, StoreError> {
+    ) -> Result<Option<Endpoint>> {
         let at = self.ambient.now();
         let query = sqlx::query(UPDATE)
             .bind(merchant.to_string())
@@ -112,7 +108,7 @@ impl Webhooks for SqliteOrders {
         merchant: MerchantId,
         id: EndpointId,
         rotation: SecretRotation,
-    ) -> Result<SecretRotated, StoreError> {
+    ) -> Result<SecretRotated> {
         let at = rotation.at;
         Ok(self.write(at, move |unit| Box::pin(rotate(unit, merchant, id, rotation))).await?)
     }
@@ -124,20 +120,16 @@ impl Webhooks for SqliteOrders {
         tried: &str,
         finding: EndpointFinding,
         at: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool> {
         let tried = tried.to_owned();
         Ok(self.write(at, move |unit| Box::pin(note(unit, merchant, id, tried, finding))).await?)
     }
 
-    async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool, StoreError> {
+    async fn delete_endpoint(&self, merchant: MerchantId, id: EndpointId) -> Result<bool> {
         Ok(self.run(sqlx::query(DELETE).bind(merchant.to_string()).bind(id.to_string())).await? > 0)
     }
 
-    async fn subscribers(
-        &self,
-        merchant: MerchantId,
-        kind: EventKind,
-    ) -> Result<Vec<EndpointId>, StoreError> {
+    async fn subscribers(&self, merchant: MerchantId, kind: EventKind) -> Result<Vec<EndpointId>> {
         // At most 50 rows. `includes` decides which of them subscribe to the kind, so that the rule exists only once.
         let query =
             sqlx::query("SELECT id, events FROM webhook_endpoints WHERE merchant_id = ?1 AND enabled = 1");
@@ -145,7 +137,7 @@ impl Webhooks for SqliteOrders {
         Ok(endpoints.into_iter().filter(|(_, events)| events.includes(kind)).map(|(id, _)| id).collect())
     }
 
-    async fn record_attempt(&self, attempt: WebhookAttempt) -> Result<(), StoreError> {
+    async fn record_attempt(&self, attempt: WebhookAttempt) -> Result<()> {
         let query = sqlx::query(RECORD)
             .bind(attempt.endpoint.to_string())
             .bind(attempt.event.to_string())
@@ -159,11 +151,11 @@ impl Webhooks for SqliteOrders {
         Ok(())
     }
 
-    async fn attempts_of_order(&self, order: OrderId) -> Result<Vec<WebhookAttempt>, StoreError> {
+    async fn attempts_of_order(&self, order: OrderId) -> Result<Vec<WebhookAttempt>> {
         self.all(sqlx::query(ATTEMPTS_OF_ORDER).bind(order.to_string()), rows::attempt).await
     }
 
-    async fn delivered(&self, endpoint: EndpointId, event: EventId) -> Result<bool, StoreError> {
+    async fn delivered(&self, endpoint: EndpointId, event: EventId) -> Result<bool> {
         let query = sqlx::query_scalar(DELIVERED).bind(endpoint.to_string()).bind(event.to_string());
         Ok(query.fetch_one(self.database.readers()).await.map_err(SqliteFault::from)?)
     }

@@ -17,7 +17,7 @@ use base::{
 use sqlx::{migrate::Migrator, sqlite::SqliteRow};
 use store::{
     domain::{Decision, MerchantId, Payment, PaymentAttempt, PaymentId, RefundId, RefundState},
-    error::StoreError,
+    error::{Result, StoreError},
     payments::{
         Begun, ChargeRecorded, Decided, NewPayment, PaymentEntry, PaymentStore, RefundBegun, rejection,
     },
@@ -61,7 +61,7 @@ impl SqlitePayments {
         id: PaymentId,
         inserted: T,
         why: impl FnOnce(Option<Payment>) -> T + Send + 'static,
-    ) -> Result<T, StoreError> {
+    ) -> Result<T> {
         let unit = self.database.write(move |c| {
             Box::pin(async move {
                 if query.execute(&mut *c).await?.rows_affected() == 1 {
@@ -77,7 +77,7 @@ impl SqlitePayments {
         &self,
         query: Query<'_>,
         read: impl Fn(&SqliteRow) -> Result<T, SqliteError>,
-    ) -> Result<Vec<T>, StoreError> {
+    ) -> Result<Vec<T>> {
         let rows = self.database.rows(query).await.map_err(failed)?;
         rows.iter().map(read).collect::<Result<_, _>>().map_err(failed)
     }
@@ -85,7 +85,7 @@ impl SqlitePayments {
 
 #[async_trait]
 impl PaymentStore for SqlitePayments {
-    async fn open_payment(&self, new: NewPayment) -> Result<Payment, StoreError> {
+    async fn open_payment(&self, new: NewPayment) -> Result<Payment> {
         let query = sqlx::query(OPEN)
             .bind(new.id.to_string())
             .bind(new.order.to_string())
@@ -101,7 +101,7 @@ impl PaymentStore for SqlitePayments {
         self.payment(new.id).await?.ok_or_else(missing)
     }
 
-    async fn begin_attempt(&self, id: PaymentId, worker: &str, at: Timestamp) -> Result<Begun, StoreError> {
+    async fn begin_attempt(&self, id: PaymentId, worker: &str, at: Timestamp) -> Result<Begun> {
         let query = sqlx::query(BEGIN_ATTEMPT).bind(id.to_string()).bind(worker).bind(at.as_millisecond());
         let unit = self.database.write(move |c| {
             Box::pin(async move {
@@ -115,13 +115,7 @@ impl PaymentStore for SqlitePayments {
         unit.await.map_err(failed)
     }
 
-    async fn annotate_attempt(
-        &self,
-        id: PaymentId,
-        epoch: u64,
-        note: &str,
-        at: Timestamp,
-    ) -> Result<(), StoreError> {
+    async fn annotate_attempt(&self, id: PaymentId, epoch: u64, note: &str, at: Timestamp) -> Result<()> {
         let query = sqlx::query(ANNOTATE_ATTEMPT)
             .bind(id.to_string())
             .bind(rejection::stored_epoch(epoch))
@@ -137,7 +131,7 @@ impl PaymentStore for SqlitePayments {
         epoch: u64,
         reference: &str,
         at: Timestamp,
-    ) -> Result<ChargeRecorded, StoreError> {
+    ) -> Result<ChargeRecorded> {
         let query = sqlx::query(RECORD_CHARGE)
             .bind(id.to_string())
             .bind(rejection::stored_epoch(epoch))
@@ -156,7 +150,7 @@ impl PaymentStore for SqlitePayments {
         epoch: u64,
         decision: Decision,
         at: Timestamp,
-    ) -> Result<Decided, StoreError> {
+    ) -> Result<Decided> {
         let (reference, code) = match decision {
             Decision::Captured { provider_reference } => (Some(provider_reference), None),
             Decision::Declined { code } => (None, Some(code)),
@@ -171,26 +165,22 @@ impl PaymentStore for SqlitePayments {
         self.insert(query, id, Decided::Recorded, why).await
     }
 
-    async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, StoreError> {
+    async fn payment(&self, id: PaymentId) -> Result<Option<Payment>> {
         // Two statements in one snapshot: a refund must not appear beside a decision read before it.
         let mut snapshot = self.database.readers().begin().await.map_err(failed)?;
         rows::payment(&mut snapshot, id).await.map_err(failed)
     }
 
-    async fn payments(&self, ids: &[PaymentId]) -> Result<Vec<Payment>, StoreError> {
+    async fn payments(&self, ids: &[PaymentId]) -> Result<Vec<Payment>> {
         let mut snapshot = self.database.readers().begin().await.map_err(failed)?;
         rows::payments(&mut snapshot, ids).await.map_err(failed)
     }
 
-    async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>, StoreError> {
+    async fn attempts(&self, id: PaymentId) -> Result<Vec<PaymentAttempt>> {
         self.list(sqlx::query(ATTEMPTS).bind(id.to_string()), rows::attempt).await
     }
 
-    async fn by_provider_reference(
-        &self,
-        provider: &str,
-        reference: &str,
-    ) -> Result<Option<PaymentId>, StoreError> {
+    async fn by_provider_reference(&self, provider: &str, reference: &str) -> Result<Option<PaymentId>> {
         let row = self.database.row(sqlx::query(BY_REFERENCE).bind(reference).bind(provider)).await;
         row.map_err(failed)?.map(|row| row.id("id", PaymentId)).transpose().map_err(failed)
     }
@@ -201,7 +191,7 @@ impl PaymentStore for SqlitePayments {
         day: Timestamp,
         after: Option<PaymentId>,
         limit: u32,
-    ) -> Result<Vec<PaymentEntry>, StoreError> {
+    ) -> Result<Vec<PaymentEntry>> {
         let (from, until) = rejection::day_millis(day);
         let query = sqlx::query(OF_DAY)
             .bind(merchant.to_string())
@@ -212,7 +202,7 @@ impl PaymentStore for SqlitePayments {
         self.list(query, rows::entry).await
     }
 
-    async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>, StoreError> {
+    async fn scan(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>> {
         let after = after.map_or_else(String::new, |id| id.to_string());
         self.list(sqlx::query(SCAN).bind(after).bind(limit), rows::entry).await
     }
@@ -223,7 +213,7 @@ impl PaymentStore for SqlitePayments {
         refund: RefundId,
         amount_minor: i64,
         at: Timestamp,
-    ) -> Result<RefundBegun, StoreError> {
+    ) -> Result<RefundBegun> {
         let query = sqlx::query(BEGIN_REFUND)
             .bind(id.to_string())
             .bind(refund.to_string())
@@ -242,7 +232,7 @@ impl PaymentStore for SqlitePayments {
         done: bool,
         provider_reference: &str,
         at: Timestamp,
-    ) -> Result<Option<RefundState>, StoreError> {
+    ) -> Result<Option<RefundState>> {
         let query = sqlx::query(END_REFUND)
             .bind(id.to_string())
             .bind(refund.to_string())
@@ -256,7 +246,7 @@ impl PaymentStore for SqlitePayments {
         Ok(end.first().map(|done| rejection::refund_state(Some(*done))))
     }
 
-    async fn ping(&self) -> Result<(), StoreError> {
+    async fn ping(&self) -> Result<()> {
         self.database.row(sqlx::query("SELECT 1")).await.map_err(failed)?;
         Ok(())
     }
