@@ -28,7 +28,7 @@ use store::{
 
 use super::{
     PostgresOrders,
-    fault::PostgresFault,
+    fault::{self, PostgresFault},
     order_records,
     order_row::{self, columns},
     refunds,
@@ -131,7 +131,7 @@ impl Audit for PostgresOrders {
     async fn stored_orders(&self, orders: &[OrderId]) -> Result<Vec<OrderId>> {
         let read = |database: Database, ids: Vec<Uuid>| async move {
             let rows = database.rows(sqlx::query(order_records::STORED).bind(ids)).await?;
-            rows.iter().map(|row| row.id("id", OrderId)).collect::<Result<Vec<_>, PostgresFault>>()
+            rows.iter().map(|row| row.id("id", OrderId)).collect::<fault::Result<Vec<_>>>()
         };
         let pages = self.router.read_together(orders, read).await?.unwrap_or_default();
         Ok(pages.into_iter().flatten().collect())
@@ -229,10 +229,10 @@ pub(super) fn merged<T: Ord>(pages: Vec<Vec<T>>, limit: u32) -> Vec<T> {
     all
 }
 
-async fn order_money(database: &Database, order: OrderId) -> Result<Option<OrderMoney>, PostgresFault> {
+async fn order_money(database: &Database, order: OrderId) -> fault::Result<Option<OrderMoney>> {
     let Some(row) = database.row(sqlx::query(MONEY).bind(order.0)).await? else { return Ok(None) };
     let refunds = database.rows(sqlx::query(REFUNDS).bind(order.0)).await?;
-    let mut refunds = refunds.iter().map(rows::order_refund).collect::<Result<Vec<_>, PostgresFault>>()?;
+    let mut refunds = refunds.iter().map(rows::order_refund).collect::<fault::Result<Vec<_>>>()?;
     if !refunds.is_empty() {
         let query = sqlx::query(COMMANDS).bind(order.0).bind(earliest_of(order));
         let commands = database.rows(query).await?;
@@ -247,13 +247,13 @@ async fn stock_counts(
     database: &Database,
     after: Option<&(MerchantId, String)>,
     limit: u32,
-) -> Result<Vec<StockCount>, PostgresFault> {
+) -> fault::Result<Vec<StockCount>> {
     let (merchant, sku) = after.map_or((Uuid::nil(), ""), |(merchant, sku)| (merchant.0, sku));
     let query = sqlx::query(STOCK).bind(merchant).bind(sku).bind(i64::from(limit));
     database.rows(query).await?.iter().map(rows::stock_count).collect()
 }
 
-async fn open_orders_read_back(unit: &mut Unit, merchant: MerchantId) -> Result<bool, PostgresFault> {
+async fn open_orders_read_back(unit: &mut Unit, merchant: MerchantId) -> fault::Result<bool> {
     let mut after = Uuid::nil();
     loop {
         let query = sqlx::query(OPEN).bind(merchant.0).bind(after).bind(OPEN_PAGE);
@@ -266,11 +266,7 @@ async fn open_orders_read_back(unit: &mut Unit, merchant: MerchantId) -> Result<
     }
 }
 
-async fn request_missing_refund(
-    unit: &mut Unit,
-    order: OrderId,
-    at: Timestamp,
-) -> Result<bool, PostgresFault> {
+async fn request_missing_refund(unit: &mut Unit, order: OrderId, at: Timestamp) -> fault::Result<bool> {
     let Some((order, Some(captured_minor))) = order_row::lock_captured(unit, order).await? else {
         return Ok(false);
     };

@@ -9,10 +9,7 @@ use store::{
     rules::{columns::Columns, messages::told, rows},
 };
 
-use super::{
-    PostgresOrders, fault::PostgresFault, router::ReadMode, row::to_json, timestamps::Moment,
-    transaction::Unit,
-};
+use super::{PostgresOrders, fault, router::ReadMode, row::to_json, timestamps::Moment, transaction::Unit};
 
 macro_rules! columns {
     () => {
@@ -55,7 +52,7 @@ impl Customers for PostgresOrders {
 }
 
 /// Inserts an account; false when the address has one.
-pub(super) async fn insert(unit: &mut Unit, account: &Account) -> Result<bool, PostgresFault> {
+pub(super) async fn insert(unit: &mut Unit, account: &Account) -> fault::Result<bool> {
     let query = sqlx::query(INSERT)
         .bind(account.merchant.0)
         .bind(account.id.0)
@@ -71,7 +68,7 @@ pub(super) async fn by_email(
     unit: &mut Unit,
     merchant: MerchantId,
     email: &str,
-) -> Result<Option<Account>, PostgresFault> {
+) -> fault::Result<Option<Account>> {
     let row = unit.row(sqlx::query(BY_EMAIL).bind(merchant.0).bind(email_key(email))).await?;
     row.as_ref().map(rows::account).transpose()
 }
@@ -82,12 +79,12 @@ pub(super) async fn set_password(
     merchant: MerchantId,
     email: &str,
     hash: &PasswordHash,
-) -> Result<Option<CustomerId>, PostgresFault> {
+) -> fault::Result<Option<CustomerId>> {
     let query = sqlx::query(SET_PASSWORD).bind(merchant.0).bind(email_key(email)).bind(hash.as_phc());
     unit.row(query).await?.map(|row| row.id("id", CustomerId)).transpose()
 }
 
-async fn delete(unit: &mut Unit, merchant: MerchantId, id: CustomerId) -> Result<bool, PostgresFault> {
+async fn delete(unit: &mut Unit, merchant: MerchantId, id: CustomerId) -> fault::Result<bool> {
     let query = sqlx::query(OF_MERCHANT).bind(merchant.0).bind(id.0);
     let Some(row) = unit.row(query).await? else { return Ok(false) };
     let account = rows::account(&row)?;

@@ -9,6 +9,9 @@ use store::{
 };
 use tokio::sync::oneshot;
 
+/// What a transaction or a read gives inside of this crate; the contracts' methods have the result of the store.
+pub(super) type Result<T, E = PostgresFault> = std::result::Result<T, E>;
+
 /// A transaction or a read failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PostgresFault {

@@ -17,7 +17,7 @@ use sqlx::{
 };
 use tokio::{sync::watch, task::AbortHandle, time::timeout};
 
-use super::fault::PostgresFault;
+use super::fault::{PostgresFault, Result};
 
 /// The channel, in this database: the server keeps the channels of databases apart.
 const CHANNEL: &str = "orderworks_outbox";
@@ -122,11 +122,7 @@ async fn listen(options: PgConnectOptions, arrivals: watch::Sender<u64>, ambient
 }
 
 /// Listens until the connection is lost.
-async fn session(
-    pool: &PgPool,
-    arrivals: &watch::Sender<u64>,
-    failures: &mut u32,
-) -> Result<Infallible, PostgresFault> {
+async fn session(pool: &PgPool, arrivals: &watch::Sender<u64>, failures: &mut u32) -> Result<Infallible> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.eager_reconnect(false);
     listener.listen(CHANNEL).await?;
@@ -147,7 +143,7 @@ async fn session(
 }
 
 /// The next notification, an error for a lost connection, or `Elapsed` after a silence.
-async fn next(listener: &mut PgListener) -> Result<Result<(), PostgresFault>, tokio::time::error::Elapsed> {
+async fn next(listener: &mut PgListener) -> Result<Result<()>, tokio::time::error::Elapsed> {
     let received = timeout(SILENCE_MAX, listener.try_recv()).await?;
     Ok(match received {
         Ok(Some(_)) => Ok(()),

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use super::{
     PostgresOrders,
     database::OrderDatabase,
-    fault::PostgresFault,
+    fault::{self, PostgresFault},
     order_row,
     outbox_insert::SETTLED,
     router::{Owner, ReadMode},
@@ -179,7 +179,7 @@ async fn events(
     database: &Database,
     merchant: MerchantId,
     page: PageRequest<EventId>,
-) -> Result<Page<Event>, PostgresFault> {
+) -> fault::Result<Page<Event>> {
     let before = match page.after {
         None => i64::MAX,
         Some(id) => {
@@ -191,11 +191,11 @@ async fn events(
     // A position up to the settled one is never drawn later, so who has read the newest event has missed none.
     let before = before.min(i64::saturating_add(settled, 1));
     let query = sqlx::query(EVENTS).bind(merchant.0).bind(before).bind(i64::from(page.limit) + 1);
-    let events = database.rows(query).await?.iter().map(rows::event).collect::<Result<_, PostgresFault>>()?;
+    let events = database.rows(query).await?.iter().map(rows::event).collect::<fault::Result<_>>()?;
     Ok(Page::from_overfetched(events, page.limit))
 }
 
-async fn backlog(database: &Database) -> Result<Backlog, PostgresFault> {
+async fn backlog(database: &Database) -> fault::Result<Backlog> {
     let row = database.row(sqlx::query(BACKLOG).bind(SET_ASIDE)).await?;
     let row = row.ok_or_else(|| PostgresFault::Corrupt("a SELECT of sums returned no row".to_owned()))?;
     Ok(Backlog {
@@ -214,7 +214,7 @@ fn numbers_on(database: &OrderDatabase, positions: &[Position]) -> Vec<i64> {
     numbers
 }
 
-async fn mark_sent(database: &OrderDatabase, positions: &[Position]) -> Result<(), PostgresFault> {
+async fn mark_sent(database: &OrderDatabase, positions: &[Position]) -> fault::Result<()> {
     let numbers = numbers_on(database, positions);
     if numbers.is_empty() {
         return Ok(());
@@ -231,12 +231,7 @@ async fn mark_sent(database: &OrderDatabase, positions: &[Position]) -> Result<(
 
 /// Stores a command unless its id is known. Under the lock of the order, or of the merchant, reading first is safe, and
 /// the positions of the order's messages ascend.
-async fn submit(
-    unit: &mut Unit,
-    id: EventId,
-    command: &Command,
-    at: Timestamp,
-) -> Result<Submitted, PostgresFault> {
+async fn submit(unit: &mut Unit, id: EventId, command: &Command, at: Timestamp) -> fault::Result<Submitted> {
     if let Command::Resend { merchant, event, .. } = command {
         unit.row(sqlx::query(LOCK_MERCHANT).bind(merchant.0)).await?;
         if unit.row(sqlx::query(KNOWN).bind(id.0)).await?.is_some() {
@@ -260,7 +255,7 @@ async fn claim(
     limit: u32,
     until: Timestamp,
     at: Timestamp,
-) -> Result<Vec<OutboxMessage>, PostgresFault> {
+) -> fault::Result<Vec<OutboxMessage>> {
     let query = sqlx::query(CLAIM).bind(relay).bind(Moment(until)).bind(Moment(at)).bind(i64::from(limit));
     let taken = unit.rows(query).await?;
     let mut ids = taken.iter().map(|row| get(row, "id")).collect::<Result<Vec<Uuid>, _>>()?;
@@ -270,11 +265,11 @@ async fn claim(
     };
     let query = sqlx::query(TAKEN).bind(&ids).bind(first).bind(last);
     let logged = unit.rows(query).await?;
-    let mut messages = logged.iter().map(rows::message).collect::<Result<Vec<_>, PostgresFault>>()?;
+    let mut messages = logged.iter().map(rows::message).collect::<fault::Result<Vec<_>>>()?;
     if messages.len() < taken.len() {
         let known: HashSet<_> = messages.iter().map(|message| message.position).collect();
         let all = taken.iter().map(|row| rows::unreadable(row, "the message is not in the log"));
-        let all = all.collect::<Result<Vec<_>, PostgresFault>>()?;
+        let all = all.collect::<fault::Result<Vec<_>>>()?;
         messages.extend(all.into_iter().filter(|message| !known.contains(&message.position)));
         messages.sort_unstable_by_key(|message| message.position);
     }

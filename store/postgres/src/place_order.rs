@@ -24,7 +24,7 @@ use store::{
 };
 
 use super::{
-    fault::PostgresFault,
+    fault::Result,
     outbox_insert::{self, numbered_messages},
     row::{column, get, to_json},
     stock,
@@ -56,7 +56,7 @@ pub(super) const RECORDED: &str =
     "SELECT fingerprint, order_id, body FROM idempotency_keys WHERE merchant_id = $1 AND key = $2";
 
 /// Places the order; any result but [`PlaceOutcome::Placed`] changes nothing.
-pub(super) async fn place(unit: &mut Unit, new: &NewOrder) -> Result<PlaceOutcome, PostgresFault> {
+pub(super) async fn place(unit: &mut Unit, new: &NewOrder) -> Result<PlaceOutcome> {
     let orders = slice::from_ref(new);
     let mut wanted = wanted(lines(orders));
     let mut reserved = stock::reserve(unit, orders, &wanted).await?;
@@ -82,10 +82,7 @@ pub(super) async fn place(unit: &mut Unit, new: &NewOrder) -> Result<PlaceOutcom
 
 /// Places orders of one merchant, in one currency, at one time, each with a key of its own. `None` when one of them
 /// cannot be placed: then none is.
-pub(super) async fn place_all(
-    unit: &mut Unit,
-    new: &[NewOrder],
-) -> Result<Option<Vec<PlaceOutcome>>, PostgresFault> {
+pub(super) async fn place_all(unit: &mut Unit, new: &[NewOrder]) -> Result<Option<Vec<PlaceOutcome>>> {
     let reserved = stock::reserve(unit, new, &wanted(lines(new))).await?;
     let attempt = store_reserved(unit, new, &reserved).await?;
     Ok(if let Attempt::Placed(placed) = attempt { Some(placed) } else { None })
@@ -101,11 +98,7 @@ enum Attempt {
 }
 
 /// Stores orders whose products are reserved.
-async fn store_reserved(
-    unit: &mut Unit,
-    new: &[NewOrder],
-    reserved: &[Stock],
-) -> Result<Attempt, PostgresFault> {
+async fn store_reserved(unit: &mut Unit, new: &[NewOrder], reserved: &[Stock]) -> Result<Attempt> {
     let wanted = wanted(lines(new));
     if reserved.len() < wanted.len() || new.iter().any(|new| new.lines.is_empty()) {
         unit.abandon();
@@ -137,7 +130,7 @@ async fn store(
     bodies: &[String],
     reserved: &[Stock],
     wanted: &Wanted<'_>,
-) -> Result<(), PostgresFault> {
+) -> Result<()> {
     let Some(first) = orders.first() else { return Ok(()) };
     let mut messages = Messages::new(&unit.ambient, first.created_at);
     messages.placed(orders, reserved, wanted);
@@ -170,11 +163,7 @@ async fn store(
 /// The answer to an order of which only `reserved` could be reserved. `None` where the rest can be by now: a
 /// reservation that waits for a product's lock decides on the stock from before the wait, and only a later statement
 /// sees units that were released meanwhile.
-async fn why_not(
-    unit: &mut Unit,
-    new: &NewOrder,
-    reserved: &[Stock],
-) -> Result<Option<PlaceOutcome>, PostgresFault> {
+async fn why_not(unit: &mut Unit, new: &NewOrder, reserved: &[Stock]) -> Result<Option<PlaceOutcome>> {
     let query = sqlx::query(RECORDED).bind(new.merchant.0).bind(&new.idempotency.key);
     if let Some(row) = unit.row(query).await? {
         return recorded(new, &row).map(Some);
@@ -194,7 +183,7 @@ async fn why_not(
     Ok(Some(place_order::refuse(new, reserved, &known)?))
 }
 
-fn recorded(new: &NewOrder, row: &PgRow) -> Result<PlaceOutcome, PostgresFault> {
+fn recorded(new: &NewOrder, row: &PgRow) -> Result<PlaceOutcome> {
     let fingerprint: &[u8] = get(row, "fingerprint")?;
     Ok(place_order::replay(new, fingerprint, row.id("order_id", OrderId)?, row.text("body")?))
 }

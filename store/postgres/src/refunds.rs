@@ -16,7 +16,7 @@ use store::{
 };
 
 use super::{
-    fault::PostgresFault,
+    fault::Result,
     order_row::{self, columns},
     outbox, stock,
     timestamps::Moment,
@@ -62,7 +62,7 @@ pub(super) async fn give_back(
     order: &Order,
     captured_minor: i64,
     at: Timestamp,
-) -> Result<bool, PostgresFault> {
+) -> Result<bool> {
     let sums = sums(unit, order.id).await?;
     let left_minor = sums.left_minor(order, captured_minor);
     if left_minor <= 0 {
@@ -77,7 +77,7 @@ pub(super) async fn request(
     (merchant, id): (MerchantId, OrderId),
     (refund, amount_minor): (RefundId, Option<i64>),
     at: Timestamp,
-) -> Result<RefundRequested, PostgresFault> {
+) -> Result<RefundRequested> {
     let order = order_row::lock_captured(unit, id).await?.filter(|(order, _)| order.merchant == merchant);
     let Some((order, captured_minor)) = order else { return Ok(RefundRequested::NotFound) };
     let order = Box::new(order);
@@ -101,7 +101,7 @@ pub(super) async fn record(
     id: OrderId,
     facts: &RefundFacts,
     at: Timestamp,
-) -> Result<Transition, PostgresFault> {
+) -> Result<Transition> {
     let Some(before) = order_row::lock(unit, id).await?.map(Box::new) else {
         return Ok(Transition::NotFound);
     };
@@ -134,7 +134,7 @@ pub(super) async fn record_dispute(
     id: OrderId,
     facts: &DisputeFacts,
     at: Timestamp,
-) -> Result<Transition, PostgresFault> {
+) -> Result<Transition> {
     let Some(before) = order_row::lock(unit, id).await?.map(Box::new) else {
         return Ok(Transition::NotFound);
     };
@@ -154,7 +154,7 @@ async fn ask(
     (refund, amount_minor): (RefundId, i64),
     remainder: bool,
     at: Timestamp,
-) -> Result<(), PostgresFault> {
+) -> Result<()> {
     let query = sqlx::query(ASK).bind(order.id.0).bind(refund.0).bind(amount_minor).bind(Moment(at));
     unit.run(query.bind(remainder)).await?;
     hold_shipment(unit, order).await?;
@@ -165,7 +165,7 @@ async fn ask(
 ///
 /// Kept in the row of the order: a shipment that waits for its lock then sees the change, while rows of refunds
 /// committed since its statement began are not visible to it.
-async fn hold_shipment(unit: &mut Unit, order: &Order) -> Result<(), PostgresFault> {
+async fn hold_shipment(unit: &mut Unit, order: &Order) -> Result<()> {
     if order.status == OrderStatus::Paid {
         let held = sums(unit, order.id).await?.hold_shipment(order);
         unit.run(sqlx::query(HOLD).bind(order.id.0).bind(held)).await?;
@@ -173,16 +173,12 @@ async fn hold_shipment(unit: &mut Unit, order: &Order) -> Result<(), PostgresFau
     Ok(())
 }
 
-async fn known(
-    unit: &mut Unit,
-    order: OrderId,
-    refund: RefundId,
-) -> Result<Option<KnownRefund>, PostgresFault> {
+async fn known(unit: &mut Unit, order: OrderId, refund: RefundId) -> Result<Option<KnownRefund>> {
     let row = unit.row(sqlx::query(KNOWN).bind(order.0).bind(refund.0)).await?;
     row.as_ref().map(rows::known_refund).transpose()
 }
 
-async fn sums(unit: &mut Unit, order: OrderId) -> Result<RefundSums, PostgresFault> {
+async fn sums(unit: &mut Unit, order: OrderId) -> Result<RefundSums> {
     let row = unit.row(sqlx::query(SUMS).bind(order.0)).await?;
     row.as_ref().map_or(Ok(RefundSums::default()), rows::refund_sums)
 }

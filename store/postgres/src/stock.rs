@@ -17,7 +17,7 @@ use store::{
     },
 };
 
-use super::{fault::PostgresFault, timestamps::Moment, transaction::Unit};
+use super::{fault::Result, timestamps::Moment, transaction::Unit};
 
 /// Locks the wanted products (`$1` merchant, `$2` skus, `$3` quantities) in the order of their skus. `NO KEY`, so that
 /// foreign keys to products do not wait for it. The planner does not know the array's length and might hash the
@@ -84,11 +84,7 @@ pub(super) const LOOK: &str = "
 
 /// Reserves the available products for orders of one merchant in one currency, and returns only those; none when an
 /// idempotency key is taken. A caller that gets fewer than it wanted must abandon the unit.
-pub(super) async fn reserve(
-    unit: &mut Unit,
-    orders: &[NewOrder],
-    wanted: &Wanted<'_>,
-) -> Result<Vec<Stock>, PostgresFault> {
+pub(super) async fn reserve(unit: &mut Unit, orders: &[NewOrder], wanted: &Wanted<'_>) -> Result<Vec<Stock>> {
     let Some(first) = orders.first() else { return Ok(Vec::new()) };
     let query = with_wanted(RESERVE, first.merchant, wanted)
         .bind(first.currency.as_str())
@@ -97,7 +93,7 @@ pub(super) async fn reserve(
     unit.rows(query).await?.iter().map(rows::stock).collect()
 }
 
-pub(super) async fn release(unit: &mut Unit, order: &Order, at: Timestamp) -> Result<(), PostgresFault> {
+pub(super) async fn release(unit: &mut Unit, order: &Order, at: Timestamp) -> Result<()> {
     let wanted = of_order(order);
     let query = with_wanted(RELEASE, order.merchant, &wanted).bind(Moment(at));
     let released = unit.run(query).await?;
@@ -105,7 +101,7 @@ pub(super) async fn release(unit: &mut Unit, order: &Order, at: Timestamp) -> Re
 }
 
 /// Removes the units reserved by an order from stock; each product's event sequence advances by one.
-pub(super) async fn ship(unit: &mut Unit, order: &Order, at: Timestamp) -> Result<Vec<Stock>, PostgresFault> {
+pub(super) async fn ship(unit: &mut Unit, order: &Order, at: Timestamp) -> Result<Vec<Stock>> {
     let wanted = of_order(order);
     let query = with_wanted(SHIP, order.merchant, &wanted).bind(Moment(at));
     let rows = unit.rows(query).await?;
@@ -118,7 +114,7 @@ pub(super) async fn look(
     unit: &mut Unit,
     merchant: MerchantId,
     wanted: &Wanted<'_>,
-) -> Result<BTreeMap<String, (Currency, i64)>, PostgresFault> {
+) -> Result<BTreeMap<String, (Currency, i64)>> {
     let query = sqlx::query(LOOK).bind(merchant.0).bind(skus(wanted));
     let rows = unit.rows(query).await?;
     rows.iter()

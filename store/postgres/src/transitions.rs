@@ -17,7 +17,7 @@ use store::{
 };
 
 use super::{
-    fault::PostgresFault,
+    fault::Result,
     order_row::{self, columns},
     refunds, stock,
     timestamps::Moment,
@@ -73,7 +73,7 @@ pub(super) async fn mark_paid(
     id: OrderId,
     facts: &CaptureFacts,
     at: Timestamp,
-) -> Result<Transition, PostgresFault> {
+) -> Result<Transition> {
     let Some(row) = unit.row(with_capture(PAY, id, facts, at)).await? else {
         return not_paid(unit, id, facts, at).await;
     };
@@ -84,12 +84,7 @@ pub(super) async fn mark_paid(
 
 /// A capture for an order that is not pending. Where the order ended otherwise the money is refunded, once:
 /// `captured_minor` tells whether the capture was recorded before.
-async fn not_paid(
-    unit: &mut Unit,
-    id: OrderId,
-    facts: &CaptureFacts,
-    at: Timestamp,
-) -> Result<Transition, PostgresFault> {
+async fn not_paid(unit: &mut Unit, id: OrderId, facts: &CaptureFacts, at: Timestamp) -> Result<Transition> {
     let Some(row) = unit.row(with_capture(CAPTURE_LATE, id, facts, at)).await? else {
         return Ok(classify(order_row::find(unit, id).await?, was_paid));
     };
@@ -113,7 +108,7 @@ pub(super) async fn mark_payment_failed(
     id: OrderId,
     (payment, code): (PaymentId, &str),
     at: Timestamp,
-) -> Result<Transition, PostgresFault> {
+) -> Result<Transition> {
     let query = sqlx::query(FAIL).bind(id.0).bind(code).bind(Moment(at));
     let Some(row) = unit.row(query).await? else {
         let been = |order: &Order| order.status == OrderStatus::PaymentFailed;
@@ -125,7 +120,7 @@ pub(super) async fn mark_payment_failed(
     Ok(Transition::Now(Box::new(order)))
 }
 
-pub(super) async fn fulfil(unit: &mut Unit, id: OrderId, at: Timestamp) -> Result<Transition, PostgresFault> {
+pub(super) async fn fulfil(unit: &mut Unit, id: OrderId, at: Timestamp) -> Result<Transition> {
     let query = sqlx::query(FULFIL).bind(id.0).bind(ShipmentId::of_order(id).0).bind(Moment(at));
     let Some(row) = unit.row(query).await? else {
         return Ok(classify(order_row::find(unit, id).await?, was_fulfilled));
@@ -142,7 +137,7 @@ pub(super) async fn cancel(
     latest: OrderStatus,
     reason: &str,
     at: Timestamp,
-) -> Result<Transition, PostgresFault> {
+) -> Result<Transition> {
     let query = sqlx::query(CANCEL).bind(id.0).bind(merchant.0).bind(reason).bind(Moment(at));
     let query = query.bind(latest.as_str());
     let Some(row) = unit.row(query).await? else {
@@ -159,7 +154,7 @@ pub(super) async fn stale(
     stale: Stale,
     after: Option<OrderId>,
     limit: u32,
-) -> Result<Vec<OrderId>, PostgresFault> {
+) -> Result<Vec<OrderId>> {
     let after = after.map_or(Uuid::nil(), |id| id.0);
     let query = sqlx::query(STALE)
         .bind(floor(stale.before))
@@ -170,7 +165,7 @@ pub(super) async fn stale(
     database.rows(query).await?.iter().map(|row| row.id("id", OrderId)).collect()
 }
 
-pub(super) async fn note_debit(unit: &mut Unit, id: OrderId, at: Timestamp) -> Result<(), PostgresFault> {
+pub(super) async fn note_debit(unit: &mut Unit, id: OrderId, at: Timestamp) -> Result<()> {
     unit.run(sqlx::query(NOTE_DEBIT).bind(id.0).bind(Moment(at))).await?;
     Ok(())
 }
@@ -180,7 +175,7 @@ pub(super) async fn expire(
     id: OrderId,
     debits_before: Option<Timestamp>,
     at: Timestamp,
-) -> Result<bool, PostgresFault> {
+) -> Result<bool> {
     let query = sqlx::query(EXPIRE).bind(id.0).bind(EXPIRED).bind(Moment(at)).bind(debits_before.map(Moment));
     let Some(row) = unit.row(query).await? else { return Ok(false) };
     called_off(unit, &row, at).await?;
@@ -188,7 +183,7 @@ pub(super) async fn expire(
 }
 
 /// The effects of a cancellation: releases the stock, refunds a captured amount and writes the events.
-async fn called_off(unit: &mut Unit, row: &PgRow, at: Timestamp) -> Result<Order, PostgresFault> {
+async fn called_off(unit: &mut Unit, row: &PgRow, at: Timestamp) -> Result<Order> {
     let order = order_row::order(row)?;
     stock::release(unit, &order, at).await?;
     unit.messages(at).cancelled(&order);

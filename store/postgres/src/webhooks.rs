@@ -13,8 +13,7 @@ use store::{
 };
 
 use super::{
-    PostgresOrders,
-    fault::PostgresFault,
+    PostgresOrders, fault,
     router::{ReadMode, RecordIds},
     row::to_json,
     timestamps::Moment,
@@ -176,7 +175,7 @@ impl Webhooks for PostgresOrders {
     }
 }
 
-async fn create(unit: &mut Unit, endpoint: &Endpoint) -> Result<bool, PostgresFault> {
+async fn create(unit: &mut Unit, endpoint: &Endpoint) -> fault::Result<bool> {
     let (merchant, id) = (endpoint.merchant.0, endpoint.id.0);
     // So that the count below holds.
     unit.row(sqlx::query(LOCK_MERCHANT).bind(merchant)).await?;
@@ -206,7 +205,7 @@ async fn update(
     merchant: MerchantId,
     id: EndpointId,
     change: &EndpointChange,
-) -> Result<Option<Endpoint>, PostgresFault> {
+) -> fault::Result<Option<Endpoint>> {
     let query = sqlx::query(UPDATE)
         .bind(merchant.0)
         .bind(id.0)
@@ -221,7 +220,7 @@ async fn rotate(
     unit: &mut Unit,
     (merchant, id): (MerchantId, EndpointId),
     rotation: SecretRotation,
-) -> Result<SecretRotated, PostgresFault> {
+) -> fault::Result<SecretRotated> {
     let row = unit.row(sqlx::query(LOCK).bind(merchant.0).bind(id.0)).await?;
     let Some(row) = row else { return Ok(SecretRotated::NotFound) };
     let mut endpoint = rows::endpoint(&row)?;
@@ -243,7 +242,7 @@ async fn note(
     tried: &str,
     finding: EndpointFinding,
     at: Timestamp,
-) -> Result<bool, PostgresFault> {
+) -> fault::Result<bool> {
     let query = sqlx::query(LOCK).bind(merchant.0).bind(id.0);
     let Some(row) = unit.row(query).await? else { return Ok(false) };
     let mut endpoint = rows::endpoint(&row)?;

@@ -17,7 +17,7 @@ use sqlx::AssertSqlSafe;
 use store::error::Result;
 
 use super::{Dropped, Family, Month};
-use crate::{PostgresOrders, database::OrderDatabase, fault::PostgresFault, row::get, transaction::Unit};
+use crate::{PostgresOrders, database::OrderDatabase, fault, row::get, transaction::Unit};
 
 /// Advisory lock of this database; each use of such locks has a number of its own.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7237114961)";
@@ -127,7 +127,7 @@ pub(crate) async fn create_all(
     database: &OrderDatabase,
     now: Timestamp,
     months_ahead: u32,
-) -> Result<Vec<String>, PostgresFault> {
+) -> fault::Result<Vec<String>> {
     let mut created = Vec::new();
     for months in 0..=months_ahead {
         let span = Month::of(now).plus(months).and_then(Span::of);
@@ -156,7 +156,7 @@ async fn drop_all(
     family: Family,
     now: Timestamp,
     keep: Duration,
-) -> Result<Dropped, PostgresFault> {
+) -> fault::Result<Dropped> {
     let before = earlier(now.min(database.clock().await?), keep);
     let mut dropped = Dropped::default();
     for span in months(database, family).await? {
@@ -175,7 +175,7 @@ async fn drop_all(
 }
 
 /// The starts of all months for which any family has a partition, oldest first.
-pub(crate) async fn months_there(database: &OrderDatabase) -> Result<Vec<Timestamp>, PostgresFault> {
+pub(crate) async fn months_there(database: &OrderDatabase) -> fault::Result<Vec<Timestamp>> {
     let mut starts = Vec::new();
     for family in Family::ALL {
         starts.extend(months(database, family).await?.into_iter().filter_map(|span| span.month.start()));
@@ -186,7 +186,7 @@ pub(crate) async fn months_there(database: &OrderDatabase) -> Result<Vec<Timesta
 }
 
 /// The months for which a family has partitions, oldest first.
-async fn months(database: &OrderDatabase, family: Family) -> Result<Vec<Span>, PostgresFault> {
+async fn months(database: &OrderDatabase, family: Family) -> fault::Result<Vec<Span>> {
     let mut months = Vec::new();
     for table in tables(family) {
         for row in database.reads().rows(sqlx::query(MONTHS_OF).bind(table.name)).await? {
@@ -215,7 +215,7 @@ enum Creation {
     RowsInTheWay,
 }
 
-async fn create(unit: &mut Unit, table: &Table, span: Span, lock: Lock) -> Result<Creation, PostgresFault> {
+async fn create(unit: &mut Unit, table: &Table, span: Span, lock: Lock) -> fault::Result<Creation> {
     unit.run(sqlx::query(LOCK)).await?;
     let (parent, child) = (table.name, span.table(table));
     if exists(unit, &child).await? {
@@ -244,7 +244,7 @@ async fn create(unit: &mut Unit, table: &Table, span: Span, lock: Lock) -> Resul
 }
 
 /// Drops a family's partitions of a month, or returns the reason why they are kept.
-async fn expire(unit: &mut Unit, family: Family, span: Span) -> Result<Option<&'static str>, PostgresFault> {
+async fn expire(unit: &mut Unit, family: Family, span: Span) -> fault::Result<Option<&'static str>> {
     unit.run(sqlx::query(LOCK)).await?;
     // Checked before the lock that blocks writers, to spare them for a month that is needed; and again under the lock.
     if let Some(why) = still_needed(unit, family, span).await? {
@@ -269,11 +269,7 @@ async fn expire(unit: &mut Unit, family: Family, span: Span) -> Result<Option<&'
     Ok(None)
 }
 
-async fn still_needed(
-    unit: &mut Unit,
-    family: Family,
-    span: Span,
-) -> Result<Option<&'static str>, PostgresFault> {
+async fn still_needed(unit: &mut Unit, family: Family, span: Span) -> fault::Result<Option<&'static str>> {
     for (sql, why) in needed(family) {
         if unit.row(sqlx::query(*sql).bind(span.from).bind(span.to)).await?.is_some() {
             return Ok(Some(why));
@@ -282,13 +278,13 @@ async fn still_needed(
     Ok(None)
 }
 
-async fn exists(unit: &mut Unit, table: &str) -> Result<bool, PostgresFault> {
+async fn exists(unit: &mut Unit, table: &str) -> fault::Result<bool> {
     let row = unit.row(sqlx::query(EXISTS).bind(table)).await?;
     row.map_or(Ok(false), |row| get(&row, "there"))
 }
 
 /// Runs a statement without arguments: its names and bounds are made here, from a month and constants.
-async fn run(unit: &mut Unit, sql: String) -> Result<(), PostgresFault> {
+async fn run(unit: &mut Unit, sql: String) -> fault::Result<()> {
     unit.run(sqlx::query(AssertSqlSafe(sql)).persistent(false)).await?;
     Ok(())
 }

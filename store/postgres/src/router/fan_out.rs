@@ -6,25 +6,20 @@ use store::outbox::OutboxMessage;
 use tokio::sync::watch;
 
 use super::Router;
-use crate::{database::OrderDatabase, fault::PostgresFault, timestamps::Moment};
+use crate::{database::OrderDatabase, fault::Result, timestamps::Moment};
 
 impl Router {
     /// Asks the primaries of all members at once.
-    pub(crate) async fn pages<T, F>(&self, ask: impl Fn(Database) -> F) -> Result<Vec<T>, PostgresFault>
+    pub(crate) async fn pages<T, F>(&self, ask: impl Fn(Database) -> F) -> Result<Vec<T>>
     where
-        F: Future<Output = Result<T, PostgresFault>>,
+        F: Future<Output = Result<T>>,
     {
         try_join_all(self.members.iter().map(|member| ask(member.primary.reads().clone()))).await
     }
 
     /// Deletes up to `limit` rows of before `at`, over one member after the other, by a statement with the arguments
     /// `at` and `limit`. An error counts if nothing was deleted.
-    pub(crate) async fn in_turn(
-        &self,
-        delete: &'static str,
-        at: Timestamp,
-        limit: u32,
-    ) -> Result<u64, PostgresFault> {
+    pub(crate) async fn in_turn(&self, delete: &'static str, at: Timestamp, limit: u32) -> Result<u64> {
         let (mut deleted, mut failed) = (0, None);
         for member in &self.members {
             let left = limit.saturating_sub(u32::try_from(deleted).unwrap_or(u32::MAX));
@@ -45,9 +40,9 @@ impl Router {
         &self,
         limit: u32,
         claim: impl Fn(OrderDatabase, u32) -> F,
-    ) -> Result<Vec<OutboxMessage>, PostgresFault>
+    ) -> Result<Vec<OutboxMessage>>
     where
-        F: Future<Output = Result<Vec<OutboxMessage>, PostgresFault>>,
+        F: Future<Output = Result<Vec<OutboxMessage>>>,
     {
         match &self.locations {
             None => claim(self.first().clone(), limit).await,

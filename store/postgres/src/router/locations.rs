@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::{member::Member, owner::RecordIds, shard_map::ShardMap};
 use crate::{
-    fault::PostgresFault,
+    fault::{PostgresFault, Result},
     fence::{MerchantState, state_of},
     row::get,
 };
@@ -72,11 +72,7 @@ impl Locations {
     }
 
     /// The shard of a merchant; `None` when all shards answer that they do not know the merchant.
-    pub(super) async fn locate(
-        &self,
-        members: &[Member],
-        merchant: MerchantId,
-    ) -> Result<Option<Location>, PostgresFault> {
+    pub(super) async fn locate(&self, members: &[Member], merchant: MerchantId) -> Result<Option<Location>> {
         let known = self.homes.get(&merchant).await;
         if let Some(location) = known
             && location.at.elapsed() < self.keep_for
@@ -97,7 +93,7 @@ impl Locations {
         members: &[Member],
         merchant: MerchantId,
         location: Location,
-    ) -> Result<bool, PostgresFault> {
+    ) -> Result<bool> {
         let state = state_of(members[location.shard].primary.reads(), merchant).await?;
         let is_here = state.is_some_and(MerchantState::is_here);
         if !is_here {
@@ -106,11 +102,7 @@ impl Locations {
         Ok(is_here)
     }
 
-    async fn look_for(
-        &self,
-        members: &[Member],
-        merchant: MerchantId,
-    ) -> Result<Option<usize>, PostgresFault> {
+    async fn look_for(&self, members: &[Member], merchant: MerchantId) -> Result<Option<usize>> {
         let state = |shard: usize| state_of(members[shard].primary.reads(), merchant);
         let home = self.map.home(merchant);
         let at_home = state(home).await;
@@ -132,11 +124,7 @@ impl Locations {
     }
 
     /// The owner of a record; `None` when all shards answer that they do not know the record.
-    pub(super) async fn owner(
-        &self,
-        members: &[Member],
-        record: RecordIds,
-    ) -> Result<Option<MerchantId>, PostgresFault> {
+    pub(super) async fn owner(&self, members: &[Member], record: RecordIds) -> Result<Option<MerchantId>> {
         for id in record.ids() {
             if let Some(merchant) = self.owners.get(&id).await {
                 return Ok(Some(merchant));
@@ -153,11 +141,7 @@ impl Locations {
 
     /// An API key, from the shard of its merchant only: copies on other shards do not count, so that a revoked key is
     /// seen as such.
-    pub(super) async fn key(
-        &self,
-        members: &[Member],
-        hash: KeyHash,
-    ) -> Result<Option<StoredKey>, PostgresFault> {
+    pub(super) async fn key(&self, members: &[Member], hash: KeyHash) -> Result<Option<StoredKey>> {
         if let Some(shard) = self.keys.get(&hash).await
             && let Ok(Some((key, state))) = key_with_state(members[shard].primary.reads(), hash).await
             && state.is_here()
@@ -184,12 +168,9 @@ impl Locations {
 
 /// Asks all shards concurrently until one has an answer. If none has, an error of any shard is returned: it might have
 /// had the answer.
-async fn first<T, F>(
-    members: &[Member],
-    ask: impl Fn(usize, Database) -> F,
-) -> Result<Option<T>, PostgresFault>
+async fn first<T, F>(members: &[Member], ask: impl Fn(usize, Database) -> F) -> Result<Option<T>>
 where
-    F: Future<Output = Result<Option<T>, PostgresFault>>,
+    F: Future<Output = Result<Option<T>>>,
 {
     let numbered = members.iter().enumerate();
     let mut asked: FuturesUnordered<_> =
@@ -205,7 +186,7 @@ where
     failed.map_or(Ok(None), Err)
 }
 
-async fn owner_of(database: &Database, record: RecordIds) -> Result<Option<MerchantId>, PostgresFault> {
+async fn owner_of(database: &Database, record: RecordIds) -> Result<Option<MerchantId>> {
     let query = record.by_kind().into_iter().fold(sqlx::query(OWNER), sqlx::query::Query::bind);
     database.row(query).await?.map(|row| row.id("merchant_id", MerchantId)).transpose()
 }
@@ -214,7 +195,7 @@ async fn owner_of(database: &Database, record: RecordIds) -> Result<Option<Merch
 pub(super) async fn key_with_state(
     database: &Database,
     hash: KeyHash,
-) -> Result<Option<(StoredKey, MerchantState)>, PostgresFault> {
+) -> Result<Option<(StoredKey, MerchantState)>> {
     let Some(row) = database.row(sqlx::query(KEY).bind(hash.to_vec())).await? else { return Ok(None) };
     Ok(Some((rows::key(&row)?, MerchantState::of(get(&row, "state")?)?)))
 }

@@ -6,7 +6,7 @@ use store::domain::{MerchantId, OrderId};
 use super::{Router, owner::Owner};
 use crate::{
     database::{OrderDatabase, Work},
-    fault::PostgresFault,
+    fault::{PostgresFault, Result},
 };
 
 impl Router {
@@ -16,7 +16,7 @@ impl Router {
         owner: impl Into<Owner>,
         facts: A,
         work: Work<A, T>,
-    ) -> Result<T, PostgresFault> {
+    ) -> Result<T> {
         let facts = &facts;
         self.on_primary(owner.into(), |database| async move { database.write(facts, work).await }).await
     }
@@ -27,7 +27,7 @@ impl Router {
         &self,
         owner: impl Into<Owner>,
         query: impl Fn() -> Query<'q>,
-    ) -> Result<u64, PostgresFault> {
+    ) -> Result<u64> {
         let run = |database: OrderDatabase| {
             let query = query();
             async move { database.run(query).await }
@@ -38,13 +38,9 @@ impl Router {
     /// Writes the owner's data on its primary. If the merchant turns out to have been migrated, `act` is repeated once:
     /// the fence has rejected the first attempt, which changed nothing. Without a merchant any shard gives the same
     /// answer.
-    pub(crate) async fn on_primary<T, F>(
-        &self,
-        owner: Owner,
-        act: impl Fn(OrderDatabase) -> F,
-    ) -> Result<T, PostgresFault>
+    pub(crate) async fn on_primary<T, F>(&self, owner: Owner, act: impl Fn(OrderDatabase) -> F) -> Result<T>
     where
-        F: Future<Output = Result<T, PostgresFault>>,
+        F: Future<Output = Result<T>>,
     {
         let _recorded = self.record_write(owner.key());
         let Some(locations) = &self.locations else { return act(self.first().clone()).await };
@@ -68,10 +64,7 @@ impl Router {
     }
 
     /// The database on which to create a merchant; `None` when a shard knows it.
-    pub(crate) async fn home_of_new(
-        &self,
-        merchant: MerchantId,
-    ) -> Result<Option<&OrderDatabase>, PostgresFault> {
+    pub(crate) async fn home_of_new(&self, merchant: MerchantId) -> Result<Option<&OrderDatabase>> {
         let Some(locations) = &self.locations else { return Ok(Some(self.first())) };
         let known = locations.locate(&self.members, merchant).await?;
         Ok(known.is_none().then(|| &self.members[locations.map.home(merchant)].primary))
