@@ -6,7 +6,7 @@ use base::{Timestamp, ids::Uuid, sqlite::SqliteError};
 use sqlx::{Row, sqlite::SqliteRow};
 use store::rules::{Damage, columns::Columns};
 
-use crate::orders::fault::SqliteFault;
+use crate::orders::fault::{Result, SqliteFault};
 
 /// A column that is there and of the type its query asks for.
 pub(crate) fn get<'r, T>(row: &'r SqliteRow, column: &str) -> Result<T, SqliteError>
@@ -18,28 +18,28 @@ where
 
 /// Times are milliseconds since the epoch, ids and JSON are texts.
 impl Columns<SqliteFault> for SqliteRow {
-    fn text_if_any(&self, column: &str) -> Result<Option<&str>, SqliteFault> {
+    fn text_if_any(&self, column: &str) -> Result<Option<&str>> {
         Ok(get(self, column)?)
     }
 
-    fn integer_if_any(&self, column: &str) -> Result<Option<i64>, SqliteFault> {
+    fn integer_if_any(&self, column: &str) -> Result<Option<i64>> {
         Ok(get(self, column)?)
     }
 
-    fn bytes_if_any(&self, column: &str) -> Result<Option<&[u8]>, SqliteFault> {
+    fn bytes_if_any(&self, column: &str) -> Result<Option<&[u8]>> {
         Ok(get(self, column)?)
     }
 
-    fn time_if_any(&self, column: &str) -> Result<Option<Timestamp>, SqliteFault> {
+    fn time_if_any(&self, column: &str) -> Result<Option<Timestamp>> {
         let time = self.integer_if_any(column)?.map(Timestamp::from_millisecond).transpose();
         Ok(time.map_err(|error| Damage::column(column, error))?)
     }
 
-    fn flag(&self, column: &str) -> Result<bool, SqliteFault> {
+    fn flag(&self, column: &str) -> Result<bool> {
         Ok(get(self, column)?)
     }
 
-    fn id_if_any<T>(&self, column: &str, _of: fn(Uuid) -> T) -> Result<Option<T>, SqliteFault>
+    fn id_if_any<T>(&self, column: &str, _of: fn(Uuid) -> T) -> Result<Option<T>>
     where
         T: FromStr<Err: Display>,
     {

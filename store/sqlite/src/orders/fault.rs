@@ -7,6 +7,9 @@ use store::{
     rules::{Damage, STORE},
 };
 
+/// What a unit of work or a read gives inside of this crate; the contracts' methods have the result of the store.
+pub(crate) type Result<T, E = SqliteFault> = std::result::Result<T, E>;
+
 /// A unit of work or a read of the order store failed.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]

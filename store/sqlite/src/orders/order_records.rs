@@ -9,7 +9,7 @@ use store::{
 };
 
 use super::{
-    fault::{SqliteFault, to_json},
+    fault::{Result, SqliteFault, to_json},
     order_row,
 };
 
@@ -32,13 +32,10 @@ const COMMANDS: &str = of_orders!("SELECT * FROM outbox INDEXED BY outbox_comman
 pub(super) const ALL: [&str; 7] = [ORDERS, STORED, REFUNDS, MAILS, ATTEMPTS, EVENTS, COMMANDS];
 
 /// See [`Audit::order_records`](store::audit::Audit::order_records).
-pub(super) async fn read(
-    c: &mut SqliteConnection,
-    orders: &[OrderId],
-) -> Result<Option<Vec<OrderRecords>>, SqliteFault> {
+pub(super) async fn read(c: &mut SqliteConnection, orders: &[OrderId]) -> Result<Option<Vec<OrderRecords>>> {
     let ids = to_json(orders)?;
     let found = sqlx::query(ORDERS).bind(&ids).fetch_all(&mut *c).await?;
-    let mut page = RecordsPage::new(found.iter().map(order).collect::<Result<_, SqliteFault>>()?);
+    let mut page = RecordsPage::new(found.iter().map(order).collect::<Result<_>>()?);
     page.add(list(c, REFUNDS, &ids, rows::order_refund).await?, |of, refund| of.money.refunds.push(refund));
     page.add(list(c, MAILS, &ids, rows::mail).await?, |of, mail| of.mails.push(mail));
     let events = list(c, EVENTS, &ids, |row| Ok((rows::event(row)?, unsent_since(row)?))).await?;
@@ -61,14 +58,14 @@ async fn list<T>(
     c: &mut SqliteConnection,
     sql: &'static str,
     ids: &str,
-    read: impl Fn(&SqliteRow) -> Result<T, SqliteFault>,
-) -> Result<Vec<(OrderId, T)>, SqliteFault> {
+    read: impl Fn(&SqliteRow) -> Result<T>,
+) -> Result<Vec<(OrderId, T)>> {
     let limit = i64::try_from(RECORDS_MAX + 1).unwrap_or(i64::MAX);
     let rows = sqlx::query(sql).bind(ids).bind(limit).fetch_all(c).await?;
     rows.iter().map(|row| Ok((row.id("order_id", OrderId)?, read(row)?))).collect()
 }
 
-fn order(row: &SqliteRow) -> Result<(Order, OrderMoney), SqliteFault> {
+fn order(row: &SqliteRow) -> Result<(Order, OrderMoney)> {
     let settlements = row.json_if_any("settlements")?.unwrap_or_default();
     let money =
         OrderMoney { capture: rows::capture(row)?, refunds: Vec::new(), unsent_since: None, settlements };
@@ -76,7 +73,7 @@ fn order(row: &SqliteRow) -> Result<(Order, OrderMoney), SqliteFault> {
 }
 
 /// The time of a message that is not sent.
-fn unsent_since(row: &SqliteRow) -> Result<Option<Timestamp>, SqliteFault> {
+fn unsent_since(row: &SqliteRow) -> Result<Option<Timestamp>> {
     if row.integer_if_any("sent_at")?.is_some() { Ok(None) } else { row.time_if_any("at") }
 }
 

@@ -7,7 +7,7 @@ use store::{
     rules::{columns::Columns, rows},
 };
 
-use super::fault::SqliteFault;
+use super::fault::{Result, SqliteFault};
 use crate::row::get;
 
 /// The order with this id, of any merchant.
@@ -21,7 +21,7 @@ pub(super) fn of_merchant(merchant: MerchantId, id: OrderId) -> Query<'static> {
     query.bind(merchant.to_string()).bind(id.to_string())
 }
 
-pub(super) fn order(row: &SqliteRow) -> Result<Order, SqliteFault> {
+pub(super) fn order(row: &SqliteRow) -> Result<Order> {
     rows::order(row).map_err(|fault| match fault {
         SqliteFault(SqliteError::Corrupt(detail)) => {
             SqliteFault::corrupt(format!("order {}: {detail}", get::<&str>(row, "id").unwrap_or("?")))
@@ -30,6 +30,6 @@ pub(super) fn order(row: &SqliteRow) -> Result<Order, SqliteFault> {
     })
 }
 
-pub(super) fn captured_minor(row: &SqliteRow) -> Result<Option<i64>, SqliteFault> {
+pub(super) fn captured_minor(row: &SqliteRow) -> Result<Option<i64>> {
     row.integer_if_any("captured_minor")
 }

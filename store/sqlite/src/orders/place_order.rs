@@ -18,7 +18,7 @@ use store::{
 };
 
 use super::{
-    fault::{SqliteFault, to_json},
+    fault::{Result, SqliteFault, to_json},
     stock,
     transaction::Unit,
 };
@@ -75,7 +75,7 @@ async fn why_not(
     new: &NewOrder,
     wanted: &Wanted<'_>,
     reserved: &[Stock],
-) -> Result<NotPlaced, SqliteFault> {
+) -> Result<NotPlaced> {
     if let Some(answer) = recorded(unit, new).await? {
         return Ok(NotPlaced::Answer(answer));
     }
@@ -84,14 +84,14 @@ async fn why_not(
 }
 
 /// The answer by the idempotency key's stored record, if there is one.
-async fn recorded(unit: &mut Unit<'_>, new: &NewOrder) -> Result<Option<PlaceOutcome>, SqliteFault> {
+async fn recorded(unit: &mut Unit<'_>, new: &NewOrder) -> Result<Option<PlaceOutcome>> {
     let query = sqlx::query(RECORDED).bind(new.merchant.to_string()).bind(&new.idempotency.key);
     let Some(row) = unit.row(query).await? else { return Ok(None) };
     let (order, body) = (row.id("order_id", OrderId)?, row.text("body")?);
     Ok(Some(place_order::replay(new, get(&row, "fingerprint")?, order, body)))
 }
 
-async fn insert_order(unit: &mut Unit<'_>, order: &Order) -> Result<(), SqliteFault> {
+async fn insert_order(unit: &mut Unit<'_>, order: &Order) -> Result<()> {
     let query = sqlx::query(INSERT_ORDER)
         .bind(order.merchant.to_string())
         .bind(order.id.to_string())

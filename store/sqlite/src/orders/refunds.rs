@@ -13,7 +13,7 @@ use store::{
     },
 };
 
-use super::{fault::SqliteFault, order_row, stock, transaction::Unit};
+use super::{fault::Result, order_row, stock, transaction::Unit};
 
 /// Adds to the refunded amount; the order becomes `refunded` when that reaches the total, unless it ended otherwise.
 const GIVE: &str = "
@@ -44,11 +44,7 @@ const SUMS: &str = "
 const HOLD: &str = "UPDATE orders SET shipment_held = ?2 WHERE id = ?1";
 
 /// Requests a refund of a cancelled order: the part of `captured_minor` that is neither refunded nor on its way back.
-pub(super) async fn give_back(
-    unit: &mut Unit<'_>,
-    order: &Order,
-    captured_minor: i64,
-) -> Result<(), SqliteFault> {
+pub(super) async fn give_back(unit: &mut Unit<'_>, order: &Order, captured_minor: i64) -> Result<()> {
     let sums = sums(unit, order.id).await?;
     let left_minor = sums.left_minor(order, captured_minor);
     if left_minor <= 0 {
@@ -61,7 +57,7 @@ pub(super) async fn request(
     unit: &mut Unit<'_>,
     (merchant, id): (MerchantId, OrderId),
     (refund, amount_minor): (RefundId, Option<i64>),
-) -> Result<RefundRequested, SqliteFault> {
+) -> Result<RefundRequested> {
     let Some(row) = unit.row(order_row::of_merchant(merchant, id)).await? else {
         return Ok(RefundRequested::NotFound);
     };
@@ -81,11 +77,7 @@ pub(super) async fn request(
     Ok(RefundRequested::Accepted(order, RequestedRefund { id: refund, amount_minor, done: false }))
 }
 
-pub(super) async fn record(
-    unit: &mut Unit<'_>,
-    id: OrderId,
-    facts: RefundFacts,
-) -> Result<Transition, SqliteFault> {
+pub(super) async fn record(unit: &mut Unit<'_>, id: OrderId, facts: RefundFacts) -> Result<Transition> {
     let Some(before) = unit.row(order_row::by_id(id)).await? else { return Ok(Transition::NotFound) };
     if known(unit, id, facts.refund).await?.is_some_and(|known| known.end.is_final_for(&facts)) {
         return Ok(Transition::Already(Box::new(order_row::order(&before)?)));
@@ -117,7 +109,7 @@ pub(super) async fn record_dispute(
     unit: &mut Unit<'_>,
     id: OrderId,
     facts: DisputeFacts,
-) -> Result<Transition, SqliteFault> {
+) -> Result<Transition> {
     let Some(before) = unit.row(order_row::by_id(id)).await? else { return Ok(Transition::NotFound) };
     let known = sqlx::query("SELECT 1 FROM outbox WHERE id = ?1").bind(facts.event(id).to_string());
     if unit.row(known).await?.is_some() {
@@ -137,7 +129,7 @@ async fn ask(
     order: &Order,
     (refund, amount_minor): (RefundId, i64),
     remainder: bool,
-) -> Result<(), SqliteFault> {
+) -> Result<()> {
     let query = sqlx::query(ASK).bind(order.id.to_string()).bind(refund.to_string());
     unit.run(query.bind(amount_minor).bind(unit.at_ms()).bind(remainder)).await?;
     hold_shipment(unit, order).await?;
@@ -145,7 +137,7 @@ async fn ask(
 }
 
 /// Holds the shipment of a paid order of whose price nothing would be left; lets it go once a refund has failed.
-async fn hold_shipment(unit: &mut Unit<'_>, order: &Order) -> Result<(), SqliteFault> {
+async fn hold_shipment(unit: &mut Unit<'_>, order: &Order) -> Result<()> {
     if order.status == OrderStatus::Paid {
         let held = sums(unit, order.id).await?.hold_shipment(order);
         unit.run(sqlx::query(HOLD).bind(order.id.to_string()).bind(held)).await?;
@@ -153,16 +145,12 @@ async fn hold_shipment(unit: &mut Unit<'_>, order: &Order) -> Result<(), SqliteF
     Ok(())
 }
 
-async fn known(
-    unit: &mut Unit<'_>,
-    order: OrderId,
-    refund: RefundId,
-) -> Result<Option<KnownRefund>, SqliteFault> {
+async fn known(unit: &mut Unit<'_>, order: OrderId, refund: RefundId) -> Result<Option<KnownRefund>> {
     let row = unit.row(sqlx::query(REFUND).bind(order.to_string()).bind(refund.to_string())).await?;
     row.as_ref().map(rows::known_refund).transpose()
 }
 
-async fn sums(unit: &mut Unit<'_>, order: OrderId) -> Result<RefundSums, SqliteFault> {
+async fn sums(unit: &mut Unit<'_>, order: OrderId) -> Result<RefundSums> {
     let row = unit.row(sqlx::query(SUMS).bind(order.to_string())).await?;
     row.as_ref().map_or(Ok(RefundSums::default()), rows::refund_sums)
 }

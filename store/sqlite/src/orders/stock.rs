@@ -15,7 +15,7 @@ use store::{
 };
 
 use super::{
-    fault::{SqliteFault, to_json},
+    fault::{Result, to_json},
     transaction::Unit,
 };
 
@@ -31,7 +31,7 @@ pub(super) async fn reserve(
     unit: &mut Unit<'_>,
     order: &NewOrder,
     wanted: &Wanted<'_>,
-) -> Result<Vec<Stock>, SqliteFault> {
+) -> Result<Vec<Stock>> {
     let query = over(RESERVE, order.merchant, wanted)?
         .bind(order.currency.as_str())
         .bind(&order.idempotency.key)
@@ -56,7 +56,7 @@ pub(super) const RESERVE: &str = "
         AND NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE merchant_id = ?1 AND key = ?4)
     RETURNING sku, name, price_minor, on_hand, reserved, low_stock_at, event_sequence";
 
-pub(super) async fn release(unit: &mut Unit<'_>, order: &Order) -> Result<(), SqliteFault> {
+pub(super) async fn release(unit: &mut Unit<'_>, order: &Order) -> Result<()> {
     let wanted = of_order(order);
     let released = unit.run(over(RELEASE, order.merchant, &wanted)?.bind(unit.at_ms())).await?;
     Ok(expect_all(order, &wanted, usize::try_from(released).unwrap_or(usize::MAX))?)
@@ -70,7 +70,7 @@ pub(super) const RELEASE: &str = "
     WHERE products.merchant_id = wanted.merchant_id AND products.sku = wanted.sku";
 
 /// Removes the units reserved by an order from stock; each product's event sequence advances by one.
-pub(super) async fn ship(unit: &mut Unit<'_>, order: &Order) -> Result<Vec<Stock>, SqliteFault> {
+pub(super) async fn ship(unit: &mut Unit<'_>, order: &Order) -> Result<Vec<Stock>> {
     let wanted = of_order(order);
     let rows = unit.rows(over(SHIP, order.merchant, &wanted)?.bind(unit.at_ms())).await?;
     expect_all(order, &wanted, rows.len())?;
@@ -96,7 +96,7 @@ pub(super) async fn look(
     unit: &mut Unit<'_>,
     merchant: MerchantId,
     wanted: &Wanted<'_>,
-) -> Result<BTreeMap<String, (Currency, i64)>, SqliteFault> {
+) -> Result<BTreeMap<String, (Currency, i64)>> {
     let rows = unit.rows(over(LOOK, merchant, wanted)?).await?;
     rows.iter()
         .map(|row| Ok((row.text("sku")?, (row.parsed("currency")?, row.number("available")?))))
@@ -104,7 +104,7 @@ pub(super) async fn look(
 }
 
 /// A statement over the merchant and the wanted units, its first two arguments.
-fn over(sql: &'static str, merchant: MerchantId, wanted: &Wanted<'_>) -> Result<Query<'static>, SqliteFault> {
+fn over(sql: &'static str, merchant: MerchantId, wanted: &Wanted<'_>) -> Result<Query<'static>> {
     let rows: Vec<_> = wanted.iter().map(|(sku, quantity)| WantedRow { sku, quantity: *quantity }).collect();
     Ok(sqlx::query(sql).bind(merchant.to_string()).bind(to_json(&rows)?))
 }

@@ -9,7 +9,7 @@ use store::{
     rules::transitions::{self, was_fulfilled, was_paid},
 };
 
-use super::{fault::SqliteFault, order_row, refunds, stock, transaction::Unit};
+use super::{fault::Result, order_row, refunds, stock, transaction::Unit};
 
 const PAY: &str = "
     UPDATE orders SET status = 'paid', payment_id = ?2, provider_reference = ?3, captured_minor = ?4,
@@ -45,11 +45,7 @@ const EXPIRE: &str = "
 pub(super) const NOTE_DEBIT: &str =
     "UPDATE orders SET debit_at = ?2 WHERE id = ?1 AND status = 'pending' AND debit_at IS NULL";
 
-pub(super) async fn mark_paid(
-    unit: &mut Unit<'_>,
-    id: OrderId,
-    facts: CaptureFacts,
-) -> Result<Transition, SqliteFault> {
+pub(super) async fn mark_paid(unit: &mut Unit<'_>, id: OrderId, facts: CaptureFacts) -> Result<Transition> {
     let Some(row) = unit.row(with_capture(PAY, id, &facts, unit.at_ms())).await? else {
         return not_paid(unit, id, &facts).await;
     };
@@ -60,7 +56,7 @@ pub(super) async fn mark_paid(
 
 /// A capture for an order that is not pending. Where the order ended otherwise the money is refunded, once:
 /// `captured_minor` tells whether the capture was recorded before.
-async fn not_paid(unit: &mut Unit<'_>, id: OrderId, facts: &CaptureFacts) -> Result<Transition, SqliteFault> {
+async fn not_paid(unit: &mut Unit<'_>, id: OrderId, facts: &CaptureFacts) -> Result<Transition> {
     let Some(row) = unit.row(with_capture(CAPTURE_LATE, id, facts, unit.at_ms())).await? else {
         return classify(unit.row(order_row::by_id(id)).await?, was_paid);
     };
@@ -84,7 +80,7 @@ pub(super) async fn mark_payment_failed(
     id: OrderId,
     payment: PaymentId,
     code: String,
-) -> Result<Transition, SqliteFault> {
+) -> Result<Transition> {
     let query = sqlx::query(FAIL).bind(id.to_string()).bind(&code).bind(unit.at_ms());
     let Some(row) = unit.row(query).await? else {
         let been = |order: &Order| order.status == OrderStatus::PaymentFailed;
@@ -96,7 +92,7 @@ pub(super) async fn mark_payment_failed(
     Ok(Transition::Now(Box::new(order)))
 }
 
-pub(super) async fn fulfil(unit: &mut Unit<'_>, id: OrderId) -> Result<Transition, SqliteFault> {
+pub(super) async fn fulfil(unit: &mut Unit<'_>, id: OrderId) -> Result<Transition> {
     let shipment = ShipmentId::of_order(id).to_string();
     let query = sqlx::query(FULFIL).bind(id.to_string()).bind(shipment).bind(unit.at_ms());
     let Some(row) = unit.row(query).await? else {
@@ -114,7 +110,7 @@ pub(super) async fn cancel(
     id: OrderId,
     reason: String,
     latest: OrderStatus,
-) -> Result<Transition, SqliteFault> {
+) -> Result<Transition> {
     let query = sqlx::query(CANCEL).bind(merchant.to_string()).bind(id.to_string());
     let query = query.bind(reason).bind(unit.at_ms()).bind(latest.as_str());
     let Some(row) = unit.row(query).await? else {
@@ -128,7 +124,7 @@ pub(super) async fn expire(
     unit: &mut Unit<'_>,
     id: OrderId,
     debits_before: Option<Timestamp>,
-) -> Result<bool, SqliteFault> {
+) -> Result<bool> {
     let query = sqlx::query(EXPIRE).bind(id.to_string()).bind(EXPIRED).bind(unit.at_ms());
     let query = query.bind(debits_before.map(Timestamp::as_millisecond));
     let Some(row) = unit.row(query).await? else { return Ok(false) };
@@ -137,7 +133,7 @@ pub(super) async fn expire(
 }
 
 /// The effects of a cancellation: releases the stock, refunds a captured amount and adds the events.
-async fn called_off(unit: &mut Unit<'_>, row: &SqliteRow) -> Result<Order, SqliteFault> {
+async fn called_off(unit: &mut Unit<'_>, row: &SqliteRow) -> Result<Order> {
     let order = order_row::order(row)?;
     stock::release(unit, &order).await?;
     unit.messages.cancelled(&order);
@@ -148,6 +144,6 @@ async fn called_off(unit: &mut Unit<'_>, row: &SqliteRow) -> Result<Order, Sqlit
 }
 
 /// The result when the guarded UPDATE matched no row.
-fn classify(row: Option<SqliteRow>, been: impl Fn(&Order) -> bool) -> Result<Transition, SqliteFault> {
+fn classify(row: Option<SqliteRow>, been: impl Fn(&Order) -> bool) -> Result<Transition> {
     Ok(transitions::classify(row.as_ref().map(order_row::order).transpose()?, been))
 }
