@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use anyhow::Result;
 use serde::Serialize;
 
 /// Prints the error of a failed command as one line to standard error.
@@ -16,7 +17,7 @@ pub(crate) fn remark(line: &str) {
     drop(writeln!(io::stderr(), "orderworks: {line}"));
 }
 
-pub(crate) fn text(text: &str) -> anyhow::Result<()> {
+pub(crate) fn text(text: &str) -> Result<()> {
     match write!(io::stdout().lock(), "{text}").and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
@@ -24,21 +25,17 @@ pub(crate) fn text(text: &str) -> anyhow::Result<()> {
 }
 
 /// Prints a value as one line of JSON.
-pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     text(&format!("{}\n", serde_json::to_string(value)?))
 }
 
 /// Prints a value as JSON, or what it means as a text.
-pub(crate) fn answer(
-    as_json: bool,
-    value: &impl Serialize,
-    said: impl FnOnce() -> String,
-) -> anyhow::Result<()> {
+pub(crate) fn answer(as_json: bool, value: &impl Serialize, said: impl FnOnce() -> String) -> Result<()> {
     if as_json { json(value) } else { text(&said()) }
 }
 
 /// Prints a note on a result: below it, or to standard error where standard output is JSON.
-pub(crate) fn note(as_json: bool, note: &str) -> anyhow::Result<()> {
+pub(crate) fn note(as_json: bool, note: &str) -> Result<()> {
     if !as_json {
         return text(&format!("{note}\n"));
     }
@@ -52,7 +49,7 @@ pub(crate) fn list<T: Serialize, const N: usize>(
     items: &[T],
     headings: [&str; N],
     cells: impl Fn(&T) -> [String; N],
-) -> anyhow::Result<()> {
+) -> Result<()> {
     if as_json {
         return json(&items);
     }

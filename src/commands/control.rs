@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Result, bail};
 use base::Ambient;
 use jobs::{
     Admin, JobId,
@@ -25,7 +25,7 @@ const IS_DEAD: &str =
     "it is dead: `control retry` runs it again, `control drop` deletes dead jobs of a queue";
 
 /// An error if the named job does not exist; then the exit status is 1.
-pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> Result<ExitCode> {
     let what = match what {
         Control::Jobs(what) => what,
         Control::MoveMerchant(args) => return move_merchant::run(args, config, as_json).await,
@@ -40,11 +40,7 @@ pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> anyhow
     Ok(ExitCode::SUCCESS)
 }
 
-async fn act(
-    what: JobControl,
-    engine: &dyn Admin,
-    records: &dyn RecordStore,
-) -> anyhow::Result<(String, Value)> {
+async fn act(what: JobControl, engine: &dyn Admin, records: &dyn RecordStore) -> Result<(String, Value)> {
     Ok(match what {
         JobControl::Pause { queue } => {
             engine.pause(&queue).await?;
@@ -94,7 +90,7 @@ async fn act(
 
 /// Deletes matching dead jobs in slices, with a line on standard error after each; returns how many, or in a dry run
 /// how many match.
-async fn drop_dead(engine: &dyn Admin, filter: &DeadFilter) -> anyhow::Result<u64> {
+async fn drop_dead(engine: &dyn Admin, filter: &DeadFilter) -> Result<u64> {
     if filter.dry_run {
         return Ok(engine.drop_dead(filter).await?);
     }
@@ -110,7 +106,7 @@ async fn drop_dead(engine: &dyn Admin, filter: &DeadFilter) -> anyhow::Result<u6
 }
 
 /// Makes a job ready, or says why not.
-async fn retry(engine: &dyn Admin, records: &dyn RecordStore, id: JobId) -> anyhow::Result<()> {
+async fn retry(engine: &dyn Admin, records: &dyn RecordStore, id: JobId) -> Result<()> {
     if engine.retry_now(id).await? {
         return Ok(());
     }
@@ -128,7 +124,7 @@ async fn cancel(
     records: &dyn RecordStore,
     id: JobId,
     reason: &str,
-) -> anyhow::Result<(&'static str, &'static str)> {
+) -> Result<(&'static str, &'static str)> {
     match engine.cancel(id, reason).await? {
         Cancelled::Removed => return Ok(("cancelled", "cancelled")),
         Cancelled::NotFound => {
@@ -152,7 +148,7 @@ async fn cancel(
 }
 
 /// The outcome of a job that has ended, as far as the log of attempts tells.
-async fn ended(records: &dyn RecordStore, id: JobId) -> anyhow::Result<Option<String>> {
+async fn ended(records: &dyn RecordStore, id: JobId) -> Result<Option<String>> {
     use AttemptOutcome::{Cancelled, Completed, Dead, Retried, Snoozed, Stale};
     let last = RecordFilter { job: Some(id), limit: 1, ..RecordFilter::default() };
     Ok(records.list(&last).await?.pop().and_then(|last| match last.outcome {
@@ -162,7 +158,7 @@ async fn ended(records: &dyn RecordStore, id: JobId) -> anyhow::Result<Option<St
 }
 
 /// What is known of a job that an action did not find.
-async fn known(engine: &dyn Admin, records: &dyn RecordStore, id: JobId) -> anyhow::Result<Option<String>> {
+async fn known(engine: &dyn Admin, records: &dyn RecordStore, id: JobId) -> Result<Option<String>> {
     match engine.find(id).await?.map(|held| held.state) {
         Some(JobState::Dead) => return Ok(Some(IS_DEAD.to_owned())),
         Some(state) => return Ok(Some(format!("it is {}", state.as_str()))),

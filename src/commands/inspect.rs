@@ -1,6 +1,6 @@
 //! Command `inspect`: shows queues, jobs and the outbox without side effects, also while `dev` runs.
 
-use anyhow::bail;
+use anyhow::{Result, bail};
 use base::{Ambient, Timestamp, chars::is_format};
 use jobs::{
     Admin, JobId,
@@ -22,7 +22,7 @@ use crate::{
 /// Most messages listed; what keeps one keeps the others.
 const MESSAGES_MAX: u32 = 1000;
 
-pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> anyhow::Result<()> {
+pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> Result<()> {
     let jobs = Jobs::open(&config.engines).await?;
     let (engine, records) = (jobs.queue.as_ref(), jobs.records.as_ref());
     match what {
@@ -50,7 +50,7 @@ struct QueueLine {
     consumers: usize,
 }
 
-async fn queues(engine: &dyn Admin, as_json: bool) -> anyhow::Result<()> {
+async fn queues(engine: &dyn Admin, as_json: bool) -> Result<()> {
     let mut depths = Vec::new();
     for queue in engine.queues().await? {
         depths.push(engine.depth(&queue).await?);
@@ -81,7 +81,7 @@ async fn queues(engine: &dyn Admin, as_json: bool) -> anyhow::Result<()> {
     output::note(as_json, &format!("no worker consumes: {}", idle.join(", ")))
 }
 
-async fn workers(engine: &dyn Admin, as_json: bool) -> anyhow::Result<()> {
+async fn workers(engine: &dyn Admin, as_json: bool) -> Result<()> {
     let consumers = engine.consumers().await?;
     let now = Ambient::system().now();
     output::list(as_json, &consumers, ["WORKER", "QUEUE", "JOBS", "LEASE"], |c| {
@@ -90,12 +90,7 @@ async fn workers(engine: &dyn Admin, as_json: bool) -> anyhow::Result<()> {
     })
 }
 
-async fn held(
-    engine: &dyn Admin,
-    records: &dyn RecordStore,
-    args: JobsArgs,
-    as_json: bool,
-) -> anyhow::Result<()> {
+async fn held(engine: &dyn Admin, records: &dyn RecordStore, args: JobsArgs, as_json: bool) -> Result<()> {
     let JobsArgs { queue, state, kind, limit } = args;
     let filter = JobFilter { queue, state, kind, after: None, limit };
     let listing = inspection::list(engine, records, &filter, Ambient::system().now()).await?;
@@ -161,7 +156,7 @@ impl JobLine {
     }
 }
 
-async fn job(engine: &dyn Admin, records: &dyn RecordStore, id: JobId, as_json: bool) -> anyhow::Result<()> {
+async fn job(engine: &dyn Admin, records: &dyn RecordStore, id: JobId, as_json: bool) -> Result<()> {
     let held = engine.find(id).await?;
     let filter = RecordFilter { job: Some(id), limit: 1000, ..RecordFilter::default() };
     let mut attempts = records.list(&filter).await?;
@@ -187,7 +182,7 @@ fn describe(
     held: Option<&InspectedJob>,
     attempts: &[AttemptRecord],
     lists_ready: bool,
-) -> anyhow::Result<()> {
+) -> Result<()> {
     let mut lines = vec![("id", id.to_string())];
     if let Some(held) = held {
         let envelope = &held.envelope;
@@ -216,7 +211,7 @@ fn describe(
     lines.into_iter().try_for_each(|(label, value)| output::text(&format!("{label:<11} {value}\n")))
 }
 
-async fn attempts(records: &dyn RecordStore, args: AttemptsArgs, as_json: bool) -> anyhow::Result<()> {
+async fn attempts(records: &dyn RecordStore, args: AttemptsArgs, as_json: bool) -> Result<()> {
     let filter = RecordFilter {
         subject: args.order,
         queue: args.queue,
@@ -228,7 +223,7 @@ async fn attempts(records: &dyn RecordStore, args: AttemptsArgs, as_json: bool) 
     list_attempts(&records.list(&filter).await?, as_json)
 }
 
-fn list_attempts(attempts: &[AttemptRecord], as_json: bool) -> anyhow::Result<()> {
+fn list_attempts(attempts: &[AttemptRecord], as_json: bool) -> Result<()> {
     output::list(as_json, attempts, ["JOB", "KIND", "ATTEMPT", "STARTED", "TOOK", "OUTCOME", "ERROR"], |a| {
         [
             a.job.to_string(),
@@ -242,7 +237,7 @@ fn list_attempts(attempts: &[AttemptRecord], as_json: bool) -> anyhow::Result<()
     })
 }
 
-async fn outbox(config: &Config, as_json: bool) -> anyhow::Result<()> {
+async fn outbox(config: &Config, as_json: bool) -> Result<()> {
     let messages = open_orders(config, &Ambient::system()).await?.list_set_aside(MESSAGES_MAX).await?;
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     output::list(as_json, &messages, ["ID", "MERCHANT", "ORDER", "KIND", "WRITTEN", "ERROR"], |message| {

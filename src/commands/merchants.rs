@@ -3,7 +3,7 @@
 //! Guarantees: a key is printed once, when it is created; a revoked key is refused by every API process within 10
 //! seconds, as its copy there lives for five.
 
-use anyhow::Context;
+use anyhow::{Context, Result};
 use base::{Ambient, Timestamp, chars::isolated};
 use serde::Serialize;
 use serde_json::json;
@@ -20,7 +20,7 @@ use crate::{
     wiring::open_orders,
 };
 
-pub(super) async fn merchant(what: MerchantCommand, config: &Config, as_json: bool) -> anyhow::Result<()> {
+pub(super) async fn merchant(what: MerchantCommand, config: &Config, as_json: bool) -> Result<()> {
     let ambient = Ambient::system();
     let store = open_orders(config, &ambient).await?;
     match what {
@@ -30,7 +30,7 @@ pub(super) async fn merchant(what: MerchantCommand, config: &Config, as_json: bo
     }
 }
 
-pub(super) async fn key(what: KeyCommand, config: &Config, as_json: bool) -> anyhow::Result<()> {
+pub(super) async fn key(what: KeyCommand, config: &Config, as_json: bool) -> Result<()> {
     let ambient = Ambient::system();
     let store = open_orders(config, &ambient).await?;
     let store = store.as_ref();
@@ -62,7 +62,7 @@ pub(super) async fn key(what: KeyCommand, config: &Config, as_json: bool) -> any
     }
 }
 
-async fn create(store: &dyn OrderStore, name: &str, ambient: &Ambient, as_json: bool) -> anyhow::Result<()> {
+async fn create(store: &dyn OrderStore, name: &str, ambient: &Ambient, as_json: bool) -> Result<()> {
     let id = MerchantId::fresh(ambient);
     store.ensure_merchant(id, name, ambient.now()).await?;
     let publishable = draw(store, id, KeyScope::Publishable, None, ambient).await?.text;
@@ -81,12 +81,7 @@ async fn create(store: &dyn OrderStore, name: &str, ambient: &Ambient, as_json: 
     })
 }
 
-async fn list(
-    store: &dyn OrderStore,
-    after: Option<MerchantId>,
-    limit: u32,
-    as_json: bool,
-) -> anyhow::Result<()> {
+async fn list(store: &dyn OrderStore, after: Option<MerchantId>, limit: u32, as_json: bool) -> Result<()> {
     let found: Vec<_> = store.merchants(after, limit).await?.into_iter().map(ShownMerchant::from).collect();
     output::list(as_json, &found, ["MERCHANT", "CREATED", "NAME"], |merchant| {
         [merchant.id.to_string(), merchant.created_at.to_string(), isolated(&merchant.name).into_owned()]
@@ -99,7 +94,7 @@ async fn list(
     }
 }
 
-async fn show(store: &dyn OrderStore, id: MerchantId, as_json: bool) -> anyhow::Result<()> {
+async fn show(store: &dyn OrderStore, id: MerchantId, as_json: bool) -> Result<()> {
     let merchant = existing(store, id).await?;
     let keys = listed(store, id).await?;
     if as_json {
@@ -123,23 +118,23 @@ async fn draw(
     scope: KeyScope,
     label: Option<String>,
     ambient: &Ambient,
-) -> anyhow::Result<DrawnKey> {
+) -> Result<DrawnKey> {
     let (text, now) = (keys::draw(scope, ambient), ambient.now());
     let key = keys::to_store(&text, merchant, scope, label, ambient);
     store.create_key(key.clone(), now).await?;
     Ok(DrawnKey { text, shown: StoredKey::fresh(key, now).into() })
 }
 
-async fn existing(store: &dyn OrderStore, id: MerchantId) -> anyhow::Result<ShownMerchant> {
+async fn existing(store: &dyn OrderStore, id: MerchantId) -> Result<ShownMerchant> {
     let found = store.merchant(id).await?.with_context(|| format!("there is no merchant {id}"))?;
     Ok(found.into())
 }
 
-async fn listed(store: &dyn OrderStore, merchant: MerchantId) -> anyhow::Result<Vec<ShownKey>> {
+async fn listed(store: &dyn OrderStore, merchant: MerchantId) -> Result<Vec<ShownKey>> {
     Ok(store.keys(merchant).await?.into_iter().map(ShownKey::from).collect())
 }
 
-fn print_keys(keys: &[ShownKey], as_json: bool) -> anyhow::Result<()> {
+fn print_keys(keys: &[ShownKey], as_json: bool) -> Result<()> {
     let headings = ["KEY", "KIND", "STARTS", "CREATED", "LAST USED", "REVOKED", "LABEL"];
     let time = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
     output::list(as_json, keys, headings, |key| {

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use base::Ambient;
 use serde_json::json;
 use store::domain::OrderId;
@@ -12,12 +13,7 @@ use super::verify;
 use crate::{config::Config, output};
 
 /// Exit status 1 if there was nothing to settle.
-pub(super) async fn run(
-    order: OrderId,
-    note: String,
-    config: &Config,
-    as_json: bool,
-) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(order: OrderId, note: String, config: &Config, as_json: bool) -> Result<ExitCode> {
     let ambient = Ambient::system();
     let (audit, sandbox) = verify::open(config, &ambient).await?;
     let settled = audit.settle(order, note).await;

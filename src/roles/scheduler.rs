@@ -1,5 +1,7 @@
 //! Role of the scheduler: housekeeping, and the audit where it is scheduled.
 
+use anyhow::Result;
+
 use super::Roles;
 use crate::{
     provider::with_ledger,
@@ -9,11 +11,7 @@ use crate::{
 };
 
 impl Roles<'_> {
-    pub(crate) fn scheduler(
-        &mut self,
-        parts: SchedulerParts,
-        sandbox: Option<&Sandbox>,
-    ) -> anyhow::Result<()> {
+    pub(crate) fn scheduler(&mut self, parts: SchedulerParts, sandbox: Option<&Sandbox>) -> Result<()> {
         let SchedulerParts { house, audit, checks } = parts;
         self.stores.extend(checks);
         self.spawn(house.run(self.shutdown()));

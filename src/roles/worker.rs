@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use anyhow::Result;
 use jobs::{
     recorder::{Recorder, RecorderConfig},
     worker::Workers,
@@ -14,11 +15,7 @@ use super::Roles;
 use crate::{health, mail, provider, sandbox::Sandbox, wiring::WorkerParts};
 
 impl Roles<'_> {
-    pub(crate) async fn workers(
-        &mut self,
-        parts: WorkerParts,
-        sandbox: Option<&Sandbox>,
-    ) -> anyhow::Result<()> {
+    pub(crate) async fn workers(&mut self, parts: WorkerParts, sandbox: Option<&Sandbox>) -> Result<()> {
         let (config, ambient) = (self.wiring.config, self.wiring.ambient);
         let WorkerParts { orders, payments, jobs, checks } = parts;
         let charges = config.workers.queues.iter().any(|(name, _)| name == PAYMENTS);
@@ -70,7 +67,7 @@ impl Roles<'_> {
         Ok(())
     }
 
-    fn webhooks(&self) -> anyhow::Result<WebhookDelivery> {
+    fn webhooks(&self) -> Result<WebhookDelivery> {
         let (config, ambient) = (self.wiring.config, self.wiring.ambient);
         let sender = WebhookSender::new(config.api.webhook_urls, ambient.clone())?;
         let webhooks = WebhookDelivery {
