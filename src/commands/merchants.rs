@@ -82,7 +82,7 @@ async fn create(store: &dyn OrderStore, name: &str, ambient: &Ambient, as_json: 
 }
 
 async fn list(store: &dyn OrderStore, after: Option<MerchantId>, limit: u32, as_json: bool) -> Result<()> {
-    let found: Vec<_> = store.merchants(after, limit).await?.into_iter().map(ShownMerchant::from).collect();
+    let found = store.merchants(after, limit).await?;
     output::list(as_json, &found, ["MERCHANT", "CREATED", "NAME"], |merchant| {
         [merchant.id.to_string(), merchant.created_at.to_string(), isolated(&merchant.name).into_owned()]
     })?;
@@ -100,7 +100,7 @@ async fn show(store: &dyn OrderStore, id: MerchantId, as_json: bool) -> Result<(
     if as_json {
         return output::json(&json!({ "merchant": merchant, "keys": keys }));
     }
-    let ShownMerchant { id, name, created_at } = merchant;
+    let MerchantRecord { id, name, created_at } = merchant;
     let name = isolated(&name);
     output::text(&format!("{id}  {name}, created {created_at}\n"))?;
     print_keys(&keys, false)
@@ -125,9 +125,8 @@ async fn draw(
     Ok(DrawnKey { text, shown: StoredKey::fresh(key, now).into() })
 }
 
-async fn existing(store: &dyn OrderStore, id: MerchantId) -> Result<ShownMerchant> {
-    let found = store.merchant(id).await?.with_context(|| format!("there is no merchant {id}"))?;
-    Ok(found.into())
+async fn existing(store: &dyn OrderStore, id: MerchantId) -> Result<MerchantRecord> {
+    store.merchant(id).await?.with_context(|| format!("there is no merchant {id}"))
 }
 
 async fn listed(store: &dyn OrderStore, merchant: MerchantId) -> Result<Vec<ShownKey>> {
@@ -148,19 +147,6 @@ fn print_keys(keys: &[ShownKey], as_json: bool) -> Result<()> {
             key.label.clone().unwrap_or_default(),
         ]
     })
-}
-
-#[derive(Serialize)]
-struct ShownMerchant {
-    id: MerchantId,
-    name: String,
-    created_at: Timestamp,
-}
-
-impl From<MerchantRecord> for ShownMerchant {
-    fn from(MerchantRecord { id, name, created_at }: MerchantRecord) -> Self {
-        Self { id, name, created_at }
-    }
 }
 
 #[derive(Serialize)]

@@ -39,8 +39,8 @@ pub struct KeyRecord {
     pub scope: KeyScope,
 }
 
-/// A merchant, as the operator lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A merchant, as the operator lists it; commands print it as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MerchantRecord {
     /// Text form `mer_…`.
     pub id: MerchantId,
