@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// What a provider answers.
+pub type Result<T, E = ProviderError> = std::result::Result<T, E>;
+
 /// Why a provider gave no outcome. The texts are stable and name no data; a `retry_after` is the wait that the provider
 /// requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -24,7 +24,7 @@ use governor::{
 
 use super::{
     CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Created, Ledger, PaymentProvider,
-    ProviderError, RefundOutcome, RefundRequest,
+    ProviderError, RefundOutcome, RefundRequest, Result,
     breaker::{Breaker, BreakerConfig, CallOutcome},
 };
 
@@ -68,10 +68,7 @@ impl Guarded {
     }
 
     /// Makes a call where rate and breaker allow it. `call` does nothing before it is polled.
-    async fn call<T>(
-        &self,
-        call: impl Future<Output = Result<T, ProviderError>>,
-    ) -> Result<T, ProviderError> {
+    async fn call<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         // The rate limit comes first: it must not delay a probe.
         self.acquire_permit().await?;
         let entered = self.breaker.enter().map_err(|wait| ProviderError::Paused { wait })?;
@@ -81,7 +78,7 @@ impl Guarded {
     }
 
     /// Waits for the rate limit.
-    async fn acquire_permit(&self) -> Result<(), ProviderError> {
+    async fn acquire_permit(&self) -> Result<()> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         let began = Instant::now();
         while let Err(early) = limiter.check() {
@@ -121,27 +118,27 @@ impl PaymentProvider for Guarded {
         self.provider.creates_first()
     }
 
-    async fn create(&self, request: &CaptureRequest) -> Result<Created, ProviderError> {
+    async fn create(&self, request: &CaptureRequest) -> Result<Created> {
         self.call(self.provider.create(request)).await
     }
 
-    async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
+    async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome> {
         self.call(self.provider.capture(request)).await
     }
 
-    async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+    async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>> {
         self.call(self.provider.find(charge)).await
     }
 
-    async fn abandon(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+    async fn abandon(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>> {
         self.call(self.provider.abandon(charge)).await
     }
 
-    async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome> {
         self.call(self.provider.refund(request)).await
     }
 
-    async fn report(&self, reference: &str) -> Result<Option<ChargeReport>, ProviderError> {
+    async fn report(&self, reference: &str) -> Result<Option<ChargeReport>> {
         self.call(self.provider.report(reference)).await
     }
 

@@ -11,12 +11,12 @@ use base::Timestamp;
 use serde::{Deserialize, Serialize};
 use store::domain::{Currency, OrderId};
 
-use super::error::ProviderError;
+use super::error::Result;
 
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// The next entries after a position of an earlier page, from the first without one; none younger than `grace`.
-    async fn page(&self, after: Option<&str>, grace: Duration) -> Result<LedgerPage, ProviderError>;
+    async fn page(&self, after: Option<&str>, grace: Duration) -> Result<LedgerPage>;
 
     /// Whether [`Ledger::of_order`] gives all entries of an order. Otherwise it gives those of `charge`, the
     /// recorded one, and others are in the pages only.
@@ -25,12 +25,11 @@ pub trait Ledger: Send + Sync {
     }
 
     /// The entries of one order, as far as one page holds them.
-    async fn of_order(&self, order: OrderId, charge: Option<&str>)
-    -> Result<Vec<LedgerEntry>, ProviderError>;
+    async fn of_order(&self, order: OrderId, charge: Option<&str>) -> Result<Vec<LedgerEntry>>;
 
     /// All entries of these orders, perhaps among others. `None` where one page does not hold them, or the ledger
     /// cannot list them together.
-    async fn of_orders(&self, _orders: &[OrderId]) -> Result<Option<Vec<LedgerEntry>>, ProviderError> {
+    async fn of_orders(&self, _orders: &[OrderId]) -> Result<Option<Vec<LedgerEntry>>> {
         Ok(None)
     }
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use store::domain::{Currency, OrderId, PaymentId, RefundId};
 
-pub use error::ProviderError;
+pub use error::{ProviderError, Result};
 pub use ledger::{EntryKind, Ledger, LedgerEntry, LedgerPage};
 /// The final outcome of a charge is what its payment records as decision.
 pub use store::domain::Decision as ChargeOutcome;
@@ -40,27 +40,27 @@ pub trait PaymentProvider: Send + Sync + 'static {
     }
 
     /// Creates a charge that moves no money before it is captured; see [`PaymentProvider::creates_first`].
-    async fn create(&self, _request: &CaptureRequest) -> Result<Created, ProviderError> {
+    async fn create(&self, _request: &CaptureRequest) -> Result<Created> {
         Err(ProviderError::Protocol { detail: "charges_are_not_created" })
     }
 
     /// Captures money at once, or returns the decline.
-    async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError>;
+    async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome>;
 
     /// The outcome of a charge; `None`: it holds no money, and only a capture can change that. Moves no money.
-    async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError>;
+    async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>>;
 
     /// As [`PaymentProvider::find`], for an order that must not be charged any more: ends a charge without outcome as
     /// declined, where the provider can.
-    async fn abandon(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+    async fn abandon(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>> {
         self.find(charge).await
     }
 
-    async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError>;
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome>;
 
     /// The present state of the charge with this id of the provider, after a report about it; `None` is a definite
     /// "there is none". A provider that sends no reports need not implement it.
-    async fn report(&self, _reference: &str) -> Result<Option<ChargeReport>, ProviderError> {
+    async fn report(&self, _reference: &str) -> Result<Option<ChargeReport>> {
         Ok(None)
     }
 

@@ -15,7 +15,7 @@ use webhooks::http_client::retry_after;
 
 use super::{
     CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, EntryKind, Ledger, LedgerEntry, LedgerPage,
-    PaymentProvider, ProviderError, RefundOutcome, RefundReport, RefundRequest,
+    PaymentProvider, ProviderError, RefundOutcome, RefundReport, RefundRequest, Result,
     sandbox_server::Entry,
     wire::{self, ClientConfig, ClientError, HttpClient, decode},
 };
@@ -37,23 +37,19 @@ impl SandboxProvider {
         Ok(Self { http: HttpClient::new(config)?, ambient })
     }
 
-    async fn exchange(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), ProviderError> {
+    async fn exchange(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>)> {
         let response = wire::send(request).await?;
         self.refusal(&response)?;
         wire::read(response).await
     }
 
     /// The body of a successful answer; `refused` is the code of any other.
-    async fn ask<T: DeserializeOwned>(
-        &self,
-        request: RequestBuilder,
-        refused: &'static str,
-    ) -> Result<T, ProviderError> {
+    async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder, refused: &'static str) -> Result<T> {
         let (status, body) = self.exchange(request).await?;
         if status.is_success() { decode(&body) } else { Err(ProviderError::Protocol { detail: refused }) }
     }
 
-    async fn entries(&self, query: &[(&str, String)]) -> Result<LedgerPage, ProviderError> {
+    async fn entries(&self, query: &[(&str, String)]) -> Result<LedgerPage> {
         let call = self.http.request(Method::GET, "/v1/ledger").query(query);
         let list: List<Entry> = self.ask(call, "ledger_refused").await?;
         let entries: Vec<_> = list.data.into_iter().map(entry).collect::<Result<_, _>>()?;
@@ -61,7 +57,7 @@ impl SandboxProvider {
         Ok(LedgerPage { entries, position, has_more: list.has_more })
     }
 
-    fn refusal(&self, response: &Response) -> Result<(), ProviderError> {
+    fn refusal(&self, response: &Response) -> Result<()> {
         let retry_after = || retry_after(response.headers(), self.ambient.now());
         match response.status() {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(ProviderError::Authentication),
@@ -80,7 +76,7 @@ impl PaymentProvider for SandboxProvider {
         "sandbox"
     }
 
-    async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
+    async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome> {
         let body = serde_json::json!({
             "amount_minor": request.amount_minor,
             "currency": request.currency,
@@ -96,7 +92,7 @@ impl PaymentProvider for SandboxProvider {
         if asked_for { charge.outcome() } else { Err(ProviderError::Protocol { detail: "another_charge" }) }
     }
 
-    async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+    async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>> {
         let key = charge.idempotency_key.as_str();
         let call = self.http.request(Method::GET, "/v1/charges").query(&[("idempotency_key", key)]);
         let found: List<Charge> = self.ask(call, "lookup_refused").await?;
@@ -107,7 +103,7 @@ impl PaymentProvider for SandboxProvider {
         }
     }
 
-    async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome> {
         let body = serde_json::json!({
             "charge": request.charge,
             "amount_minor": request.amount_minor,
@@ -135,7 +131,7 @@ impl PaymentProvider for SandboxProvider {
     }
 
     /// Read from the ledger. It holds no declined charges, which need no report.
-    async fn report(&self, reference: &str) -> Result<Option<ChargeReport>, ProviderError> {
+    async fn report(&self, reference: &str) -> Result<Option<ChargeReport>> {
         let query = [("charge", reference.to_owned()), ("limit", LEDGER_PAGE_MAX.to_string())];
         let mut entries = self.entries(&query).await?.entries.into_iter();
         // The refunds of a charge come after it.
@@ -165,7 +161,7 @@ impl PaymentProvider for SandboxProvider {
 #[async_trait]
 impl Ledger for SandboxProvider {
     /// Entries oldest first; the position is the id of the last one.
-    async fn page(&self, after: Option<&str>, grace: Duration) -> Result<LedgerPage, ProviderError> {
+    async fn page(&self, after: Option<&str>, grace: Duration) -> Result<LedgerPage> {
         let mut query = vec![("limit", LEDGER_PAGE_MAX.to_string())];
         query.extend(after.map(|after| ("after", after.to_owned())));
         let mut page = self.entries(&query).await?;
@@ -177,16 +173,12 @@ impl Ledger for SandboxProvider {
         Ok(page)
     }
 
-    async fn of_order(
-        &self,
-        order: OrderId,
-        _charge: Option<&str>,
-    ) -> Result<Vec<LedgerEntry>, ProviderError> {
+    async fn of_order(&self, order: OrderId, _charge: Option<&str>) -> Result<Vec<LedgerEntry>> {
         let query = [("order", order.to_string()), ("limit", LEDGER_PAGE_MAX.to_string())];
         Ok(self.entries(&query).await?.entries)
     }
 
-    async fn of_orders(&self, orders: &[OrderId]) -> Result<Option<Vec<LedgerEntry>>, ProviderError> {
+    async fn of_orders(&self, orders: &[OrderId]) -> Result<Option<Vec<LedgerEntry>>> {
         let ids: Vec<String> = orders.iter().map(ToString::to_string).collect();
         let query = [("orders", ids.join(",")), ("limit", OF_ORDERS_MAX.to_string())];
         let page = self.entries(&query).await?;
@@ -200,7 +192,7 @@ struct List<T> {
     has_more: bool,
 }
 
-fn entry(entry: Entry) -> Result<LedgerEntry, ProviderError> {
+fn entry(entry: Entry) -> Result<LedgerEntry> {
     Ok(LedgerEntry {
         id: entry.id,
         movement: entry.r#type,
@@ -227,7 +219,7 @@ struct Charge {
 }
 
 impl Charge {
-    fn outcome(self) -> Result<ChargeOutcome, ProviderError> {
+    fn outcome(self) -> Result<ChargeOutcome> {
         match (self.status.as_str(), self.decline_code) {
             ("captured", _) => Ok(ChargeOutcome::Captured { provider_reference: self.id }),
             ("declined", Some(code)) => Ok(ChargeOutcome::Declined { code }),

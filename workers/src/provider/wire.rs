@@ -10,7 +10,7 @@ use url::Url;
 
 use webhooks::http_client::{install_tls_provider, read_bounded};
 
-use super::ProviderError;
+use super::{ProviderError, Result};
 
 /// Most bytes of an answer: a page of a hundred charges, some with the most metadata allowed.
 const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -59,17 +59,17 @@ impl HttpClient {
 }
 
 /// Sends a request; an answer of any status is `Ok`.
-pub(super) async fn send(request: RequestBuilder) -> Result<Response, ProviderError> {
+pub(super) async fn send(request: RequestBuilder) -> Result<Response> {
     request.send().await.map_err(|error| classify(&error))
 }
 
-pub(super) async fn read(response: Response) -> Result<(StatusCode, Vec<u8>), ProviderError> {
+pub(super) async fn read(response: Response) -> Result<(StatusCode, Vec<u8>)> {
     let status = response.status();
     let (body, whole) = read_bounded(response, RESPONSE_BYTES_MAX).await.map_err(|error| classify(&error))?;
     if whole { Ok((status, body)) } else { Err(ProviderError::Protocol { detail: "answer_too_large" }) }
 }
 
-pub(super) fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ProviderError> {
+pub(super) fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
     serde_json::from_slice(body).map_err(|_| ProviderError::Protocol { detail: "undecodable_answer" })
 }
 

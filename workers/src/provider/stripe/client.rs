@@ -13,7 +13,7 @@ use webhooks::http_client::{date, retry_after};
 
 use super::{error, form::Form, objects::StripeError};
 use crate::provider::{
-    ClientConfig, ClientError, ProviderError,
+    ClientConfig, ClientError, Result,
     wire::{self, HttpClient, decode},
 };
 
@@ -62,11 +62,7 @@ impl StripeProvider {
         Timestamp::from_millisecond(at).unwrap_or_else(|_| self.now())
     }
 
-    pub(super) async fn get<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        query: Form,
-    ) -> Result<Answer<T>, ProviderError> {
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str, query: Form) -> Result<Answer<T>> {
         self.exchange(self.http.request(Method::GET, path).query(&query.pairs())).await
     }
 
@@ -76,7 +72,7 @@ impl StripeProvider {
         path: &str,
         query: Form,
         after: Option<&str>,
-    ) -> Result<Answer<List<T>>, ProviderError> {
+    ) -> Result<Answer<List<T>>> {
         let query = query.with("limit", PAGE);
         let query = match after {
             Some(id) => query.with("starting_after", id),
@@ -91,14 +87,14 @@ impl StripeProvider {
         path: &str,
         form: Form,
         key: Option<&str>,
-    ) -> Result<Answer<T>, ProviderError> {
+    ) -> Result<Answer<T>> {
         let call = self.http.request(Method::POST, path);
         let call = key.into_iter().fold(call, |call, key| call.header("idempotency-key", key));
         let call = call.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.text());
         self.exchange(call).await
     }
 
-    async fn exchange<T: DeserializeOwned>(&self, call: RequestBuilder) -> Result<Answer<T>, ProviderError> {
+    async fn exchange<T: DeserializeOwned>(&self, call: RequestBuilder) -> Result<Answer<T>> {
         let response = wire::send(call.header("stripe-version", API_VERSION)).await?;
         if let Some(date) = date(response.headers()) {
             let ahead = date.as_millisecond().saturating_sub(self.now().as_millisecond());

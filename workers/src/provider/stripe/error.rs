@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::provider::ProviderError;
+use crate::provider::{ProviderError, Result};
 
 /// Wait after a call that met another one in flight under its key.
 const IN_USE_WAIT: Duration = Duration::from_secs(1);
 
 /// Maps the status of an answer without a result; `Ok` where the caller interprets the answer.
-pub(super) fn refusal(status: StatusCode, retry_after: Option<Duration>) -> Result<(), ProviderError> {
+pub(super) fn refusal(status: StatusCode, retry_after: Option<Duration>) -> Result<()> {
     match status.as_u16() {
         200..=299 | 400 | 402 | 404 => Ok(()),
         401 | 403 => Err(ProviderError::Authentication),

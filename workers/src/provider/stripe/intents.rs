@@ -16,7 +16,7 @@ use super::{
 };
 use crate::provider::{
     CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Created, Ledger, PaymentProvider,
-    ProviderError, RefundOutcome, RefundRequest,
+    ProviderError, RefundOutcome, RefundRequest, Result,
 };
 
 pub(super) const INTENTS: &str = "/v1/payment_intents";
@@ -37,7 +37,7 @@ impl PaymentProvider for StripeProvider {
 
     /// The key is that of the attempt: an intent that is not recorded is never confirmed, so a lost one does no harm,
     /// and an error that Stripe keeps under a key ends with its attempt.
-    async fn create(&self, request: &CaptureRequest) -> Result<Created, ProviderError> {
+    async fn create(&self, request: &CaptureRequest) -> Result<Created> {
         let Some(amount) = to_stripe(request.amount_minor, request.currency) else {
             return Ok(Created::Declined { code: "amount_not_supported".to_owned() });
         };
@@ -62,7 +62,7 @@ impl PaymentProvider for StripeProvider {
     }
 
     /// Confirms the recorded intent. The key is that of the attempt: an intent moves money once, whatever the keys are.
-    async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome, ProviderError> {
+    async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome> {
         let id = request.charge.as_deref().ok_or(ProviderError::Protocol { detail: "charge_not_created" })?;
         let form = Form::new().with("off_session", true);
         let key = key(request, "confirm");
@@ -82,25 +82,25 @@ impl PaymentProvider for StripeProvider {
         self.conclude(intent).await?.ok_or(ProviderError::Pending { look_again: CHANGED_WAIT })
     }
 
-    async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+    async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>> {
         match &charge.charge {
             Some(id) => self.conclude(self.read(id).await?).await,
             None => Ok(None),
         }
     }
 
-    async fn abandon(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>, ProviderError> {
+    async fn abandon(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>> {
         match (self.find(charge).await?, &charge.charge) {
             (None, Some(id)) => self.decline(id, "payment_canceled".to_owned()).await.map(Some),
             (found, _) => Ok(found),
         }
     }
 
-    async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome, ProviderError> {
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome> {
         refunds::refund(self, request).await
     }
 
-    async fn report(&self, id: &str) -> Result<Option<ChargeReport>, ProviderError> {
+    async fn report(&self, id: &str) -> Result<Option<ChargeReport>> {
         // The id comes from outside, although signed by Stripe: it must not form an arbitrary path.
         if !id.starts_with("pi_") || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
             return Ok(None);
@@ -130,7 +130,7 @@ impl PaymentProvider for StripeProvider {
 
 impl StripeProvider {
     /// The outcome of an intent. One that nothing here can advance is cancelled, which makes it final.
-    async fn conclude(&self, intent: Intent) -> Result<Option<ChargeOutcome>, ProviderError> {
+    async fn conclude(&self, intent: Intent) -> Result<Option<ChargeOutcome>> {
         match intent.standing() {
             Standing::Final(outcome) => Ok(Some(outcome)),
             Standing::Unconfirmed => Ok(None),
@@ -140,7 +140,7 @@ impl StripeProvider {
     }
 
     /// Cancels an intent, so that it cannot become money later; then it is declined with this code.
-    async fn decline(&self, id: &str, code: String) -> Result<ChargeOutcome, ProviderError> {
+    async fn decline(&self, id: &str, code: String) -> Result<ChargeOutcome> {
         let form = Form::new().with("cancellation_reason", OUR_REASON);
         match self.post::<Intent>(&path(id, "/cancel"), form, None).await? {
             Answer::Done(canceled) if canceled.is_canceled() => Ok(ChargeOutcome::Declined { code }),
@@ -154,7 +154,7 @@ impl StripeProvider {
     }
 
     /// Reads an intent that is recorded here. Where Stripe does not know it, the key is of another account or mode.
-    pub(super) async fn read(&self, id: &str) -> Result<Intent, ProviderError> {
+    pub(super) async fn read(&self, id: &str) -> Result<Intent> {
         match self.get::<Intent>(&path(id, ""), Form::new()).await? {
             Answer::Done(intent) if intent.id == id => Ok(intent),
             Answer::Done(_) => Err(ProviderError::Protocol { detail: "another_charge" }),

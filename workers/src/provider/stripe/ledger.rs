@@ -23,8 +23,8 @@ use super::{
     refunds,
 };
 use crate::provider::{
-    EntryKind, Ledger, LedgerEntry, LedgerPage, ProviderError, RefundOutcome, RefundReport, capture_key,
-    refund_key,
+    EntryKind, Ledger, LedgerEntry, LedgerPage, ProviderError, RefundOutcome, RefundReport, Result,
+    capture_key, refund_key,
 };
 
 /// A window of creation times, and the intent after which to read on.
@@ -36,7 +36,7 @@ struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    fn at(position: Option<&'a str>) -> Result<Self, ProviderError> {
+    fn at(position: Option<&'a str>) -> Result<Self> {
         let odd = ProviderError::Protocol { detail: "ledger_position" };
         let number = |text: &str| text.parse::<i64>().map_err(|_| odd);
         let mut parts = position.unwrap_or("0").split(' ');
@@ -52,7 +52,7 @@ impl<'a> Window<'a> {
 
 #[async_trait]
 impl Ledger for StripeProvider {
-    async fn page(&self, after: Option<&str>, grace: Duration) -> Result<LedgerPage, ProviderError> {
+    async fn page(&self, after: Option<&str>, grace: Duration) -> Result<LedgerPage> {
         let window = Window::at(after)?;
         let query = Form::new().with("created[gte]", window.from).with("expand[]", "data.latest_charge");
         let page: List<Intent> = match self.list(INTENTS, query, window.after).await? {
@@ -77,11 +77,7 @@ impl Ledger for StripeProvider {
         false
     }
 
-    async fn of_order(
-        &self,
-        _order: OrderId,
-        charge: Option<&str>,
-    ) -> Result<Vec<LedgerEntry>, ProviderError> {
+    async fn of_order(&self, _order: OrderId, charge: Option<&str>) -> Result<Vec<LedgerEntry>> {
         let Some(id) = charge else { return Ok(Vec::new()) };
         let intent = self.read(id).await?;
         if !intent.has_succeeded() {
@@ -97,7 +93,7 @@ impl Ledger for StripeProvider {
 }
 
 impl StripeProvider {
-    fn charge(&self, intent: &Intent) -> Result<LedgerEntry, ProviderError> {
+    fn charge(&self, intent: &Intent) -> Result<LedgerEntry> {
         let odd = ProviderError::Protocol { detail: "unknown_amount" };
         let currency = intent.currency().ok_or(odd)?;
         // By our clock: what Stripe's is ahead or behind does not make it young or old.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use store::domain::{Currency, OrderId, PaymentId};
 
 use super::amount::to_stripe;
-use crate::provider::{ChargeOutcome, ProviderError, wire::decode};
+use crate::provider::{ChargeOutcome, ProviderError, Result, wire::decode};
 
 /// Reason given for our own cancellations, which identifies them later.
 pub(super) const OUR_REASON: &str = "abandoned";
@@ -146,7 +146,7 @@ struct Body {
 }
 
 impl StripeError {
-    pub(super) fn of(body: &[u8]) -> Result<Self, ProviderError> {
+    pub(super) fn of(body: &[u8]) -> Result<Self> {
         Ok(decode::<Body>(body)?.error)
     }
 

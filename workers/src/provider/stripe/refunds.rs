@@ -13,7 +13,7 @@ use super::{
     form::Form,
     objects::{Metadata, StripeError},
 };
-use crate::provider::{ProviderError, RefundOutcome, RefundReport, RefundRequest};
+use crate::provider::{ProviderError, RefundOutcome, RefundReport, RefundRequest, Result};
 
 const REFUNDS: &str = "/v1/refunds";
 /// Most pages of one charge's refunds; Stripe's own limit is far below.
@@ -44,10 +44,7 @@ impl Refund {
 }
 
 /// See [`crate::provider::PaymentProvider::refund`].
-pub(super) async fn refund(
-    stripe: &StripeProvider,
-    request: &RefundRequest,
-) -> Result<RefundOutcome, ProviderError> {
+pub(super) async fn refund(stripe: &StripeProvider, request: &RefundRequest) -> Result<RefundOutcome> {
     let Some(amount) = to_stripe(request.amount_minor, request.currency) else {
         return Ok(RefundOutcome::Refused { code: "amount_not_supported".to_owned() });
     };
@@ -71,7 +68,7 @@ pub(super) async fn of(
     stripe: &StripeProvider,
     charge: &str,
     currency: Currency,
-) -> Result<Vec<RefundReport>, ProviderError> {
+) -> Result<Vec<RefundReport>> {
     let report = |refund: Refund| {
         let (reference, id) = (refund.id.clone(), refund.ours().and_then(|id| id.parse().ok()));
         let amount = from_stripe(refund.amount, currency);
@@ -81,11 +78,7 @@ pub(super) async fn of(
     list(stripe, charge).await?.into_iter().rev().map(report).collect()
 }
 
-async fn create(
-    stripe: &StripeProvider,
-    request: &RefundRequest,
-    amount: i64,
-) -> Result<Answer<Refund>, ProviderError> {
+async fn create(stripe: &StripeProvider, request: &RefundRequest, amount: i64) -> Result<Answer<Refund>> {
     let form = Form::new()
         .with("payment_intent", &request.charge)
         .with("amount", amount)
@@ -95,7 +88,7 @@ async fn create(
 }
 
 /// The outcome of a permanent rejection.
-fn refused(error: &StripeError) -> Result<RefundOutcome, ProviderError> {
+fn refused(error: &StripeError) -> Result<RefundOutcome> {
     let code = match error.code.as_deref() {
         Some(code @ ("charge_already_refunded" | "charge_disputed")) => code,
         Some("resource_missing") => return Err(ProviderError::OWN_CHARGE_MISSING),
@@ -107,7 +100,7 @@ fn refused(error: &StripeError) -> Result<RefundOutcome, ProviderError> {
 }
 
 /// All refunds of a charge, newest first.
-async fn list(stripe: &StripeProvider, charge: &str) -> Result<Vec<Refund>, ProviderError> {
+async fn list(stripe: &StripeProvider, charge: &str) -> Result<Vec<Refund>> {
     let mut all: Vec<Refund> = Vec::new();
     for _ in 0..PAGES_MAX {
         let (query, after) = (Form::new().with("payment_intent", charge), all.last());
