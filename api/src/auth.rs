@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use store::merchants::{KeyHash, KeyRecord, KeyScope};
 
 use crate::{
-    problem::{Kind, Problem},
+    problem::{Kind, Problem, Result},
     state::ApiState,
 };
 
@@ -28,7 +28,7 @@ pub(crate) struct SecretKey(pub(crate) KeyRecord);
 impl FromRequestParts<ApiState> for AnyKey {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self> {
         let key = authenticate(parts, state).await?;
         let limiters = &state.limiters;
         let limit = if parts.method.is_safe() { &limiters.reads } else { &limiters.writes };
@@ -40,7 +40,7 @@ impl FromRequestParts<ApiState> for AnyKey {
 impl FromRequestParts<ApiState> for SecretKey {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self> {
         let AnyKey(key) = AnyKey::from_request_parts(parts, state).await?;
         match key.scope {
             KeyScope::Secret => Ok(Self(key)),
@@ -53,16 +53,12 @@ impl FromRequestParts<ApiState> for SecretKey {
 }
 
 /// Authenticates the request.
-pub(crate) async fn authenticate(parts: &request::Parts, state: &ApiState) -> Result<KeyRecord, Problem> {
+pub(crate) async fn authenticate(parts: &request::Parts, state: &ApiState) -> Result<KeyRecord> {
     key_of(&parts.headers, state.client_ip(parts), state).await
 }
 
 /// The key of a request. One that is not cached costs a read of the store, so lookups are limited per address.
-pub(crate) async fn key_of(
-    headers: &HeaderMap,
-    address: IpAddr,
-    state: &ApiState,
-) -> Result<KeyRecord, Problem> {
+pub(crate) async fn key_of(headers: &HeaderMap, address: IpAddr, state: &ApiState) -> Result<KeyRecord> {
     let hash = key_hash(headers).ok_or_else(unauthorized)?;
     let now = state.ambient.now();
     if let Some(key) = state.keys.get(&hash, now) {

@@ -17,7 +17,7 @@ use store::{
 };
 
 use crate::{
-    problem::{Kind, Problem},
+    problem::{Kind, Problem, Result},
     sessions::{self, decode, encode},
     state::ApiState,
 };
@@ -99,7 +99,7 @@ impl<'a> CartRef<'a> {
         key: &KeyRecord,
         headers: &HeaderMap,
         id: CartId,
-    ) -> Result<Self, Problem> {
+    ) -> Result<Self> {
         let customer = sessions::customer(state, key.merchant, headers).await?;
         Ok(Self { state, merchant: key.merchant, id, customer, is_merchant: key.scope == KeyScope::Secret })
     }
@@ -118,12 +118,12 @@ impl<'a> CartRef<'a> {
         SessionKey::new("cart", format_args!("{merchant}:{id}"))
     }
 
-    pub(crate) async fn create(&self, cart: &mut Cart) -> Result<(), Problem> {
+    pub(crate) async fn create(&self, cart: &mut Cart) -> Result<()> {
         if self.keep(cart, None, NEW_TTL).await?.is_some() { Ok(()) } else { Err(busy()) }
     }
 
     /// The cart and its version. Another customer's cart is a 404.
-    pub(crate) async fn load(&self) -> Result<(Cart, i64), Problem> {
+    pub(crate) async fn load(&self) -> Result<(Cart, i64)> {
         let missing = || Problem::not_found("cart");
         let session = self.state.sessions.get(&self.key()).await?.ok_or_else(missing)?;
         let cart = decode(&session.data)?;
@@ -132,26 +132,18 @@ impl<'a> CartRef<'a> {
 
     /// Writes the cart over the version it was made from and renews its lifetime. Returns the new version, or `None`
     /// when another request has written the cart meanwhile.
-    pub(crate) async fn save(&self, cart: &mut Cart, expected: Option<i64>) -> Result<Option<i64>, Problem> {
+    pub(crate) async fn save(&self, cart: &mut Cart, expected: Option<i64>) -> Result<Option<i64>> {
         self.keep(cart, expected, TTL).await
     }
 
-    async fn keep(
-        &self,
-        cart: &mut Cart,
-        expected: Option<i64>,
-        ttl: Duration,
-    ) -> Result<Option<i64>, Problem> {
+    async fn keep(&self, cart: &mut Cart, expected: Option<i64>, ttl: Duration) -> Result<Option<i64>> {
         cart.expires_at = later(self.state.ambient.now(), ttl);
         Ok(self.state.sessions.replace(&self.key(), expected, &encode(cart)?, ttl).await?)
     }
 
     /// Changes an open cart and makes the signed-in customer its owner. Returns the cart under its key, which is new if
     /// the cart was taken over.
-    pub(crate) async fn change(
-        &self,
-        edit: impl Fn(&mut Cart) -> Result<(), Problem>,
-    ) -> Result<(Self, Cart), Problem> {
+    pub(crate) async fn change(&self, edit: impl Fn(&mut Cart) -> Result<()>) -> Result<(Self, Cart)> {
         for _ in 0..TRIES_MAX {
             let (mut cart, version) = self.load().await?;
             self.expect_open(&cart).await?;
@@ -172,7 +164,7 @@ impl<'a> CartRef<'a> {
     /// Stores the changed cart under a new id, which no other client knows, and retires the old one; `None` when
     /// another request has written the old one meanwhile. A crash in between leaves the old cart as it was, and a copy
     /// that no client knows.
-    async fn take_over(&self, cart: &mut Cart, version: i64) -> Result<Option<Self>, Problem> {
+    async fn take_over(&self, cart: &mut Cart, version: i64) -> Result<Option<Self>> {
         cart.customer = self.customer;
         let taken = Self { id: CartId::fresh(&self.state.ambient), ..*self };
         // The cart was changed, so it gets the lifetime of changed carts.
@@ -221,7 +213,7 @@ impl<'a> CartRef<'a> {
     }
 
     /// Rejects changes of a cart that was ordered or is being ordered.
-    async fn expect_open(&self, cart: &Cart) -> Result<(), Problem> {
+    async fn expect_open(&self, cart: &Cart) -> Result<()> {
         let Some(checkout) = &cart.checkout else { return Ok(()) };
         if checkout.placed {
             return Err(self.closed(cart, checkout.order));
@@ -257,7 +249,7 @@ impl Cart {
     }
 
     /// Sets the quantity of a product sold in `currency`.
-    pub(crate) fn set(&mut self, sku: &str, quantity: u32, currency: Currency) -> Result<(), Problem> {
+    pub(crate) fn set(&mut self, sku: &str, quantity: u32, currency: Currency) -> Result<()> {
         let expected = *self.currency.get_or_insert(currency);
         if expected != currency {
             let detail = format!("the cart is in {expected}, the product is sold in {currency}");

@@ -106,6 +106,9 @@ impl FieldError {
     }
 }
 
+/// What a handler needs, or the problem that ends the request.
+pub(crate) type Result<T, E = Problem> = std::result::Result<T, E>;
+
 /// A problem before it is rendered.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem(Box<Parts>);

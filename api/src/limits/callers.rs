@@ -10,7 +10,7 @@ use super::{limiter::Limiter, table::Caller};
 use crate::{
     auth,
     input::{Body, required_idempotency_key, scoped_key},
-    problem::Problem,
+    problem::{Problem, Result},
     state::ApiState,
 };
 
@@ -37,8 +37,8 @@ impl CheckoutCaller {
         self,
         state: &ApiState,
         headers: &HeaderMap,
-        body: Result<Body<T>, Problem>,
-    ) -> Result<(Admitted<T>, HeaderMap), Problem> {
+        body: Result<Body<T>>,
+    ) -> Result<(Admitted<T>, HeaderMap)> {
         let read = required_idempotency_key(headers).and_then(|key| Ok((key, body?)));
         match read {
             Ok((key, Body { value: body, fingerprint })) => {
@@ -57,7 +57,7 @@ impl CheckoutCaller {
 impl FromRequestParts<ApiState> for CheckoutCaller {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self> {
         let key = auth::authenticate(parts, state).await?;
         Ok(Self { key, address: state.client_ip(parts) })
     }
@@ -69,7 +69,7 @@ pub(crate) struct SearchCaller(pub(crate) KeyRecord);
 impl FromRequestParts<ApiState> for SearchCaller {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self> {
         let auth::AnyKey(key) = auth::AnyKey::from_request_parts(parts, state).await?;
         let query = parts.uri.query().unwrap_or_default();
         if url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "q") {
@@ -86,7 +86,7 @@ pub(crate) struct CartCaller(pub(crate) KeyRecord);
 impl FromRequestParts<ApiState> for CartCaller {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self> {
         known(parts, state, &state.limiters.carts_by_ip).await.map(Self)
     }
 }
@@ -97,7 +97,7 @@ pub(crate) struct NewCartCaller(pub(crate) KeyRecord);
 impl FromRequestParts<ApiState> for NewCartCaller {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self> {
         let key = known(parts, state, &state.limiters.new_carts_by_ip).await?;
         state.limiters.carts_by_ip.take(Caller::Address(state.client_ip(parts)))?;
         state.limiters.new_carts_by_merchant.take(Caller::Merchant(key.merchant))?;
@@ -111,14 +111,14 @@ pub(crate) struct PasswordCaller(pub(crate) KeyRecord, pub(crate) IpAddr);
 impl FromRequestParts<ApiState> for PasswordCaller {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self> {
         let key = known(parts, state, &state.limiters.sign_in_by_ip).await?;
         Ok(Self(key, state.client_ip(parts)))
     }
 }
 
 /// The key record of the request, within the limit of its address.
-async fn known(parts: &request::Parts, state: &ApiState, by_ip: &Limiter) -> Result<KeyRecord, Problem> {
+async fn known(parts: &request::Parts, state: &ApiState, by_ip: &Limiter) -> Result<KeyRecord> {
     let key = auth::authenticate(parts, state).await?;
     by_ip.take(Caller::Address(state.client_ip(parts)))?;
     Ok(key)

@@ -15,7 +15,7 @@ use governor::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::table::{Caller, Table};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Kind, Problem, Result};
 
 type Governor = RateLimiter<Caller, Table, DefaultClock, StateInformationMiddleware>;
 
@@ -50,7 +50,7 @@ impl Limiter {
     }
 
     /// Takes one request from the caller's allowance; returns the header fields with the rest of it.
-    pub(super) fn take_told(&self, caller: Caller) -> Result<HeaderMap, Problem> {
+    pub(super) fn take_told(&self, caller: Caller) -> Result<HeaderMap> {
         self.take(caller).map(|remaining| self.fields(remaining, 1))
     }
 
@@ -61,7 +61,7 @@ impl Limiter {
         caller: Caller,
         name: &str,
         shared: &dyn RateLimits,
-    ) -> Result<HeaderMap, Problem> {
+    ) -> Result<HeaderMap> {
         let here = self.take(caller)?;
         let quota = cache::Quota { interval: self.interval, burst: self.burst.get() };
         // Without an answer the limit of this process alone holds; the implementation has logged the cause.
@@ -73,7 +73,7 @@ impl Limiter {
     }
 
     /// Takes one request from the caller's allowance; returns how many more may follow at once.
-    pub(super) fn take(&self, caller: Caller) -> Result<u32, Problem> {
+    pub(super) fn take(&self, caller: Caller) -> Result<u32> {
         match self.governor.check_key(&caller) {
             Ok(state) => Ok(state.remaining_burst_capacity()),
             Err(not_until) => Err(self.refusal(not_until.wait_time_from(self.clock.now()))),

@@ -12,7 +12,7 @@ use store::{
 };
 
 use super::{limiter::Limiter, table::Caller};
-use crate::{config::ApiConfig, problem::Problem};
+use crate::{config::ApiConfig, problem::Result};
 
 /// Interval at which idle callers are removed.
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
@@ -55,7 +55,7 @@ pub(crate) struct ByCaller {
 }
 
 impl ByCaller {
-    pub(crate) fn take(&self, key: &KeyRecord, address: IpAddr) -> Result<(), Problem> {
+    pub(crate) fn take(&self, key: &KeyRecord, address: IpAddr) -> Result<()> {
         let taken = match key.scope {
             KeyScope::Secret => self.key.take(Caller::Key(key.id)),
             KeyScope::Publishable => self.ip.take(Caller::Address(address)),
@@ -129,28 +129,23 @@ impl Limiters {
     }
 
     /// Takes a webhook of the payment provider, whose signature is not verified yet.
-    pub(crate) fn take_provider_webhook(&self, address: IpAddr) -> Result<(), Problem> {
+    pub(crate) fn take_provider_webhook(&self, address: IpAddr) -> Result<()> {
         self.provider_webhooks.take(Caller::Address(address)).map(drop)
     }
 
     /// Takes a lookup of a key that is not cached from the address's allowance.
-    pub(crate) fn take_key_lookup(&self, address: IpAddr) -> Result<(), Problem> {
+    pub(crate) fn take_key_lookup(&self, address: IpAddr) -> Result<()> {
         self.key_lookups.take(Caller::Address(address)).map(drop)
     }
 
     /// Takes a request to send an event again from the allowance of its key.
-    pub(crate) fn take_resend(&self, key: &KeyRecord) -> Result<(), Problem> {
+    pub(crate) fn take_resend(&self, key: &KeyRecord) -> Result<()> {
         self.resends.take(Caller::Key(key.id)).map(drop)
     }
 
     /// Takes a password attempt from the allowance that an address has for an account, which need not exist. Attempts
     /// from elsewhere do not count: they would lock the account's owner out (OWASP Authentication Cheat Sheet).
-    pub(crate) fn take_sign_in(
-        &self,
-        merchant: MerchantId,
-        email: &str,
-        address: IpAddr,
-    ) -> Result<(), Problem> {
+    pub(crate) fn take_sign_in(&self, merchant: MerchantId, email: &str, address: IpAddr) -> Result<()> {
         self.sign_in_by_account.take(account_at(merchant, email, address)).map(drop)
     }
 
@@ -160,7 +155,7 @@ impl Limiters {
     }
 
     /// Takes a valid order from the allowances of the key and, with a publishable key, of the address.
-    pub(super) async fn take_order(&self, key: &KeyRecord, address: IpAddr) -> Result<HeaderMap, Problem> {
+    pub(super) async fn take_order(&self, key: &KeyRecord, address: IpAddr) -> Result<HeaderMap> {
         let (by_key, name, shared) = (Caller::Key(key.id), format!("checkout:{}", key.id), &*self.shared);
         match key.scope {
             KeyScope::Secret => self.orders_by_secret_key.take_shared(by_key, &name, shared).await,

@@ -2,13 +2,13 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::problem::Problem;
+use crate::problem::{Problem, Result};
 
-pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Problem> {
+pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|error| damaged(&error))
 }
 
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| damaged(&error))
 }
 

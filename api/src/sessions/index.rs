@@ -16,7 +16,7 @@ use store::{
 
 use super::codec::{decode, encode};
 use crate::{
-    problem::{Kind, Problem},
+    problem::{Kind, Problem, Result},
     state::ApiState,
 };
 
@@ -48,12 +48,12 @@ impl Owner {
 }
 
 /// The entries, the oldest first.
-pub(super) async fn list(state: &ApiState, owner: Owner) -> Result<Vec<Entry>, Problem> {
+pub(super) async fn list(state: &ApiState, owner: Owner) -> Result<Vec<Entry>> {
     Ok(load(state, owner).await?.0)
 }
 
 /// Adds a session; returns the sessions that have to end in exchange.
-pub(super) async fn add(state: &ApiState, owner: Owner, entry: Entry) -> Result<Vec<Entry>, Problem> {
+pub(super) async fn add(state: &ApiState, owner: Owner, entry: Entry) -> Result<Vec<Entry>> {
     let limit = state.config.sessions.per_customer.get();
     change(state, owner, |entries| {
         entries.push(entry.clone());
@@ -64,20 +64,16 @@ pub(super) async fn add(state: &ApiState, owner: Owner, entry: Entry) -> Result<
 }
 
 /// Removes a session, if the index names it.
-pub(super) async fn remove(state: &ApiState, owner: Owner, hash: &str) -> Result<(), Problem> {
+pub(super) async fn remove(state: &ApiState, owner: Owner, hash: &str) -> Result<()> {
     change(state, owner, |entries| entries.retain(|entry| entry.hash != hash)).await
 }
 
 /// Removes and returns all sessions.
-pub(super) async fn clear(state: &ApiState, owner: Owner) -> Result<Vec<Entry>, Problem> {
+pub(super) async fn clear(state: &ApiState, owner: Owner) -> Result<Vec<Entry>> {
     change(state, owner, std::mem::take).await
 }
 
-async fn change<T>(
-    state: &ApiState,
-    owner: Owner,
-    edit: impl Fn(&mut Vec<Entry>) -> T,
-) -> Result<T, Problem> {
+async fn change<T>(state: &ApiState, owner: Owner, edit: impl Fn(&mut Vec<Entry>) -> T) -> Result<T> {
     for _ in 0..TRIES_MAX {
         let (mut entries, version) = load(state, owner).await?;
         let result = edit(&mut entries);
@@ -90,7 +86,7 @@ async fn change<T>(
     Err(Problem::new(Kind::UNAVAILABLE, "the customer's sessions keep changing; try again").retry_after(1))
 }
 
-async fn load(state: &ApiState, owner: Owner) -> Result<(Vec<Entry>, Option<i64>), Problem> {
+async fn load(state: &ApiState, owner: Owner) -> Result<(Vec<Entry>, Option<i64>)> {
     let Some(session) = state.sessions.get(&owner.key()).await? else { return Ok((Vec::new(), None)) };
     let mut entries: Vec<Entry> = decode(&session.data)?;
     let (now, lifetime): (_, Duration) = (state.ambient.now(), state.config.sessions.lifetime);

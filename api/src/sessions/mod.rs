@@ -29,7 +29,7 @@ pub(crate) use self::{
     index::Owner,
 };
 use crate::{
-    problem::{Kind, Problem},
+    problem::{Kind, Problem, Result},
     state::ApiState,
     view::LiveSessionView,
 };
@@ -63,7 +63,7 @@ pub(crate) struct Current {
 }
 
 /// Signs a customer in. With the most sessions allowed, the oldest one ends.
-pub(crate) async fn open(state: &ApiState, account: &Account) -> Result<Opened, Problem> {
+pub(crate) async fn open(state: &ApiState, account: &Account) -> Result<Opened> {
     let (token, now) = (Token::fresh(TokenKind::Session, &state.ambient), state.ambient.now());
     let (owner, merchant, hash) = (Owner::of(account), account.merchant, hash(&token));
     let entry = Entry { hash: hash.clone(), opened_at: now };
@@ -82,7 +82,7 @@ pub(crate) async fn open(state: &ApiState, account: &Account) -> Result<Opened, 
 }
 
 /// Ends a session that was just opened, because the account has changed meanwhile.
-pub(crate) async fn revoke(state: &ApiState, account: &Account, opened: &Opened) -> Result<(), Problem> {
+pub(crate) async fn revoke(state: &ApiState, account: &Account, opened: &Opened) -> Result<()> {
     end(state, Owner::of(account), &hash(&opened.token)).await
 }
 
@@ -91,7 +91,7 @@ pub(crate) async fn customer(
     state: &ApiState,
     merchant: MerchantId,
     headers: &HeaderMap,
-) -> Result<Option<CustomerId>, Problem> {
+) -> Result<Option<CustomerId>> {
     if !headers.contains_key(HEADER) {
         return Ok(None);
     }
@@ -99,11 +99,7 @@ pub(crate) async fn customer(
 }
 
 /// The session of this request; a 401 without one.
-pub(crate) async fn current(
-    state: &ApiState,
-    merchant: MerchantId,
-    headers: &HeaderMap,
-) -> Result<Current, Problem> {
+pub(crate) async fn current(state: &ApiState, merchant: MerchantId, headers: &HeaderMap) -> Result<Current> {
     expect_header(headers)?;
     let hash = hash(&bearer_token(headers, &HEADER, TokenKind::Session).ok_or_else(ended)?);
     let key = key(merchant, &hash);
@@ -125,7 +121,7 @@ pub(crate) async fn current(
 }
 
 /// The live sessions of the customer whose session is `current`, the oldest first.
-pub(crate) async fn list(state: &ApiState, current: &Current) -> Result<Vec<LiveSessionView>, Problem> {
+pub(crate) async fn list(state: &ApiState, current: &Current) -> Result<Vec<LiveSessionView>> {
     let (owner, now, mut live) = (current.owner, state.ambient.now(), Vec::new());
     for entry in index::list(state, owner).await? {
         let Some(session) = state.sessions.get(&key(owner.merchant, &entry.hash)).await? else { continue };
@@ -141,20 +137,20 @@ pub(crate) async fn list(state: &ApiState, current: &Current) -> Result<Vec<Live
 }
 
 /// Ends a session of a customer by its id; a 404 when there is none.
-pub(crate) async fn close_one(state: &ApiState, owner: Owner, id: &str) -> Result<(), Problem> {
+pub(crate) async fn close_one(state: &ApiState, owner: Owner, id: &str) -> Result<()> {
     let entries = index::list(state, owner).await?;
     let entry = entries.into_iter().find(|entry| self::id(&entry.hash) == id);
     end(state, owner, &entry.ok_or_else(|| Problem::not_found("session"))?.hash).await
 }
 
-async fn end(state: &ApiState, owner: Owner, hash: &str) -> Result<(), Problem> {
+async fn end(state: &ApiState, owner: Owner, hash: &str) -> Result<()> {
     // In this order, so that a failed attempt can be repeated.
     state.sessions.delete(&key(owner.merchant, hash)).await?;
     index::remove(state, owner, hash).await
 }
 
 /// Ends all sessions of a customer, including those that are being opened meanwhile.
-pub(crate) async fn close_all(state: &ApiState, owner: Owner) -> Result<(), Problem> {
+pub(crate) async fn close_all(state: &ApiState, owner: Owner) -> Result<()> {
     // Two passes: a failed attempt leaves the remaining sessions in the index, and sessions opened since the first pass
     // end in the second one.
     for entry in index::list(state, owner).await? {
@@ -167,17 +163,13 @@ pub(crate) async fn close_all(state: &ApiState, owner: Owner) -> Result<(), Prob
 }
 
 /// The account of the customer who is signed in.
-pub(crate) async fn account(state: &ApiState, owner: Owner) -> Result<Account, Problem> {
+pub(crate) async fn account(state: &ApiState, owner: Owner) -> Result<Account> {
     let account = state.orders.customer_by_id(owner.customer).await?;
     account.filter(|account| account.merchant == owner.merchant).ok_or_else(ended)
 }
 
 /// Signs out; may be repeated.
-pub(crate) async fn close(
-    state: &ApiState,
-    merchant: MerchantId,
-    headers: &HeaderMap,
-) -> Result<(), Problem> {
+pub(crate) async fn close(state: &ApiState, merchant: MerchantId, headers: &HeaderMap) -> Result<()> {
     expect_header(headers)?;
     let Some(token) = bearer_token(headers, &HEADER, TokenKind::Session) else { return Ok(()) };
     let hash = hash(&token);
@@ -186,7 +178,7 @@ pub(crate) async fn close(
     end(state, Owner { merchant, customer }, &hash).await
 }
 
-fn expect_header(headers: &HeaderMap) -> Result<(), Problem> {
+fn expect_header(headers: &HeaderMap) -> Result<()> {
     if headers.contains_key(HEADER) {
         return Ok(());
     }
