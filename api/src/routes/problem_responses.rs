@@ -18,101 +18,47 @@ struct Shape {
     follows_order: bool,
 }
 
-/// A response that many operations share.
-struct SharedProblem {
-    status: &'static str,
-    name: &'static str,
-    description: &'static str,
-    applies: fn(&Shape) -> bool,
-}
-
-const SHARED: [SharedProblem; 13] = [
-    SharedProblem {
-        status: "400",
-        name: "BadRequest",
-        description: "The body is not JSON or not whole, or a header field is missing or not usable",
-        applies: |shape| shape.has_body,
-    },
-    SharedProblem {
-        status: "401",
-        name: "Unauthorized",
-        description: "The API key is missing, unknown or revoked, or the session has ended",
-        applies: |_| true,
-    },
-    SharedProblem {
-        status: "403",
-        name: "SecretKeyRequired",
-        description: "The API key is a publishable one",
-        applies: |shape| shape.needs_secret,
-    },
-    SharedProblem {
-        status: "403",
-        name: "OrderAccessRequired",
-        description: "Without a secret key: neither the order's token nor the session of its customer",
-        applies: |shape| shape.follows_order,
-    },
-    SharedProblem {
-        status: "404",
-        name: "NotFound",
-        description: "The merchant has no such object",
-        applies: |shape| shape.has_path,
-    },
-    SharedProblem {
-        status: "408",
-        name: "BodyTimeout",
-        description: "The body took too long to arrive",
-        applies: |shape| shape.has_body,
-    },
-    SharedProblem {
-        status: "413",
-        name: "BodyTooLarge",
-        description: "The body is too large",
-        applies: |shape| shape.has_body,
-    },
-    SharedProblem {
-        status: "415",
-        name: "UnsupportedMediaType",
-        description: "The body is not JSON in UTF-8, or has a content coding",
-        applies: |shape| shape.has_body,
-    },
-    SharedProblem {
-        status: "422",
-        name: "Invalid",
-        description: "Not valid; `errors` names every fault",
-        applies: |shape| shape.has_body || shape.has_query,
-    },
-    SharedProblem {
-        status: "429",
-        name: "TooManyRequests",
-        description: "Too many requests",
-        applies: |_| true,
-    },
-    SharedProblem {
-        status: "500",
-        name: "InternalError",
-        description: "The server failed",
-        applies: |_| true,
-    },
-    SharedProblem {
-        status: "503",
-        name: "Unavailable",
-        description: "A server behind the API cannot be reached; a repeated request does no harm",
-        applies: |_| true,
-    },
-    SharedProblem {
-        status: "504",
-        name: "Timeout",
-        description: "The outcome is unknown; a repeated request does no harm",
-        applies: |_| true,
-    },
+/// Responses that many operations share: status, name and description.
+const SHARED: [(&str, &str, &str); 13] = [
+    ("400", "BadRequest", "The body is not JSON or not whole, or a header field is missing or not usable"),
+    ("401", "Unauthorized", "The API key is missing, unknown or revoked, or the session has ended"),
+    ("403", "SecretKeyRequired", "The API key is a publishable one"),
+    (
+        "403",
+        "OrderAccessRequired",
+        "Without a secret key: neither the order's token nor the session of its customer",
+    ),
+    ("404", "NotFound", "The merchant has no such object"),
+    ("408", "BodyTimeout", "The body took too long to arrive"),
+    ("413", "BodyTooLarge", "The body is too large"),
+    ("415", "UnsupportedMediaType", "The body is not JSON in UTF-8, or has a content coding"),
+    ("422", "Invalid", "Not valid; `errors` names every fault"),
+    ("429", "TooManyRequests", "Too many requests"),
+    ("500", "InternalError", "The server failed"),
+    ("503", "Unavailable", "A server behind the API cannot be reached; a repeated request does no harm"),
+    ("504", "Timeout", "The outcome is unknown; a repeated request does no harm"),
 ];
+
+impl Shape {
+    /// Whether the operation may end in the shared problem of this name.
+    fn may_end_in(&self, name: &str) -> bool {
+        match name {
+            "BadRequest" | "BodyTimeout" | "BodyTooLarge" | "UnsupportedMediaType" => self.has_body,
+            "SecretKeyRequired" => self.needs_secret,
+            "OrderAccessRequired" => self.follows_order,
+            "NotFound" => self.has_path,
+            "Invalid" => self.has_body || self.has_query,
+            _ => true,
+        }
+    }
+}
 
 /// Adds the shared responses to those that operations can refer to.
 pub(super) fn define(components: &mut Components) {
-    for shared in &SHARED {
-        let mut response = Response::new(shared.description);
-        complete(shared.status, &mut response);
-        components.responses.insert(shared.name.to_owned(), RefOr::T(response));
+    for (status, name, description) in SHARED {
+        let mut response = Response::new(description);
+        complete(status, &mut response);
+        components.responses.insert(name.to_owned(), RefOr::T(response));
     }
 }
 
@@ -134,9 +80,9 @@ pub(super) fn tell(operation: &mut Operation, path: &str) {
     };
     let responses = &mut operation.responses.responses;
     responses.entry("default".to_owned()).or_insert_with(|| RefOr::T(Response::new("A problem")));
-    for shared in SHARED.iter().filter(|shared| (shared.applies)(&shape)) {
-        let response = || RefOr::Ref(Ref::from_response_name(shared.name));
-        responses.entry(shared.status.to_owned()).or_insert_with(response);
+    for (status, name, _) in SHARED.iter().filter(|(_, name, _)| shape.may_end_in(name)) {
+        let response = || RefOr::Ref(Ref::from_response_name(*name));
+        responses.entry((*status).to_owned()).or_insert_with(response);
     }
     for (status, response) in responses {
         if let RefOr::T(response) = response {
