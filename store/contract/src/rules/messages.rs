@@ -188,18 +188,8 @@ impl Messages {
     /// The command that sends the mail of a verification.
     pub fn verification(&mut self, asked: &Verification, trace: Option<TraceContext>) -> Result<(), Damage> {
         let command = Command::Verify { merchant: asked.merchant, verification: asked.id };
-        let data = serde_json::to_value(&command).map_err(|error| Damage(error.to_string()))?;
-        self.rows.push(Message {
-            id: EventId::fresh(&self.ambient),
-            merchant: asked.merchant,
-            subject: Subject::of(asked.id, asked.id.0),
-            kind: COMMAND,
-            order: None,
-            sequence: None,
-            data,
-            trace,
-        });
-        Ok(())
+        let (id, subject) = (EventId::fresh(&self.ambient), Subject::of(asked.id, asked.id.0));
+        self.push_command(id, (asked.merchant, None), subject, &command, trace)
     }
 
     /// The command that delivers an event again.
@@ -209,18 +199,7 @@ impl Messages {
         (merchant, event): (MerchantId, EventId),
         command: &Command,
     ) -> Result<(), Damage> {
-        let data = serde_json::to_value(command).map_err(|error| Damage(error.to_string()))?;
-        self.rows.push(Message {
-            id,
-            merchant,
-            subject: Subject::of(event, event.0),
-            kind: COMMAND,
-            order: None,
-            sequence: None,
-            data,
-            trace: None,
-        });
-        Ok(())
+        self.push_command(id, (merchant, None), Subject::of(event, event.0), command, None)
     }
 
     /// A command about an order, claimed in order with its events.
@@ -230,17 +209,20 @@ impl Messages {
 
     /// The same with an id chosen by the caller.
     pub fn command_as(&mut self, id: EventId, order: &Order, command: &Command) -> Result<(), Damage> {
+        let (owner, subject) = ((order.merchant, Some(order.id)), Subject::of(order.id, order.id.0));
+        self.push_command(id, owner, subject, command, order.trace.clone())
+    }
+
+    fn push_command(
+        &mut self,
+        id: EventId,
+        (merchant, order): (MerchantId, Option<OrderId>),
+        subject: Subject,
+        command: &Command,
+        trace: Option<TraceContext>,
+    ) -> Result<(), Damage> {
         let data = serde_json::to_value(command).map_err(|error| Damage(error.to_string()))?;
-        self.rows.push(Message {
-            id,
-            merchant: order.merchant,
-            subject: Subject::of(order.id, order.id.0),
-            kind: COMMAND,
-            order: Some(order.id),
-            sequence: None,
-            data,
-            trace: order.trace.clone(),
-        });
+        self.rows.push(Message { id, merchant, subject, kind: COMMAND, order, sequence: None, data, trace });
         Ok(())
     }
 
