@@ -59,7 +59,6 @@ pub struct OrderRecords {
 /// Violations of an order that a person has settled outside of the stores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settlement {
-    /// When.
     pub at: Timestamp,
     /// How, in the person's words.
     pub note: String,
@@ -74,7 +73,6 @@ pub struct OrderRefund {
     pub id: RefundId,
     /// In minor units of the order's currency.
     pub amount_minor: i64,
-    /// When it was requested.
     pub requested_at: Timestamp,
     /// When it was recorded as done.
     pub recorded_at: Option<Timestamp>,
@@ -87,9 +85,7 @@ pub struct OrderRefund {
 /// A product's stock beside the units reserved by open orders, read in one statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StockCount {
-    /// Owner of the product.
     pub merchant: MerchantId,
-    /// Stock keeping unit.
     pub sku: String,
     /// Units in stock.
     pub on_hand: i64,
@@ -103,11 +99,8 @@ pub struct StockCount {
 /// A webhook endpoint without its URL and secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditedEndpoint {
-    /// The endpoint.
     pub id: EndpointId,
-    /// The kinds of events it gets.
     pub events: Subscription,
-    /// Whether events are sent to it.
     pub enabled: bool,
     /// Time of the last change of the endpoint; its subscription before that is not known.
     pub since: Timestamp,

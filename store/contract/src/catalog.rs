@@ -14,7 +14,6 @@ use crate::{
 pub struct Product {
     /// Stock keeping unit, unique per merchant, `[A-Za-z0-9._-]{1,64}`.
     pub sku: String,
-    /// Display name.
     pub name: String,
     /// Longer display text.
     pub description: Option<String>,
@@ -22,7 +21,6 @@ pub struct Product {
     pub category: String,
     /// Price per unit, in minor units of `currency`.
     pub price_minor: i64,
-    /// Currency of the price.
     pub currency: Currency,
     /// Units in stock.
     pub on_hand: i64,
@@ -44,26 +42,18 @@ impl Product {
 /// The fields of a product that a merchant writes; stock is set by [`Catalog::put_inventory`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProductData {
-    /// See [`Product::sku`].
     pub sku: String,
-    /// See [`Product::name`].
     pub name: String,
-    /// See [`Product::description`].
     pub description: Option<String>,
-    /// See [`Product::category`].
     pub category: String,
-    /// See [`Product::price_minor`].
     pub price_minor: i64,
-    /// See [`Product::currency`].
     pub currency: Currency,
-    /// See [`Product::low_stock_at`].
     pub low_stock_at: i64,
 }
 
 /// Filter of a product listing; an empty filter lists all, by sku.
 #[derive(Debug, Clone, Default)]
 pub struct ProductFilter {
-    /// Only this category.
     pub category: Option<String>,
     /// Only products whose name or sku contains this text, ASCII case ignored.
     pub text: Option<String>,
@@ -72,9 +62,7 @@ pub struct ProductFilter {
 /// A category with the number of its products.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Category {
-    /// Slug.
     pub slug: String,
-    /// Number of products in it.
     pub products: u64,
 }
 

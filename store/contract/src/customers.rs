@@ -17,15 +17,11 @@ use crate::{
 /// A registered customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// Text form `cus_…`.
     pub id: CustomerId,
-    /// The merchant the account belongs to.
     pub merchant: MerchantId,
     /// Name and mail address, as the customer wrote them.
     pub customer: Customer,
-    /// Hash of the password.
     pub password_hash: PasswordHash,
-    /// Time of registration.
     pub created_at: Timestamp,
 }
 
@@ -53,7 +49,6 @@ impl PasswordHash {
         Self(text)
     }
 
-    /// The PHC string.
     pub fn as_phc(&self) -> &str {
         &self.0
     }

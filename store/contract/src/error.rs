@@ -25,25 +25,20 @@ pub enum StoreError {
     /// A timeout, a lost conflict or an exhausted pool; repeat it as with [`StoreError::Unavailable`].
     #[error("the {store} store is busy")]
     Busy {
-        /// `order`, `payment`, …
         store: &'static str,
-        /// What the server or driver said.
         #[source]
         source: Cause,
     },
     /// A mistake in a statement, the schema or a permission; repeating it does not help.
     #[error("the {store} store does not work as this release expects")]
     Defect {
-        /// `order`, `payment`, …
         store: &'static str,
-        /// What the server or driver said.
         #[source]
         source: Cause,
     },
     /// Stored data does not read back: damage from outside, or a defect when it was written.
     #[error("the {store} store holds corrupt data: {detail}")]
     Corrupt {
-        /// `order`, `payment`, …
         store: &'static str,
         /// The row and column.
         detail: String,

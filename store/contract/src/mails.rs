@@ -13,9 +13,7 @@ use crate::{
 /// The subject of a mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MailSubject {
-    /// An order.
     Order(OrderId),
-    /// A registered customer.
     Customer(CustomerId),
 }
 
@@ -43,9 +41,7 @@ impl fmt::Display for MailSubject {
 /// A sent mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailRecord {
-    /// Name of its template.
     pub template: String,
-    /// Its Message-ID header.
     pub message_id: String,
     /// Time of handing over to the mail server.
     pub sent_at: Timestamp,

@@ -33,20 +33,16 @@ names!(KeyScope, "key scope", { Publishable => "publishable", Secret => "secret"
 pub struct KeyRecord {
     /// Text form `key_…`; not secret, may appear in logs.
     pub id: KeyId,
-    /// The merchant the key acts for.
     pub merchant: MerchantId,
-    /// The rights of the key.
     pub scope: KeyScope,
 }
 
 /// A merchant, as the operator lists it; commands print it as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MerchantRecord {
-    /// Text form `mer_…`.
     pub id: MerchantId,
     /// The display name, for mails.
     pub name: String,
-    /// When it was created.
     pub created_at: Timestamp,
 }
 
@@ -68,11 +64,9 @@ pub struct NewKey {
 pub struct StoredKey {
     /// What it opens, until it is revoked.
     pub record: KeyRecord,
-    /// See [`NewKey::label`].
     pub label: Option<String>,
     /// See [`NewKey::prefix`]; `None` for keys of earlier releases.
     pub prefix: Option<String>,
-    /// When it was created.
     pub created_at: Timestamp,
     /// The last noted use; coarse, see [`KEY_USE_EVERY`].
     pub last_used_at: Option<Timestamp>,

@@ -30,7 +30,6 @@ pub const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_mins(1);
 pub struct NewOrder {
     /// Chosen by the caller; text form `ord_…`.
     pub id: OrderId,
-    /// The merchant who sells.
     pub merchant: MerchantId,
     /// Name and mail address on the order.
     pub customer: Customer,
@@ -46,22 +45,17 @@ pub struct NewOrder {
     pub expected_total_minor: Option<i64>,
     /// The payment provider's token of the payment method.
     pub payment_method: String,
-    /// Shipping address.
     pub shipping_address: Option<Address>,
     /// The merchant's own reference number.
     pub reference: Option<String>,
-    /// Idempotency key of the request.
     pub idempotency: IdempotencyKey,
-    /// Trace of the request.
     pub trace: Option<TraceContext>,
-    /// Time of the request.
     pub at: Timestamp,
 }
 
 /// One line to order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewLine {
-    /// Stock keeping unit.
     pub sku: String,
     /// At least 1.
     pub quantity: u32,
@@ -81,7 +75,6 @@ pub struct IdempotencyKey {
 pub enum PlaceOutcome {
     /// Accepted now.
     Placed {
-        /// The stored order.
         order: Box<Order>,
         /// The answer, [`OrderView::of_new`](crate::order_view::OrderView::of_new); stored under the key.
         body: String,
@@ -93,9 +86,7 @@ pub enum PlaceOutcome {
         /// The stored answer of the earlier request, byte for byte.
         body: String,
     },
-    /// A request with this key is in flight.
     InFlight,
-    /// The key was used for a different request.
     KeyReused {
         /// The order of the earlier request.
         order: OrderId,
@@ -113,23 +104,18 @@ pub enum Refusal {
         /// Index into the lines.
         line: usize,
     },
-    /// Fewer units available than ordered.
     OutOfStock {
         /// Index into the lines.
         line: usize,
-        /// Units available.
         available: i64,
     },
-    /// The product is sold in another currency.
     WrongCurrency {
         /// Index into the lines.
         line: usize,
-        /// The product's currency.
         expected: Currency,
     },
     /// The total exceeds [`crate::domain::AMOUNT_MINOR_MAX`].
     TotalTooLarge,
-    /// The total is not the expected one.
     PriceChanged {
         /// The total at the present prices, in minor units.
         total_minor: i64,
@@ -180,7 +166,6 @@ pub enum Transition {
 /// The fields of a captured payment that the order store records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaptureFacts {
-    /// The payment.
     pub payment: PaymentId,
     /// The provider's id of the charge.
     pub provider_reference: String,

@@ -46,11 +46,9 @@ pub const SET_ASIDE: &str = "set aside";
 /// A claimed message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboxMessage {
-    /// Its position.
     pub position: Position,
     /// Ordering key: the same for messages that are claimed one after another.
     pub subject: String,
-    /// Its event or command.
     pub body: OutboxBody,
 }
 
@@ -63,7 +61,6 @@ pub enum OutboxBody {
     Command {
         /// Job ids are derived from it.
         id: EventId,
-        /// The work to do.
         command: Command,
         /// Trace of the request or change that wrote it.
         trace: Option<TraceContext>,
@@ -77,7 +74,6 @@ pub enum OutboxBody {
 pub struct SetAside {
     /// Its id, `evt_…`.
     pub id: String,
-    /// The merchant.
     pub merchant: Option<MerchantId>,
     /// The order it is about.
     pub order: Option<OrderId>,
@@ -95,9 +91,7 @@ pub struct SetAside {
 pub enum Command {
     /// Refund money through the provider.
     Refund {
-        /// The order.
         order: OrderId,
-        /// The refund.
         refund: RefundId,
         /// Amount, in minor units of the order's currency.
         amount_minor: i64,
@@ -113,14 +107,11 @@ pub enum Command {
     Verify {
         /// The merchant in whose name it is sent.
         merchant: MerchantId,
-        /// The request.
         verification: VerificationId,
     },
     /// Deliver an event again, as its merchant requested.
     Resend {
-        /// The merchant.
         merchant: MerchantId,
-        /// The event.
         event: EventId,
         /// The order it is about.
         order: Option<OrderId>,
@@ -143,7 +134,6 @@ impl Command {
 /// Result of [`Outbox::submit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Submitted {
-    /// Stored now.
     Stored,
     /// A message with this id is stored already, sent or not; nothing changed.
     Already,

@@ -5,7 +5,6 @@ use crate::domain::{EventId, Order, OrderId, PaymentId, RefundId};
 /// The end of a refund, as the order store records it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefundFacts {
-    /// The payment.
     pub payment: PaymentId,
     /// The refund; recording the same one again changes nothing.
     pub refund: RefundId,
@@ -18,7 +17,6 @@ pub struct RefundFacts {
 /// A state of a dispute that the provider reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DisputeFacts {
-    /// The disputed payment.
     pub payment: PaymentId,
     /// The provider's id of the dispute.
     pub reference: String,
@@ -38,7 +36,6 @@ impl DisputeFacts {
 /// A stored refund request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestedRefund {
-    /// The refund.
     pub id: RefundId,
     /// In minor units.
     pub amount_minor: i64,

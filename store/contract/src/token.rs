@@ -43,7 +43,6 @@ impl TokenKind {
 pub struct Token(String);
 
 impl Token {
-    /// Draws a token.
     pub fn fresh(kind: TokenKind, ambient: &Ambient) -> Self {
         let secret = ambient.secret::<BYTES>();
         Self(format!("{}{}", kind.prefix(), URL_SAFE_NO_PAD.encode(secret)))

@@ -23,15 +23,12 @@ pub const MAIL_GAP: Duration = Duration::from_mins(2);
 /// A request to verify an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
-    /// Text form `ver_…`.
     pub id: VerificationId,
-    /// The merchant of the account.
     pub merchant: MerchantId,
     /// The address to verify, as it was written.
     pub email: String,
     /// What the verified address is needed for.
     pub purpose: Purpose,
-    /// Time of the request.
     pub created_at: Timestamp,
 }
 
@@ -40,23 +37,19 @@ pub struct Verification {
 pub enum Purpose {
     /// Opening an account.
     Registration {
-        /// The customer's name.
         name: String,
         /// Hash of the password chosen at registration.
         password_hash: PasswordHash,
     },
-    /// Setting a new password.
     PasswordReset,
 }
 
 /// A request to store.
 #[derive(Debug, Clone)]
 pub struct NewVerification {
-    /// The request.
     pub verification: Verification,
     /// Idempotency key of the HTTP request, if it had one; kept as long as the request.
     pub idempotency_key: Option<String>,
-    /// Trace of the HTTP request.
     pub trace: Option<TraceContext>,
 }
 
@@ -76,12 +69,7 @@ pub enum VerificationRequested {
 pub enum Minting {
     /// Send the mail now. The token is stored only where it can be used: a registration of an address without an
     /// account, a reset of an address with one.
-    Minted {
-        /// The request.
-        verification: Box<Verification>,
-        /// The account of the address, if any.
-        account: Option<Box<Account>>,
-    },
+    Minted { verification: Box<Verification>, account: Option<Box<Account>> },
     /// A mail for the same purpose was sent to the address less than [`MAIL_GAP`] ago; retry after this time.
     TooSoon(Duration),
     /// Its mail was sent before.
@@ -93,15 +81,11 @@ pub enum Minting {
 /// An account to open by a token.
 #[derive(Debug, Clone)]
 pub struct OpenAccount {
-    /// The merchant of the account.
     pub merchant: MerchantId,
-    /// The token's hash.
     pub token: TokenHash,
     /// Id of the new account.
     pub customer: CustomerId,
-    /// Time of the request.
     pub at: Timestamp,
-    /// Trace of the request.
     pub trace: Option<TraceContext>,
 }
 

@@ -21,19 +21,15 @@ pub const PREVIOUS_SECRETS_MAX: usize = 4;
 /// A URL to which a merchant's events are sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Text form `whe_…`.
     pub id: EndpointId,
-    /// Owner.
     pub merchant: MerchantId,
     /// Validated when created and, after resolution of its name, on every attempt.
     pub url: String,
-    /// The kinds of events it gets.
     pub events: Subscription,
     /// Signing secret: `whsec_` and base64 of 24 to 64 bytes. Shown to its merchant only.
     pub secret: String,
     /// Former secrets with which messages are signed as well, newest first.
     pub previous_secrets: Vec<PreviousSecret>,
-    /// Whether events are sent to it.
     pub enabled: bool,
     /// Time of the first failed attempt since the last successful one.
     pub failing_since: Option<Timestamp>,
@@ -41,7 +37,6 @@ pub struct Endpoint {
     pub disabled: Option<Disabled>,
     /// How often failed deliveries have disabled it: the sequence of its events.
     pub times_disabled: u64,
-    /// Time of creation.
     pub created_at: Timestamp,
 }
 
@@ -59,7 +54,6 @@ pub struct PreviousSecret {
 pub struct SecretRotation {
     /// As [`Endpoint::secret`].
     pub secret: String,
-    /// Time of the rotation.
     pub at: Timestamp,
     /// When former secrets end at the latest.
     pub until: Timestamp,
@@ -68,7 +62,6 @@ pub struct SecretRotation {
 /// Result of [`Webhooks::rotate_secret`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretRotated {
-    /// The endpoint has the new secret.
     Rotated(Box<Endpoint>),
     /// [`PREVIOUS_SECRETS_MAX`] former secrets are still valid; nothing changed.
     TooMany,
@@ -79,9 +72,7 @@ pub enum SecretRotated {
 /// Time and reason of disabling an endpoint because of its deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Disabled {
-    /// When it was disabled.
     pub at: Timestamp,
-    /// Why it was disabled.
     pub reason: DisabledReason,
 }
 
@@ -99,7 +90,6 @@ names!(DisabledReason, "reason for disabling an endpoint", { Failing => "failing
 /// What a delivery attempt says about the health of its endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointFinding {
-    /// The message was delivered.
     Works,
     /// The message was not delivered; the endpoint is disabled if every attempt has failed for `disable_after`.
     Fails {
@@ -222,15 +212,12 @@ pub struct EndpointChange {
 /// One attempt to deliver an event to an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookAttempt {
-    /// The endpoint.
     pub endpoint: EndpointId,
-    /// The event.
     pub event: EventId,
     /// The order the event is about.
     pub order: Option<OrderId>,
     /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// When it began.
     pub at: Timestamp,
     /// Time from the start to the answer or error.
     pub duration: Duration,

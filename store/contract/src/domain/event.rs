@@ -15,11 +15,9 @@ pub struct Event {
     pub merchant: MerchantId,
     /// The order it is about; `None` for events of the catalog, of customers and of endpoints.
     pub order: Option<OrderId>,
-    /// What happened.
     pub kind: EventKind,
     /// Counts from 1 without gaps per order; for catalog events per product, for customers per customer.
     pub sequence: u64,
-    /// When it happened.
     pub at: Timestamp,
     /// The object after the event, as the HTTP contract shows it. No secrets.
     pub data: serde_json::Value,
@@ -37,11 +35,9 @@ pub enum EventKind {
     OrderPaid,
     /// An order was shipped.
     OrderFulfilled,
-    /// An order was cancelled.
     OrderCancelled,
     /// The whole total of an order was refunded.
     OrderRefunded,
-    /// A payment was captured.
     PaymentCaptured,
     /// A payment was finally declined.
     PaymentFailed,
@@ -55,7 +51,6 @@ pub enum EventKind {
     InventoryUpdated,
     /// Available stock fell to the product's threshold.
     InventoryLow,
-    /// A customer registered.
     CustomerRegistered,
     /// An endpoint was disabled because of its deliveries.
     WebhookEndpointDisabled,

@@ -7,11 +7,9 @@ macro_rules! ids {
 }
 
 ids! {
-    /// Id of a merchant.
     MerchantId = "mer",
     /// Id of an API key (not its secret).
     KeyId = "key",
-    /// Id of an order.
     OrderId = "ord",
     /// Id of a payment; one per order, derived from the order's id.
     PaymentId = "pay",
@@ -19,15 +17,11 @@ ids! {
     RefundId = "ref",
     /// Id of a shipment; one per order, derived from the order's id.
     ShipmentId = "shp",
-    /// Id of a cart.
     CartId = "cart",
-    /// Id of a registered customer.
     CustomerId = "cus",
     /// Id of a request to verify a mail address.
     VerificationId = "ver",
-    /// Id of an event.
     EventId = "evt",
-    /// Id of a webhook endpoint.
     EndpointId = "whe",
 }
 

@@ -15,11 +15,8 @@ use crate::names::names;
 /// An order with its lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
-    /// Text form `ord_…`.
     pub id: OrderId,
-    /// The merchant who sells.
     pub merchant: MerchantId,
-    /// State of the order.
     pub status: OrderStatus,
     /// Currency of all amounts.
     pub currency: Currency,
@@ -29,7 +26,6 @@ pub struct Order {
     pub refunded_minor: i64,
     /// The ordered products, at their prices when the order was placed.
     pub lines: Vec<OrderLine>,
-    /// Name and mail address of the customer.
     pub customer: Customer,
     /// The registered customer in whose session it was placed.
     pub account: Option<CustomerId>,
@@ -37,7 +33,6 @@ pub struct Order {
     pub token: Option<OrderToken>,
     /// The provider's token of the payment method; never a card number.
     pub payment_method: String,
-    /// Shipping address.
     pub shipping_address: Option<Address>,
     /// The merchant's own reference number.
     pub reference: Option<String>,
@@ -73,7 +68,6 @@ impl fmt::Debug for OrderToken {
 /// One line of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderLine {
-    /// Stock keeping unit.
     pub sku: String,
     /// The product's name when ordered.
     pub name: String,
@@ -101,11 +95,8 @@ pub struct Address {
     pub name: String,
     /// Street and number.
     pub line1: String,
-    /// Second address line.
     pub line2: Option<String>,
-    /// Town.
     pub city: String,
-    /// Postal code.
     pub postal_code: String,
     /// ISO 3166-1 alpha-2.
     pub country: String,
@@ -114,7 +105,6 @@ pub struct Address {
 /// A shipment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shipment {
-    /// Text form `shp_…`.
     pub id: ShipmentId,
     /// Time of handing over to the carrier.
     pub shipped_at: Timestamp,

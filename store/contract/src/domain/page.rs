@@ -14,7 +14,6 @@ pub struct PageRequest<C> {
 pub struct Page<T> {
     /// The items, in the list's order.
     pub items: Vec<T>,
-    /// Whether more items follow.
     pub has_more: bool,
 }
 

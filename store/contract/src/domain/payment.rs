@@ -11,9 +11,7 @@ use crate::names::names;
 pub struct Payment {
     /// Text form `pay_…`; derived from the order's id.
     pub id: PaymentId,
-    /// The order it pays.
     pub order: OrderId,
-    /// The merchant who is paid.
     pub merchant: MerchantId,
     /// Amount to capture, in minor units.
     pub amount_minor: i64,
@@ -21,18 +19,14 @@ pub struct Payment {
     pub currency: Currency,
     /// The provider's token of the payment method.
     pub method: String,
-    /// Name of the provider.
     pub provider: String,
-    /// When it was opened.
     pub created_at: Timestamp,
     /// The fencing epoch: number of the newest attempt, 0 before the first.
     pub epoch: u64,
     /// The provider's id of the charge, recorded before the charge can move money. `None` also where the provider finds
     /// a charge by its key.
     pub charge: Option<String>,
-    /// The decision, once recorded.
     pub decision: Option<Decision>,
-    /// When it was decided.
     pub decided_at: Option<Timestamp>,
     /// Refunds begun, oldest first.
     pub refunds: Vec<Refund>,
@@ -108,7 +102,6 @@ pub struct PaymentAttempt {
     pub epoch: u64,
     /// Name of the worker process that made it.
     pub worker: String,
-    /// When it began.
     pub begun_at: Timestamp,
     /// How it ended, in one line; `None` when its worker did not get to record it.
     pub note: Option<String>,
@@ -121,9 +114,7 @@ pub struct Refund {
     pub id: RefundId,
     /// In minor units of the payment's currency.
     pub amount_minor: i64,
-    /// When it began.
     pub begun_at: Timestamp,
-    /// Its state.
     pub state: RefundState,
 }
 

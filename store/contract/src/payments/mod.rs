@@ -25,17 +25,13 @@ use crate::{
 pub struct NewPayment {
     /// [`PaymentId::of_order`].
     pub id: PaymentId,
-    /// The order it pays.
     pub order: OrderId,
-    /// The merchant who is paid.
     pub merchant: MerchantId,
     /// Amount to capture, in minor units.
     pub amount_minor: i64,
-    /// Currency of the amount.
     pub currency: Currency,
     /// The provider's token of the payment method.
     pub method: String,
-    /// Name of the provider.
     pub provider: String,
     /// Time of the call.
     pub at: Timestamp,
@@ -51,7 +47,6 @@ pub enum Begun {
     },
     /// The payment is decided; nothing begun.
     Decided(Decision),
-    /// No such payment.
     NotFound,
 }
 
@@ -64,26 +59,21 @@ pub enum ChargeRecorded {
     Decided(Decision),
     /// A newer attempt has begun; this one must not write.
     Stale {
-        /// The newest epoch.
         current_epoch: u64,
     },
-    /// No such payment.
     NotFound,
 }
 
 /// Result of [`PaymentStore::record_decision`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decided {
-    /// Recorded now.
     Recorded,
     /// An earlier decision stands.
     Already(Decision),
     /// A newer attempt has begun; this one must not write.
     Stale {
-        /// The newest epoch.
         current_epoch: u64,
     },
-    /// No such payment.
     NotFound,
 }
 
@@ -99,24 +89,18 @@ pub enum RefundBegun {
         /// The refundable remainder, in minor units.
         refundable_minor: i64,
     },
-    /// Nothing was captured.
     NotCaptured,
-    /// No such payment.
     NotFound,
 }
 
 /// A payment in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentEntry {
-    /// The payment.
     pub id: PaymentId,
-    /// Its order.
     pub order: OrderId,
     /// Amount to capture, in minor units.
     pub amount_minor: i64,
-    /// Currency of the amount.
     pub currency: Currency,
-    /// When it was opened.
     pub created_at: Timestamp,
 }
 
