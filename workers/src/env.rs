@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use base::Ambient;
+use jobs::JobContext;
 use store::{OrderStore, PaymentStore};
 
 use crate::{mail::Mailer, provider::PaymentProvider, webhook_delivery::WebhookDelivery};
 
 /// Collaborators shared by all runs of a process; a clone costs one reference count.
 pub type Env = Arc<Parts>;
+
+/// Context of a run of one of these jobs.
+pub type Context = JobContext<Env>;
 
 pub struct Parts {
     /// Orders, outbox, mails, webhook endpoints.

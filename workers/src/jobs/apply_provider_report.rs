@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use jobs::{Backoff, Job, JobContext, JobError, Priority};
+use jobs::{Backoff, Job, JobError, Priority};
 use serde::{Deserialize, Serialize};
 use store::{
     domain::{Decision, OrderId, Payment, PaymentId, RefundId, RefundState},
@@ -22,11 +22,11 @@ use store::{
 };
 
 use super::{
-    PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, charge_payment, not_found, provider_failure,
+    PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, Result, charge_payment, not_found, provider_failure,
     refund_payment::RefundPayment, same_provider, unless_paused,
 };
 use crate::{
-    env::Env,
+    env::{Context, Env},
     provider::{RefundOutcome, RefundReport, refund_by_hand},
     queues::PAYMENTS,
 };
@@ -51,7 +51,7 @@ impl Job for ApplyProviderReport {
         Some(self.order.to_string())
     }
 
-    async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
+    async fn run(&self, ctx: &Context) -> Result<()> {
         let env = &ctx.env;
         unless_paused(env)?;
         let Some(payment) = env.payments.payment(PaymentId::of_order(self.order)).await? else {
@@ -95,11 +95,11 @@ impl ApplyProviderReport {
     /// has no capture that could hold the refund; the provider keeps the record.
     async fn refund_late_capture(
         &self,
-        ctx: &JobContext<Env>,
+        ctx: &Context,
         payment: &Payment,
         charge: String,
         refunds: &[RefundReport],
-    ) -> Result<(), JobError> {
+    ) -> Result<()> {
         let id = RefundId::derived(payment.id.0, &charge);
         let other = refunds.iter().filter(|refund| refund.refund != Some(id));
         let other = other.filter(|refund| matches!(refund.outcome, RefundOutcome::Done { .. }));
@@ -118,12 +118,7 @@ impl ApplyProviderReport {
         Ok(())
     }
 
-    async fn settle_refund(
-        &self,
-        ctx: &JobContext<Env>,
-        payment: PaymentId,
-        found: RefundReport,
-    ) -> Result<(), JobError> {
+    async fn settle_refund(&self, ctx: &Context, payment: PaymentId, found: RefundReport) -> Result<()> {
         let (done, note) = match (&found.outcome, found.refund) {
             (RefundOutcome::Done { reference }, _) => (true, reference.as_str()),
             (RefundOutcome::Refused { code }, Some(_)) => (false, code.as_str()),

@@ -20,7 +20,7 @@
 use std::time::Duration;
 
 use base::{Timestamp, time::between};
-use jobs::{Backoff, Job, JobContext, JobError, Priority};
+use jobs::{Backoff, Job, JobError, Priority};
 use serde::{Deserialize, Serialize};
 use store::{
     domain::{Decision, Order, OrderId, OrderStatus, Payment, PaymentId},
@@ -29,11 +29,11 @@ use store::{
 };
 
 use super::{
-    PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, not_found, provider_failure, query_of, same_provider,
+    PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, Result, not_found, provider_failure, query_of, same_provider,
     unless_paused, within,
 };
 use crate::{
-    env::Env,
+    env::{Context, Env},
     provider::{
         CaptureRequest, ChargeOutcome, ChargeQuery, Created, NO_PROVIDER, ProviderError, capture_key,
     },
@@ -69,7 +69,7 @@ impl Job for ChargePayment {
         Some(self.order.to_string())
     }
 
-    async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
+    async fn run(&self, ctx: &Context) -> Result<()> {
         let Some(order) = ctx.env.orders.order_by_id(self.order).await? else {
             return Err(not_found(ctx, "order"));
         };
@@ -81,7 +81,7 @@ impl Job for ChargePayment {
     }
 }
 
-async fn charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
+async fn charge(ctx: &Context, order: &Order) -> Result<()> {
     let env = &ctx.env;
     if order.total_minor > 0 {
         unless_paused(env)?;
@@ -118,7 +118,7 @@ impl From<ProviderError> for Unanswered {
 }
 
 /// Opens the payment. One that is not decided must be at the configured provider.
-async fn open(ctx: &JobContext<Env>, order: &Order) -> Result<Payment, JobError> {
+async fn open(ctx: &Context, order: &Order) -> Result<Payment> {
     let env = &ctx.env;
     let payment = NewPayment {
         id: PaymentId::of_order(order.id),
@@ -138,7 +138,7 @@ async fn open(ctx: &JobContext<Env>, order: &Order) -> Result<Payment, JobError>
 }
 
 /// Begins an attempt; `None` where the payment is decided, after its decision was applied.
-async fn begin(ctx: &JobContext<Env>, order: OrderId, payment: &Payment) -> Result<Option<u64>, JobError> {
+async fn begin(ctx: &Context, order: OrderId, payment: &Payment) -> Result<Option<u64>> {
     match ctx.env.payments.begin_attempt(payment.id, &ctx.env.worker, ctx.ambient.now()).await? {
         Begun::Attempt { epoch } => Ok(Some(epoch)),
         Begun::Decided(decision) => apply(ctx, order, payment, decision).await.map(|()| None),
@@ -148,11 +148,7 @@ async fn begin(ctx: &JobContext<Env>, order: OrderId, payment: &Payment) -> Resu
 
 /// Requests the charge. Looks it up first where an earlier attempt may have captured it, and afterwards where the call
 /// got no answer.
-async fn ask_provider(
-    ctx: &JobContext<Env>,
-    payment: &Payment,
-    epoch: u64,
-) -> Result<ChargeOutcome, Unanswered> {
+async fn ask_provider(ctx: &Context, payment: &Payment, epoch: u64) -> Result<ChargeOutcome, Unanswered> {
     let provider = &ctx.env.provider;
     let mut request = CaptureRequest {
         idempotency_key: capture_key(payment.id),
@@ -190,7 +186,7 @@ async fn ask_provider(
 /// Records the charge before it can move money. Where an earlier attempt recorded another one, that one must be looked
 /// up first.
 async fn record_charge(
-    ctx: &JobContext<Env>,
+    ctx: &Context,
     payment: PaymentId,
     epoch: u64,
     created: String,
@@ -209,7 +205,7 @@ async fn record_charge(
 /// A decline at the creation, unless an earlier attempt recorded a charge after this one read the payment: that one may
 /// have been captured.
 async fn without_charge(
-    ctx: &JobContext<Env>,
+    ctx: &Context,
     payment: PaymentId,
     code: String,
 ) -> Result<ChargeOutcome, Unanswered> {
@@ -221,12 +217,12 @@ async fn without_charge(
 }
 
 async fn record(
-    ctx: &JobContext<Env>,
+    ctx: &Context,
     order: OrderId,
     payment: &Payment,
     epoch: u64,
     decision: Decision,
-) -> Result<(), JobError> {
+) -> Result<()> {
     match ctx.env.payments.record_decision(payment.id, epoch, decision.clone(), ctx.ambient.now()).await? {
         Decided::Recorded => apply(ctx, order, payment, decision).await,
         Decided::Already(earlier) => apply(ctx, order, payment, earlier).await,
@@ -241,12 +237,7 @@ async fn record(
     }
 }
 
-async fn apply(
-    ctx: &JobContext<Env>,
-    order: OrderId,
-    payment: &Payment,
-    decision: Decision,
-) -> Result<(), JobError> {
+async fn apply(ctx: &Context, order: OrderId, payment: &Payment, decision: Decision) -> Result<()> {
     let at = ctx.ambient.now();
     let moved = match decision {
         Decision::Captured { provider_reference } => {
@@ -278,7 +269,7 @@ async fn apply(
 ///
 /// An attempt is begun only after such a charge is found: an attempt still in progress must not be fenced off by a run
 /// with nothing to record.
-async fn find_stray_charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
+async fn find_stray_charge(ctx: &Context, order: &Order) -> Result<()> {
     let env = &ctx.env;
     if env.provider.creates_first() || order.total_minor == 0 {
         return close(ctx, order).await;
@@ -302,7 +293,7 @@ async fn find_stray_charge(ctx: &JobContext<Env>, order: &Order) -> Result<(), J
 /// Ends the payment of an order that ended otherwise, where only a recorded charge is captured: the attempt fences off
 /// all that have not recorded theirs, and its decision keeps later ones from beginning. So no clock is needed to know
 /// that no call is in flight.
-async fn close(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
+async fn close(ctx: &Context, order: &Order) -> Result<()> {
     let payment = open(ctx, order).await?;
     let Some(epoch) = begin(ctx, order.id, &payment).await? else { return Ok(()) };
     // Read after the attempt began: no earlier one records a charge any more.
@@ -318,11 +309,11 @@ async fn close(ctx: &JobContext<Env>, order: &Order) -> Result<(), JobError> {
 
 /// Records an outcome that a lookup found or the provider reported.
 pub(super) async fn learn(
-    ctx: &JobContext<Env>,
+    ctx: &Context,
     order: OrderId,
     payment: &Payment,
     outcome: ChargeOutcome,
-) -> Result<(), JobError> {
+) -> Result<()> {
     match begin(ctx, order, payment).await? {
         Some(epoch) => record(ctx, order, payment, epoch, outcome).await,
         None => Ok(()),
@@ -334,7 +325,7 @@ pub(super) async fn learn(
 /// `since` is never before the cancellation, even if no attempt had begun by then: a run that lost its lease may have
 /// read the order before the cancellation and be about to charge it, and no other job looks for that charge if the run
 /// crashes.
-fn rest_after(ctx: &JobContext<Env>, since: Timestamp) -> Result<(), JobError> {
+fn rest_after(ctx: &Context, since: Timestamp) -> Result<()> {
     let age = between(since, ctx.ambient.now());
     match CALL_STRAY_MAX.checked_sub(age) {
         Some(left) if !left.is_zero() => Err(JobError::Snooze(left)),

@@ -14,7 +14,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use base::{Timestamp, time::between};
-use jobs::{Backoff, Job, JobContext, JobError, Priority};
+use jobs::{Backoff, Job, JobError, Priority};
 use serde::{Deserialize, Serialize};
 use store::{
     domain::{EndpointId, EventId, OrderId},
@@ -25,8 +25,12 @@ use webhooks::{
     shares::{Message, Wait},
 };
 
-use super::not_found;
-use crate::{env::Env, event_body::body_of, queues::WEBHOOKS};
+use super::{Result, not_found};
+use crate::{
+    env::{Context, Env},
+    event_body::body_of,
+    queues::WEBHOOKS,
+};
 
 /// Longest wait of a delivery to a paused endpoint, counted from its publishing; then it is given up.
 const REST_WITHIN: Duration = Duration::from_hours(5 * 24);
@@ -59,7 +63,7 @@ impl Job for DeliverWebhook {
         self.order.map(|order| order.to_string())
     }
 
-    async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
+    async fn run(&self, ctx: &Context) -> Result<()> {
         let env = &ctx.env;
         let endpoint = env.orders.endpoint_by_id(self.endpoint).await?;
         let endpoint = endpoint.ok_or_else(|| not_found(ctx, "endpoint"))?;
@@ -136,18 +140,13 @@ impl DeliverWebhook {
     }
 
     /// Whether the endpoint got another URL during the attempt, about which the answer says nothing.
-    async fn has_moved(&self, ctx: &JobContext<Env>, tried: &Endpoint) -> Result<bool, JobError> {
+    async fn has_moved(&self, ctx: &Context, tried: &Endpoint) -> Result<bool> {
         let present = ctx.env.orders.endpoint_by_id(self.endpoint).await?;
         Ok(present.is_some_and(|present| present.url != tried.url))
     }
 
     /// Snoozes; or gives up on an endpoint that has been paused for days, with a last attempt that says so.
-    async fn put_off(
-        &self,
-        ctx: &JobContext<Env>,
-        endpoint: &Endpoint,
-        wait: Wait,
-    ) -> Result<JobError, JobError> {
+    async fn put_off(&self, ctx: &Context, endpoint: &Endpoint, wait: Wait) -> Result<JobError> {
         let now = ctx.ambient.now();
         match wait {
             Wait::Rest(_) if between(ctx.created_at, now) > REST_WITHIN => {
@@ -161,7 +160,7 @@ impl DeliverWebhook {
         }
     }
 
-    fn finding(ctx: &JobContext<Env>, answer: &Answer) -> EndpointFinding {
+    fn finding(ctx: &Context, answer: &Answer) -> EndpointFinding {
         let has_tried = ctx.attempt >= DISABLE_FROM_ATTEMPT;
         match (answer.error, answer.status) {
             (None, _) => EndpointFinding::Works,
@@ -172,7 +171,7 @@ impl DeliverWebhook {
         }
     }
 
-    fn conclude(ctx: &JobContext<Env>, answer: &Answer) -> Result<(), JobError> {
+    fn conclude(ctx: &Context, answer: &Answer) -> Result<()> {
         let Some(code) = answer.error else { return Ok(()) };
         let why = answer.status.map_or_else(|| code.to_owned(), |status| format!("{code}_{status}"));
         if answer.status == Some(410) {
@@ -193,12 +192,7 @@ impl DeliverWebhook {
 }
 
 /// Stores an attempt's finding where it changes the endpoint: not every success, and not every failure.
-async fn note(
-    ctx: &JobContext<Env>,
-    endpoint: &Endpoint,
-    finding: EndpointFinding,
-    at: Timestamp,
-) -> Result<(), JobError> {
+async fn note(ctx: &Context, endpoint: &Endpoint, finding: EndpointFinding, at: Timestamp) -> Result<()> {
     if endpoint.clone().take_in(finding, at).is_some()
         && ctx.env.orders.note_endpoint(endpoint.merchant, endpoint.id, &endpoint.url, finding, at).await?
     {

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use jobs::{Job, JobContext, JobError};
+use jobs::{Job, JobError};
 use serde::{Deserialize, Serialize};
 use store::{
     domain::{OrderId, OrderStatus},
     orders::Transition,
 };
 
-use super::not_found;
-use crate::{env::Env, queues::FULFILMENT};
+use super::{Result, not_found};
+use crate::{
+    env::{Context, Env},
+    queues::FULFILMENT,
+};
 
 /// Wait between two looks at an order whose refunds amount to its whole price and have not ended.
 const HELD_WAIT: Duration = Duration::from_secs(15);
@@ -29,7 +32,7 @@ impl Job for FulfilOrder {
         Some(self.order.to_string())
     }
 
-    async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
+    async fn run(&self, ctx: &Context) -> Result<()> {
         match ctx.env.orders.fulfil(self.order, ctx.ambient.now()).await? {
             Transition::Now(_) | Transition::Already(_) => Ok(()),
             // The job is published after `order.paid` was committed: the store has lost a commit, which the charge job

@@ -14,7 +14,7 @@ mod send_welcome;
 use std::time::Duration;
 
 use base::time::between;
-use jobs::{Backoff, JobContext, JobError};
+use jobs::{Backoff, JobError};
 use store::domain::Payment;
 
 pub use apply_provider_report::ApplyProviderReport;
@@ -27,9 +27,12 @@ pub use send_verification::SendVerification;
 pub use send_welcome::SendWelcome;
 
 use crate::{
-    env::Env,
+    env::{Context, Env},
     provider::{ChargeQuery, ProviderError, capture_key},
 };
+
+/// What a step of a job gives, or how its run ends.
+type Result<T, E = JobError> = std::result::Result<T, E>;
 
 /// Backoff of provider calls. Short: a customer waits, and providers recover in seconds. The cap bounds how late a
 /// recovery is noticed.
@@ -59,7 +62,7 @@ const NOT_FOUND_ATTEMPTS: u32 = 5;
 /// Next step of a job whose subject the store does not have. The subject was committed before the job was published,
 /// so the job looks for it over a window before it ends as cancelled: what is missing may be back by then, as after a
 /// restore.
-fn not_found(ctx: &JobContext<Env>, subject: &str) -> JobError {
+fn not_found(ctx: &Context, subject: &str) -> JobError {
     let error = format!("{subject}{NOT_FOUND}");
     let is_over = between(ctx.created_at, ctx.ambient.now()) > NOT_FOUND_WINDOW;
     if ctx.is_last_attempt() || (is_over && ctx.attempt > NOT_FOUND_ATTEMPTS) {
@@ -85,7 +88,7 @@ async fn within<T>(
 }
 
 /// Snoozes the job while no call would be let through, before it begins a useless attempt.
-fn unless_paused(env: &Env) -> Result<(), JobError> {
+fn unless_paused(env: &Env) -> Result<()> {
     env.provider.paused().map_or(Ok(()), |wait| Err(JobError::Snooze(wait)))
 }
 
@@ -95,7 +98,7 @@ fn query_of(payment: &Payment) -> ChargeQuery {
 
 /// Snoozes the job while the configured provider is not the one that has the payment: it could neither find the charge
 /// there nor refund it, and would charge a second time. A payment of nothing is at no provider.
-fn same_provider(env: &Env, payment: &Payment) -> Result<(), JobError> {
+fn same_provider(env: &Env, payment: &Payment) -> Result<()> {
     if payment.amount_minor == 0 || payment.provider == env.provider.name() {
         return Ok(());
     }

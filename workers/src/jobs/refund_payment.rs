@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use jobs::{Backoff, Job, JobContext, JobError, Priority};
+use jobs::{Backoff, Job, JobError, Priority};
 use serde::{Deserialize, Serialize};
 use store::{
     domain::{Currency, Decision, OrderId, PaymentId, RefundId, RefundState},
@@ -18,11 +18,11 @@ use store::{
 };
 
 use super::{
-    PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, not_found, provider_failure, same_provider, unless_paused,
-    within,
+    PROVIDER_ATTEMPTS_MAX, PROVIDER_BACKOFF, Result, not_found, provider_failure, same_provider,
+    unless_paused, within,
 };
 use crate::{
-    env::Env,
+    env::{Context, Env},
     provider::{RefundOutcome, RefundRequest, refund_key},
     queues::PAYMENTS,
 };
@@ -54,7 +54,7 @@ impl Job for RefundPayment {
         Some(self.order.to_string())
     }
 
-    async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
+    async fn run(&self, ctx: &Context) -> Result<()> {
         unless_paused(&ctx.env)?;
         let payment = PaymentId::of_order(self.order);
         let at = ctx.ambient.now();
@@ -80,11 +80,7 @@ impl Job for RefundPayment {
 
 impl RefundPayment {
     /// The recorded state, and the provider's reference or code.
-    async fn refund_at_provider(
-        &self,
-        ctx: &JobContext<Env>,
-        payment: PaymentId,
-    ) -> Result<(RefundState, String), JobError> {
+    async fn refund_at_provider(&self, ctx: &Context, payment: PaymentId) -> Result<(RefundState, String)> {
         let (charge, currency) = charge_of(ctx, payment).await?;
         let (done, reference) = match self.ask_provider(ctx, charge, currency).await? {
             RefundOutcome::Done { reference } => (true, reference),
@@ -100,10 +96,10 @@ impl RefundPayment {
 
     pub(super) async fn ask_provider(
         &self,
-        ctx: &JobContext<Env>,
+        ctx: &Context,
         charge: String,
         currency: Currency,
-    ) -> Result<RefundOutcome, JobError> {
+    ) -> Result<RefundOutcome> {
         let request = RefundRequest {
             idempotency_key: refund_key(self.refund),
             charge,
@@ -118,10 +114,10 @@ impl RefundPayment {
     /// Records the end in the order; `failure` is the code of a refusal.
     pub(super) async fn record(
         &self,
-        ctx: &JobContext<Env>,
+        ctx: &Context,
         payment: PaymentId,
         failure: Option<String>,
-    ) -> Result<(), JobError> {
+    ) -> Result<()> {
         let facts = RefundFacts { payment, refund: self.refund, amount_minor: self.amount_minor, failure };
         match ctx.env.orders.record_refund(self.order, facts, ctx.ambient.now()).await? {
             Transition::Now(_) | Transition::Already(_) => Ok(()),
@@ -134,7 +130,7 @@ impl RefundPayment {
 }
 
 /// The provider's id of the captured charge, and its currency.
-async fn charge_of(ctx: &JobContext<Env>, payment: PaymentId) -> Result<(String, Currency), JobError> {
+async fn charge_of(ctx: &Context, payment: PaymentId) -> Result<(String, Currency)> {
     let payment = ctx.env.payments.payment(payment).await?;
     if let Some(payment) = &payment {
         same_provider(&ctx.env, payment)?;

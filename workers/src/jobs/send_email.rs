@@ -9,16 +9,16 @@
 use std::time::Duration;
 
 use base::time::between;
-use jobs::{Backoff, Job, JobContext, JobError};
+use jobs::{Backoff, Job, JobError};
 use serde::{Deserialize, Serialize};
 use store::{
     domain::OrderId,
     orders::{MailRecord, MailSubject},
 };
 
-use super::not_found;
+use super::{Result, not_found};
 use crate::{
-    env::Env,
+    env::{Context, Env},
     mail::{Mail, MailError, Template},
     queues::EMAIL,
 };
@@ -61,7 +61,7 @@ impl Job for SendEmail {
         Some(self.order.to_string())
     }
 
-    async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
+    async fn run(&self, ctx: &Context) -> Result<()> {
         let env = &ctx.env;
         if is_recorded(env, self.order.into(), &self.template.name()).await? {
             return Ok(());
@@ -76,16 +76,12 @@ impl Job for SendEmail {
     }
 }
 
-pub(super) async fn is_recorded(env: &Env, subject: MailSubject, template: &str) -> Result<bool, JobError> {
+pub(super) async fn is_recorded(env: &Env, subject: MailSubject, template: &str) -> Result<bool> {
     Ok(env.orders.mails(subject).await?.iter().any(|mail| mail.template == template))
 }
 
 /// Records a mail that the mail server has taken.
-pub(super) async fn record(
-    ctx: &JobContext<Env>,
-    subject: MailSubject,
-    mail: &Mail<'_>,
-) -> Result<(), JobError> {
+pub(super) async fn record(ctx: &Context, subject: MailSubject, mail: &Mail<'_>) -> Result<()> {
     let record = MailRecord {
         template: mail.template(),
         message_id: ctx.env.mailer.message_id(mail),
@@ -97,7 +93,7 @@ pub(super) async fn record(
 
 /// Next step of a job whose mail was not taken. While the mail server cannot be reached the job snoozes, each time for
 /// half of its age: attempts are for mails that the server postpones.
-pub(super) fn send_failure(ctx: &JobContext<Env>, error: MailError) -> JobError {
+pub(super) fn send_failure(ctx: &Context, error: MailError) -> JobError {
     if error.is_permanent() {
         return JobError::cancel(error);
     }

@@ -7,7 +7,7 @@
 //! 2. hand the mail over: a crash after this sends another mail, whose token is the valid one;
 //! 3. record it: recording again changes nothing.
 
-use jobs::{Backoff, Job, JobContext, JobError};
+use jobs::{Backoff, Job, JobError};
 use serde::{Deserialize, Serialize};
 use store::{
     domain::{MerchantId, VerificationId},
@@ -16,10 +16,14 @@ use store::{
 };
 
 use super::{
-    not_found,
+    Result, not_found,
     send_email::{MAIL_ATTEMPTS_MAX, MAIL_BACKOFF, send_failure},
 };
-use crate::{env::Env, mail::Mail, queues::EMAIL};
+use crate::{
+    env::{Context, Env},
+    mail::Mail,
+    queues::EMAIL,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendVerification {
@@ -38,7 +42,7 @@ impl Job for SendVerification {
         Some(self.verification.to_string())
     }
 
-    async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
+    async fn run(&self, ctx: &Context) -> Result<()> {
         let (env, id) = (&ctx.env, self.verification);
         let token = Token::fresh(TokenKind::Verification, &ctx.ambient);
         let minting =

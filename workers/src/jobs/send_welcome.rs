@@ -1,15 +1,15 @@
 //! Job that mails a welcome to a registered customer, once per customer. The steps are those of [`super::send_email`].
 
-use jobs::{Backoff, Job, JobContext, JobError};
+use jobs::{Backoff, Job};
 use serde::{Deserialize, Serialize};
 use store::domain::CustomerId;
 
 use super::{
-    not_found,
+    Result, not_found,
     send_email::{MAIL_ATTEMPTS_MAX, MAIL_BACKOFF, is_recorded, record, send_failure},
 };
 use crate::{
-    env::Env,
+    env::{Context, Env},
     mail::{Mail, WELCOME},
     queues::EMAIL,
 };
@@ -30,7 +30,7 @@ impl Job for SendWelcome {
         Some(self.customer.to_string())
     }
 
-    async fn run(&self, ctx: &JobContext<Env>) -> Result<(), JobError> {
+    async fn run(&self, ctx: &Context) -> Result<()> {
         let env = &ctx.env;
         if is_recorded(env, self.customer.into(), WELCOME).await? {
             return Ok(());
