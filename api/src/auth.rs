@@ -52,7 +52,6 @@ impl FromRequestParts<ApiState> for SecretKey {
     }
 }
 
-/// Authenticates the request.
 pub(crate) async fn authenticate(parts: &request::Parts, state: &ApiState) -> Result<KeyRecord> {
     key_of(&parts.headers, state.client_ip(parts), state).await
 }

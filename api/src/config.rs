@@ -12,16 +12,12 @@ use webhooks::UrlPolicy;
 
 use crate::cors::Origin;
 
-/// Settings of the routes.
 #[derive(Debug, Clone)]
 pub struct ApiConfig {
-    /// Rate limits of checkout.
     pub checkout: CheckoutLimits,
     /// Rate limits of registration and sign-in.
     pub sign_in: SignInLimits,
-    /// Rate limits of making carts.
     pub carts: CartLimits,
-    /// Rate limits of reads.
     pub reads: ReadLimits,
     /// Rate limits of writes that have no limit of their own.
     pub writes: WriteLimits,

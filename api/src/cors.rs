@@ -24,7 +24,6 @@ const RESPONSE_HEADERS: &str = "Content-Location, Idempotent-Replayed, Location,
 pub struct Origin(HeaderValue);
 
 impl Origin {
-    /// Every origin.
     pub fn any() -> Self {
         Self(HeaderValue::from_static(ANY))
     }

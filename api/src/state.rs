@@ -53,7 +53,6 @@ pub struct ApiShared {
 pub struct ApiParts {
     /// Orders and the records kept with them.
     pub orders: Arc<dyn OrderStore>,
-    /// Payments.
     pub payments: Arc<dyn PaymentStore>,
     /// Cache of catalog reads.
     pub cache: Arc<dyn Cache>,
@@ -63,7 +62,6 @@ pub struct ApiParts {
     pub sessions: Arc<dyn Sessions>,
     /// The log of job attempts, for timelines.
     pub records: Arc<dyn RecordStore>,
-    /// Clock, ids, randomness.
     pub ambient: Ambient,
     /// Checks of `/readyz` beside those of both stores, which are always made.
     pub health: Vec<HealthCheck>,
@@ -72,7 +70,6 @@ pub struct ApiParts {
 }
 
 impl ApiState {
-    /// State from its parts.
     pub fn new(parts: ApiParts, config: ApiConfig) -> Self {
         let mut checks = vec![
             HealthCheck::orders(Arc::clone(&parts.orders)),

@@ -47,7 +47,6 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Pause after a failed `accept`, for instance when no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Failure of the server.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApiError {
@@ -56,10 +55,7 @@ pub enum ApiError {
     Listener(#[source] std::io::Error),
     /// Requests were still open at the deadline of the stop and were cut.
     #[error("{connections} connections were cut at the end of the drain time")]
-    Cut {
-        /// Number of connections.
-        connections: usize,
-    },
+    Cut { connections: usize },
 }
 
 /// Serves until `shutdown` is cancelled and the stop is complete.

@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 
 mod combined_limits;
 mod limits;
@@ -46,7 +47,6 @@ impl Namespace {
     }
 }
 
-/// The key of a cached value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CacheKey(Arc<str>);
 
@@ -64,14 +64,12 @@ pub type Loaded = Option<Arc<[u8]>>;
 /// Reads a value from its store of record.
 pub type Loader = BoxFuture<'static, Result<Loaded, LoadError>>;
 
-/// The health of a cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     /// All levels answer.
     Up,
     /// The shared level does not answer: reads go to the loader.
     Down {
-        /// Start of the outage.
         since: Timestamp,
         /// The cause, without secrets.
         detail: String,
@@ -111,7 +109,6 @@ pub trait Cache: Send + Sync + 'static {
     /// The health, for reports; readiness ignores it, as a cache is optional.
     fn health(&self) -> Health;
 
-    /// Counters for metrics.
     fn stats(&self) -> CacheStats;
 }
 

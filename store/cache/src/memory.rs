@@ -24,7 +24,6 @@ const GROUPS: usize = 4096;
 /// Approximate bytes of an entry beside key and value.
 const ENTRY_BYTES: usize = 128;
 
-/// The bound of a cache.
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryConfig {
     /// Bytes of keys and values at most.
@@ -68,7 +67,6 @@ impl moka::Expiry<(CacheKey, u64), Entry> for KeepFor {
 }
 
 impl MemoryCache {
-    /// An empty cache.
     pub fn new(config: MemoryConfig, ambient: Ambient) -> Self {
         let weigh = |key: &(CacheKey, u64), entry: &Entry| {
             let bytes =

@@ -25,16 +25,13 @@ impl SessionKey {
     }
 }
 
-/// A session as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredSession {
-    /// The data as written.
     pub data: Vec<u8>,
     /// The version of the data; drawn at random by each write, see [`Sessions::replace`].
     pub version: i64,
 }
 
-/// An error of a session store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
@@ -54,10 +51,7 @@ pub enum SessionError {
     },
     /// More than [`SESSION_BYTES_MAX`].
     #[error("a session of {bytes} bytes is too large")]
-    TooLarge {
-        /// The rejected size.
-        bytes: usize,
-    },
+    TooLarge { bytes: usize },
 }
 
 /// A store of sessions. A session ends `ttl` after it was last written. Answered writes survive a restart of

@@ -45,12 +45,9 @@ pub struct CassandraConfig {
     pub listings: ListingReads,
 }
 
-/// A role and its password.
 #[derive(Debug, Clone)]
 pub struct CassandraLogin {
-    /// The role.
     pub user: String,
-    /// Its password.
     pub password: SecretString,
 }
 
@@ -73,7 +70,6 @@ pub enum MoneyScope {
     AllDatacenters,
 }
 
-/// The consistency of listings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ListingReads {
     /// `LOCAL_ONE`: answers while any replica lives; may miss the most recent writes.
@@ -83,11 +79,9 @@ pub enum ListingReads {
     Quorum,
 }
 
-/// The error for an invalid setting.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("cassandra setting `{setting}`: {why}")]
 pub struct CassandraConfigError {
-    /// The name of the setting.
     pub setting: &'static str,
     /// The reason, and the allowed values.
     pub why: String,

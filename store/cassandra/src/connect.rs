@@ -23,7 +23,6 @@ use super::{
 const AGREEMENT_INTERVAL: std::time::Duration = std::time::Duration::from_millis(25);
 
 /// The error of a failed connection or migration. Its text never contains a password.
-#[expect(missing_docs, reason = "the message of each says what it means")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CassandraConnectError {

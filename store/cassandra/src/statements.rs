@@ -87,7 +87,6 @@ impl Classes<'_> {
 /// Declares [`Statements`], and their preparation: the name of each, its class and its text.
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident: $class:ident = $text:expr;)+) => {
-        /// All prepared statements of the store.
         pub(super) struct Statements {
             $($(#[$doc])* pub(super) $name: PreparedStatement,)+
         }

@@ -97,7 +97,6 @@ enum Attempt {
     Refused(PlaceOutcome),
 }
 
-/// Stores orders whose products are reserved.
 async fn store_reserved(unit: &mut Unit, new: &[NewOrder], reserved: &[Stock]) -> Result<Attempt> {
     let wanted = wanted(lines(new));
     if reserved.len() < wanted.len() || new.iter().any(|new| new.lines.is_empty()) {

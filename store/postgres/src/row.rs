@@ -42,7 +42,6 @@ impl Columns<PostgresFault> for PgRow {
     }
 }
 
-/// JSON to store.
 pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, PostgresFault> {
     serde_json::to_string(value)
         .map_err(|error| PostgresFault::Corrupt(format!("does not serialise: {error}")))

@@ -75,7 +75,6 @@ impl RedisServer {
         self.link.health()
     }
 
-    /// The health after a PING.
     pub async fn ping(&self) -> Health {
         drop(self.link.ask(&redis::cmd("PING")).await.map(|_: redis::Value| ()));
         self.health()

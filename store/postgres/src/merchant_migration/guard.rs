@@ -125,7 +125,6 @@ impl Guard {
         self.must(shard, ARRIVE, None).await
     }
 
-    /// The session on `shard`.
     pub(super) fn session(&mut self, shard: &str) -> Result<&mut PgConnection, MoveError> {
         self.sessions.get_mut(shard).ok_or_else(|| MoveError::UnknownShard(shard.to_owned()))
     }

@@ -54,7 +54,6 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest pause between checks for unsent messages; a relay that sends them also ends the pause.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Options of a migration.
 #[derive(Debug, Clone)]
 pub struct MoveOptions {
     /// Keep the source's rows, out of use.

@@ -12,19 +12,15 @@ use crate::fault::PostgresFault;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
-    /// The target is prepared.
     Preparing,
     /// A table is copied while the merchant is in use.
     Copying(&'static str),
-    /// The fence is closing.
     Fencing,
     /// This number of messages is not sent yet.
     Draining(u64),
     /// A table is compared under the fence.
     Comparing(&'static str),
-    /// The merchant leaves the source.
     Leaving,
-    /// The merchant arrives at the target.
     Arriving,
     /// The merchant lives on the target; cached locations expire.
     Settling,
@@ -40,7 +36,6 @@ pub type Progress<'a> = dyn Fn(Step) + Send + Sync + 'a;
 pub struct TableReport {
     /// The table, or `events` and `commands` of the outbox.
     pub table: &'static str,
-    /// Number of rows.
     pub rows: u64,
     /// Rows that were copied under the fence.
     pub copied: u64,
@@ -48,14 +43,11 @@ pub struct TableReport {
     pub digest: String,
 }
 
-/// The result of a migration.
 #[derive(Debug, Clone, Serialize)]
 pub struct MoveReport {
-    /// The migrated merchant.
     pub merchant: MerchantId,
     /// The source shard; `None` when there was nothing left to do.
     pub from: Option<String>,
-    /// The target shard.
     pub to: String,
     /// The compared tables; empty when an earlier run had handed over already.
     pub tables: Vec<TableReport>,
@@ -68,11 +60,9 @@ pub struct MoveReport {
 /// The work that a migration would do.
 #[derive(Debug, Clone, Serialize)]
 pub struct MovePreview {
-    /// The merchant.
     pub merchant: MerchantId,
     /// The source shard; `None` when nothing is left to do.
     pub from: Option<String>,
-    /// The target shard.
     pub to: String,
     /// The step with which the next run begins.
     pub next: &'static str,
@@ -82,8 +72,6 @@ pub struct MovePreview {
     pub unsent: u64,
 }
 
-/// An error of a migration.
-#[expect(missing_docs, reason = "the message of each says what it means")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MoveError {

@@ -19,7 +19,6 @@ const USED: &str = "SELECT state FROM merchants WHERE id = $1 FOR SHARE";
 const COLUMNS: &str = "
     SELECT attname::text AS name, format_type(atttypid, atttypmod) AS kind FROM pg_attribute
     WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
-/// Number of unsent messages of a merchant.
 const UNSENT: &str = "
     SELECT count(*) AS messages FROM outbox_unsent AS u
     WHERE EXISTS (SELECT 1 FROM outbox AS o WHERE o.id = u.id AND o.merchant_id = $1)";

@@ -34,7 +34,6 @@ pub enum Family {
 }
 
 impl Family {
-    /// All families.
     pub const ALL: [Self; 3] = [Self::Orders, Self::Outbox, Self::WebhookAttempts];
 }
 

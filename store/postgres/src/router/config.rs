@@ -10,7 +10,6 @@ use super::shard_map::MapError;
 /// Lifetime of a cached location of a merchant.
 pub const LOCATED_FOR: Duration = Duration::from_secs(10);
 
-/// A database with its replicas.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
     /// The server that is written.
@@ -43,7 +42,6 @@ impl Default for ShardingConfig {
 }
 
 /// The error for databases that cannot be opened.
-#[expect(missing_docs, reason = "the message of each says what it means")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShardsError {

@@ -50,9 +50,7 @@ struct Counts {
 /// Counts since the start of reads that a replica may answer, by the server that answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReadStats {
-    /// Answered by a replica.
     pub replica: u64,
-    /// Answered by a primary.
     pub primary: u64,
     /// Answered by a primary after a replica failed to.
     pub repeated: u64,

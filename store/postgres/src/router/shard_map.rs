@@ -10,7 +10,6 @@ use base::ids::Uuid;
 use sha2::{Digest, Sha256};
 use store::domain::MerchantId;
 
-/// Shards at most.
 pub const SHARDS_MAX: usize = 64;
 
 /// Rendezvous hashing (Thaler and Ravishankar, 1998: highest random weight) over the shards' names, with exceptions.
@@ -20,8 +19,6 @@ pub struct ShardMap {
     pins: BTreeMap<MerchantId, usize>,
 }
 
-/// The error for an invalid map.
-#[expect(missing_docs, reason = "the message of each says what it means")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MapError {
@@ -73,7 +70,6 @@ impl ShardMap {
         best.map_or(0, |(number, _)| number)
     }
 
-    /// The number of the shard with this name.
     pub fn number_of(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|known| known == name)
     }

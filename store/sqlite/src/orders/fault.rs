@@ -51,7 +51,6 @@ impl From<SqliteFault> for StoreError {
     }
 }
 
-/// JSON to store.
 pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, SqliteFault> {
     serde_json::to_string(value).map_err(|error| SqliteFault::corrupt(format!("does not serialise: {error}")))
 }
