@@ -45,6 +45,8 @@ use super::{
     router::LOCATED_FOR,
 };
 
+type Result<T, E = MoveError> = std::result::Result<T, E>;
+
 /// Connections to each of the two databases; a migration does one thing at a time.
 const CONNECTIONS: u32 = 2;
 /// Longest run of a statement: a chunk of a large table whose months contain many merchants.
@@ -105,7 +107,7 @@ impl Migrator {
         to: String,
         options: MoveOptions,
         ambient: Ambient,
-    ) -> Result<Self, MoveError> {
+    ) -> Result<Self> {
         if !shards.contains_key(&to) {
             return Err(MoveError::UnknownShard(to));
         }
@@ -120,7 +122,7 @@ impl Migrator {
     }
 
     /// What a run would do now; changes nothing.
-    pub async fn preview(&self) -> Result<MovePreview, MoveError> {
+    pub async fn preview(&self) -> Result<MovePreview> {
         let mut guard = Guard::take(&self.shards, self.merchant).await?;
         let stays = guard.stays().await?;
         guard.release().await;
@@ -148,7 +150,7 @@ impl Migrator {
     }
 
     /// Runs all remaining steps. Dropped, it leaves the same state as a crash.
-    pub async fn run(&self, progress: &Progress<'_>) -> Result<MoveReport, MoveError> {
+    pub async fn run(&self, progress: &Progress<'_>) -> Result<MoveReport> {
         let mut guard = Guard::take(&self.shards, self.merchant).await?;
         let rest = self.rest(&guard.stays().await?)?;
         let mut report = MoveReport {
@@ -179,7 +181,7 @@ impl Migrator {
     }
 
     /// Undoes a migration that has not arrived: makes the source writable and deletes the copy. Returns the source.
-    pub async fn abort(&self, progress: &Progress<'_>) -> Result<String, MoveError> {
+    pub async fn abort(&self, progress: &Progress<'_>) -> Result<String> {
         let mut guard = Guard::take(&self.shards, self.merchant).await?;
         let stays = guard.stays().await?;
         let home = match self.rest(&stays)? {
@@ -201,7 +203,7 @@ impl Migrator {
     }
 
     /// Opens the fence of an interrupted run, if it is closed, and keeps the copy for the next run.
-    pub async fn open_fence(&self) -> Result<(), MoveError> {
+    pub async fn open_fence(&self) -> Result<()> {
         let mut guard = Guard::take(&self.shards, self.merchant).await?;
         if let Some((from, NextStep::Copy)) = self.rest(&guard.stays().await?)? {
             guard.open(&from).await?;
@@ -211,7 +213,7 @@ impl Migrator {
     }
 
     /// The source and the next step; `None` when nothing is left to do.
-    fn rest(&self, stays: &BTreeMap<String, Stay>) -> Result<Option<(String, NextStep)>, MoveError> {
+    fn rest(&self, stays: &BTreeMap<String, Stay>) -> Result<Option<(String, NextStep)>> {
         let mut here = stays.iter().filter(|(_, stay)| stay.state.is_here());
         let (home, other) = (here.next(), here.next());
         if let (Some((one, _)), Some((two, _))) = (home, other) {
@@ -242,7 +244,7 @@ impl Migrator {
         from: &str,
         progress: &Progress<'_>,
         report: &mut MoveReport,
-    ) -> Result<(), MoveError> {
+    ) -> Result<()> {
         let (source, target) = (self.side(from).await?, self.side(&self.to).await?);
         progress(Step::Preparing);
         if let Some((table, _)) =
@@ -282,13 +284,13 @@ impl Migrator {
         Ok(())
     }
 
-    async fn under_the_fence(&self, copier: &mut Copier<'_>) -> Result<Vec<TableReport>, MoveError> {
+    async fn under_the_fence(&self, copier: &mut Copier<'_>) -> Result<Vec<TableReport>> {
         copier.guard.shut(&copier.source.name, &self.to).await?;
         self.drained(copier.source, copier.progress).await?;
         copier.pass(true).await
     }
 
-    async fn drained(&self, source: &Side, progress: &Progress<'_>) -> Result<(), MoveError> {
+    async fn drained(&self, source: &Side, progress: &Progress<'_>) -> Result<()> {
         let mut arrivals = source.database.arrivals();
         let begun = Instant::now();
         loop {
@@ -309,7 +311,7 @@ impl Migrator {
     }
 
     /// Deletes all rows of the merchant on a shard on which it does not live.
-    async fn clear(&self, guard: &mut Guard, shard: &str, progress: &Progress<'_>) -> Result<u64, MoveError> {
+    async fn clear(&self, guard: &mut Guard, shard: &str, progress: &Progress<'_>) -> Result<u64> {
         let side = self.side(shard).await?;
         let mut deleted = 0;
         for table in TABLES.iter().rev() {
@@ -327,7 +329,7 @@ impl Migrator {
         u64::from(self.options.batch_rows.max(1))
     }
 
-    async fn side(&self, name: &str) -> Result<Side, MoveError> {
+    async fn side(&self, name: &str) -> Result<Side> {
         let config = self.shards.get(name).ok_or_else(|| MoveError::UnknownShard(name.to_owned()))?;
         let database =
             OrderDatabase::connect(0, config, self.ambient.clone(), watch::Sender::default()).await?;
