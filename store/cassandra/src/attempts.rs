@@ -11,13 +11,13 @@ use store::{
 };
 
 use super::{
-    fault::Failure,
+    fault::{Failure, Result},
     rows::attempt_entry,
     session::{Cas, PaymentSession},
 };
 
 impl PaymentSession {
-    pub(super) async fn open(&self, new: NewPayment) -> Result<Payment, Failure> {
+    pub(super) async fn open(&self, new: NewPayment) -> Result<Payment> {
         let payment = {
             let _turn = self.lock(new.id).await;
             self.open_facts(new).await?
@@ -27,7 +27,7 @@ impl PaymentSession {
         Ok(payment)
     }
 
-    async fn open_facts(&self, new: NewPayment) -> Result<Payment, Failure> {
+    async fn open_facts(&self, new: NewPayment) -> Result<Payment> {
         let mut tries = 0;
         loop {
             let facts = (
@@ -54,12 +54,7 @@ impl PaymentSession {
         }
     }
 
-    pub(super) async fn begin_attempt(
-        &self,
-        id: PaymentId,
-        worker: &str,
-        at: Timestamp,
-    ) -> Result<Begun, Failure> {
+    pub(super) async fn begin_attempt(&self, id: PaymentId, worker: &str, at: Timestamp) -> Result<Begun> {
         let _turn = self.lock(id).await;
         let call = self.ambient.uuid();
         let mut tries = 0;
@@ -94,7 +89,7 @@ impl PaymentSession {
         epoch: u64,
         note: &str,
         at: Timestamp,
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         let _turn = self.lock(id).await;
         let mut tries = 0;
         loop {
@@ -117,7 +112,7 @@ impl PaymentSession {
         epoch: u64,
         reference: &str,
         at: Timestamp,
-    ) -> Result<ChargeRecorded, Failure> {
+    ) -> Result<ChargeRecorded> {
         let _turn = self.lock(id).await;
         let mut tries = 0;
         loop {
@@ -143,7 +138,7 @@ impl PaymentSession {
         epoch: u64,
         decision: Decision,
         at: Timestamp,
-    ) -> Result<Decided, Failure> {
+    ) -> Result<Decided> {
         let decided = {
             let _turn = self.lock(id).await;
             self.decide_once(id, epoch, &decision, at).await?
@@ -166,7 +161,7 @@ impl PaymentSession {
         epoch: u64,
         decision: &Decision,
         at: Timestamp,
-    ) -> Result<Decided, Failure> {
+    ) -> Result<Decided> {
         let call = self.ambient.uuid();
         let mut tries = 0;
         let (statement, text) = match decision {

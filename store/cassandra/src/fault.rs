@@ -11,6 +11,8 @@ use store::error::StoreError;
 
 pub(super) const STORE: &str = "payment";
 
+pub(super) type Result<T, E = Failure> = std::result::Result<T, E>;
+
 /// Becomes a [`StoreError`].
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {

@@ -18,7 +18,11 @@ use store::{
     payments::{PaymentEntry, rejection},
 };
 
-use super::{attempts::millis, fault::Failure, session::PaymentSession};
+use super::{
+    attempts::millis,
+    fault::{Failure, Result},
+    session::PaymentSession,
+};
 
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
 
@@ -34,7 +38,7 @@ struct EntryRow {
 impl PaymentSession {
     /// Writes all copies. Concurrently, not as a batch: a batch over partitions gives no isolation and loads its
     /// coordinator.
-    pub(super) async fn copy_to_lookups(&self, payment: &Payment) -> Result<(), Failure> {
+    pub(super) async fn copy_to_lookups(&self, payment: &Payment) -> Result<()> {
         let day_row = (
             payment.merchant.0,
             day_of(payment.created_at),
@@ -50,24 +54,20 @@ impl PaymentSession {
     }
 
     /// Writes the copy of a captured payment's provider reference.
-    pub(super) async fn copy_reference(&self, id: PaymentId) -> Result<(), Failure> {
+    pub(super) async fn copy_reference(&self, id: PaymentId) -> Result<()> {
         match self.read_quorum(id).await? {
             Some(stored) => self.copy_reference_of(&stored.payment).await,
             None => Ok(()),
         }
     }
 
-    async fn copy_reference_of(&self, payment: &Payment) -> Result<(), Failure> {
+    async fn copy_reference_of(&self, payment: &Payment) -> Result<()> {
         let Some(Decision::Captured { provider_reference }) = &payment.decision else { return Ok(()) };
         let values = (payment.provider.as_str(), provider_reference.as_str(), payment.id.0);
         self.copy(&self.statements.add_reference, values).await
     }
 
-    pub(super) async fn of_reference(
-        &self,
-        provider: &str,
-        reference: &str,
-    ) -> Result<Option<PaymentId>, Failure> {
+    pub(super) async fn of_reference(&self, provider: &str, reference: &str) -> Result<Option<PaymentId>> {
         let rows = self.rows(&self.statements.of_reference, (provider, reference)).await?;
         Ok(ids(&rows)?.into_iter().next())
     }
@@ -79,7 +79,7 @@ impl PaymentSession {
         day: Timestamp,
         after: Option<PaymentId>,
         limit: u32,
-    ) -> Result<Vec<PaymentEntry>, Failure> {
+    ) -> Result<Vec<PaymentEntry>> {
         if limit == 0 {
             // The server rejects LIMIT 0.
             return Ok(Vec::new());
@@ -97,11 +97,7 @@ impl PaymentSession {
 
     /// Pages in token order, the nodes' order on disk: each page reads one token range. Reads the payments themselves,
     /// so that a payment without its copies is not missed.
-    pub(super) async fn all(
-        &self,
-        after: Option<PaymentId>,
-        limit: u32,
-    ) -> Result<Vec<PaymentEntry>, Failure> {
+    pub(super) async fn all(&self, after: Option<PaymentId>, limit: u32) -> Result<Vec<PaymentEntry>> {
         if limit == 0 {
             return Ok(Vec::new());
         }
@@ -116,22 +112,22 @@ impl PaymentSession {
         &self,
         statement: &PreparedStatement,
         values: impl SerializeRow + Send + Sync,
-    ) -> Result<Vec<PaymentEntry>, Failure> {
+    ) -> Result<Vec<PaymentEntry>> {
         self.rows(statement, values).await?.rows::<EntryRow>()?.map(|row| entry(row?)).collect()
     }
 
     /// The time at which a payment was opened, which with its id is its position in the listing of a day.
-    async fn place_of(&self, id: PaymentId) -> Result<Option<CqlTimestamp>, Failure> {
+    async fn place_of(&self, id: PaymentId) -> Result<Option<CqlTimestamp>> {
         let rows = self.rows(&self.statements.place, (id.0,)).await?;
         Ok(rows.maybe_first_row::<(Option<CqlTimestamp>,)>()?.and_then(|(opened,)| opened))
     }
 }
 
-fn ids(rows: &QueryRowsResult) -> Result<Vec<PaymentId>, Failure> {
+fn ids(rows: &QueryRowsResult) -> Result<Vec<PaymentId>> {
     rows.rows::<(Uuid,)>()?.map(|row| Ok(PaymentId(row?.0))).collect()
 }
 
-fn entry(row: EntryRow) -> Result<PaymentEntry, Failure> {
+fn entry(row: EntryRow) -> Result<PaymentEntry> {
     let id = PaymentId(row.payment_id);
     let damaged = |column: &str| Failure::Corrupt(format!("{column} of {id} in a listing does not parse"));
     Ok(PaymentEntry {

@@ -9,7 +9,7 @@ use store::{
 
 use super::{
     attempts::millis,
-    fault::Failure,
+    fault::{Failure, Result},
     rows::Stored,
     session::{Cas, PaymentSession},
 };
@@ -21,7 +21,7 @@ impl PaymentSession {
         refund: RefundId,
         amount_minor: i64,
         at: Timestamp,
-    ) -> Result<RefundBegun, Failure> {
+    ) -> Result<RefundBegun> {
         let _turn = self.lock(id).await;
         let mut tries = 0;
         loop {
@@ -48,7 +48,7 @@ impl PaymentSession {
         done: bool,
         reference: &str,
         at: Timestamp,
-    ) -> Result<Option<RefundState>, Failure> {
+    ) -> Result<Option<RefundState>> {
         let _turn = self.lock(id).await;
         let mut tries = 0;
         loop {
@@ -78,7 +78,7 @@ impl PaymentSession {
 }
 
 /// The reserved amount; unless a row was changed by hand, it equals the sum of the refunds it was written with.
-fn checked_reserve(stored: &Stored) -> Result<i64, Failure> {
+fn checked_reserve(stored: &Stored) -> Result<i64> {
     let summed = rejection::reserved_minor(&stored.payment);
     if stored.reserved_minor == summed {
         return Ok(summed);

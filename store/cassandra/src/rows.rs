@@ -10,7 +10,10 @@ use store::{
     payments::rejection,
 };
 
-use super::{fault::Failure, session::PaymentSession};
+use super::{
+    fault::{Failure, Result},
+    session::PaymentSession,
+};
 
 pub(super) const ATTEMPT: &str = "attempt";
 pub(super) const REFUND: &str = "refund";
@@ -66,16 +69,16 @@ pub(super) fn attempt_entry(epoch: u64) -> String {
 impl PaymentSession {
     /// Reads the committed state at quorum. `None` may mean that a write is in progress: use
     /// [`PaymentSession::read_serial`] before relying on it.
-    pub(super) async fn read_quorum(&self, id: PaymentId) -> Result<Option<Stored>, Failure> {
+    pub(super) async fn read_quorum(&self, id: PaymentId) -> Result<Option<Stored>> {
         self.stored(&self.statements.partition, id).await
     }
 
     /// Reads at SERIAL, which first completes writes in progress.
-    pub(super) async fn read_serial(&self, id: PaymentId) -> Result<Option<Stored>, Failure> {
+    pub(super) async fn read_serial(&self, id: PaymentId) -> Result<Option<Stored>> {
         self.stored(&self.statements.partition_serial, id).await
     }
 
-    async fn stored(&self, statement: &PreparedStatement, id: PaymentId) -> Result<Option<Stored>, Failure> {
+    async fn stored(&self, statement: &PreparedStatement, id: PaymentId) -> Result<Option<Stored>> {
         let result = self.rows(statement, (id.0,)).await?;
         let mut rows = Vec::with_capacity(result.rows_num());
         for row in result.rows::<PartitionRow>()? {
@@ -91,7 +94,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn stored(&self, rows: Vec<PartitionRow>) -> Result<Stored, Failure> {
+    fn stored(&self, rows: Vec<PartitionRow>) -> Result<Stored> {
         let mut stored = self.facts(rows.first().ok_or_else(|| self.damaged("partition", "is empty"))?)?;
         for row in rows {
             match row.kind.as_deref() {
@@ -106,7 +109,7 @@ impl Columns {
         Ok(stored)
     }
 
-    fn facts(&self, row: &PartitionRow) -> Result<Stored, Failure> {
+    fn facts(&self, row: &PartitionRow) -> Result<Stored> {
         let decision = rejection::decision(row.provider_reference.clone(), row.decline_code.clone())
             .map_err(|why| self.damaged("decision", why))?;
         let payment = Payment {
@@ -133,7 +136,7 @@ impl Columns {
         })
     }
 
-    fn attempt(&self, row: PartitionRow, stored: &mut Stored) -> Result<(), Failure> {
+    fn attempt(&self, row: PartitionRow, stored: &mut Stored) -> Result<()> {
         let epoch: u64 = self.parsed("entry", row.entry.as_deref())?;
         stored.calls.push((self.there("call", row.call)?, epoch));
         stored.attempts.push(PaymentAttempt {
@@ -145,7 +148,7 @@ impl Columns {
         Ok(())
     }
 
-    fn refund(&self, row: PartitionRow) -> Result<Refund, Failure> {
+    fn refund(&self, row: PartitionRow) -> Result<Refund> {
         Ok(Refund {
             id: self.parsed::<RefundId>("entry", row.entry.as_deref())?,
             amount_minor: self.there("refund_minor", row.refund_minor)?,
@@ -154,20 +157,20 @@ impl Columns {
         })
     }
 
-    fn there<T>(&self, column: &str, value: Option<T>) -> Result<T, Failure> {
+    fn there<T>(&self, column: &str, value: Option<T>) -> Result<T> {
         value.ok_or_else(|| self.damaged(column, "is missing"))
     }
 
-    fn parsed<T: FromStr>(&self, column: &str, text: Option<&str>) -> Result<T, Failure> {
+    fn parsed<T: FromStr>(&self, column: &str, text: Option<&str>) -> Result<T> {
         self.there(column, text)?.parse().map_err(|_| self.damaged(column, "does not parse"))
     }
 
-    fn timestamp(&self, column: &str, millis: Option<CqlTimestamp>) -> Result<Timestamp, Failure> {
+    fn timestamp(&self, column: &str, millis: Option<CqlTimestamp>) -> Result<Timestamp> {
         let CqlTimestamp(millis) = self.there(column, millis)?;
         Timestamp::from_millisecond(millis).map_err(|error| self.damaged(column, &error.to_string()))
     }
 
-    fn number(&self, column: &str, value: Option<i64>) -> Result<u64, Failure> {
+    fn number(&self, column: &str, value: Option<i64>) -> Result<u64> {
         u64::try_from(self.there(column, value)?).map_err(|error| self.damaged(column, &error.to_string()))
     }
 

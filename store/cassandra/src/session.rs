@@ -19,7 +19,7 @@ use store::domain::PaymentId;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{
-    fault::{Failure, classify},
+    fault::{Failure, Result, classify},
     statements::Statements,
 };
 
@@ -64,10 +64,7 @@ impl PaymentSession {
     }
 
     /// Bounds one call of the store. Abandoning it is safe: a repetition finds its effects.
-    pub(super) async fn bounded<T>(
-        &self,
-        call: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
+    pub(super) async fn bounded<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         let limit = self.call_timeout;
         let limited = async {
             tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
@@ -92,7 +89,7 @@ impl PaymentSession {
         &self,
         statement: &PreparedStatement,
         values: impl SerializeRow + Send + Sync,
-    ) -> Result<Cas, Failure> {
+    ) -> Result<Cas> {
         match self.send(statement, values).await {
             Ok(result) => is_applied(&result.into_rows_result()?),
             Err(error) if classify(&error) == ErrorClass::Busy => {
@@ -107,7 +104,7 @@ impl PaymentSession {
         &self,
         statement: &PreparedStatement,
         values: impl SerializeRow + Send + Sync,
-    ) -> Result<QueryRowsResult, Failure> {
+    ) -> Result<QueryRowsResult> {
         Ok(self.answered(statement, values).await?.into_rows_result()?)
     }
 
@@ -116,7 +113,7 @@ impl PaymentSession {
         &self,
         statement: &PreparedStatement,
         values: impl SerializeRow + Send + Sync,
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         self.answered(statement, values).await.map(drop)
     }
 
@@ -125,7 +122,7 @@ impl PaymentSession {
         &self,
         statement: &PreparedStatement,
         values: impl SerializeRow + Send + Sync,
-    ) -> Result<QueryResult, Failure> {
+    ) -> Result<QueryResult> {
         let mut tries = 0;
         loop {
             match self.send(statement, &values).await {
@@ -162,7 +159,7 @@ fn seen(error: ExecutionError) {
 
 /// Cassandra returns `[applied]` alone after an update, and adds the compared columns otherwise; `ScyllaDB` always adds
 /// them, and returns one row per statement of a batch. So the column is found by its name, in the first row.
-pub(super) fn is_applied(rows: &QueryRowsResult) -> Result<Cas, Failure> {
+pub(super) fn is_applied(rows: &QueryRowsResult) -> Result<Cas> {
     let (column, _) = rows
         .column_specs()
         .get_by_name("[applied]")
