@@ -22,6 +22,8 @@ use super::{
 /// Interval of schema agreement checks; the driver's 200 ms would dominate a migration.
 const AGREEMENT_INTERVAL: std::time::Duration = std::time::Duration::from_millis(25);
 
+pub(super) type Result<T, E = CassandraConnectError> = std::result::Result<T, E>;
+
 /// The error of a failed connection or migration. Its text never contains a password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -91,7 +93,7 @@ pub(super) fn unavailable<E: Error + Send + Sync + 'static>(
 }
 
 /// A session without a keyspace. The driver reconnects by itself, to each node at most 10 s after it is back.
-pub(super) async fn session(config: &CassandraConfig) -> Result<Session, CassandraConnectError> {
+pub(super) async fn session(config: &CassandraConfig) -> Result<Session> {
     config.check()?;
     let policy = DefaultPolicy::builder().prefer_datacenter(config.local_datacenter.clone()).build();
     let profile = ExecutionProfile::builder()
@@ -129,7 +131,7 @@ pub(super) async fn session(config: &CassandraConfig) -> Result<Session, Cassand
 async fn reach(
     builder: SessionBuilder,
     config: &CassandraConfig,
-) -> Result<(SessionBuilder, Option<Arc<Tunnels>>), CassandraConnectError> {
+) -> Result<(SessionBuilder, Option<Arc<Tunnels>>)> {
     let Some(tls) = &config.tls else { return Ok((builder.known_nodes(&config.nodes), None)) };
     let tunnels = Arc::new(Tunnels::new(tls, &config.nodes)?);
     let mut contacts = Vec::with_capacity(config.nodes.len());
@@ -168,7 +170,7 @@ fn is_login_refused(error: &NewSessionError) -> bool {
 }
 
 /// With an unknown name every request would fail with an empty plan, an error that does not name the cause.
-fn check_datacenter(config: &CassandraConfig, session: &Session) -> Result<(), CassandraConnectError> {
+fn check_datacenter(config: &CassandraConfig, session: &Session) -> Result<()> {
     let state: Arc<_> = session.get_cluster_state();
     let mut known: Vec<&str> =
         state.get_nodes_info().iter().filter_map(|node| node.datacenter.as_deref()).collect();

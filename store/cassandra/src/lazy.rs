@@ -10,7 +10,7 @@ use base::Ambient;
 use store::error::StoreError;
 use tokio::sync::watch;
 
-use super::{CassandraConfig, CassandraConnectError, fault::STORE, open::open, session::PaymentSession};
+use super::{CassandraConfig, connect, fault::STORE, open::open, session::PaymentSession};
 
 /// Longest pause between two attempts to connect.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -38,10 +38,7 @@ impl LazySession {
     }
 
     /// Connects, or keeps trying in the background after a retryable error.
-    pub(super) async fn connect(
-        config: CassandraConfig,
-        ambient: Ambient,
-    ) -> Result<Self, CassandraConnectError> {
+    pub(super) async fn connect(config: CassandraConfig, ambient: Ambient) -> connect::Result<Self> {
         match open(&config, ambient.clone()).await {
             Ok(session) => Ok(Self::connected(session)),
             Err(error) if error.is_retryable() => {

@@ -47,10 +47,7 @@ impl CassandraPayments {
     /// Connects to a migrated keyspace. Fails at once, with a retryable error, when no node answers; if all nodes are
     /// lost later, the calls fail.
     // Boxed, as what follows: the driver's code is compiled here, and not again in each crate that awaits it.
-    pub fn connect(
-        config: &CassandraConfig,
-        ambient: Ambient,
-    ) -> BoxFuture<'_, Result<Self, CassandraConnectError>> {
+    pub fn connect(config: &CassandraConfig, ambient: Ambient) -> BoxFuture<'_, connect::Result<Self>> {
         Box::pin(async { Ok(Self { session: LazySession::connected(open::open(config, ambient).await?) }) })
     }
 
@@ -58,7 +55,7 @@ impl CassandraPayments {
     pub fn connect_lazily(
         config: CassandraConfig,
         ambient: Ambient,
-    ) -> BoxFuture<'static, Result<Self, CassandraConnectError>> {
+    ) -> BoxFuture<'static, connect::Result<Self>> {
         Box::pin(async { Ok(Self { session: LazySession::connect(config, ambient).await? }) })
     }
 
@@ -67,7 +64,7 @@ impl CassandraPayments {
     pub fn migrate<'a>(
         config: &'a CassandraConfig,
         ambient: &'a Ambient,
-    ) -> BoxFuture<'a, Result<Vec<&'static str>, CassandraConnectError>> {
+    ) -> BoxFuture<'a, connect::Result<Vec<&'static str>>> {
         Box::pin(async {
             let session = connect::session(config).await?;
             schema::migrate(&session, config, ambient).await

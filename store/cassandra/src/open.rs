@@ -3,18 +3,15 @@
 use base::Ambient;
 
 use super::{
-    CassandraConfig, CassandraConnectError,
-    connect::{self, unavailable},
+    CassandraConfig,
+    connect::{self, Result, unavailable},
     schema,
     session::PaymentSession,
     statements::Statements,
 };
 
 /// Connects to a migrated keyspace and prepares the statements.
-pub(super) async fn open(
-    config: &CassandraConfig,
-    ambient: Ambient,
-) -> Result<PaymentSession, CassandraConnectError> {
+pub(super) async fn open(config: &CassandraConfig, ambient: Ambient) -> Result<PaymentSession> {
     let session = connect::session(config).await?;
     schema::check(&session, config).await?;
     session.use_keyspace(&config.keyspace, false).await.map_err(unavailable("choosing the keyspace"))?;

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     config::CassandraConfig,
-    connect::{CassandraConnectError, unavailable},
+    connect::{CassandraConnectError, Result, unavailable},
     session::{Cas, is_applied},
 };
 
@@ -67,7 +67,7 @@ const RECORD_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations
     (version int PRIMARY KEY, name text, checksum text, applied_at timestamp)";
 
 /// Fails unless the schema is exactly that of this release.
-pub(super) async fn check(session: &Session, config: &CassandraConfig) -> Result<(), CassandraConnectError> {
+pub(super) async fn check(session: &Session, config: &CassandraConfig) -> Result<()> {
     let schema = Schema { session, config, leader: None };
     let keyspace = config.keyspace.clone();
     if !schema.has_table("schema_migrations").await? {
@@ -89,7 +89,7 @@ pub(super) async fn migrate(
     session: &Session,
     config: &CassandraConfig,
     ambient: &Ambient,
-) -> Result<Vec<&'static str>, CassandraConnectError> {
+) -> Result<Vec<&'static str>> {
     let leader = least_host_id(session);
     let schema = Schema { session, config, leader };
     schema.make_keyspace().await?;
@@ -125,7 +125,7 @@ struct Schema<'a> {
 impl Schema<'_> {
     /// Sent to the node that executes schema changes even when the keyspace seems to exist: system tables show a change
     /// before statements can use it. A role that may not create a keyspace can use an existing one.
-    async fn make_keyspace(&self) -> Result<(), CassandraConnectError> {
+    async fn make_keyspace(&self) -> Result<()> {
         let copies: Vec<String> =
             self.config.replication.iter().map(|(name, copies)| format!("'{name}': {copies}")).collect();
         let text = format!(
@@ -143,7 +143,7 @@ impl Schema<'_> {
         }
     }
 
-    async fn apply_missing(&self, ambient: &Ambient) -> Result<Vec<&'static str>, CassandraConnectError> {
+    async fn apply_missing(&self, ambient: &Ambient) -> Result<Vec<&'static str>> {
         let applied = self.applied().await?;
         let mut names = Vec::new();
         for migration in self.missing(&applied)? {
@@ -163,7 +163,7 @@ impl Schema<'_> {
         Ok(names)
     }
 
-    fn missing(&self, applied: &[(i32, String)]) -> Result<Vec<&'static Migration>, CassandraConnectError> {
+    fn missing(&self, applied: &[(i32, String)]) -> Result<Vec<&'static Migration>> {
         let keyspace = || self.config.keyspace.clone();
         let found = applied.iter().map(|(version, _)| *version).max().unwrap_or_default();
         if found > newest() {
@@ -184,7 +184,7 @@ impl Schema<'_> {
         Ok(missing)
     }
 
-    async fn applied(&self) -> Result<Vec<(i32, String)>, CassandraConnectError> {
+    async fn applied(&self) -> Result<Vec<(i32, String)>> {
         let text = format!("SELECT version, checksum FROM {}.schema_migrations", self.config.keyspace);
         let result = self.ask(&text, ()).await.map_err(unavailable(READING))?;
         let rows = result.into_rows_result().map_err(unavailable(READING))?;
@@ -192,22 +192,22 @@ impl Schema<'_> {
         rows.collect::<Result<_, _>>().map_err(unavailable(READING))
     }
 
-    async fn has_keyspace(&self) -> Result<bool, CassandraConnectError> {
+    async fn has_keyspace(&self) -> Result<bool> {
         let text = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
         self.has_row(text, (&self.config.keyspace,)).await
     }
 
-    async fn has_table(&self, name: &str) -> Result<bool, CassandraConnectError> {
+    async fn has_table(&self, name: &str) -> Result<bool> {
         let text = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?";
         self.has_row(text, (&self.config.keyspace, name)).await
     }
 
-    async fn has_row(&self, text: &str, values: impl SerializeRow) -> Result<bool, CassandraConnectError> {
+    async fn has_row(&self, text: &str, values: impl SerializeRow) -> Result<bool> {
         let result = self.ask(text, values).await.map_err(unavailable("reading the schema"))?;
         Ok(result.into_rows_result().map_err(unavailable(READING))?.rows_num() > 0)
     }
 
-    async fn change(&self, text: &str) -> Result<(), CassandraConnectError> {
+    async fn change(&self, text: &str) -> Result<()> {
         let before = if text.starts_with("ALTER TABLE ") { "ALTER TABLE " } else { "IF NOT EXISTS " };
         let text = text.replacen(before, &format!("{before}{}.", self.config.keyspace), 1);
         self.run_change(&text).await.map_err(unavailable("changing the schema"))
@@ -231,7 +231,7 @@ impl Schema<'_> {
         self.session.query_unpaged(statement, values).await
     }
 
-    async fn lock(&self, owner: Uuid) -> Result<(), CassandraConnectError> {
+    async fn lock(&self, owner: Uuid) -> Result<()> {
         let began = Instant::now();
         let text = format!(
             "INSERT INTO {}.schema_lock (name, owner) VALUES ('migrate', ?) IF NOT EXISTS USING TTL {LOCK_TTL_SECONDS}",
@@ -272,7 +272,7 @@ impl Schema<'_> {
         tracing::debug!(?outcome, "migration lock released");
     }
 
-    async fn holder(&self) -> Result<Option<Uuid>, CassandraConnectError> {
+    async fn holder(&self) -> Result<Option<Uuid>> {
         let text = format!("SELECT owner FROM {}.schema_lock WHERE name = 'migrate'", self.config.keyspace);
         let mut statement = Statement::new(text);
         statement.set_consistency(self.config.money.serial_read());
