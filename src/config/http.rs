@@ -100,14 +100,9 @@ pub(super) fn api(
 }
 
 fn cors_origins(r: &mut Reader) -> Vec<Origin> {
-    let mut origins = Vec::new();
-    for text in r.value("api", "cors_origins", Vec::<String>::new()) {
-        match text.parse::<Origin>() {
-            Ok(origin) => origins.push(origin),
-            Err(why) => r.fault("api", "cors_origins", &format!("has \"{text}\": {why}")),
-        }
-    }
-    origins
+    r.each("api", "cors_origins", |text| {
+        text.parse::<Origin>().map_err(|why| format!("has \"{text}\": {why}"))
+    })
 }
 
 fn sessions(r: &mut Reader) -> SessionLimits {

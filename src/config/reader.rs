@@ -141,19 +141,13 @@ impl Reader {
     }
 
     /// A text that parses as `T`.
-    pub(super) fn parsed<T>(&mut self, section: &str, key: &str, fallback: T) -> T
-    where
-        T: FromStr<Err: Display>,
-    {
+    pub(super) fn parsed<T: FromStr<Err: Display>>(&mut self, section: &str, key: &str, fallback: T) -> T {
         let text = self.value(section, key, None::<String>);
         text.and_then(|text| self.parse(section, key, &text)).unwrap_or(fallback)
     }
 
     /// A text that parses as `T`; `None` if it is empty.
-    pub(super) fn optional<T>(&mut self, section: &str, key: &str) -> Option<T>
-    where
-        T: FromStr<Err: Display>,
-    {
+    pub(super) fn optional<T: FromStr<Err: Display>>(&mut self, section: &str, key: &str) -> Option<T> {
         let text = self.text(section, key);
         if text.is_empty() { None } else { self.parse(section, key, &text) }
     }
@@ -184,18 +178,22 @@ impl Reader {
 
     /// A list of CIDR networks or single addresses.
     pub(super) fn networks(&mut self, section: &str, key: &str) -> Vec<IpNet> {
-        let texts: Vec<String> = self.value(section, key, Vec::new());
-        let mut networks = Vec::new();
-        for text in texts {
+        self.each(section, key, |text| {
             let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-            if let Ok(network) = network {
-                networks.push(network);
-            } else {
-                let why = format!("= \"{text}\": expected an address or a network such as 10.0.0.0/8");
-                self.fault(section, key, &why);
-            }
-        }
-        networks
+            network.map_err(|_| format!("= \"{text}\": expected an address or a network such as 10.0.0.0/8"))
+        })
+    }
+
+    /// A list of texts, each read by `parse`, which words a mistake; texts with mistakes are left out.
+    pub(super) fn each<T>(
+        &mut self,
+        section: &str,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let texts: Vec<String> = self.value(section, key, Vec::new());
+        let read = |text: String| parse(&text).map_err(|why| self.fault(section, key, &why)).ok();
+        texts.into_iter().filter_map(read).collect()
     }
 
     /// A table of texts that no message repeats.
@@ -265,15 +263,12 @@ fn is_no_setting(name: &str) -> bool {
 
 /// The position where a file stops being TOML. The parser's own message shows the line, which may hold a password.
 fn position_of(error: &toml::de::Error, text: &str) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start));
-    before.map_or_else(
-        || "this is not TOML".to_owned(),
-        |before| {
-            let line = before.matches('\n').count() + 1;
-            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-            format!("this is not TOML at line {line}, column {column}")
-        },
-    )
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return "this is not TOML".to_owned();
+    };
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("this is not TOML at line {line}, column {column}")
 }
 
 fn hide(value: &mut Value, is_secret: bool) {
