@@ -39,10 +39,7 @@ impl Columns<SqliteFault> for SqliteRow {
         Ok(get(self, column)?)
     }
 
-    fn id_if_any<T>(&self, column: &str, _of: fn(Uuid) -> T) -> Result<Option<T>>
-    where
-        T: FromStr<Err: Display>,
-    {
+    fn id_if_any<T: FromStr<Err: Display>>(&self, column: &str, _of: fn(Uuid) -> T) -> Result<Option<T>> {
         self.parsed_if_any(column)
     }
 }
