@@ -1,16 +1,15 @@
 //! Rule I1: an accepted order ends. An order that is not in a terminal state needs a job that will advance it.
 
-use jobs::engine::EngineError;
 use store::domain::{Decision, EventKind, OrderStatus, Payment};
 
-use super::Check;
+use super::{Check, Result};
 use crate::{
     jobs::{ChargePayment, FulfilOrder},
     verify::finding::{Code, Finding},
 };
 
 impl Check<'_> {
-    pub(super) fn flow(&mut self) -> Result<(), EngineError> {
+    pub(super) fn flow(&mut self) -> Result<()> {
         let order = &self.facts.order;
         if order.updated_at >= self.before {
             return Ok(());

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use jobs::{Job, engine::EngineError};
+use jobs::Job;
 use store::{audit::AuditedEndpoint, domain::Event, webhooks::WebhookAttempt};
 
-use super::Check;
+use super::{Check, Result};
 use crate::{
     jobs::DeliverWebhook,
     verify::finding::{Code, Finding},
@@ -19,7 +19,7 @@ use crate::{
 const EVENTS_LISTED_MAX: u64 = 1000;
 
 impl Check<'_> {
-    pub(super) fn history(&mut self) -> Result<(), EngineError> {
+    pub(super) fn history(&mut self) -> Result<()> {
         self.gaps();
         let facts = self.facts;
         for endpoint in facts.endpoints.iter().filter(|endpoint| endpoint.enabled) {
@@ -43,7 +43,7 @@ impl Check<'_> {
         self.findings.push(Finding::manual(order.id, Code::EventGap, found, people));
     }
 
-    fn undelivered(&self, endpoint: &AuditedEndpoint, event: &Event) -> Result<Option<Finding>, EngineError> {
+    fn undelivered(&self, endpoint: &AuditedEndpoint, event: &Event) -> Result<Option<Finding>> {
         let of_both =
             |attempt: &&WebhookAttempt| attempt.endpoint == endpoint.id && attempt.event == event.id;
         let attempts = || self.facts.attempts.iter().filter(of_both);

@@ -1,9 +1,7 @@
 //! Rule I4: one mail per order and template, and one per partial refund. Two cannot be recorded; one may be missing, or
 //! be recorded without an event.
 
-use jobs::engine::EngineError;
-
-use super::Check;
+use super::{Check, Result};
 use crate::{
     jobs::SendEmail,
     mail::Template,
@@ -12,7 +10,7 @@ use crate::{
 };
 
 impl Check<'_> {
-    pub(super) fn mails(&mut self) -> Result<(), EngineError> {
+    pub(super) fn mails(&mut self) -> Result<()> {
         let (facts, order) = (self.facts, self.facts.order.id);
         let recorded = |template: Template| facts.mails.iter().any(|mail| mail.template == template.name());
         for event in &facts.events {

@@ -13,6 +13,8 @@ use jobs::engine::EngineError;
 
 use super::{facts::Facts, finding::Finding};
 
+type Result<T, E = EngineError> = std::result::Result<T, E>;
+
 struct Check<'a> {
     facts: &'a Facts,
     /// Changes after this are still in progress.
@@ -27,7 +29,7 @@ pub(super) fn order(
     before: Timestamp,
     history_from: Option<Timestamp>,
     ambient: &Ambient,
-) -> Result<Vec<Finding>, EngineError> {
+) -> Result<Vec<Finding>> {
     let mut check = Check { facts, before, ambient, findings: Vec::new() };
     check.flow()?;
     check.money()?;

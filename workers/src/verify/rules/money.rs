@@ -3,14 +3,14 @@
 //! any amount.
 
 use base::Timestamp;
-use jobs::{Job, engine::EngineError};
+use jobs::Job;
 use store::{
     audit::OrderRefund,
     domain::{EventKind, OrderStatus, PaymentId, Refund, RefundId, RefundState},
     rules::transitions::is_called_off,
 };
 
-use super::Check;
+use super::{Check, Result};
 use crate::{
     jobs::{ApplyProviderReport, ChargePayment, RefundPayment},
     provider::{EntryKind, LedgerEntry, capture_key, refund_by_hand, refund_key},
@@ -22,7 +22,7 @@ use crate::{
 };
 
 impl Check<'_> {
-    pub(super) fn money(&mut self) -> Result<(), EngineError> {
+    pub(super) fn money(&mut self) -> Result<()> {
         self.capture()?;
         self.refund_sums();
         self.refunds()?;
@@ -35,7 +35,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn capture(&mut self) -> Result<(), EngineError> {
+    fn capture(&mut self) -> Result<()> {
         let facts = self.facts;
         let (order, recorded) = (&facts.order, facts.money.capture.as_ref());
         let id = PaymentId::of_order(order.id);
@@ -80,7 +80,7 @@ impl Check<'_> {
     }
 
     /// A finding that the job resolves which looks up the outcome of the charge, or the one that requested the charge.
-    fn unless_looked_up(&self, code: Code, found: String) -> Result<Finding, EngineError> {
+    fn unless_looked_up(&self, code: Code, found: String) -> Result<Finding> {
         let order = &self.facts.order;
         let charge = ChargePayment { order: order.id };
         let kind = match order.status {
@@ -120,7 +120,7 @@ impl Check<'_> {
         }
     }
 
-    fn refunds(&mut self) -> Result<(), EngineError> {
+    fn refunds(&mut self) -> Result<()> {
         let (facts, before) = (self.facts, self.before);
         let of_payment = |id: RefundId| facts.refunds().iter().find(|refund| refund.id == id);
         for asked in &facts.money.refunds {
@@ -153,13 +153,7 @@ impl Check<'_> {
 
     /// A finding about a refund made by hand. Only the provider's report of its charge may record one: the job that
     /// refunds would move money a second time.
-    fn reported(
-        &self,
-        code: Code,
-        found: String,
-        refund: &str,
-        since: Timestamp,
-    ) -> Result<Finding, EngineError> {
+    fn reported(&self, code: Code, found: String, refund: &str, since: Timestamp) -> Result<Finding> {
         let order = self.facts.order.id;
         let Some(reference) = self.facts.payment.as_ref().and_then(captured_as) else {
             return Ok(Finding::manual(order, code, found, "look the refund up at the provider"));
@@ -169,7 +163,7 @@ impl Check<'_> {
         Ok(Finding::missing(order, code, found, job, since))
     }
 
-    fn stuck(&self, asked: &OrderRefund, state: Option<RefundState>) -> Result<Finding, EngineError> {
+    fn stuck(&self, asked: &OrderRefund, state: Option<RefundState>) -> Result<Finding> {
         let order = self.facts.order.id;
         let found =
             format!("{} requested at {}, {state:?} in the payment", asked.amount_minor, asked.requested_at);
@@ -180,7 +174,7 @@ impl Check<'_> {
         Ok(finding.with("refund", asked.id))
     }
 
-    fn charges(&mut self, ledger: &[LedgerEntry]) -> Result<(), EngineError> {
+    fn charges(&mut self, ledger: &[LedgerEntry]) -> Result<()> {
         let (facts, before) = (self.facts, self.before);
         let (order, payment) = (&facts.order, facts.payment.as_ref().filter(|_| !facts.elsewhere));
         let charges = || ledger.iter().filter(|entry| entry.movement == EntryKind::Charge);
@@ -235,7 +229,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn ledger_refunds(&mut self, ledger: &[LedgerEntry]) -> Result<(), EngineError> {
+    fn ledger_refunds(&mut self, ledger: &[LedgerEntry]) -> Result<()> {
         let (order, known, before) = (self.facts.order.id, self.facts.refunds(), self.before);
         let entries = || ledger.iter().filter(|entry| entry.movement == EntryKind::Refund);
         let is_of = |entry: &LedgerEntry, refund: &Refund| {
