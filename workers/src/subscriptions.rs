@@ -19,14 +19,12 @@ use crate::{
     mail::Template,
 };
 
+type Result<T, E = EngineError> = std::result::Result<T, E>;
+
 /// The jobs of a message. `subscribers` are the endpoints subscribed to the event; unused for commands.
 ///
 /// Fails, for this message alone, where it is unreadable or [`Envelope::new`] rejects a payload.
-pub fn expand(
-    message: &OutboxBody,
-    subscribers: &[EndpointId],
-    ambient: &Ambient,
-) -> Result<Vec<Envelope>, EngineError> {
+pub fn expand(message: &OutboxBody, subscribers: &[EndpointId], ambient: &Ambient) -> Result<Vec<Envelope>> {
     match message {
         OutboxBody::Event(event) => of_event(event, subscribers, ambient),
         OutboxBody::Command { id, command, trace } => {
@@ -42,11 +40,7 @@ pub fn job_id(message: Uuid, kind: &str, discriminator: &str) -> JobId {
     JobId::derived(message, &format!("{kind}:{discriminator}"))
 }
 
-fn of_event(
-    event: &Event,
-    subscribers: &[EndpointId],
-    ambient: &Ambient,
-) -> Result<Vec<Envelope>, EngineError> {
+fn of_event(event: &Event, subscribers: &[EndpointId], ambient: &Ambient) -> Result<Vec<Envelope>> {
     let publish = Publish { message: event.id.0, trace: event.trace.clone(), ambient };
     let mut jobs = Vec::with_capacity(2 + subscribers.len());
     if let Some(order) = event.order {
@@ -90,7 +84,7 @@ pub(crate) fn mail_for(event: &Event) -> Option<Template> {
     }
 }
 
-fn of_command(command: &Command, publish: &Publish<'_>) -> Result<Vec<Envelope>, EngineError> {
+fn of_command(command: &Command, publish: &Publish<'_>) -> Result<Vec<Envelope>> {
     let job = match command {
         &Command::Refund { order, refund, amount_minor } => {
             publish.job(&RefundPayment { order, refund, amount_minor }, &refund.to_string())?
@@ -119,7 +113,7 @@ struct Publish<'a> {
 }
 
 impl Publish<'_> {
-    fn job<J: Job>(&self, job: &J, discriminator: &str) -> Result<Envelope, EngineError> {
+    fn job<J: Job>(&self, job: &J, discriminator: &str) -> Result<Envelope> {
         let id = job_id(self.message, J::KIND, discriminator);
         let options = EnqueueOptions { id: Some(id), trace: self.trace.clone(), ..EnqueueOptions::default() };
         Envelope::new(job, options, self.ambient)
