@@ -59,10 +59,11 @@ impl CacheKey {
 
 /// An error of a loader; shared by all callers that waited for the load.
 pub type LoadError = Arc<dyn Error + Send + Sync>;
+type Result<T, E = LoadError> = std::result::Result<T, E>;
 /// An encoded value, or `None` for a cached absence.
 pub type Loaded = Option<Arc<[u8]>>;
 /// Reads a value from its store of record.
-pub type Loader = BoxFuture<'static, Result<Loaded, LoadError>>;
+pub type Loader = BoxFuture<'static, Result<Loaded>>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
@@ -96,12 +97,7 @@ pub struct CacheStats {
 #[async_trait]
 pub trait Cache: Send + Sync + 'static {
     /// The encoded value, from the cache or else from the loader. Most callers use [`fetch`].
-    async fn get_or_load(
-        &self,
-        namespace: &Namespace,
-        key: CacheKey,
-        load: Loader,
-    ) -> Result<Loaded, LoadError>;
+    async fn get_or_load(&self, namespace: &Namespace, key: CacheKey, load: Loader) -> Result<Loaded>;
 
     /// Forgets values; called after the commit of every write that changes them.
     async fn invalidate(&self, keys: &[CacheKey]);

@@ -17,7 +17,7 @@ use std::{
 use async_trait::async_trait;
 use base::Ambient;
 
-use super::{Cache, CacheKey, CacheStats, Health, LoadError, Loaded, Loader, Namespace};
+use super::{Cache, CacheKey, CacheStats, Health, LoadError, Loaded, Loader, Namespace, Result};
 
 /// Groups of keys that are invalidated together.
 const GROUPS: usize = 4096;
@@ -96,8 +96,8 @@ impl MemoryCache {
     pub(super) async fn get_or_load_for(
         &self,
         key: CacheKey,
-        load: impl Future<Output = Result<(Loaded, Duration), LoadError>>,
-    ) -> Result<Loaded, LoadError> {
+        load: impl Future<Output = Result<(Loaded, Duration)>>,
+    ) -> Result<Loaded> {
         self.counts.asked.fetch_add(1, Ordering::Relaxed);
         let generation = self.group(&key).load(Ordering::Acquire);
         let loading = async {
@@ -143,12 +143,7 @@ impl MemoryCache {
 
 #[async_trait]
 impl Cache for MemoryCache {
-    async fn get_or_load(
-        &self,
-        namespace: &Namespace,
-        key: CacheKey,
-        load: Loader,
-    ) -> Result<Loaded, LoadError> {
+    async fn get_or_load(&self, namespace: &Namespace, key: CacheKey, load: Loader) -> Result<Loaded> {
         let load = async {
             let value = load.await?;
             let keep = self.lifetime(namespace, &value);

@@ -14,7 +14,7 @@ use base::Ambient;
 use futures::future::join_all;
 
 use super::{RedisServer, levels::CacheLevels, listener};
-use crate::{Cache, CacheKey, CacheStats, Health, LoadError, Loaded, Loader, MemoryConfig, Namespace};
+use crate::{Cache, CacheKey, CacheStats, Health, Loaded, Loader, MemoryConfig, Namespace, Result};
 
 /// A [`Cache`] over memory and Redis. Clones share it.
 #[derive(Clone)]
@@ -33,12 +33,7 @@ impl RedisCache {
 
 #[async_trait]
 impl Cache for RedisCache {
-    async fn get_or_load(
-        &self,
-        namespace: &Namespace,
-        key: CacheKey,
-        load: Loader,
-    ) -> Result<Loaded, LoadError> {
+    async fn get_or_load(&self, namespace: &Namespace, key: CacheKey, load: Loader) -> Result<Loaded> {
         let loading = self.inner.load(namespace, &key, load);
         self.inner.near.get_or_load_for(key.clone(), loading).await
     }

@@ -14,7 +14,7 @@ use futures::future::join_all;
 use redis::Script;
 
 use super::{RedisServer, link::Trouble};
-use crate::{CacheKey, CacheStats, Health, LoadError, Loaded, Loader, MemoryCache, MemoryConfig, Namespace};
+use crate::{CacheKey, CacheStats, Health, Loaded, Loader, MemoryCache, MemoryConfig, Namespace, Result};
 
 /// Lifetime in memory of a value that Redis has too.
 const NEAR_TTL: Duration = Duration::from_secs(30);
@@ -109,7 +109,7 @@ impl CacheLevels {
         namespace: &Namespace,
         key: &CacheKey,
         load: Loader,
-    ) -> Result<(Loaded, Duration), LoadError> {
+    ) -> Result<(Loaded, Duration)> {
         let look = if self.pending().contains(key) { None } else { self.look_up(key).await.ok() };
         if let Some(Lookup { value: Some((value, left)), .. }) = look {
             self.shared_hits.fetch_add(1, Ordering::Relaxed);
