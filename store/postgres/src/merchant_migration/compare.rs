@@ -13,7 +13,7 @@ use base::ids::Uuid;
 use sha2::{Digest, Sha256};
 
 use super::{
-    MoveError, Progress, Result, Step, TableReport,
+    MoveError, Progress, Step, TableReport,
     guard::Guard,
     side::{Carried, Found, Side},
     sql::{Range, Values},
@@ -52,7 +52,7 @@ impl Sum {
 impl Copier<'_> {
     /// Makes all tables of the target equal to those of the source. `strict`: no rows change concurrently, so they must
     /// be equal at the end.
-    pub(super) async fn pass(&mut self, strict: bool) -> Result<Vec<TableReport>> {
+    pub(super) async fn pass(&mut self, strict: bool) -> Result<Vec<TableReport>, MoveError> {
         let mut reports = Vec::with_capacity(TABLES.len());
         for table in TABLES {
             (self.progress)(if strict { Step::Comparing(table.label) } else { Step::Copying(table.label) });
@@ -80,7 +80,13 @@ impl Copier<'_> {
         Ok(owners)
     }
 
-    async fn table(&mut self, table: &Table, owner: Uuid, strict: bool, sum: &mut Sum) -> Result<()> {
+    async fn table(
+        &mut self,
+        table: &Table,
+        owner: Uuid,
+        strict: bool,
+        sum: &mut Sum,
+    ) -> Result<(), MoveError> {
         let (end, mut range) = (self.end(table, owner, strict).await?, Range::default());
         loop {
             range.upto.clone_from(&end);
@@ -112,7 +118,7 @@ impl Copier<'_> {
         page: Found,
         strict: bool,
         sum: &mut Sum,
-    ) -> Result<()> {
+    ) -> Result<(), MoveError> {
         let mut here = page;
         for tries in 0..=TRIES_MAX {
             let there = self.target.digest(table, owner, range, here.rows + 1).await?;
@@ -134,7 +140,7 @@ impl Copier<'_> {
     }
 
     /// Copies a chunk, and deletes rows that only the target has.
-    async fn copy(&mut self, table: &Table, owner: Uuid, range: &Range) -> Result<u64> {
+    async fn copy(&mut self, table: &Table, owner: Uuid, range: &Range) -> Result<u64, MoveError> {
         let come = self.source.rows(table, owner, range, self.batch, true).await?;
         let mut range = range.clone();
         if come.len() as u64 == self.batch {
@@ -153,7 +159,13 @@ impl Copier<'_> {
     /// The same for rows whose order matters and whose keys are generated in the target: both sides are scanned in
     /// parallel, and from the first chunk that differs the target's rows are deleted and inserted again in the source's
     /// order.
-    async fn log(&mut self, table: &Table, owner: Uuid, strict: bool, sum: &mut Sum) -> Result<()> {
+    async fn log(
+        &mut self,
+        table: &Table,
+        owner: Uuid,
+        strict: bool,
+        sum: &mut Sum,
+    ) -> Result<(), MoveError> {
         let end = self.end(table, owner, strict).await?;
         let (mut here, mut there, mut tries) = (Range { after: None, upto: end }, Range::default(), 0);
         loop {
@@ -190,7 +202,7 @@ pub(super) async fn clear(
     owner: Uuid,
     range: &Range,
     batch: u64,
-) -> Result<u64> {
+) -> Result<u64, MoveError> {
     let mut deleted = 0;
     loop {
         let rows = side.rows(table, owner, range, batch, false).await?;

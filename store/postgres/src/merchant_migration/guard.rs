@@ -12,7 +12,7 @@ use base::{ids::Uuid, postgres::PostgresConfig};
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 use store::domain::MerchantId;
 
-use super::{MoveError, Result};
+use super::MoveError;
 use crate::{
     fault::PostgresFault,
     fence::{MerchantState, STATE},
@@ -53,7 +53,7 @@ impl Guard {
     pub(super) async fn take(
         shards: &BTreeMap<String, PostgresConfig>,
         merchant: MerchantId,
-    ) -> Result<Self> {
+    ) -> Result<Self, MoveError> {
         let mut sessions = BTreeMap::new();
         for (name, config) in shards {
             let options = config.direct_options()?.ok_or_else(|| MoveError::Pooled(name.clone()))?;
@@ -77,7 +77,7 @@ impl Guard {
         }
     }
 
-    pub(super) async fn stays(&mut self) -> Result<BTreeMap<String, Stay>> {
+    pub(super) async fn stays(&mut self) -> Result<BTreeMap<String, Stay>, MoveError> {
         let mut stays = BTreeMap::new();
         for (name, session) in &mut self.sessions {
             let row = sqlx::query(STATE).bind(self.merchant.0).fetch_optional(session).await;
@@ -90,12 +90,12 @@ impl Guard {
     }
 
     /// Turns leftovers of an earlier stay on `shard` into a copy to be completed.
-    pub(super) async fn expect(&mut self, shard: &str) -> Result<()> {
+    pub(super) async fn expect(&mut self, shard: &str) -> Result<(), MoveError> {
         self.run(shard, EXPECT, None).await.map(drop)
     }
 
     /// Closes the fence on `shard` and waits for all writes that have passed it; see [`crate::fence`].
-    pub(super) async fn shut(&mut self, shard: &str, target: &str) -> Result<()> {
+    pub(super) async fn shut(&mut self, shard: &str, target: &str) -> Result<(), MoveError> {
         self.must(shard, SHUT, Some(target)).await?;
         let merchant = self.merchant.0;
         let mut unit = self.session(shard)?.begin().await.map_err(PostgresFault::from)?;
@@ -106,34 +106,34 @@ impl Guard {
     }
 
     /// Opens the fence again; true when it was closed.
-    pub(super) async fn open(&mut self, shard: &str) -> Result<bool> {
+    pub(super) async fn open(&mut self, shard: &str) -> Result<bool, MoveError> {
         Ok(self.run(shard, OPEN, None).await? > 0)
     }
 
     /// The merchant lives on `shard` no longer. Until [`Self::arrive`] it lives on no shard.
-    pub(super) async fn leave(&mut self, shard: &str, target: &str) -> Result<()> {
+    pub(super) async fn leave(&mut self, shard: &str, target: &str) -> Result<(), MoveError> {
         self.must(shard, LEAVE, Some(target)).await
     }
 
     /// Undoes [`Self::leave`] before the merchant has arrived.
-    pub(super) async fn take_back(&mut self, shard: &str, target: &str) -> Result<()> {
+    pub(super) async fn take_back(&mut self, shard: &str, target: &str) -> Result<(), MoveError> {
         self.must(shard, TAKE_BACK, Some(target)).await
     }
 
     /// The merchant lives on `shard` from now on.
-    pub(super) async fn arrive(&mut self, shard: &str) -> Result<()> {
+    pub(super) async fn arrive(&mut self, shard: &str) -> Result<(), MoveError> {
         self.must(shard, ARRIVE, None).await
     }
 
-    pub(super) fn session(&mut self, shard: &str) -> Result<&mut PgConnection> {
+    pub(super) fn session(&mut self, shard: &str) -> Result<&mut PgConnection, MoveError> {
         self.sessions.get_mut(shard).ok_or_else(|| MoveError::UnknownShard(shard.to_owned()))
     }
 
-    async fn must(&mut self, shard: &str, sql: &'static str, other: Option<&str>) -> Result<()> {
+    async fn must(&mut self, shard: &str, sql: &'static str, other: Option<&str>) -> Result<(), MoveError> {
         if self.run(shard, sql, other).await? == 1 { Ok(()) } else { Err(MoveError::Lost) }
     }
 
-    async fn run(&mut self, shard: &str, sql: &'static str, other: Option<&str>) -> Result<u64> {
+    async fn run(&mut self, shard: &str, sql: &'static str, other: Option<&str>) -> Result<u64, MoveError> {
         let query = sqlx::query(sql).bind(self.merchant.0);
         let query = if let Some(other) = other { query.bind(other.to_owned()) } else { query };
         let done = query.execute(self.session(shard)?).await.map_err(PostgresFault::from)?;

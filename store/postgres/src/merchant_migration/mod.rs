@@ -45,8 +45,6 @@ use super::{
     router::LOCATED_FOR,
 };
 
-type Result<T, E = MoveError> = std::result::Result<T, E>;
-
 /// Connections to each of the two databases; a migration does one thing at a time.
 const CONNECTIONS: u32 = 2;
 /// Longest run of a statement: a chunk of a large table whose months contain many merchants.
@@ -107,7 +105,7 @@ impl Migrator {
         to: String,
         options: MoveOptions,
         ambient: Ambient,
-    ) -> Result<Self> {
+    ) -> Result<Self, MoveError> {
         if !shards.contains_key(&to) {
             return Err(MoveError::UnknownShard(to));
         }
@@ -122,7 +120,7 @@ impl Migrator {
     }
 
     /// What a run would do now; changes nothing.
-    pub async fn preview(&self) -> Result<MovePreview> {
+    pub async fn preview(&self) -> Result<MovePreview, MoveError> {
         let mut guard = Guard::take(&self.shards, self.merchant).await?;
         let stays = guard.stays().await?;
         guard.release().await;
@@ -150,7 +148,7 @@ impl Migrator {
     }
 
     /// Runs all remaining steps. Dropped, it leaves the same state as a crash.
-    pub async fn run(&self, progress: &Progress<'_>) -> Result<MoveReport> {
+    pub async fn run(&self, progress: &Progress<'_>) -> Result<MoveReport, MoveError> {
         let mut guard = Guard::take(&self.shards, self.merchant).await?;
         let rest = self.rest(&guard.stays().await?)?;
         let mut report = MoveReport {
@@ -181,7 +179,7 @@ impl Migrator {
     }
 
     /// Undoes a migration that has not arrived: makes the source writable and deletes the copy. Returns the source.
-    pub async fn abort(&self, progress: &Progress<'_>) -> Result<String> {
+    pub async fn abort(&self, progress: &Progress<'_>) -> Result<String, MoveError> {
         let mut guard = Guard::take(&self.shards, self.merchant).await?;
         let stays = guard.stays().await?;
         let home = match self.rest(&stays)? {
@@ -203,7 +201,7 @@ impl Migrator {
     }
 
     /// Opens the fence of an interrupted run, if it is closed, and keeps the copy for the next run.
-    pub async fn open_fence(&self) -> Result<()> {
+    pub async fn open_fence(&self) -> Result<(), MoveError> {
         let mut guard = Guard::take(&self.shards, self.merchant).await?;
         if let Some((from, NextStep::Copy)) = self.rest(&guard.stays().await?)? {
             guard.open(&from).await?;
@@ -213,7 +211,7 @@ impl Migrator {
     }
 
     /// The source and the next step; `None` when nothing is left to do.
-    fn rest(&self, stays: &BTreeMap<String, Stay>) -> Result<Option<(String, NextStep)>> {
+    fn rest(&self, stays: &BTreeMap<String, Stay>) -> Result<Option<(String, NextStep)>, MoveError> {
         let mut here = stays.iter().filter(|(_, stay)| stay.state.is_here());
         let (home, other) = (here.next(), here.next());
         if let (Some((one, _)), Some((two, _))) = (home, other) {
@@ -244,7 +242,7 @@ impl Migrator {
         from: &str,
         progress: &Progress<'_>,
         report: &mut MoveReport,
-    ) -> Result<()> {
+    ) -> Result<(), MoveError> {
         let (source, target) = (self.side(from).await?, self.side(&self.to).await?);
         progress(Step::Preparing);
         if let Some((table, _)) =
@@ -284,13 +282,13 @@ impl Migrator {
         Ok(())
     }
 
-    async fn under_the_fence(&self, copier: &mut Copier<'_>) -> Result<Vec<TableReport>> {
+    async fn under_the_fence(&self, copier: &mut Copier<'_>) -> Result<Vec<TableReport>, MoveError> {
         copier.guard.shut(&copier.source.name, &self.to).await?;
         self.drained(copier.source, copier.progress).await?;
         copier.pass(true).await
     }
 
-    async fn drained(&self, source: &Side, progress: &Progress<'_>) -> Result<()> {
+    async fn drained(&self, source: &Side, progress: &Progress<'_>) -> Result<(), MoveError> {
         let mut arrivals = source.database.arrivals();
         let begun = Instant::now();
         loop {
@@ -311,7 +309,7 @@ impl Migrator {
     }
 
     /// Deletes all rows of the merchant on a shard on which it does not live.
-    async fn clear(&self, guard: &mut Guard, shard: &str, progress: &Progress<'_>) -> Result<u64> {
+    async fn clear(&self, guard: &mut Guard, shard: &str, progress: &Progress<'_>) -> Result<u64, MoveError> {
         let side = self.side(shard).await?;
         let mut deleted = 0;
         for table in TABLES.iter().rev() {
@@ -329,7 +327,7 @@ impl Migrator {
         u64::from(self.options.batch_rows.max(1))
     }
 
-    async fn side(&self, name: &str) -> Result<Side> {
+    async fn side(&self, name: &str) -> Result<Side, MoveError> {
         let config = self.shards.get(name).ok_or_else(|| MoveError::UnknownShard(name.to_owned()))?;
         let database =
             OrderDatabase::connect(0, config, self.ambient.clone(), watch::Sender::default()).await?;
