@@ -11,12 +11,13 @@ use tokio::{
 };
 
 use crate::util::{
-    Client, Dev, PATIENCE, Receiver, order, orderworks, ready, run_json, traced::trace_reaches_webhooks,
+    Client, Dev, PATIENCE, Receiver, fetch, http, order, orderworks, ready, run_json,
+    traced::trace_reaches_webhooks,
 };
 
 async fn ledger(dev: &Dev, order: &str) -> Vec<Value> {
     let url = format!("{}?order={order}", dev.ready.ledger_url);
-    let answer: Value = reqwest::get(url).await.expect("answers").json().await.expect("is JSON");
+    let answer: Value = fetch(url).await.json().await.expect("is JSON");
     answer["data"].as_array().expect("a list").clone()
 }
 
@@ -47,7 +48,7 @@ async fn timeline_with(merchant: &Client, order: &str, wanted: &[&str]) {
 async fn pages_of_other_origins_may_use_the_publishable_key() {
     let data = tempfile::tempdir().expect("a folder");
     let dev = Dev::start(data.path()).await;
-    let (url, http) = (format!("{}/v1/products", dev.ready.url), reqwest::Client::new());
+    let (url, http) = (format!("{}/v1/products", dev.ready.url), http());
     for (key, allowed) in [(&dev.ready.publishable_key, true), (&dev.ready.secret_key, false)] {
         let call = http.get(&url).bearer_auth(key).header("origin", "http://localhost:5173");
         let answer = call.send().await.expect("answers");
@@ -206,7 +207,7 @@ async fn a_balancer_sees_503_before_connections_are_refused() {
         dev.signal("-TERM").await;
         let unready = ready(&dev.address().to_string(), |report| report["draining"] == true).await;
         assert_eq!(unready["status"], "down", "{unready}");
-        let answer = reqwest::get(format!("{}/readyz", dev.ready.url)).await.expect("answers");
+        let answer = fetch(format!("{}/readyz", dev.ready.url)).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(answer.headers()["connection"], "close");
         storefront.accepted("late", "pm_card_visa").await;

@@ -6,7 +6,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::util::{Client, Dev, Role, free_port, orderworks, ready};
+use crate::util::{Client, Dev, Role, fetch, free_port, http, orderworks, ready};
 
 #[tokio::test]
 async fn metrics_are_told_on_the_health_listener_only() {
@@ -15,9 +15,8 @@ async fn metrics_are_told_on_the_health_listener_only() {
     let api = Role::start(data.path(), &[], &["api", "--listen", &public, "--health", &health]);
     ready(&public, |report| report["status"] == "ok").await;
     ready(&health, |report| report["status"] == "ok").await;
-    let status = async |address: &str, path: &str| {
-        reqwest::get(format!("http://{address}{path}")).await.expect("answers").status().as_u16()
-    };
+    let status =
+        async |address: &str, path: &str| fetch(format!("http://{address}{path}")).await.status().as_u16();
     assert_eq!(status(&public, "/metrics").await, 404);
     assert_eq!(status(&health, "/metrics").await, 200);
     assert_eq!(status(&health, "/v1/orders").await, 404, "and the API is not there");
@@ -31,7 +30,7 @@ async fn metrics_are_told_on_the_health_listener_only() {
         ("application/openmetrics-text;q=0.1, text/plain", text),
         ("application/openmetrics-text;q=0", text),
     ] {
-        let call = reqwest::Client::new().get(format!("http://{health}/metrics")).header("accept", accept);
+        let call = http().get(format!("http://{health}/metrics")).header("accept", accept);
         let answer = call.send().await.expect("answers");
         let content_type = answer.headers()["content-type"].to_str().expect("text").to_owned();
         assert!(content_type.starts_with(expected), "{accept}: {content_type}");

@@ -13,7 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::util::{Dev, Haproxy, PATIENCE};
+use crate::util::{Dev, Haproxy, PATIENCE, fetch};
 
 /// Invalid orders that an address may send at once.
 const ALLOWANCE: usize = 3;
@@ -95,9 +95,9 @@ async fn a_proxy_closes_on_dripping_heads_and_hides_metrics() {
     let data = tempfile::tempdir().expect("a folder");
     let Some((dev, program)) = shop(&data).await else { return };
     let proxy = Haproxy::start(&program, address(&dev), None).await;
-    let metrics = reqwest::get(format!("http://{}/metrics", proxy.address)).await.expect("answers");
+    let metrics = fetch(format!("http://{}/metrics", proxy.address)).await;
     assert_eq!(metrics.status(), StatusCode::NOT_FOUND);
-    let own = reqwest::get(format!("http://{}/metrics", address(&dev))).await.expect("answers");
+    let own = fetch(format!("http://{}/metrics", address(&dev))).await;
     let told = own.text().await.expect("a body");
     assert!(told.contains("orderworks_rate_limited_total{limit=\"checkout-invalid\"} 0"), "{told}");
 

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::util::{
-    Dev, PATIENCE, Receiver, Role, Vhost, free_port, missing_broker, orderworks, ready, run,
+    Dev, PATIENCE, Receiver, Role, Vhost, fetch, free_port, missing_broker, orderworks, ready, run,
     traced::trace_reaches_webhooks,
 };
 
@@ -74,12 +74,7 @@ async fn workers_apart_are_killed_and_others_go_on() {
     for id in &ids {
         assert_eq!(merchant.ended(id).await["status"], "fulfilled");
     }
-    let summary: Value = reqwest::get(format!("{}/summary", dev.ready.ledger_url))
-        .await
-        .expect("answers")
-        .json()
-        .await
-        .expect("JSON");
+    let summary: Value = fetch(format!("{}/summary", dev.ready.ledger_url)).await.json().await.expect("JSON");
     assert_eq!(summary["charges"], 200, "one capture each: {summary}");
     kept.stop().await;
     assert!(dev.stop().await.success());

@@ -4,7 +4,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::util::{Dev, PATIENCE, order, run};
+use crate::util::{Dev, PATIENCE, http, order, run};
 
 const TOKEN: &str = "orderworks-order-token";
 
@@ -16,8 +16,7 @@ struct Shopper<'a> {
 
 impl<'a> Shopper<'a> {
     fn new(dev: &'a Dev) -> Self {
-        drop(rustls::crypto::ring::default_provider().install_default());
-        Self { dev, http: reqwest::Client::builder().no_proxy().build().expect("builds") }
+        Self { dev, http: http() }
     }
 
     fn call(&self, method: Method, path: &str) -> RequestBuilder {

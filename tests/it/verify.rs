@@ -12,7 +12,7 @@ use store::domain::{OrderId, PaymentId, RefundId};
 use crate::util::{
     Dev, PATIENCE, TestMerchant, TestServers, alone,
     audit::{FULL, right as repaired},
-    orderworks, verify,
+    fetch, orderworks, verify,
 };
 
 const NOW: [&str; 2] = ["--grace", "0s"];
@@ -98,8 +98,7 @@ async fn the_schedule_tells_prometheus() {
     let dev = Dev::start(data.path()).await;
     let asking = async {
         loop {
-            let text =
-                reqwest::get(format!("{}/metrics", dev.ready.url)).await.expect("answers").text().await;
+            let text = fetch(format!("{}/metrics", dev.ready.url)).await.text().await;
             let text = text.expect("a text");
             let last =
                 text.lines().find_map(|l| l.strip_prefix("orderworks_verify_last_run_timestamp_seconds "));

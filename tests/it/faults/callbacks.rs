@@ -15,13 +15,14 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::deployment::{Deployment, REPORT_SECRET};
+use crate::util::http;
 
 /// One ledger entry in this many is reported.
 const REPORTED_ONE_IN: u32 = 10;
 
 /// Sends webhooks until told to end, and then until everything due was accepted.
 pub(super) async fn run(town: Arc<Deployment>, seed: u64, end: CancellationToken) {
-    let (mut rng, http) = (Rng::with_seed(seed), Client::builder().no_proxy().build().expect("builds"));
+    let (mut rng, http) = (Rng::with_seed(seed), http());
     let (mut last, mut due) = (None, Vec::new());
     while !end.is_cancelled() || !due.is_empty() {
         if !end.is_cancelled() {

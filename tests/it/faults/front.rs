@@ -12,6 +12,7 @@ use axum::{
 use tokio::sync::watch;
 
 use super::plan::Mood;
+use crate::util::http;
 
 const SLOW: Duration = Duration::from_secs(3);
 
@@ -30,7 +31,7 @@ impl Front {
     pub(super) async fn of(provider: &str) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let url = format!("http://{}/", listener.local_addr().expect("an address"));
-        let http = reqwest::Client::builder().no_proxy().build().expect("builds");
+        let http = http();
         let behind = provider.trim_end_matches('/').to_owned();
         let front = Self { url, mood: watch::Sender::new(Mood::Fine), behind, http };
         let app = Router::new().fallback(pass).with_state(front.clone());

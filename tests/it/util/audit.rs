@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use store::domain::EventId;
 
-use super::{Client, Receiver, VerifyReport};
+use super::{Client, Receiver, VerifyReport, fetch};
 
 /// Longest time from the end of all orders to the last webhook. A killed relay delays its messages by another half a
 /// minute, and an endpoint that was too slow once is given fewer of them for a while.
@@ -19,8 +19,7 @@ pub(crate) async fn ledger(url: &str) -> Vec<Value> {
     let mut entries: Vec<Value> = Vec::new();
     loop {
         let after = entries.last().map(|last| format!("&after={}", last["id"].as_str().expect("an id")));
-        let page =
-            reqwest::get(format!("{url}?limit=100{}", after.unwrap_or_default())).await.expect("answers");
+        let page = fetch(format!("{url}?limit=100{}", after.unwrap_or_default())).await;
         let page: Value = page.json().await.expect("is JSON");
         entries.extend(page["data"].as_array().expect("a list").iter().cloned());
         if page["has_more"] != true {

@@ -6,6 +6,8 @@ use base::Ambient;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::client::http_builder;
+
 /// A user without a tag, and its password: it may use the virtual hosts of tests and nothing else on the server.
 const USER: &str = "ow-test-user";
 
@@ -27,7 +29,6 @@ pub(crate) fn missing() -> Option<&'static str> {
 
 impl Vhost {
     pub(crate) async fn create() -> Self {
-        drop(rustls::crypto::ring::default_provider().install_default());
         let variable =
             |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is set by ops/services"));
         let url = variable("ORDERWORKS_TEST_RABBITMQ_URL");
@@ -40,11 +41,7 @@ impl Vhost {
             url: format!("amqp://{USER}:{USER}@{server}/{name}"),
             name,
             management: variable("ORDERWORKS_TEST_RABBITMQ_MANAGEMENT_URL").parse().expect("a URL"),
-            http: reqwest::Client::builder()
-                .no_proxy()
-                .timeout(Duration::from_secs(20))
-                .build()
-                .expect("builds"),
+            http: http_builder().timeout(Duration::from_secs(20)).build().expect("builds"),
         };
         vhost.call(Method::PUT, &format!("/api/vhosts/{}", vhost.name), &json!({})).await;
         let user = json!({ "password": USER, "tags": "" });

@@ -7,6 +7,22 @@ use serde_json::{Value, json};
 
 use super::PATIENCE;
 
+/// Plain HTTP client without a limit on time, for what needs no API key.
+pub(crate) fn http() -> reqwest::Client {
+    http_builder().build().expect("builds")
+}
+
+/// The same to be completed. reqwest panics without a process-wide provider of cryptography.
+pub(crate) fn http_builder() -> reqwest::ClientBuilder {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder().no_proxy()
+}
+
+/// Calls a URL without an API key.
+pub(crate) async fn fetch(url: impl reqwest::IntoUrl) -> reqwest::Response {
+    http().get(url).send().await.expect("answers")
+}
+
 /// A client with one API key.
 #[derive(Clone)]
 pub(crate) struct Client {
@@ -17,9 +33,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(base: &str, key: &str) -> Self {
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let http =
-            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("builds");
+        let http = http_builder().timeout(Duration::from_secs(20)).build().expect("builds");
         Self { http, base: base.to_owned(), key: key.to_owned() }
     }
 

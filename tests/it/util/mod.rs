@@ -15,7 +15,7 @@ mod test_servers;
 pub(crate) mod traced;
 
 pub(crate) use broker::{Vhost, missing as missing_broker};
-pub(crate) use client::{Client, order};
+pub(crate) use client::{Client, fetch, http, order};
 pub(crate) use haproxy::Haproxy;
 pub(crate) use receiver::Receiver;
 pub(crate) use role::{Role, free_port, ready};
