@@ -4,9 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use jobs::{
     Engine, Envelope,
-    engine::{DeadReason, JobFilter, JobState, QueueSpec},
+    engine::{DeadReason, JobFilter, JobState},
     envelope::EnqueueOptions,
-    sqlite::SqliteEngine,
     worker::Workers,
 };
 use sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
@@ -24,11 +23,7 @@ struct Running {
 
 impl Running {
     async fn start(shop: &TestMerchant) -> Self {
-        let path = shop.folder.path().join("queue.db");
-        let engine: Arc<dyn Engine> =
-            Arc::new(SqliteEngine::open(&path, shop.ambient.clone()).await.expect("opens"));
-        let queues: Vec<_> = QUEUES.iter().map(|(name, _)| QueueSpec::new(*name)).collect();
-        engine.declare(&queues).await.expect("declares");
+        let engine: Arc<dyn Engine> = shop.engine().await;
         let registry = Arc::new(registry().expect("distinct kinds"));
         let mut workers = Workers::new(engine.clone(), registry, shop.env(), shop.ambient.clone());
         for (queue, concurrency) in QUEUES {

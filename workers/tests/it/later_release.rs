@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use workers::{jobs::DeliverWebhook, relay::RelayHealth, subscriptions::job_id};
 
 use crate::{
-    relay::{engine, relay},
+    relay::relay,
     util::{Receiver, TestMerchant, soon},
 };
 
@@ -55,7 +55,7 @@ async fn a_message_of_a_later_release_holds_up_its_subject_until_a_relay_reads_i
     let start = Timestamp::from_millisecond(1_700_000_000_000).expect("in range");
     let (ambient, clock) = Ambient::steered(3, start);
     let shop = TestMerchant::open_with(ambient).await;
-    let engine = engine(&shop).await;
+    let engine: Arc<dyn Engine> = shop.engine().await;
     let [first, second, third] = [
         shop.place("pm_card_visa").await,
         shop.place("pm_card_visa").await,
@@ -116,7 +116,7 @@ async fn a_subscription_of_a_later_release_is_kept_and_costs_no_event() {
     plant(listed, r#"{"kinds":["order.placed","order.shipped_partially"]}"#).await;
     plant(other, r#"{"prefixes":["order."]}"#).await;
     let order = shop.place("pm_card_visa").await;
-    let engine = engine(&shop).await;
+    let engine: Arc<dyn Engine> = shop.engine().await;
     relay_until(&shop, engine.clone(), |health| health.jobs_published == 3).await;
 
     let event = first_event(&shop, &order).await;
@@ -146,7 +146,7 @@ async fn an_endpoint_that_does_not_read_back_holds_up_its_merchant_only() {
     shop.orders.put_inventory(shop.merchant, "mug", 10, at, None).await.expect("stock");
     let order = shop.place("pm_card_visa").await;
 
-    let engine = engine(&shop).await;
+    let engine: Arc<dyn Engine> = shop.engine().await;
     let both = |health: &RelayHealth| health.set_aside == 1 && health.jobs_published == 1;
     assert_eq!(relay_until(&shop, engine.clone(), both).await.trouble, None);
     let charge = job_id(first_event(&shop, &order).await.0, "charge_payment", "");

@@ -10,23 +10,14 @@ use std::{
 
 use async_trait::async_trait;
 use jobs::{
-    Consume, Engine, Envelope, ErrorClass, JobId, Publish,
-    engine::{Capabilities, EngineError, EngineInfo, Event, JobFilter, Published, QueueSpec},
-    sqlite::SqliteEngine,
+    Engine, Envelope, ErrorClass, JobId, Publish,
+    engine::{Capabilities, EngineError, EngineInfo, Event, JobFilter, Published},
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use workers::{queues::QUEUES, relay::Relay, subscriptions::job_id};
+use workers::{relay::Relay, subscriptions::job_id};
 
 use crate::util::{Receiver, TestMerchant, soon, until};
-
-pub(crate) async fn engine(shop: &TestMerchant) -> Arc<dyn Engine> {
-    let path = shop.folder.path().join("queue.db");
-    let engine = SqliteEngine::open(&path, shop.ambient.clone()).await.expect("opens");
-    let queues: Vec<_> = QUEUES.iter().map(|(name, _)| QueueSpec::new(*name)).collect();
-    engine.declare(&queues).await.expect("declares");
-    Arc::new(engine)
-}
 
 pub(crate) fn relay(shop: &TestMerchant, engine: Arc<dyn Publish>) -> Relay {
     let mut relay = Relay::new(Arc::clone(&shop.orders), engine, shop.ambient.clone(), "relay");
@@ -105,7 +96,7 @@ async fn an_order_wakes_the_relay_and_becomes_jobs() {
     let shop = TestMerchant::open().await;
     let receiver = Receiver::start().await;
     let endpoint = shop.endpoint(&receiver.url).await;
-    let engine = engine(&shop).await;
+    let engine: Arc<dyn Engine> = shop.engine().await;
     let relay = relay(&shop, engine.clone());
     let mut health = relay.health.subscribe();
     let stop = CancellationToken::new();
@@ -132,7 +123,7 @@ async fn an_order_wakes_the_relay_and_becomes_jobs() {
 #[tokio::test]
 async fn a_crash_between_publish_and_mark_publishes_the_same_jobs_again() {
     let shop = TestMerchant::open().await;
-    let engine = engine(&shop).await;
+    let engine: Arc<dyn Engine> = shop.engine().await;
     let gate = Gate::new(Arc::clone(&engine));
     gate.crash_after_publish.store(true, Ordering::SeqCst);
     shop.place("pm_card_visa").await;
@@ -159,7 +150,7 @@ async fn a_crash_between_publish_and_mark_publishes_the_same_jobs_again() {
 #[tokio::test]
 async fn programs_outside_are_told_what_merchants_are_told() {
     let shop = TestMerchant::open().await;
-    let gate = Gate::new(engine(&shop).await);
+    let gate = Gate::new(shop.engine().await);
     let order = shop.place("pm_card_visa").await;
     let relay = relay(&shop, gate.clone());
     let stop = CancellationToken::new();
@@ -182,7 +173,7 @@ async fn programs_outside_are_told_what_merchants_are_told() {
 #[tokio::test]
 async fn an_engine_that_is_down_is_waited_for() {
     let shop = TestMerchant::open().await;
-    let engine = engine(&shop).await;
+    let engine: Arc<dyn Engine> = shop.engine().await;
     let gate = Gate::new(Arc::clone(&engine));
     gate.down.store(true, Ordering::SeqCst);
     for _ in 0..3 {
@@ -206,7 +197,7 @@ async fn an_engine_that_is_down_is_waited_for() {
 #[tokio::test]
 async fn a_relay_leaves_while_the_engine_is_down() {
     let shop = TestMerchant::open().await;
-    let gate = Gate::new(engine(&shop).await);
+    let gate = Gate::new(shop.engine().await);
     gate.down.store(true, Ordering::SeqCst);
     shop.place("pm_card_visa").await;
     let relay = relay(&shop, gate.clone());
@@ -222,7 +213,7 @@ async fn a_relay_leaves_while_the_engine_is_down() {
 #[tokio::test]
 async fn more_than_one_batch_is_published_whole() {
     let shop = TestMerchant::open().await;
-    let engine = engine(&shop).await;
+    let engine: Arc<dyn Engine> = shop.engine().await;
     futures::future::join_all((0..300).map(|_| shop.place("pm_card_visa"))).await;
     let relay = relay(&shop, engine.clone());
     let mut health = relay.health.subscribe();

@@ -3,7 +3,11 @@
 use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use base::{Ambient, TraceContext};
-use jobs::{Job, JobContext, JobError, JobId, engine::JobSignal};
+use jobs::{
+    Consume, Job, JobContext, JobError, JobId,
+    engine::{JobSignal, QueueSpec},
+    sqlite::SqliteEngine,
+};
 use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, sqlite::SqliteConnectOptions};
 use store::{
@@ -27,6 +31,7 @@ use workers::{
         sandbox_client::SandboxProvider,
         sandbox_server::{Entry, SandboxServer, Summary},
     },
+    queues::QUEUES,
 };
 
 const API_KEY: &str = "sk_sandbox_test";
@@ -59,6 +64,15 @@ pub(crate) fn context(env: Env) -> JobContext<Env> {
 }
 
 impl TestMerchant {
+    /// The shop's job engine, with all queues declared.
+    pub(crate) async fn engine(&self) -> Arc<SqliteEngine> {
+        let path = self.folder.path().join("queue.db");
+        let engine = SqliteEngine::open(&path, self.ambient.clone()).await.expect("opens");
+        let queues: Vec<_> = QUEUES.iter().map(|(name, _)| QueueSpec::new(*name)).collect();
+        engine.declare(&queues).await.expect("declares");
+        Arc::new(engine)
+    }
+
     /// A shop with one product, `mug` at 12.50 EUR, a thousand in stock.
     pub(crate) async fn open() -> Self {
         Self::open_with(Ambient::system()).await

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use jobs::{
-    Admin, Consume, Envelope, Job,
-    engine::{JobFilter, QueueSpec},
+    Admin, Envelope, Job,
+    engine::JobFilter,
     records::{AttemptOutcome, AttemptRecord, RecordStore},
     sqlite::SqliteEngine,
 };
@@ -16,7 +16,6 @@ use workers::{
     Env,
     jobs::{ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail},
     provider::PaymentProvider,
-    queues::QUEUES,
     subscriptions::expand,
     verify::{Code, Plan, Repair, Retention, Scope, Settled, Summary, Verify, Violation, Watch},
 };
@@ -55,10 +54,7 @@ impl AuditDeployment {
 
     /// A shop that charges at this provider.
     pub(super) async fn open_at(shop: TestMerchant, provider: Arc<dyn PaymentProvider>) -> Self {
-        let engine = SqliteEngine::open(&shop.folder.path().join("queue.db"), shop.ambient.clone()).await;
-        let engine = Arc::new(engine.expect("opens"));
-        let queues: Vec<_> = QUEUES.iter().map(|(name, _)| QueueSpec::new(*name)).collect();
-        engine.declare(&queues).await.expect("declares");
+        let engine = shop.engine().await;
         let verify = Verify {
             orders: Arc::clone(&shop.orders),
             payments: Arc::clone(&shop.payments),
