@@ -233,8 +233,8 @@ async fn a_second_term_gives_running_work_back(of: Operated) {
     let some = |jobs: &Value| jobs.as_array().is_some_and(|jobs| !jobs.is_empty());
     of.until(&["inspect", "jobs", "--queue", "payments", "--state", "running"], some).await;
     dev.terminate().await;
-    // A busy broker may not close a consumer in time.
-    logged(of.data.path(), &["worker stopped", "consumer close timed out"], 3).await;
+    // The first idle queue to close: with a busy broker, the last one takes as long as the charge.
+    logged(of.data.path(), &["worker stopped", "consumer close timed out"], 1).await;
     assert!(
         !log_of(of.data.path()).contains("immediate stop requested"),
         "the first TERM waits for the charge"
