@@ -241,6 +241,7 @@ async fn a_second_term_gives_running_work_back(of: Operated) {
     );
     assert!(dev.stop().await.success(), "the second does not");
     logged(of.data.path(), &["immediate stop requested"], 1).await;
+    logged(of.data.path(), &["worker stopped", "consumer close timed out"], 3).await;
     let attempts = of.json(&["inspect", "attempts", "--kind", "charge_payment"]).await.0;
     assert_eq!(attempts.as_array().map(Vec::len), Some(0), "no attempt is counted: {attempts}");
 
