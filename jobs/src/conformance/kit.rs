@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use base::Timestamp;
+use base::{Ambient, Timestamp};
 use serde_json::value::to_raw_value;
 use tokio::time::timeout;
 
@@ -22,21 +22,27 @@ pub(super) const QUIET: Duration = Duration::from_millis(250);
 
 /// A plain job.
 pub(super) fn envelope(harness: &impl Harness) -> Envelope {
+    let payload = to_raw_value(&serde_json::json!({ "parcel": "p-1" })).expect("a payload");
+    Envelope { payload, ..plain_job(QUEUE, harness.ambient()) }
+}
+
+/// A plain job of this queue, for the tests of engines and job stores.
+pub fn plain_job(queue: &str, ambient: &Ambient) -> Envelope {
     Envelope {
-        id: JobId::fresh(harness.ambient()),
+        id: JobId::fresh(ambient),
         kind: "pack_parcel".to_owned(),
         version: 1,
-        queue: QUEUE.to_owned(),
+        queue: queue.to_owned(),
         priority: Priority::Default,
         attempt: 0,
         max_attempts: 5,
-        created_at: harness.ambient().now(),
+        created_at: ambient.now(),
         run_at: None,
         trace: None,
         unique_key: None,
         concurrency_key: None,
         subject: None,
-        payload: to_raw_value(&serde_json::json!({ "parcel": "p-1" })).expect("a payload"),
+        payload: to_raw_value("p-1").expect("a payload"),
     }
 }
 

@@ -70,6 +70,9 @@ pub trait Harness: Sized + Send + Sync + 'static {
     async fn inject_undecodable(&self, queue: &str, body: &str);
 }
 
+#[doc(hidden)]
+pub use kit::plain_job;
+
 /// Prints that a case did not run.
 #[doc(hidden)]
 pub fn skip(why: &str) {

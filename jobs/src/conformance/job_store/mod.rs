@@ -16,12 +16,11 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use base::{Ambient, Timestamp};
-use serde_json::value::to_raw_value;
 
+use super::kit::plain_job;
 use crate::{
     engine::JobFilter,
-    envelope::{Envelope, JobId},
-    job::Priority,
+    envelope::JobId,
     job_store::{JobStore, ScheduledJob},
 };
 
@@ -116,23 +115,7 @@ fn job() -> ScheduledJob {
 }
 
 fn job_in(queue: &str) -> ScheduledJob {
-    let ambient = Ambient::system();
-    let envelope = Envelope {
-        id: JobId::fresh(&ambient),
-        kind: "pack_parcel".to_owned(),
-        version: 1,
-        queue: queue.to_owned(),
-        priority: Priority::Default,
-        attempt: 0,
-        max_attempts: 5,
-        created_at: ambient.now(),
-        run_at: None,
-        trace: None,
-        unique_key: None,
-        concurrency_key: None,
-        subject: None,
-        payload: to_raw_value("p-1").expect("a payload"),
-    };
+    let envelope = plain_job(queue, &Ambient::system());
     let due_at = noon();
     ScheduledJob { envelope, due_at, crashes: 0, last_error: None, first_failed_at: None, claim: 0 }
 }

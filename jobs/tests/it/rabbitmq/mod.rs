@@ -17,8 +17,8 @@ use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use base::Ambient;
 use orderworks_jobs::{
-    Admin, Consume, Engine, Envelope, JobId, Priority, Publish,
-    conformance::Harness,
+    Admin, Consume, Engine, Envelope, JobId, Publish,
+    conformance::{Harness, plain_job},
     engine::{
         CRASHES_MAX, ConsumeOptions, Consumer, Delivery, EngineError, Published, QueueSpec, Settlement,
     },
@@ -145,23 +145,7 @@ async fn inject_into(vhost: &Vhost, key: &str, body: &[u8], properties: lapin::B
 }
 
 fn envelope() -> Envelope {
-    let ambient = Ambient::system();
-    Envelope {
-        id: JobId::fresh(&ambient),
-        kind: "pack_parcel".to_owned(),
-        version: 1,
-        queue: QUEUE.to_owned(),
-        priority: Priority::Default,
-        attempt: 0,
-        max_attempts: 50,
-        created_at: ambient.now(),
-        run_at: None,
-        trace: None,
-        unique_key: None,
-        concurrency_key: None,
-        subject: None,
-        payload: serde_json::value::to_raw_value("p-1").expect("a payload"),
-    }
+    Envelope { max_attempts: 50, ..plain_job(QUEUE, &Ambient::system()) }
 }
 
 async fn publish(engine: &RabbitEngine, count: usize) -> HashSet<JobId> {

@@ -7,8 +7,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use base::Ambient;
 use orderworks_jobs::{
-    Admin, Consume, Engine, Envelope, JobId, Priority, Publish,
-    conformance::Harness,
+    Admin, Consume, Engine, Envelope, JobId, Publish,
+    conformance::{Harness, plain_job},
     engine::{CRASHES_MAX, ConsumeOptions, Consumer, DeadReason, Delivery, Interrupt, QueueSpec, Settlement},
     envelope::PAYLOAD_BYTES_MAX,
     sqlite::SqliteEngine,
@@ -98,23 +98,7 @@ async fn raw(folder: &Path) -> SqliteConnection {
 }
 
 fn envelope() -> Envelope {
-    let ambient = Ambient::system();
-    Envelope {
-        id: JobId::fresh(&ambient),
-        kind: "pack_parcel".to_owned(),
-        version: 1,
-        queue: QUEUE.to_owned(),
-        priority: Priority::Default,
-        attempt: 0,
-        max_attempts: 5,
-        created_at: ambient.now(),
-        run_at: None,
-        trace: None,
-        unique_key: None,
-        concurrency_key: None,
-        subject: None,
-        payload: serde_json::value::to_raw_value("p-1").expect("a payload"),
-    }
+    plain_job(QUEUE, &Ambient::system())
 }
 
 async fn publish(engine: &SqliteEngine, count: usize) -> Vec<JobId> {
