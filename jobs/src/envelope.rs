@@ -65,17 +65,28 @@ impl Envelope {
     /// # Errors
     /// [`EngineError::Refused`] when the payload does not serialise or exceeds [`PAYLOAD_BYTES_MAX`].
     pub fn new<J: Job>(job: &J, options: EnqueueOptions, ambient: &Ambient) -> Result<Self, EngineError> {
+        let id = options.id.unwrap_or_else(|| JobId::fresh(ambient));
+        Self::at(job, id, options, ambient.now())
+    }
+
+    /// [`Self::new`] with a given id and time.
+    pub(crate) fn at<J: Job>(
+        job: &J,
+        id: JobId,
+        options: EnqueueOptions,
+        created_at: Timestamp,
+    ) -> Result<Self, EngineError> {
         let payload = serde_json::value::to_raw_value(job)
             .map_err(|error| EngineError::Refused(format!("{}: {error}", J::KIND)))?;
         let envelope = Self {
-            id: options.id.unwrap_or_else(|| JobId::fresh(ambient)),
+            id,
             kind: J::KIND.to_owned(),
             version: J::VERSION,
             queue: J::QUEUE.to_owned(),
             priority: options.priority.unwrap_or(J::PRIORITY),
             attempt: 0,
             max_attempts: J::MAX_ATTEMPTS,
-            created_at: ambient.now(),
+            created_at,
             run_at: options.run_at,
             trace: options.trace,
             // Scoped by kind: two kinds that choose the same key must not block each other.

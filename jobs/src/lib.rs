@@ -19,6 +19,7 @@ pub mod rabbitmq;
 pub mod recorder;
 pub mod records;
 pub mod registry;
+pub mod schedule;
 pub mod sqlite;
 #[cfg(feature = "testing")]
 pub mod testing;

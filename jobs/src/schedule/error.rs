@@ -1,0 +1,24 @@
+//! Errors of schedules.
+
+use std::time::Duration;
+
+use crate::engine::EngineError;
+
+/// The error for a schedule that cannot be used; nothing is stored.
+#[expect(missing_docs, reason = "the message of each says what it means")]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScheduleError {
+    #[error("schedule name `{0}`: use [a-z0-9_]{{1,60}}")]
+    Name(String),
+    #[error("cron expression `{expression}`: {why}")]
+    Cron { expression: String, why: String },
+    #[error("there is no time zone `{0}`: use a name of the IANA database, such as Europe/Berlin or UTC")]
+    Zone(String),
+    #[error("an interval of {0:?}: use whole seconds, from one second to 366 days")]
+    Interval(Duration),
+    #[error("at most {0} missed runs: use a number from 1 to 100")]
+    MissedRuns(u32),
+    #[error("the job of the schedule cannot be published")]
+    Job(#[source] EngineError),
+}

@@ -1,0 +1,116 @@
+//! Schedules: jobs that are published again and again, by a cron expression or an interval.
+//!
+//! Guarantees: the id of a run is a function of the schedule's name and the fire time, so publishing a run twice is one
+//! job wherever the engine holds the first one. Does not run jobs: a run is an ordinary job of its queue.
+
+mod cron;
+mod error;
+mod timing;
+
+#[cfg(test)]
+mod tests;
+
+use base::{Timestamp, ids};
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    error::ScheduleError,
+    timing::{CronTiming, EVERY_MAX, EVERY_MIN, Interval, Timing},
+};
+use crate::{
+    engine::is_name,
+    envelope::{EnqueueOptions, Envelope, JobId},
+    job::Job,
+};
+
+/// Most missed runs of one schedule that [`Missed::All`] makes up for.
+pub const RUNS_MAX: u32 = 100;
+
+/// What becomes of fire times that passed while no scheduler ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missed {
+    /// They are dropped.
+    Skip,
+    /// The latest one is run, the others are dropped.
+    #[default]
+    Latest,
+    /// All are run, oldest first; of more than this number, at most [`RUNS_MAX`], the latest ones.
+    All(u32),
+}
+
+/// A job to publish at certain times.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    name: String,
+    timing: Timing,
+    missed: Missed,
+    paused: bool,
+    /// The job of each run, but for id and time.
+    job: Envelope,
+}
+
+impl Schedule {
+    /// A schedule that publishes this job to its queue at these times, with [`Missed::Latest`].
+    ///
+    /// A job with a [`Job::unique_key`] is not published while its last run still waits or runs.
+    ///
+    /// # Errors
+    /// [`ScheduleError::Name`] for a name other than `[a-z0-9_]{1,60}`, [`ScheduleError::Job`] for a job that no engine
+    /// accepts.
+    pub fn new<J: Job>(name: &str, job: &J, timing: Timing) -> Result<Self, ScheduleError> {
+        if !is_name(name) {
+            return Err(ScheduleError::Name(name.to_owned()));
+        }
+        let (nil, epoch) = (JobId(ids::Uuid::nil()), Timestamp::UNIX_EPOCH);
+        let job = Envelope::at(job, nil, EnqueueOptions::default(), epoch).map_err(ScheduleError::Job)?;
+        Ok(Self { name: name.to_owned(), timing, missed: Missed::default(), paused: false, job })
+    }
+
+    /// Sets what becomes of missed runs.
+    ///
+    /// # Errors
+    /// [`ScheduleError::MissedRuns`] for a number of runs that is zero or over [`RUNS_MAX`].
+    pub fn missed(self, missed: Missed) -> Result<Self, ScheduleError> {
+        match missed {
+            Missed::All(runs) if !(1..=RUNS_MAX).contains(&runs) => Err(ScheduleError::MissedRuns(runs)),
+            _ => Ok(Self { missed, ..self }),
+        }
+    }
+
+    /// Pauses the schedule when it is stored for the first time.
+    #[must_use]
+    pub fn paused(self) -> Self {
+        Self { paused: true, ..self }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The timing.
+    pub fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// What becomes of missed runs.
+    pub fn missed_runs(&self) -> Missed {
+        self.missed
+    }
+
+    /// Whether the schedule is paused when it is stored for the first time.
+    pub fn starts_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Id of the run at a fire time; its time is the fire time.
+    pub fn run_id(&self, at: Timestamp) -> JobId {
+        JobId::derived(ids::floor(at), &self.name)
+    }
+
+    /// The job of a run.
+    pub fn envelope(&self, id: JobId, now: Timestamp) -> Envelope {
+        Envelope { id, created_at: now, ..self.job.clone() }
+    }
+}
