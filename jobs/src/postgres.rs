@@ -37,7 +37,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0004_unique_keys.down",
             "0004_unique_keys.up",
             "0005_dead_jobs.down",
-            "0005_dead_jobs.up"
+            "0005_dead_jobs.up",
+            "0006_schedules.down",
+            "0006_schedules.up"
         ]
     );
     migrations.create_schema("jobs");

@@ -5,13 +5,14 @@
 //! of each backlog; a plain job touches the broker alone. Does not publish: the queue engine does, and deletes a
 //! scheduled or dead job only after the broker has confirmed it.
 //!
-//! Implementations are [`sqlite`] and `postgres`, both tested by `crate::conformance::job_store`; the user is the
-//! `RabbitMQ` engine.
+//! Implementations are [`sqlite`] and `postgres`, both tested by `crate::conformance::job_store`; users are the
+//! `RabbitMQ` engine and, over any engine, the schedulers of [`crate::schedule`].
 
 mod dead;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod row;
+mod schedules;
 pub mod sqlite;
 
 use std::collections::{HashMap, HashSet};
@@ -23,6 +24,7 @@ use base::{Ambient, ErrorClass, Timestamp};
 pub use self::postgres::PostgresJobStore;
 pub use self::{
     dead::{DeadJob, DeadJobs, DeadMessage, DeadPage},
+    schedules::{Advance, NewSchedule, SCHEDULES_MAX, ScheduleRow, Schedules, Term},
     sqlite::SqliteJobStore,
 };
 use crate::{
@@ -83,11 +85,11 @@ pub struct ConsumerNote {
     pub at: Timestamp,
 }
 
-/// The relational side of a broker's queues: every type with the five contracts is one. All methods may be called
-/// concurrently, from several processes.
-pub trait JobStore: ScheduledJobs + DeadJobs + UniqueKeys + QueueControl + ConsumerNotes {}
+/// The relational side of a broker's queues, and the schedules of any engine: every type with the six contracts is one.
+/// All methods may be called concurrently, from several processes.
+pub trait JobStore: ScheduledJobs + DeadJobs + UniqueKeys + QueueControl + ConsumerNotes + Schedules {}
 
-impl<T: ScheduledJobs + DeadJobs + UniqueKeys + QueueControl + ConsumerNotes> JobStore for T {}
+impl<T: ScheduledJobs + DeadJobs + UniqueKeys + QueueControl + ConsumerNotes + Schedules> JobStore for T {}
 
 /// Jobs that wait for their earliest start outside the broker, and the claims under which they are published.
 #[async_trait]

@@ -1,11 +1,11 @@
-//! Rows of scheduled and dead jobs, alike in both databases but for the type of the id.
+//! Rows of scheduled and dead jobs, alike in both databases but for the type of the id, and of schedules.
 
 use std::fmt::Display;
 
 use base::Timestamp;
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
-use super::{DeadJob, DeadMessage, ScheduledJob};
+use super::{DeadJob, DeadMessage, ScheduleRow, ScheduledJob};
 use crate::{
     engine::{DeadInfo, DeadReason},
     envelope::{Envelope, JobId},
@@ -26,6 +26,14 @@ macro_rules! dead_columns {
     };
 }
 pub(super) use dead_columns;
+
+/// Columns read by [`schedule`].
+macro_rules! schedule_columns {
+    () => {
+        "name, timing, definition, paused, orphaned, next_fire_at, last_fire_at, last_job"
+    };
+}
+pub(super) use schedule_columns;
 
 /// Due time of a row that cannot be read: never. It stays for an operator.
 pub(super) const SET_ASIDE: i64 = i64::MAX;
@@ -109,6 +117,27 @@ where
     let (properties, body): (Option<String>, Option<Vec<u8>>) = (row.get("properties"), row.get("body"));
     let message = properties.zip(body).map(|(properties, body)| DeadMessage { properties, body });
     DeadJob { message, ..dead(row, id) }
+}
+
+/// Schedule of a row.
+pub(super) fn schedule<'r, R: Row>(row: &'r R) -> ScheduleRow
+where
+    &'static str: ColumnIndex<R>,
+    bool: Decode<'r, R::Database> + Type<R::Database>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let at = |column: &'static str| row.get::<Option<i64>, _>(column).map(time);
+    ScheduleRow {
+        name: row.get("name"),
+        timing: row.get("timing"),
+        definition: row.get("definition"),
+        paused: row.get("paused"),
+        orphaned: row.get("orphaned"),
+        next_fire_at: at("next_fire_at"),
+        last_fire_at: at("last_fire_at"),
+        last_job: row.get::<Option<String>, _>("last_job").and_then(|id| id.parse().ok()),
+    }
 }
 
 pub(super) fn time(millis: i64) -> Timestamp {

@@ -11,6 +11,7 @@ pub mod defects;
 pub mod keys;
 pub mod notes;
 pub mod schedule;
+pub mod schedules;
 
 use std::{sync::Arc, time::Duration};
 
@@ -78,6 +79,9 @@ macro_rules! job_store_conformance_tests {
             schedule: a_job_reads_back_whole, no_part_of_a_millisecond_is_cut_off, scheduling_again_replaces,
                 attempts_never_go_back, a_batch_may_name_a_job_twice, no_text_is_refused, listing_pages_and_filters,
                 a_purge_takes_jobs_and_keys_of_its_queue, nothing_is_a_batch_too;
+            schedules: a_term_begins_after_the_one_that_was_seen, racing_candidates_have_one_winner,
+                synchronising_is_additive, due_schedules_come_oldest_first, a_step_is_made_once_and_by_the_leader,
+                a_pause_ends_with_a_new_time;
         }
     };
     (@cases $harness:ty; $($module:ident: $($case:ident),+;)+) => {

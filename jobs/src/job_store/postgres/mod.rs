@@ -9,6 +9,7 @@ mod dead;
 mod keys;
 mod notes;
 mod schedule;
+mod schedules;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +23,8 @@ use sqlx::{Row, postgres::PgRow};
 
 use crate::{engine::EngineError, postgres::PostgresFault};
 
-/// Scheduled and dead jobs, cancel requests, pauses and unique keys in the schema `jobs`. Clones share the connections.
+/// Scheduled and dead jobs, schedules, cancel requests, pauses and unique keys in the schema `jobs`. Clones share the
+/// connections.
 #[derive(Debug, Clone)]
 pub struct PostgresJobStore {
     database: Database,

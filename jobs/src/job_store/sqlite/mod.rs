@@ -5,6 +5,7 @@ mod dead;
 mod keys;
 mod notes;
 mod schedule;
+mod schedules;
 
 use std::path::Path;
 
@@ -20,7 +21,7 @@ use crate::{engine::EngineError, sqlite::fault::SqliteFault};
 /// Read connections beside the one writer.
 const READERS_MAX: u32 = 3;
 
-/// Scheduled and dead jobs, cancel requests, pauses and unique keys in a file. Clones share it.
+/// Scheduled and dead jobs, schedules, cancel requests, pauses and unique keys in a file. Clones share it.
 #[derive(Clone)]
 pub struct SqliteJobStore {
     database: Database,
@@ -41,6 +42,12 @@ impl SqliteJobStore {
         self.database.write(work).await.map_err(engine_error)
     }
 
+    /// Runs a statement that changes one row or none; returns whether it did.
+    async fn changes(&self, statement: Query<'static>) -> Result<bool, EngineError> {
+        self.write(move |c| Box::pin(async move { Ok(statement.execute(c).await?.rows_affected() == 1) }))
+            .await
+    }
+
     async fn execute(&self, statement: Query<'static>) -> Result<(), EngineError> {
         self.write(move |c| Box::pin(async move { Ok(statement.execute(c).await.map(drop)?) })).await
     }
@@ -57,6 +64,6 @@ fn ids_json(ids: &[crate::JobId]) -> String {
 fn migrations() -> sqlx::migrate::Migrator {
     base::migrations!(
         "migrations/sqlite/job_store",
-        ["0001_job_store", "0002_inspection", "0003_unique_keys", "0004_dead_jobs"]
+        ["0001_job_store", "0002_inspection", "0003_unique_keys", "0004_dead_jobs", "0005_schedules"]
     )
 }

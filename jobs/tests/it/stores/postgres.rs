@@ -115,6 +115,7 @@ mod job_store_by_bouncer {
         keys: a_key_has_one_holder;
         notes: the_last_note_of_a_consumer_counts;
         schedule: attempts_never_go_back, listing_pages_and_filters, a_purge_takes_jobs_and_keys_of_its_queue;
+        schedules: synchronising_is_additive, a_step_is_made_once_and_by_the_leader;
     }
 }
 
