@@ -19,6 +19,12 @@ pub enum ScheduleError {
     Interval(Duration),
     #[error("at most {0} missed runs: use a number from 1 to 100")]
     MissedRuns(u32),
+    #[error("there are two schedules `{0}`")]
+    Duplicate(String),
+    #[error("there are more than 1000 schedules")]
+    TooMany,
+    #[error("schedule `{name}` cannot be read")]
+    Corrupt { name: String, source: serde_json::Error },
     #[error("the job of the schedule cannot be published")]
     Job(#[source] EngineError),
 }

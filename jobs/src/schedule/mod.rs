@@ -2,19 +2,25 @@
 //!
 //! Guarantees: the id of a run is a function of the schedule's name and the fire time, so publishing a run twice is one
 //! job wherever the engine holds the first one. Does not run jobs: a run is an ordinary job of its queue.
+//!
+//! Rows are in [`crate::job_store::Schedules`], published by the [`Scheduler`] that leads.
 
 mod cron;
 mod error;
+mod missed;
+mod scheduler;
+mod stored;
 mod timing;
 
 #[cfg(test)]
 mod tests;
 
 use base::{Timestamp, ids};
-use serde::{Deserialize, Serialize};
 
 pub use self::{
     error::ScheduleError,
+    missed::{Missed, ON_TIME, RUNS_MAX},
+    scheduler::{LEASE, Scheduler},
     timing::{CronTiming, EVERY_MAX, EVERY_MIN, Interval, Timing},
 };
 use crate::{
@@ -22,22 +28,6 @@ use crate::{
     envelope::{EnqueueOptions, Envelope, JobId},
     job::Job,
 };
-
-/// Most missed runs of one schedule that [`Missed::All`] makes up for.
-pub const RUNS_MAX: u32 = 100;
-
-/// What becomes of fire times that passed while no scheduler ran.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Missed {
-    /// They are dropped.
-    Skip,
-    /// The latest one is run, the others are dropped.
-    #[default]
-    Latest,
-    /// All are run, oldest first; of more than this number, at most [`RUNS_MAX`], the latest ones.
-    All(u32),
-}
 
 /// A job to publish at certain times.
 #[derive(Debug, Clone)]
