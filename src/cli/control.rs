@@ -10,6 +10,8 @@ use super::values;
 pub(crate) enum Control {
     #[command(flatten)]
     Jobs(JobControl),
+    #[command(flatten)]
+    Schedules(ScheduleControl),
     /// Move a merchant to another shard while it is in use; run it again to continue an interrupted move
     MoveMerchant(MoveArgs),
     /// Settle the violations that `verify` reports of an order, once they were put right by hand
@@ -38,6 +40,25 @@ pub(crate) struct MoveArgs {
     /// Undo a move that has not reached the handover
     #[arg(long, conflicts_with_all = ["dry_run", "keep_source"])]
     pub(crate) abort: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScheduleControl {
+    /// Publish a run of a schedule now, beside those at its times
+    RunSchedule {
+        /// The schedule
+        name: String,
+    },
+    /// Stop a schedule from firing, across restarts, until it is resumed
+    PauseSchedule {
+        /// The schedule
+        name: String,
+    },
+    /// Resume a paused schedule, from now on
+    ResumeSchedule {
+        /// The schedule
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

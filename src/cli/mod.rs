@@ -7,7 +7,7 @@ mod values;
 use std::{convert::Infallible, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-pub(crate) use control::{Control, JobControl, MoveArgs};
+pub(crate) use control::{Control, JobControl, MoveArgs, ScheduleControl};
 use jobs::{
     JobId,
     engine::{DeadReason, JobState},
@@ -82,10 +82,10 @@ pub(crate) enum Command {
     /// Create, list and revoke the API keys of merchants
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Show queues and jobs, without side effects
+    /// Show queues, jobs and schedules, without side effects
     #[command(subcommand)]
     Inspect(Inspect),
-    /// Pause, resume, purge, cancel, retry, drop; move merchants between shards
+    /// Pause, resume, purge, cancel, retry, drop; run and pause schedules; move merchants between shards
     #[command(subcommand)]
     Control(Control),
     /// Return dead jobs to their queues with fresh attempts
@@ -175,6 +175,8 @@ pub(crate) enum Inspect {
     Queues,
     /// Workers that consume each queue
     Workers,
+    /// Schedules: their times, last run and next five runs
+    Schedules,
     /// Jobs in the queues, oldest first
     Jobs(JobsArgs),
     /// One job: its state and every attempt

@@ -1,5 +1,5 @@
-//! Command `control`: changes queues, jobs, the shards of merchants and what counts as settled. Works whether `dev`
-//! runs or not.
+//! Command `control`: changes queues, jobs, schedules, the shards of merchants and what counts as settled. Works whether
+//! `dev` runs or not.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use jobs::{
 };
 use serde_json::{Value, json};
 
-use super::{move_merchant, settle};
+use super::{move_merchant, schedules, settle};
 use crate::{
     cli::{Control, JobControl},
     config::Config,
@@ -28,6 +28,7 @@ const IS_DEAD: &str =
 pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> Result<ExitCode> {
     let what = match what {
         Control::Jobs(what) => what,
+        Control::Schedules(what) => return schedules::control(what, config, as_json).await,
         Control::MoveMerchant(args) => return move_merchant::run(args, config, as_json).await,
         Control::Settle { order, note } => return settle::run(order, note, config, as_json).await,
     };

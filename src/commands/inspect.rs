@@ -1,4 +1,4 @@
-//! Command `inspect`: shows queues, jobs and the outbox without side effects, also while `dev` runs.
+//! Command `inspect`: shows queues, jobs, schedules and the outbox without side effects, also while `dev` runs.
 
 use anyhow::{Result, bail};
 use base::{Ambient, Timestamp, chars::is_format};
@@ -11,7 +11,7 @@ use jobs::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::payment;
+use super::{payment, schedules};
 use crate::{
     cli::{AttemptsArgs, Inspect, JobsArgs},
     config::Config,
@@ -28,6 +28,7 @@ pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> Result
     match what {
         Inspect::Queues => queues(engine, as_json).await,
         Inspect::Workers => workers(engine, as_json).await,
+        Inspect::Schedules => schedules::show(jobs, config, as_json).await,
         Inspect::Jobs(args) => {
             jobs.require_queue(args.queue.as_ref()).await?;
             held(engine, records, args, as_json).await

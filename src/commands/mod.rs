@@ -11,6 +11,7 @@ mod move_merchant;
 mod payment;
 mod redrive;
 mod role;
+mod schedules;
 mod settle;
 mod verify;
 

@@ -35,6 +35,10 @@ pub(super) fn queue(folder: &Path) -> PathBuf {
     folder.join("queue.db")
 }
 
+pub(super) fn job_store(folder: &Path) -> PathBuf {
+    folder.join("jobs.db")
+}
+
 /// Lets only this user access what the process creates from now on. Called before there are threads.
 pub(crate) fn make_new_files_private() {
     umask(Mode::RWXG | Mode::RWXO);

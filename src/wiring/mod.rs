@@ -39,7 +39,7 @@ use crate::{
 
 pub(crate) use self::{
     folder::{create as create_folder, make_new_files_private},
-    queue::Jobs,
+    queue::{Jobs, open_schedules},
     schema::migrate,
 };
 

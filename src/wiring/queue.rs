@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use base::Ambient;
 use jobs::{
     Engine,
-    job_store::{JobStore, PostgresJobStore, SqliteJobStore},
+    job_store::{JobStore, PostgresJobStore, Schedules, SqliteJobStore},
     rabbitmq::{RabbitEngine, RabbitServer},
     records::{PostgresRecords, RecordStore},
     sqlite::{SqliteEngine, SqliteRecords},
@@ -93,7 +93,7 @@ pub(super) async fn open(
     };
     let (jobs, records): (Arc<dyn JobStore>, Arc<dyn RecordStore>) = match store {
         OrdersEngine::Sqlite { folder } => (
-            Arc::new(SqliteJobStore::open(&folder.join("jobs.db"), ambient.clone()).await?),
+            Arc::new(SqliteJobStore::open(&folder::job_store(folder), ambient.clone()).await?),
             Arc::new(SqliteRecords::open(&folder.join("records.db")).await?),
         ),
         OrdersEngine::Postgres(topology) => {
@@ -106,6 +106,24 @@ pub(super) async fn open(
         }
     };
     Ok((QueueSource::RabbitMq(server.clone(), jobs), records))
+}
+
+/// Opens the job store for the schedules, also where the queue is in a file and needs none.
+pub(crate) async fn open_schedules(
+    engines: &Engines,
+    ambient: &Ambient,
+) -> anyhow::Result<Arc<dyn Schedules>> {
+    let folder = match &engines.queue {
+        QueueEngine::Sqlite { folder }
+        | QueueEngine::RabbitMq { store: OrdersEngine::Sqlite { folder }, .. } => folder,
+        QueueEngine::RabbitMq { store: OrdersEngine::Postgres(topology), .. } => {
+            let name = format!("orderworks schedules {}", std::process::id());
+            let database = base::postgres::connect(&topology.server.pool(&name, CONNECTIONS)).await?;
+            unless_transient(jobs::postgres::check(&database).await)?;
+            return Ok(Arc::new(PostgresJobStore::new(database, ambient.clone())));
+        }
+    };
+    Ok(Arc::new(SqliteJobStore::open(&folder::job_store(folder), ambient.clone()).await?))
 }
 
 fn read_certificates(file: &Path) -> anyhow::Result<String> {

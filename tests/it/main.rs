@@ -21,6 +21,7 @@ mod proxied;
 mod rabbitmq;
 mod redis;
 mod relational;
+mod schedules;
 mod settle;
 mod shards;
 mod source_rules;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::EngineError;
+use crate::{engine::EngineError, envelope::JobId};
 
 /// The error for a schedule that cannot be used; nothing is stored.
 #[expect(missing_docs, reason = "the message of each says what it means")]
@@ -27,4 +27,10 @@ pub enum ScheduleError {
     Corrupt { name: String, source: serde_json::Error },
     #[error("the job of the schedule cannot be published")]
     Job(#[source] EngineError),
+    #[error("there is no schedule `{name}`; {known}")]
+    Unknown { name: String, known: String },
+    #[error("schedule `{name}` starts no second run: {job} has the same unique key and has not ended")]
+    Overlaps { name: String, job: JobId },
+    #[error(transparent)]
+    Store(#[from] EngineError),
 }

@@ -5,6 +5,7 @@
 //!
 //! Rows are in [`crate::job_store::Schedules`], published by the [`Scheduler`] that leads.
 
+mod admin;
 mod cron;
 mod error;
 mod missed;
@@ -18,6 +19,7 @@ mod tests;
 use base::{Timestamp, ids};
 
 pub use self::{
+    admin::{LastAttempt, ScheduleAdmin, ScheduleInfo, ScheduleJob},
     error::ScheduleError,
     missed::{Missed, ON_TIME, RUNS_MAX},
     scheduler::{LEASE, Scheduler},

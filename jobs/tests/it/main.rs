@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a panic is how a test fails, also in its helpers")]
 
 mod rabbitmq;
+mod schedule_admin;
 mod schedules;
 mod sqlite;
 mod stores;
