@@ -1,5 +1,5 @@
-//! Command `control`: changes queues, jobs, schedules, the shards of merchants and what counts as settled. Works whether
-//! `dev` runs or not.
+//! Command `control`: changes queues, jobs, schedules, the shards of merchants and what counts as settled. Works
+//! whether `dev` runs or not.
 
 use std::process::ExitCode;
 

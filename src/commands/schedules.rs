@@ -1,5 +1,5 @@
-//! Commands `inspect schedules` and `control run-schedule|pause-schedule|resume-schedule`. They work whether a scheduler
-//! runs or not.
+//! Commands `inspect schedules` and `control run-schedule|pause-schedule|resume-schedule`; with or without a running
+//! scheduler.
 
 use std::{process::ExitCode, sync::Arc};
 

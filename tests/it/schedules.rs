@@ -51,8 +51,8 @@ async fn schedules_are_listed_paused_resumed_and_run() {
         assert_eq!((&answer["schedule"], &answer["paused"]), (&"nightly".into(), &paused.into()), "{answer}");
         let (ok, out, _) = run(folder, &["inspect", "schedules"]).await;
         assert!(ok && out.starts_with("NAME") && out.contains(state), "{out}");
-        let (ok, _, err) = run(folder, &["control", verb, "nigthly"]).await;
-        assert!(!ok && err.contains("`nigthly`") && err.contains("there are: nightly"), "{err}");
+        let (ok, _, err) = run(folder, &["control", verb, "weekly"]).await;
+        assert!(!ok && err.contains("`weekly`") && err.contains("there are: nightly"), "{err}");
     }
     let job = run_json(folder, &["control", "run-schedule", "nightly"]).await;
     let id = job["job"].as_str().expect("an id");

@@ -21,7 +21,7 @@ use crate::{
     job_store::{Advance, SCHEDULES_MAX, ScheduleRow, Schedules, Term},
 };
 
-/// How long another scheduler waits for a sign of life of the leader: longer than a publish takes that ends in an error.
+/// How long another scheduler waits for a sign of life of the leader: longer than any publish takes, failed ones too.
 pub const LEASE: Duration = Duration::from_secs(30);
 /// Interval of the leader's signs of life while nothing is due.
 const KEEP_EVERY: Duration = Duration::from_secs(5);

@@ -143,8 +143,8 @@ fn an_error_names_the_field_and_what_is_allowed() {
         let error = Timing::cron(expression, "UTC").expect_err(expression).to_string();
         assert!(error.contains(part), "{error}");
     }
-    let error = Timing::cron("* * * * *", "Europe/Berln").expect_err("no such zone").to_string();
-    assert!(error.contains("`Europe/Berln`") && error.contains("Europe/Berlin"), "{error}");
+    let error = Timing::cron("* * * * *", "Europe/Bern").expect_err("no such zone").to_string();
+    assert!(error.contains("`Europe/Bern`") && error.contains("Europe/Berlin"), "{error}");
 }
 
 #[test]

@@ -96,12 +96,12 @@ async fn an_operator_sees_pauses_resumes_and_starts_runs() {
 
     for verb in ["pause", "resume", "run"] {
         let error = match verb {
-            "pause" => admin.pause("sweeep").await,
-            "resume" => admin.resume("sweeep").await,
-            _ => admin.run_now("sweeep").await.map(drop),
+            "pause" => admin.pause("sweeps").await,
+            "resume" => admin.resume("sweeps").await,
+            _ => admin.run_now("sweeps").await.map(drop),
         };
         let error = error.expect_err("there is none").to_string();
-        assert!(error.contains("`sweeep`") && error.contains("there are: sweep"), "{error}");
+        assert!(error.contains("`sweeps`") && error.contains("there are: sweep"), "{error}");
     }
 }
 
