@@ -1,6 +1,8 @@
-//! Schedulers over one SQLite job store, on clocks that the tests move, against an engine that notes what it is given.
+//! Schedulers over one job store, on clocks that the tests move, against an engine that notes what it is given.
 
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+mod long_run;
+
+use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use orderworks_jobs::{
@@ -102,7 +104,17 @@ async fn scheduler(
     ambient: &Ambient,
     schedules: &[Schedule],
 ) -> Scheduler {
-    let scheduler = Scheduler::new(open(folder).await, notebook.clone(), name, ambient.clone());
+    scheduler_over(open(folder).await, notebook, name, ambient, schedules)
+}
+
+fn scheduler_over(
+    store: Arc<dyn Schedules>,
+    notebook: &Arc<Notebook>,
+    name: &str,
+    ambient: &Ambient,
+    schedules: &[Schedule],
+) -> Scheduler {
+    let scheduler = Scheduler::new(store, notebook.clone(), name, ambient.clone());
     schedules.iter().cloned().try_fold(scheduler, Scheduler::with).expect("distinct names")
 }
 
@@ -115,64 +127,6 @@ fn folder() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     made.expect("a folder")
-}
-
-/// Two schedulers with clocks 30 seconds apart for 10,000 minutes, over a change of the clock; one or the other is held
-/// up for minutes, dies, or is late.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_schedulers_run_nothing_twice_and_miss_nothing() {
-    const START: &str = "2026-10-22T00:00:30Z";
-    let (folder, notebook) = (folder(), Arc::new(Notebook::default()));
-    let schedules = [
-        schedule("minutely", minutely()),
-        schedule("odd", Timing::every(Duration::from_secs(90)).expect("an interval")),
-        schedule("nightly", Timing::cron("30 2 * * *", "Europe/Berlin").expect("a timing")),
-        schedule("hourly", Timing::cron("15 * * * *", "Europe/Berlin").expect("a timing")),
-    ];
-    let clocks = [clock(START, 0), clock(START, 30)];
-    let chance = Ambient::steered(7, at(START)).0;
-    let draw =
-        |below: u64| u64::try_from(chance.jitter(Duration::from_nanos(below - 1)).as_nanos()).unwrap_or(0);
-    let mut processes = Vec::new();
-    for (ambient, _) in &clocks {
-        processes.push(scheduler(folder.path(), &notebook, "a scheduler", ambient, &schedules).await);
-    }
-    assert!(processes[0].pass().await.expect("passes"), "the first one leads");
-    let (mut held_up, mut led) = ([0_u64; 2], [0_u32; 2]);
-    for _ in 0..10_000 {
-        for (_, clock) in &clocks {
-            clock.advance(Duration::from_mins(1));
-        }
-        let first = usize::from(draw(2) == 0);
-        for n in [first, 1 - first] {
-            let is_alone = held_up[1 - n] > 0;
-            held_up[n] = held_up[n].saturating_sub(1);
-            if held_up[n] > 0 {
-                continue;
-            }
-            match draw(200) {
-                0 if !is_alone => held_up[n] = 1 + draw(15),
-                1 => {
-                    let again = scheduler(folder.path(), &notebook, "again", &clocks[n].0, &schedules).await;
-                    processes[n] = again;
-                }
-                _ => led[n] += u32::from(processes[n].pass().await.expect("passes")),
-            }
-        }
-    }
-    assert!(led.iter().all(|&passes| passes > 1000), "both have led: {led:?}");
-    let (start, end) = (at(START), clocks[0].0.now() - Duration::from_mins(10));
-    for schedule in &schedules {
-        let times = schedule.timing().upcoming(start).take_while(|time| *time <= end);
-        let expected: Vec<JobId> = times.map(|time| schedule.run_id(time)).collect();
-        let published = notebook.of(schedule.name());
-        let mut count: HashMap<JobId, u32> = HashMap::new();
-        for id in &published {
-            *count.entry(*id).or_default() += 1;
-        }
-        assert!(count.values().all(|&times| times == 1), "{} ran twice", schedule.name());
-        assert!(published.starts_with(&expected), "{} missed a run or changed their order", schedule.name());
-    }
 }
 
 /// A leader that is held up in a publish until another one leads publishes nothing more and moves nothing on.
