@@ -1,9 +1,9 @@
 //! The contracts of a job store: the state a broker cannot keep for its jobs, in a relational store beside it.
 //!
 //! Guarantees of every implementation: each method is one transaction, durable when it returns. Written only for jobs
-//! that are scheduled, unique, cancelled or dead, for pauses and schedules, and every few seconds for a note per consumer
-//! and the age of each backlog; a plain job touches the broker alone. Does not publish: the queue engine does, and deletes a
-//! scheduled or dead job only after the broker has confirmed it.
+//! that are scheduled, unique, cancelled or dead, for pauses and schedules, and every few seconds for a note per
+//! consumer and the age of each backlog; a plain job touches the broker alone. Does not publish: the queue engine does,
+//! and deletes a scheduled or dead job only after the broker has confirmed it.
 //!
 //! Implementations are [`sqlite`] and `postgres`, both tested by `crate::conformance::job_store`; users are the
 //! `RabbitMQ` engine and, over any engine, the schedulers of [`crate::schedule`].
