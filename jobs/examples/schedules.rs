@@ -1,7 +1,7 @@
 //! Jobs by the clock, in SQLite files, without a server: `cargo run -p orderworks-jobs --example schedules`.
 //!
-//! A schedule every second and one at night in Berlin; the first one is paused and resumed. Celery's beat must run once,
-//! and keeps its times in a file of its own; here every process may have a scheduler, and one of them leads.
+//! A schedule every second, and one at night in Berlin that is paused, resumed and run now. Celery's beat must run
+//! once; here every process may have a scheduler, and one of them leads.
 #![expect(clippy::print_stdout, reason = "an example prints what happens")]
 
 use std::{

@@ -31,6 +31,11 @@ use crate::{
     job::Job,
 };
 
+/// Fire time of a run, by the id of its job, `ctx.id`; of a run that an operator started, that moment.
+pub fn fire_time(run: JobId) -> Option<Timestamp> {
+    ids::timestamp_of(run.0)
+}
+
 /// A job to publish at certain times.
 #[derive(Debug, Clone)]
 pub struct Schedule {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Missed, Schedule, ScheduleError, Timing};
+use super::{Missed, Schedule, ScheduleError, Timing, fire_time};
 use crate::{Job, JobContext, JobError, Timestamp};
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -178,6 +178,7 @@ fn a_run_id_is_a_function_of_name_and_fire_time() {
     let (noon, later) = (at("2026-11-29T12:00:00Z"), at("2026-11-29T12:01:00Z"));
     assert_eq!(one.run_id(noon), sweep("one").expect("a schedule").run_id(noon));
     assert_ne!(one.run_id(noon), one.run_id(later));
+    assert_eq!(fire_time(one.run_id(noon)), Some(noon));
     assert_ne!(one.run_id(noon), other.run_id(noon));
     let envelope = one.envelope(one.run_id(noon), later);
     assert_eq!((envelope.kind.as_str(), envelope.created_at, envelope.run_at), ("sweep", later, None));
