@@ -3,7 +3,7 @@
 //! Guarantees: a process opens only what its roles need, and what several of them need once. A server that is
 //! unavailable does not prevent a start; an error that waiting cannot fix (a wrong password, a missing schema) does.
 //! With the queue in a file, two servers never share a folder (an exclusive lock, released by the kernel when its
-//! holder dies). Inspecting a folder creates nothing in it. Starts no role, see [`crate::roles`].
+//! holder dies). Inspecting a folder without data creates nothing. Starts no role, see [`crate::roles`].
 
 mod caches;
 mod folder;
