@@ -45,17 +45,20 @@ pub(crate) struct MoveArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ScheduleControl {
     /// Publish a run of a schedule now, beside those at its times
-    RunSchedule {
+    #[command(name = "run-schedule")]
+    Run {
         /// The schedule
         name: String,
     },
     /// Stop a schedule from firing, across restarts, until it is resumed
-    PauseSchedule {
+    #[command(name = "pause-schedule")]
+    Pause {
         /// The schedule
         name: String,
     },
     /// Resume a paused schedule, from now on
-    ResumeSchedule {
+    #[command(name = "resume-schedule")]
+    Resume {
         /// The schedule
         name: String,
     },

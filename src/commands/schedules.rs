@@ -87,15 +87,15 @@ pub(super) async fn control(
 
 async fn act(what: ScheduleControl, admin: ScheduleAdmin<'_>) -> anyhow::Result<(String, Value)> {
     Ok(match what {
-        ScheduleControl::RunSchedule { name } => {
+        ScheduleControl::Run { name } => {
             let id = admin.run_now(&name).await?;
             (format!("{name}: published {id}"), json!({ "schedule": name, "job": id }))
         }
-        ScheduleControl::PauseSchedule { name } => {
+        ScheduleControl::Pause { name } => {
             admin.pause(&name).await?;
             (format!("{name} is paused"), json!({ "schedule": name, "paused": true }))
         }
-        ScheduleControl::ResumeSchedule { name } => {
+        ScheduleControl::Resume { name } => {
             admin.resume(&name).await?;
             (format!("{name} is resumed"), json!({ "schedule": name, "paused": false }))
         }

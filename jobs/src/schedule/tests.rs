@@ -173,7 +173,7 @@ fn a_timing_reads_back_from_its_text() {
 #[test]
 fn a_run_id_is_a_function_of_name_and_fire_time() {
     let sweep =
-        |name| Schedule::new(name, &Sweep, Timing::every(Duration::from_secs(60)).expect("an interval"));
+        |name| Schedule::new(name, &Sweep, Timing::every(Duration::from_mins(1)).expect("an interval"));
     let (one, other) = (sweep("one").expect("a schedule"), sweep("other").expect("a schedule"));
     let (noon, later) = (at("2026-11-29T12:00:00Z"), at("2026-11-29T12:01:00Z"));
     assert_eq!(one.run_id(noon), sweep("one").expect("a schedule").run_id(noon));

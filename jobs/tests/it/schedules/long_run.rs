@@ -92,7 +92,8 @@ async fn two_schedulers_agree_behind_a_pooler() {
     orderworks_jobs::postgres::migrate(&scratch.config()).await.expect("migrates");
     let config = PostgresConfig { pgbouncer: true, ..scratch.config() };
     let open = async || -> Arc<dyn Schedules> {
-        Arc::new(PostgresJobStore::open(&config, Ambient::system()).await.expect("opens"))
+        let store = PostgresJobStore::open(&config, Ambient::system()).await.expect("opens");
+        Arc::new(store)
     };
     run(400, open).await;
 }
