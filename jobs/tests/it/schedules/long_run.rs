@@ -91,9 +91,9 @@ async fn two_schedulers_agree_behind_a_pooler() {
     let scratch = Scratch::create().await;
     orderworks_jobs::postgres::migrate(&scratch.config()).await.expect("migrates");
     let config = PostgresConfig { pgbouncer: true, ..scratch.config() };
-    let open = async || -> Arc<dyn Schedules> {
+    let open = async || {
         let store = PostgresJobStore::open(&config, Ambient::system()).await.expect("opens");
-        Arc::new(store)
+        Arc::new(store) as Arc<dyn Schedules>
     };
     run(400, open).await;
 }
