@@ -1,7 +1,7 @@
 //! Fire times of a schedule: by a cron expression in a time zone, or by an interval.
 //!
 //! Guarantees: a fire time depends on the timing alone, never on when or where it is calculated, so all schedulers find
-//! the same ones. Rule for changes of the local clock, as crontab(5) and cron(8) of Vixie cron describe it:
+//! the same ones. Rule for changes of the local clock, as cron(8) of cronie describes it:
 //! - fixed hours (`30 2 * * *`): a time that the clock skips fires at the first instant after the gap, and several of
 //!   one schedule in a gap fire once; of a time that the clock shows twice the first one fires;
 //! - hours that begin with `*` (`15 * * * *`): each instant at which the clock shows a matching time fires, so runs go
