@@ -3,6 +3,7 @@
 
 pub mod env;
 pub mod event_body;
+pub mod housekeeping;
 pub mod jobs;
 pub mod mail;
 pub mod open_payments;
@@ -10,6 +11,7 @@ pub mod provider;
 pub mod queues;
 pub mod registry;
 pub mod relay;
+pub mod schedules;
 pub mod subscriptions;
 pub mod verify;
 pub mod webhook_delivery;

@@ -6,7 +6,12 @@ pub const FULFILMENT: &str = "fulfilment";
 pub const EMAIL: &str = "email";
 pub const WEBHOOKS: &str = "webhooks";
 
-/// All queues with their default number of concurrent jobs per worker process.
+/// Queue of the housekeeping jobs, which the scheduler itself runs.
+pub const HOUSEKEEPING: &str = "housekeeping";
+/// Housekeeping jobs at a time in a scheduler: one of each kind, so that a long audit delays no other.
+pub const HOUSEKEEPING_SLOTS: usize = 5;
+
+/// All queues of workers with their default number of concurrent jobs per worker process.
 ///
 /// Payments and webhooks mostly wait for other servers; fulfilment waits only for the store's single writer.
 pub const QUEUES: [(&str, usize); 4] = [(PAYMENTS, 16), (FULFILMENT, 8), (EMAIL, 4), (WEBHOOKS, 16)];

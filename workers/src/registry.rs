@@ -1,4 +1,4 @@
-//! Job registry of the shop.
+//! Job registries: of the shop, and of the housekeeping.
 
 use base::ErrorClass;
 use jobs::registry::{RegisterError, Registry};
@@ -6,9 +6,11 @@ use store::StoreError;
 
 use crate::{
     env::Env,
+    housekeeping::HousekeepingEnv,
     jobs::{
-        ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail,
-        SendVerification, SendWelcome,
+        ApplyProviderReport, AuditChanges, ChargePayment, DeleteExpired, DeliverWebhook, DropDeadJobs,
+        ExpireOrders, FulfilOrder, MaintainPartitions, RefundPayment, SendEmail, SendVerification,
+        SendWelcome,
     },
 };
 
@@ -24,6 +26,19 @@ pub fn registry() -> Result<Registry<Env>, RegisterError> {
         .register::<SendEmail>()?
         .register::<SendVerification>()?
         .register::<SendWelcome>()
+}
+
+/// The jobs of the scheduler, with an environment of their own. Their errors need no class: a run that fails ends.
+///
+/// # Errors
+/// As [`registry`].
+pub fn housekeeping_registry() -> Result<Registry<HousekeepingEnv>, RegisterError> {
+    Registry::new()
+        .register::<AuditChanges>()?
+        .register::<DeleteExpired>()?
+        .register::<DropDeadJobs>()?
+        .register::<ExpireOrders>()?
+        .register::<MaintainPartitions>()
 }
 
 /// The class of an error of the shop's own stores: an outage uses no attempt, a defect does. Failures of providers,

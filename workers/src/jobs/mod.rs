@@ -3,9 +3,14 @@
 //! The module doc of each file lists its steps and why a crash between any two of them is harmless.
 
 mod apply_provider_report;
+mod audit_changes;
 mod charge_payment;
+mod delete_expired;
 mod deliver_webhook;
+mod drop_dead_jobs;
+mod expire_orders;
 mod fulfil_order;
+mod maintain_partitions;
 mod refund_payment;
 mod send_email;
 mod send_verification;
@@ -18,9 +23,14 @@ use jobs::{Backoff, JobError};
 use store::domain::Payment;
 
 pub use apply_provider_report::ApplyProviderReport;
+pub use audit_changes::AuditChanges;
 pub use charge_payment::ChargePayment;
+pub use delete_expired::DeleteExpired;
 pub use deliver_webhook::DeliverWebhook;
+pub use drop_dead_jobs::DropDeadJobs;
+pub use expire_orders::{ExpireOrders, ORDERS_SLICE};
 pub use fulfil_order::FulfilOrder;
+pub use maintain_partitions::MaintainPartitions;
 pub use refund_payment::RefundPayment;
 pub use send_email::SendEmail;
 pub use send_verification::SendVerification;

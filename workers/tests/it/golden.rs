@@ -6,8 +6,9 @@ use jobs::Job;
 use store::domain::{CustomerId, EndpointId, EventId, MerchantId, OrderId, RefundId, VerificationId};
 use workers::{
     jobs::{
-        ApplyProviderReport, ChargePayment, DeliverWebhook, FulfilOrder, RefundPayment, SendEmail,
-        SendVerification, SendWelcome,
+        ApplyProviderReport, AuditChanges, ChargePayment, DeleteExpired, DeliverWebhook, DropDeadJobs,
+        ExpireOrders, FulfilOrder, MaintainPartitions, RefundPayment, SendEmail, SendVerification,
+        SendWelcome,
     },
     mail::Template,
 };
@@ -48,6 +49,21 @@ fn payloads_of_every_kind_stay_readable() {
         check(&SendWelcome { customer: CustomerId(ID) }, include_str!("golden/send_welcome.json")),
     ];
     assert_eq!(workers::registry().expect("distinct kinds").kinds(), checked);
+}
+
+#[test]
+fn payloads_of_every_housekeeping_kind_stay_readable() {
+    let checked = [
+        check(&AuditChanges {}, include_str!("golden/audit_changes.json")),
+        check(&DeleteExpired {}, include_str!("golden/delete_expired.json")),
+        check(&DropDeadJobs {}, include_str!("golden/drop_dead_jobs.json")),
+        check(&ExpireOrders {}, include_str!("golden/expire_orders.json")),
+        check(&MaintainPartitions {}, include_str!("golden/maintain_partitions.json")),
+    ];
+    let registry = workers::registry::housekeeping_registry().expect("distinct kinds");
+    assert_eq!(registry.kinds(), checked);
+    assert_eq!(registry.queues(), [workers::queues::HOUSEKEEPING]);
+    assert_eq!(checked.len(), workers::queues::HOUSEKEEPING_SLOTS, "one slot for each kind");
 }
 
 #[test]
