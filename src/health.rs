@@ -18,8 +18,8 @@ pub(crate) fn relay(health: watch::Receiver<RelayHealth>, without: HealthStatus)
     HealthCheck::new("relay", without, move || ready(trouble()))
 }
 
-/// Whether the workers can consume their queues.
-pub(crate) fn workers(health: WorkersHealth, without: HealthStatus) -> HealthCheck {
+/// Whether these workers can consume their queues.
+pub(crate) fn workers(name: &'static str, health: WorkersHealth, without: HealthStatus) -> HealthCheck {
     let trouble = move || {
         // A queue that is held back is so on purpose; the component that holds it back reports the reason.
         let queues = health.queues().into_iter();
@@ -27,7 +27,7 @@ pub(crate) fn workers(health: WorkersHealth, without: HealthStatus) -> HealthChe
         let deaf: Vec<_> = deaf.collect();
         (!deaf.is_empty()).then(|| format!("cannot consume: {}", deaf.join(", ")))
     };
-    HealthCheck::new("workers", without, move || ready(trouble()))
+    HealthCheck::new(name, without, move || ready(trouble()))
 }
 
 /// Whether the cache shared by API processes is available. Without it each process uses its own.

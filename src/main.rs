@@ -6,7 +6,6 @@
 mod cli;
 mod commands;
 mod config;
-mod dead_jobs;
 mod descriptors;
 mod health;
 mod housekeeping;

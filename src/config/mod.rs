@@ -28,7 +28,7 @@ use serde::Deserialize;
 use tracing_subscriber::filter::Targets;
 use url::Url;
 use webhooks::shares::ShareLimits;
-use workers::queues::{QUEUES, WEBHOOKS};
+use workers::queues::{HOUSEKEEPING, QUEUES, WEBHOOKS};
 
 pub(crate) use engines::{CacheEngine, Engines, OrdersEngine, PaymentsEngine, PostgresTopology, QueueEngine};
 use network::PlainHosts;
@@ -261,8 +261,9 @@ impl Webhooks {
 
 fn records_levels(r: &mut Reader) -> HashMap<String, RecordLevel> {
     let levels: HashMap<String, RecordLevel> = r.value("records", "levels", HashMap::new());
-    if levels.keys().any(|queue| QUEUES.iter().all(|(known, _)| *known != queue)) {
-        let known = QUEUES.map(|(known, _)| known).join(", ");
+    let known: Vec<_> = QUEUES.iter().map(|(queue, _)| *queue).chain([HOUSEKEEPING]).collect();
+    if levels.keys().any(|queue| !known.contains(&queue.as_str())) {
+        let known = known.join(", ");
         r.fault("records", "levels", &format!("names an unknown queue; there are {known}"));
     }
     levels

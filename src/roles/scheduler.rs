@@ -1,27 +1,48 @@
-//! Role of the scheduler: housekeeping, and the audit where it is scheduled.
+//! Role of the scheduler: publishes the runs of the housekeeping while it leads, and runs housekeeping jobs.
+
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
+use jobs::{schedule::Scheduler, worker::Workers};
+use workers::{
+    queues::{HOUSEKEEPING, HOUSEKEEPING_SLOTS},
+    registry::housekeeping_registry,
+    schedules::schedules,
+};
 
 use super::Roles;
-use crate::{
-    provider::with_ledger,
-    sandbox::Sandbox,
-    verify::{Auditor, VerifyGauges},
-    wiring::SchedulerParts,
-};
+use crate::{health, provider::with_ledger, sandbox::Sandbox, verify::VerifyGauges, wiring::SchedulerParts};
+
+/// Time for running jobs to finish during a stop, after which they are interrupted: they may be, at any point.
+const DRAIN: Duration = Duration::from_secs(1);
 
 impl Roles<'_> {
     pub(crate) fn scheduler(&mut self, parts: SchedulerParts, sandbox: Option<&Sandbox>) -> Result<()> {
-        let SchedulerParts { house, audit, checks } = parts;
+        let SchedulerParts { mut house, store, jobs, checks } = parts;
+        let wiring = self.wiring;
         self.stores.extend(checks);
-        self.spawn(house.run(self.shutdown()));
-        let Some((every, mut verify)) = audit else { return Ok(()) };
-        let config = self.wiring.config;
-        // A process without its own provider does not read the ledger.
-        verify.provider = with_ledger(&config.payments, sandbox, self.wiring.ambient)?;
-        let gauges = VerifyGauges::register(&self.metrics);
-        let auditor = Auditor { verify, gauges, every, grace: config.verify_grace };
-        self.spawn(auditor.run(self.shutdown()));
+        if let Some(audit) = &mut house.audit {
+            // A process without its own provider does not read the ledger.
+            audit.verify.provider = with_ledger(&wiring.config.payments, sandbox, wiring.ambient)?;
+            let gauges = VerifyGauges::register(&self.metrics);
+            audit.report = Box::new(move |summary, ended_at| gauges.report(summary, ended_at));
+        }
+        let engine = jobs.queue.clone();
+        let mut scheduler = Scheduler::new(store, engine, wiring.name.clone(), wiring.ambient.clone());
+        for schedule in schedules(&house)? {
+            scheduler = scheduler.with(schedule)?;
+        }
+        self.spawn(scheduler.run(self.shutdown()));
+        let (registry, recorder) = (Arc::new(housekeeping_registry()?), self.recorder(jobs.records));
+        let pool = Workers::new(jobs.queue, registry, Arc::new(house), wiring.ambient.clone())
+            .name(wiring.name.clone())
+            .recorder(recorder.clone())
+            .lease(wiring.config.workers.lease)
+            .drain_timeout(DRAIN)
+            .abort(self.stop.now.clone())
+            .queue(HOUSEKEEPING, HOUSEKEEPING_SLOTS);
+        self.health.push(health::workers("housekeeping", pool.health(), self.without));
+        self.run_workers(pool, recorder);
         Ok(())
     }
 }

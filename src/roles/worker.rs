@@ -1,10 +1,11 @@
-//! Role of the workers: runs jobs, and logs their attempts.
+//! Role of the workers: runs jobs, and logs their attempts. The scheduler has workers of its own.
 
 use std::sync::{Arc, atomic::Ordering};
 
 use anyhow::Result;
 use jobs::{
     recorder::{Recorder, RecorderConfig},
+    records::RecordStore,
     worker::Workers,
 };
 use prometheus_client::{encoding::EncodeMetric, metrics::counter::ConstCounter};
@@ -24,14 +25,7 @@ impl Roles<'_> {
             provider::check_open_payments(provider.as_ref(), orders.as_ref(), payments.as_ref(), ambient)
                 .await?;
         }
-        let recorder = Recorder::spawn(
-            jobs.records,
-            RecorderConfig {
-                default_level: config.records_level,
-                levels: config.records_levels.clone(),
-                ..RecorderConfig::default()
-            },
-        );
+        let recorder = self.recorder(jobs.records);
         let breaker = provider.breaker().clone();
         let env = Env::new(Parts {
             orders,
@@ -56,15 +50,32 @@ impl Roles<'_> {
         if charges {
             self.health.push(health::provider(breaker.standing()));
         }
-        self.health.push(health::workers(pool.health(), self.without));
+        self.health.push(health::workers("workers", pool.health(), self.without));
         self.stores.extend(checks);
+        self.run_workers(pool, recorder);
+        Ok(())
+    }
+
+    /// A writer of the log of attempts.
+    pub(super) fn recorder(&self, records: Arc<dyn RecordStore>) -> Recorder {
+        let config = self.wiring.config;
+        let levels = config.records_levels.clone();
+        let default_level = config.records_level;
+        Recorder::spawn(records, RecorderConfig { default_level, levels, ..RecorderConfig::default() })
+    }
+
+    /// Runs workers until a stop, then flushes their log.
+    pub(super) fn run_workers<E: Clone + Send + Sync + 'static>(
+        &mut self,
+        pool: Workers<E>,
+        recorder: Recorder,
+    ) {
         let asked = self.stop.orderly.clone();
         self.running.spawn(async move {
             let ended = pool.run(asked).await;
             recorder.close().await;
             Ok(ended?)
         });
-        Ok(())
     }
 
     fn webhooks(&self) -> Result<WebhookDelivery> {

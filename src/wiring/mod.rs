@@ -11,19 +11,29 @@ mod orders;
 mod queue;
 mod schema;
 
-use std::{fs::File, sync::Arc, time::Duration};
+use std::{fs::File, sync::Arc};
 
 use anyhow::Result;
 use api::{ApiParts, HealthCheck};
 use base::Ambient;
 use cache::Sessions;
-use jobs::{Engine, engine::QueueSpec, records::RecordStore};
+use jobs::{
+    Engine,
+    engine::{EngineError, QueueSpec},
+    job_store::Schedules,
+    records::RecordStore,
+};
 use store::{OrderStore, PaymentStore};
 use store_cassandra::CassandraPayments;
 use store_sqlite::{SqliteOrders, SqlitePayments};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
-use workers::{relay::Relay, verify::Verify};
+use workers::{
+    housekeeping::{HousekeepingParts, Partitions, ScheduledAudit},
+    queues::HOUSEKEEPING,
+    relay::Relay,
+    verify::Verify,
+};
 
 use self::{
     caches::CacheSource,
@@ -32,9 +42,8 @@ use self::{
 };
 use crate::{
     config::{Config, OrdersEngine, PaymentsEngine, QueueEngine},
-    dead_jobs::DeadRetention,
     health::Checks,
-    housekeeping::Housekeeping,
+    housekeeping::StoredSessions,
 };
 
 pub(crate) use self::{
@@ -51,9 +60,10 @@ pub(crate) struct WorkerParts {
 }
 
 pub(crate) struct SchedulerParts {
-    pub(crate) house: Housekeeping,
-    /// Interval and audit, without a provider; `None` without scheduled audits.
-    pub(crate) audit: Option<(Duration, Verify)>,
+    /// With an audit that has no provider and reports to nothing.
+    pub(crate) house: HousekeepingParts,
+    pub(crate) store: Arc<dyn Schedules>,
+    pub(crate) jobs: Jobs,
     pub(crate) checks: Checks,
 }
 
@@ -154,31 +164,31 @@ impl<'a> Wiring<'a> {
 
     pub(crate) async fn scheduler(&self) -> Result<SchedulerParts> {
         let orders = self.open_orders(Role::Scheduler).await?;
-        let records = self.records().await?;
-        let audit = match self.config.verify_every {
+        let jobs = Jobs { queue: self.queue().await?, records: self.records().await? };
+        declare(jobs.queue.as_ref(), &[QueueSpec::new(HOUSEKEEPING)]).await?;
+        let (config, checks) = (self.config, orders.checks());
+        let audit = match config.verify_every {
             Some(every) => {
-                let jobs = Jobs { queue: self.queue().await?, records: Arc::clone(&records) };
-                Some((every, self.audit(&orders, jobs).await?))
+                let (verify, grace) = (self.audit(&orders, jobs.clone()).await?, config.verify_grace);
+                Some(ScheduledAudit { verify, every, grace, report: Box::new(|_, _| {}) })
             }
             None => None,
         };
-        let checks = orders.checks();
-        let house = Housekeeping {
+        let house = HousekeepingParts {
             orders: orders.store,
-            sessions: self.sessions().await?,
-            records,
-            records_keep: self.config.records_keep,
-            dead: DeadRetention {
-                queue: self.queue().await?,
-                keep: self.config.dead_keep,
-                most: self.config.dead_most,
-            },
-            partitions: orders.partitions,
-            pending_expires: self.config.pending_expires,
-            debit_expires: self.config.debit_expires,
-            ambient: self.ambient.clone(),
+            sessions: Arc::new(StoredSessions(self.sessions().await?)),
+            records: Arc::clone(&jobs.records),
+            records_keep: config.records_keep,
+            engine: Arc::clone(&jobs.queue),
+            dead_keep: config.dead_keep,
+            dead_most: config.dead_most,
+            partitions: orders.partitions.map(|tables| Arc::new(tables) as Arc<dyn Partitions>),
+            pending_expires: config.pending_expires,
+            debit_expires: config.debit_expires,
+            audit,
         };
-        Ok(SchedulerParts { house, audit, checks })
+        let store = self.jobs().await?.0.schedules(self.ambient).await?;
+        Ok(SchedulerParts { house, store, jobs, checks })
     }
 
     /// The order store alone.
@@ -246,17 +256,12 @@ impl<'a> Wiring<'a> {
         Ok(Arc::clone(self.shared.queue.get_or_try_init(open).await?))
     }
 
-    /// The queue, with its queues declared if the engine is reachable. The users of an unreachable broker wait for it
-    /// themselves; a broker that rejects the login is an error at once.
+    /// The queue, with the queues of the workers declared.
     async fn declared_queue(&self) -> Result<Arc<dyn Engine>> {
         let queue = self.queue().await?;
         let queues: Vec<_> =
             self.config.workers.queues.iter().map(|(name, _)| QueueSpec::new(name)).collect();
-        let declare = async || match queue.declare(&queues).await {
-            Err(error) if error.is_transient() => Ok(()),
-            declared => declared,
-        };
-        self.shared.declared.get_or_try_init(declare).await?;
+        self.shared.declared.get_or_try_init(async || declare(queue.as_ref(), &queues).await).await?;
         Ok(queue)
     }
 
@@ -270,5 +275,14 @@ impl<'a> Wiring<'a> {
     async fn sessions(&self) -> Result<Arc<dyn Sessions>> {
         let open = async || self.cache().await?.sessions(self.ambient).await;
         Ok(Arc::clone(self.shared.sessions.get_or_try_init(open).await?))
+    }
+}
+
+/// Declares queues if the engine is reachable. The users of an unreachable broker wait for it themselves; a broker that
+/// rejects the login is an error at once.
+async fn declare(engine: &dyn Engine, queues: &[QueueSpec]) -> Result<(), EngineError> {
+    match engine.declare(queues).await {
+        Err(error) if error.is_transient() => Ok(()),
+        declared => declared,
     }
 }

@@ -1,6 +1,10 @@
 //! Queue and log of attempts: of a running server, and for inspection and control beside it.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, bail};
 use base::Ambient;
@@ -50,7 +54,8 @@ impl Jobs {
 
 /// Engine of the queue. One of a broker is not connected before it is needed.
 pub(super) enum QueueSource {
-    Sqlite(SqliteEngine),
+    /// With the file of the job store, which only the schedules need beside this engine.
+    Sqlite(SqliteEngine, PathBuf),
     RabbitMq(RabbitMq, Arc<dyn JobStore>),
 }
 
@@ -58,7 +63,7 @@ impl QueueSource {
     /// Reclaims the jobs of a folder that this process has locked: every lease in it belongs to a dead process, so
     /// nothing waits for the leases to expire.
     pub(super) async fn recover(&self) -> anyhow::Result<()> {
-        let Self::Sqlite(engine) = self else { return Ok(()) };
+        let Self::Sqlite(engine, _) = self else { return Ok(()) };
         let orphans = engine.recover_orphans().await?;
         if orphans > 0 {
             tracing::info!(jobs = orphans, "jobs of a dead process reclaimed");
@@ -68,13 +73,21 @@ impl QueueSource {
 
     pub(super) fn engine(&self, name: &str, ambient: &Ambient) -> anyhow::Result<Arc<dyn Engine>> {
         match self {
-            Self::Sqlite(engine) => Ok(Arc::new(engine.clone())),
+            Self::Sqlite(engine, _) => Ok(Arc::new(engine.clone())),
             Self::RabbitMq(server, store) => {
                 let ca_pem = server.ca_file.as_deref().map(read_certificates).transpose()?;
                 let server = RabbitServer { url: server.url.expose_secret(), ca_pem: ca_pem.as_deref() };
                 Ok(Arc::new(RabbitEngine::new(server, name, Arc::clone(store), ambient.clone())?))
             }
         }
+    }
+
+    /// The job store's schedules.
+    pub(super) async fn schedules(&self, ambient: &Ambient) -> anyhow::Result<Arc<dyn Schedules>> {
+        Ok(match self {
+            Self::Sqlite(_, file) => Arc::new(SqliteJobStore::open(file, ambient.clone()).await?),
+            Self::RabbitMq(_, store) => store.clone(),
+        })
     }
 }
 
@@ -87,7 +100,7 @@ pub(super) async fn open(
         QueueEngine::Sqlite { folder } => {
             let engine = SqliteEngine::open(&folder::queue(folder), ambient.clone()).await?;
             let records = Arc::new(engine.records());
-            return Ok((QueueSource::Sqlite(engine), records));
+            return Ok((QueueSource::Sqlite(engine, folder::job_store(folder)), records));
         }
         QueueEngine::RabbitMq { server, store } => (server, store),
     };
@@ -113,17 +126,8 @@ pub(crate) async fn open_schedules(
     engines: &Engines,
     ambient: &Ambient,
 ) -> anyhow::Result<Arc<dyn Schedules>> {
-    let folder = match &engines.queue {
-        QueueEngine::Sqlite { folder }
-        | QueueEngine::RabbitMq { store: OrdersEngine::Sqlite { folder }, .. } => folder,
-        QueueEngine::RabbitMq { store: OrdersEngine::Postgres(topology), .. } => {
-            let name = format!("orderworks schedules {}", std::process::id());
-            let database = base::postgres::connect(&topology.server.pool(&name, CONNECTIONS)).await?;
-            unless_transient(jobs::postgres::check(&database).await)?;
-            return Ok(Arc::new(PostgresJobStore::new(database, ambient.clone())));
-        }
-    };
-    Ok(Arc::new(SqliteJobStore::open(&folder::job_store(folder), ambient.clone()).await?))
+    let name = format!("orderworks schedules {}", std::process::id());
+    open(&engines.queue, &name, ambient).await?.0.schedules(ambient).await
 }
 
 fn read_certificates(file: &Path) -> anyhow::Result<String> {

@@ -31,7 +31,7 @@ async fn inspect_and_control_work_while_dev_runs() {
     let (ok, out, _) = run(data.path(), &["inspect", "queues"]).await;
     assert!(ok && out.starts_with("QUEUE"), "{out}");
     let workers = run_json(data.path(), &["inspect", "workers"]).await;
-    assert_eq!(workers.as_array().map(Vec::len), Some(4), "one consumer per queue: {workers}");
+    assert_eq!(workers.as_array().map(Vec::len), Some(5), "one consumer per queue: {workers}");
     assert!(dev.stop().await.success());
     let workers = run_json(data.path(), &["inspect", "workers"]).await;
     assert_eq!(workers.as_array().map(Vec::len), Some(0), "an orderly stop leaves no lease: {workers}");

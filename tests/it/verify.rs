@@ -12,7 +12,7 @@ use store::domain::{OrderId, PaymentId, RefundId};
 use crate::util::{
     Dev, PATIENCE, TestMerchant, TestServers, alone,
     audit::{FULL, right as repaired},
-    fetch, orderworks, verify,
+    fetch, orderworks, run, verify,
 };
 
 const NOW: [&str; 2] = ["--grace", "0s"];
@@ -97,6 +97,10 @@ async fn the_schedule_tells_prometheus() {
     let data = tempfile::tempdir().expect("a folder");
     let dev = Dev::start(data.path()).await;
     let asking = async {
+        // The schedule is stored once the scheduler leads.
+        while !run(data.path(), &["control", "run-schedule", "audit_changes"]).await.0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         loop {
             let text = fetch(format!("{}/metrics", dev.ready.url)).await.text().await;
             let text = text.expect("a text");

@@ -29,7 +29,10 @@ pub(super) async fn dead_jobs_are_previewed_redriven_and_purged(of: Operated) {
     assert!(dev.stop().await.success());
     let (queues, remarks) = of.json(&["inspect", "queues"]).await;
     assert!(queues.as_array().expect("a list").iter().all(|line| line["consumers"] == 0), "{queues}");
-    assert!(remarks.contains("no worker consumes: email, fulfilment, payments, webhooks"), "{remarks}");
+    assert!(
+        remarks.contains("no worker consumes: email, fulfilment, housekeeping, payments, webhooks"),
+        "{remarks}"
+    );
 
     // No process consumes, so what is redriven stays in its queue.
     let wanted: Vec<String> = mails.iter().map(ToString::to_string).collect();

@@ -43,6 +43,7 @@ impl Job for AuditChanges {
         let plan = Plan { scope: Scope::Changed, grace: audit.grace, repair: false };
         let mut log = Log;
         let audited = tokio::select! {
+            biased;
             why = ctx.signal.fired() => return Err(JobError::cancel(format!("interrupted: {why:?}"))),
             audited = timeout(AUDIT_MAX, audit.verify.run(plan, &mut log)) => audited,
         };
