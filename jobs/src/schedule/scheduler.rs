@@ -9,11 +9,14 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use base::{Ambient, ErrorClass, Timestamp, time::later};
+use base::{
+    Ambient, ErrorClass, Timestamp,
+    time::{between, later},
+};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{Schedule, ScheduleError};
+use super::{Schedule, ScheduleError, fire_time};
 use crate::{
     engine::{EngineError, Publish, Published},
     envelope::JobId,
@@ -29,6 +32,8 @@ const KEEP_EVERY: Duration = Duration::from_secs(5);
 const PASS_EVERY: Duration = Duration::from_secs(1);
 /// Pause after a failure of one schedule, which holds up no other.
 const PUT_ASIDE_FOR: Duration = Duration::from_mins(1);
+/// Age from which a run that is in the way of later ones is told as a warning.
+const BLOCKED_AFTER: Duration = Duration::from_hours(1);
 
 /// One of the schedulers over a job store. All of them should have the same schedules: those of the leader count.
 pub struct Scheduler {
@@ -261,7 +266,12 @@ impl Scheduler {
         let id = schedule.run_id(at);
         let published = self.engine.publish(vec![schedule.envelope(id, self.ambient.now())]).await?;
         let Some(Published::NotUnique(other)) = published.first() else { return Ok(id) };
-        tracing::info!(schedule = schedule.name(), job.id = %other, "run skipped: the last one has not ended");
+        if between(fire_time(*other).unwrap_or(at), at) < BLOCKED_AFTER {
+            tracing::info!(schedule = schedule.name(), job.id = %other, "run skipped: the last one has not ended");
+        } else {
+            // It may be lost, with its key: a broker's data, or a restored job store.
+            tracing::warn!(schedule = schedule.name(), job.id = %other, "schedule blocked for an hour by its last run");
+        }
         Ok(*other)
     }
 
