@@ -39,7 +39,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0005_dead_jobs.down",
             "0005_dead_jobs.up",
             "0006_schedules.down",
-            "0006_schedules.up"
+            "0006_schedules.up",
+            "0007_run_reports.down",
+            "0007_run_reports.up"
         ]
     );
     migrations.create_schema("jobs");

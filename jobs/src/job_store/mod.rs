@@ -1,9 +1,9 @@
 //! The contracts of a job store: the state a broker cannot keep for its jobs, in a relational store beside it.
 //!
 //! Guarantees of every implementation: each method is one transaction, durable when it returns. Written only for jobs
-//! that are scheduled, unique, cancelled or dead, for pauses and schedules, and every few seconds for a note per
-//! consumer and the age of each backlog; a plain job touches the broker alone. Does not publish: the queue engine does,
-//! and deletes a scheduled or dead job only after the broker has confirmed it.
+//! that are scheduled, unique, cancelled or dead or report something, for pauses and schedules, and every few seconds
+//! for a note per consumer and the age of each backlog; a plain job touches the broker alone. Does not publish: the
+//! queue engine does, and deletes a scheduled or dead job only after the broker has confirmed it.
 //!
 //! Implementations are [`sqlite`] and `postgres`, both tested by `crate::conformance::job_store`; users are the
 //! `RabbitMQ` engine and, over any engine, the schedulers of [`crate::schedule`].
@@ -11,6 +11,7 @@
 mod dead;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod reports;
 mod row;
 mod schedules;
 pub mod sqlite;
@@ -24,6 +25,7 @@ use base::{Ambient, ErrorClass, Timestamp};
 pub use self::postgres::PostgresJobStore;
 pub use self::{
     dead::{DeadJob, DeadJobs, DeadMessage, DeadPage},
+    reports::{LogLine, Progress, REPORTS_EXPIRED_MAX, RunReport, RunReports},
     schedules::{Advance, NewSchedule, SCHEDULES_MAX, ScheduleRow, Schedules, Term},
     sqlite::SqliteJobStore,
 };
@@ -85,11 +87,17 @@ pub struct ConsumerNote {
     pub at: Timestamp,
 }
 
-/// The relational side of a broker's queues, and the schedules of any engine: every type with the six contracts is one.
-/// All methods may be called concurrently, from several processes.
-pub trait JobStore: ScheduledJobs + DeadJobs + UniqueKeys + QueueControl + ConsumerNotes + Schedules {}
+/// The relational side of a broker's queues, and the schedules and run reports of any engine: every type with the seven
+/// contracts is one. All methods may be called concurrently, from several processes.
+pub trait JobStore:
+    ScheduledJobs + DeadJobs + UniqueKeys + QueueControl + ConsumerNotes + Schedules + RunReports
+{
+}
 
-impl<T: ScheduledJobs + DeadJobs + UniqueKeys + QueueControl + ConsumerNotes + Schedules> JobStore for T {}
+impl<T> JobStore for T where
+    T: ScheduledJobs + DeadJobs + UniqueKeys + QueueControl + ConsumerNotes + Schedules + RunReports
+{
+}
 
 /// Jobs that wait for their earliest start outside the broker, and the claims under which they are published.
 #[async_trait]

@@ -10,6 +10,7 @@ pub mod dead;
 pub mod defects;
 pub mod keys;
 pub mod notes;
+pub mod reports;
 pub mod schedule;
 pub mod schedules;
 
@@ -76,6 +77,8 @@ macro_rules! job_store_conformance_tests {
                 only_a_reservation_of_the_same_call_is_withdrawn;
             notes: the_last_note_of_a_consumer_counts, a_note_names_its_jobs,
                 what_a_queue_has_reached_never_falls, notes_expire;
+            reports: a_report_reads_back_whole, an_earlier_run_never_replaces_a_later_one,
+                a_batch_may_name_a_job_twice, reports_of_many_jobs_are_read_at_once, old_reports_expire_in_slices;
             schedule: a_job_reads_back_whole, no_part_of_a_millisecond_is_cut_off, scheduling_again_replaces,
                 attempts_never_go_back, a_batch_may_name_a_job_twice, no_text_is_refused, listing_pages_and_filters,
                 a_purge_takes_jobs_and_keys_of_its_queue, nothing_is_a_batch_too;

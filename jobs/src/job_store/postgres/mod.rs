@@ -8,6 +8,7 @@ mod control;
 mod dead;
 mod keys;
 mod notes;
+mod reports;
 mod schedule;
 mod schedules;
 #[cfg(test)]
@@ -23,8 +24,8 @@ use sqlx::{Row, postgres::PgRow};
 
 use crate::{engine::EngineError, postgres::PostgresFault};
 
-/// Scheduled and dead jobs, schedules, cancel requests, pauses and unique keys in the schema `jobs`. Clones share the
-/// connections.
+/// Scheduled and dead jobs, schedules, run reports, cancel requests, pauses and unique keys in the schema `jobs`.
+/// Clones share the connections.
 #[derive(Debug, Clone)]
 pub struct PostgresJobStore {
     database: Database,

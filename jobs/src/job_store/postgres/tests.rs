@@ -5,7 +5,7 @@ use base::{
     testing::scratch::{self, Scratch},
 };
 
-use super::{control, dead, keys, notes, schedule};
+use super::{control, dead, keys, notes, reports, schedule};
 use crate::{
     JobId, Timestamp,
     engine::{DeadFilter, JobFilter},
@@ -24,7 +24,9 @@ const FILL: &str = "
       SELECT n, 'name', 'queue ' || n % 1000, 1, n FROM generate_series(1, 60000) AS n;
     INSERT INTO jobs.dead_jobs (id, queue, kind, reason, died_at, first_failed_at, crashes, envelope)
       SELECT gen_random_uuid(), 'queue ' || n % 5, 'kind ' || n % 9, 'exhausted', n, n, 0, '{}'
-      FROM generate_series(1, 60000) AS n";
+      FROM generate_series(1, 60000) AS n;
+    INSERT INTO jobs.run_reports (job, started_at, report)
+      SELECT gen_random_uuid(), n, '{}' FROM generate_series(1, 60000) AS n";
 
 const ID: &str = "'00000000-0000-0000-0000-000000000000'";
 const IDS: &str = "'{00000000-0000-0000-0000-000000000000,00000000-0000-0000-0000-000000000001}'";
@@ -69,6 +71,8 @@ async fn no_statement_scans_a_large_table() {
         (control::EXPIRE_CANCELS, "100", "cancel_requests_age"),
         (notes::NOTES, "'queue 1', 100", "consumers_queue"),
         (control::EXPIRE_NOTES, "100", "consumers_age"),
+        (reports::REPORTS, IDS, "run_reports_pkey"),
+        (reports::EXPIRE_REPORTS, "100, 500", "run_reports_age"),
     ];
     for (sql, values, index) in statements {
         plans::uses_index(&database, sql, values, index).await;

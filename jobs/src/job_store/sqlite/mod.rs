@@ -4,6 +4,7 @@ mod control;
 mod dead;
 mod keys;
 mod notes;
+mod reports;
 mod schedule;
 mod schedules;
 
@@ -21,7 +22,7 @@ use crate::{engine::EngineError, sqlite::fault::SqliteFault};
 /// Read connections beside the one writer.
 const READERS_MAX: u32 = 3;
 
-/// Scheduled and dead jobs, schedules, cancel requests, pauses and unique keys in a file. Clones share it.
+/// Scheduled and dead jobs, schedules, run reports, cancel requests, pauses and unique keys in a file. Clones share it.
 #[derive(Clone)]
 pub struct SqliteJobStore {
     database: Database,
@@ -64,6 +65,13 @@ fn ids_json(ids: &[crate::JobId]) -> String {
 fn migrations() -> sqlx::migrate::Migrator {
     base::migrations!(
         "migrations/sqlite/job_store",
-        ["0001_job_store", "0002_inspection", "0003_unique_keys", "0004_dead_jobs", "0005_schedules"]
+        [
+            "0001_job_store",
+            "0002_inspection",
+            "0003_unique_keys",
+            "0004_dead_jobs",
+            "0005_schedules",
+            "0006_run_reports"
+        ]
     )
 }
