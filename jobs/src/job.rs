@@ -42,6 +42,9 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Longest single run; a longer one is dropped at its next await point and counts as failed. At most
     /// [`crate::engine::Capabilities::longest_run`] of the engine.
     const TIMEOUT: Duration = Duration::from_secs(30);
+    /// Time after which the signal of a run fires with [`Interrupt::SoftTimeout`](crate::engine::Interrupt), so that it
+    /// can save what it has and end in order; shorter than [`Job::TIMEOUT`]. `None`: never.
+    const SOFT_TIMEOUT: Option<Duration> = None;
     /// Priority of the job in its queue, unless [`crate::envelope::EnqueueOptions::priority`] says otherwise.
     const PRIORITY: Priority = Priority::Default;
     /// Delay before the next attempt after a failure.
@@ -91,7 +94,8 @@ pub struct JobContext<E> {
     pub created_at: Timestamp,
     /// Trace context given by the publisher.
     pub trace: Option<TraceContext>,
-    /// Fires when the run should end early: job cancelled, lease lost, or worker shutting down.
+    /// Fires when the run should end early: job cancelled, lease lost, worker shutting down, or [`Job::SOFT_TIMEOUT`]
+    /// passed.
     pub signal: JobSignal,
     /// Clock, ids and randomness of the worker.
     pub ambient: Ambient,

@@ -40,6 +40,11 @@ pub enum RegisterError {
     BadQueue { queue: &'static str, job: &'static str },
     #[error("`{job}` allows no attempt; MAX_ATTEMPTS counts the first run too")]
     NoAttempts { job: &'static str },
+    /// Its signal would fire at once, or never.
+    #[error(
+        "`{job}` has a SOFT_TIMEOUT of {soft:?}, which must be above zero and below its TIMEOUT of {timeout:?}"
+    )]
+    BadSoftTimeout { job: &'static str, soft: Duration, timeout: Duration },
 }
 
 /// Runs one delivery: decodes its payload and calls the job.
@@ -56,6 +61,7 @@ pub(crate) struct Entry<E> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Policy {
     pub(crate) timeout: Duration,
+    pub(crate) soft_timeout: Option<Duration>,
     pub(crate) backoff: Backoff,
     pub(crate) classify: ClassifyFn,
 }
@@ -63,7 +69,7 @@ pub(crate) struct Policy {
 impl Policy {
     /// Placeholder: a run of an unknown kind fails at once, and its settlement has a rule of its own.
     pub(crate) const OF_UNKNOWN: Self =
-        Self { timeout: Duration::ZERO, backoff: Backoff::STANDARD, classify: |_| None };
+        Self { timeout: Duration::ZERO, soft_timeout: None, backoff: Backoff::STANDARD, classify: |_| None };
 }
 
 /// Classifier of errors: the class of an error of the program's own stores, `None` for every other error.
@@ -89,7 +95,8 @@ impl<E: Clone + Send + Sync + 'static> Registry<E> {
     /// Adds a job type.
     ///
     /// # Errors
-    /// A kind that is registered already, a kind or queue name outside `[a-z0-9_]{1,60}`, or no attempt allowed.
+    /// A kind that is registered already, a kind or queue name outside `[a-z0-9_]{1,60}`, no attempt allowed, or a soft
+    /// time-out that is not below the time-out.
     pub fn register<J: Job<Env = E>>(mut self) -> Result<Self, RegisterError> {
         let job = std::any::type_name::<J>();
         if !is_name(J::KIND) {
@@ -101,11 +108,19 @@ impl<E: Clone + Send + Sync + 'static> Registry<E> {
         if J::MAX_ATTEMPTS == 0 {
             return Err(RegisterError::NoAttempts { job });
         }
+        if let Some(soft) = J::SOFT_TIMEOUT.filter(|soft| soft.is_zero() || *soft >= J::TIMEOUT) {
+            return Err(RegisterError::BadSoftTimeout { job, soft, timeout: J::TIMEOUT });
+        }
         if let Some(first) = self.entries.get(J::KIND) {
             let first = first.type_name;
             return Err(RegisterError::DuplicateKind { kind: J::KIND, first, second: job });
         }
-        let policy = Policy { timeout: J::TIMEOUT, backoff: J::BACKOFF, classify: self.classify };
+        let policy = Policy {
+            timeout: J::TIMEOUT,
+            soft_timeout: J::SOFT_TIMEOUT,
+            backoff: J::BACKOFF,
+            classify: self.classify,
+        };
         self.entries.insert(J::KIND, Entry { policy, run: run_erased::<J>, queue: J::QUEUE, type_name: job });
         Ok(self)
     }
@@ -245,6 +260,32 @@ mod tests {
         assert!(matches!(error, RegisterError::BadKind { kind: "Shout!", .. }));
         for (name, good) in [("a_1", true), ("", false), ("a-b", false), (&"x".repeat(61), false)] {
             assert_eq!(is_name(name), good, "{name}");
+        }
+    }
+
+    /// A job whose signal fires after this many seconds, of ten.
+    #[derive(Serialize, Deserialize)]
+    struct Soft<const SECONDS: u64>;
+
+    impl<const SECONDS: u64> Job for Soft<SECONDS> {
+        type Env = ();
+        const KIND: &'static str = "soft";
+        const TIMEOUT: Duration = Duration::from_secs(10);
+        const SOFT_TIMEOUT: Option<Duration> = Some(Duration::from_secs(SECONDS));
+        async fn run(&self, _ctx: &JobContext<()>) -> Result<(), JobError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_soft_timeout_lies_within_the_timeout() {
+        assert!(Registry::new().register::<Soft<9>>().is_ok());
+        let refused = [Registry::new().register::<Soft<10>>(), Registry::new().register::<Soft<0>>()];
+        for (refused, soft) in refused.into_iter().zip(["10s", "0ns"]) {
+            let error = refused.unwrap_err().to_string();
+            let soft = format!("SOFT_TIMEOUT of {soft}");
+            let told = [soft.as_str(), "TIMEOUT of 10s", "Soft<"];
+            assert!(told.into_iter().all(|text| error.contains(text)), "{error}");
         }
     }
 

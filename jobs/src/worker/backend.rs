@@ -180,6 +180,8 @@ fn settlement_without_run(delivery: &Delivery) -> Option<Settlement> {
             tracing::debug!(job.id = %id, job.kind = kind, "delivery without a lease not started");
             Some(Settlement::Release)
         }
+        // Fired by runs alone.
+        Interrupt::SoftTimeout => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! One run of a job: its data, for layers, acknowledgement and records, and its future.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, Timestamp};
 use futures::{
@@ -12,7 +12,7 @@ use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::running::RunningId;
 use crate::{
-    engine::{Delivery, JobSignal, Receipt, Settlement, Settler},
+    engine::{Delivery, Interrupt, JobSignal, Receipt, Settlement, Settler},
     envelope::Envelope,
     failure::Failure,
     job::JobContext,
@@ -113,6 +113,24 @@ impl Work {
         // Free once the job is dropped, whatever its end.
         let Self { run, job, id: _id } = self;
         let limit = run.policy.timeout;
-        timeout(limit, job).await.unwrap_or(Err(Failure::TimedOut(limit)))
+        let ended = match run.policy.soft_timeout {
+            None => timeout(limit, job).await,
+            Some(soft) => timeout(limit, warned(job, soft, &run.signal)).await,
+        };
+        ended.unwrap_or(Err(Failure::TimedOut(limit)))
     }
+}
+
+/// Runs the job, and fires its signal once the soft time-out has passed.
+async fn warned(
+    mut job: BoxFuture<'static, Result<(), Failure>>,
+    soft: Duration,
+    signal: &JobSignal,
+) -> Result<(), Failure> {
+    if let Ok(ended) = timeout(soft, &mut job).await {
+        return ended;
+    }
+    tracing::debug!("job passed its soft time-out");
+    signal.fire(Interrupt::SoftTimeout);
+    job.await
 }

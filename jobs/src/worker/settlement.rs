@@ -47,8 +47,8 @@ pub(crate) fn settlement_for(result: &Result<(), BoxDynError>, run: &Run, ambien
         Some(Interrupt::Cancelled) => return Settlement::Cancelled { error: text(error) },
         // The error may be a consequence of the shutdown: run the job again in full elsewhere.
         Some(Interrupt::Shutdown) => return Settlement::Release,
-        // After a lost lease the engine drops any settlement.
-        Some(Interrupt::LeaseLost) | None => {}
+        // After a lost lease the engine drops any settlement; the soft time-out was a warning.
+        Some(Interrupt::LeaseLost | Interrupt::SoftTimeout) | None => {}
     }
     // The runtime ends and drops the tasks of jobs with all others.
     if error.downcast_ref::<JoinError>().is_some_and(JoinError::is_cancelled) {

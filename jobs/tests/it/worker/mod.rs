@@ -19,5 +19,6 @@ mod outcomes;
 mod records;
 mod restart;
 pub(crate) mod rig;
+mod soft_timeout;
 mod stop;
 mod tasks;
