@@ -3,12 +3,22 @@
 //! Put ids and tokens into the fields, never data: everyone with access to the queue can read payloads. Outcomes of a
 //! run are in [`crate::error`].
 
-use std::{fmt, future::Future, str::FromStr, time::Duration};
+use std::{
+    fmt::{self, Display},
+    future::Future,
+    str::FromStr,
+    time::Duration,
+};
 
 use base::{Ambient, Timestamp, TraceContext};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{engine::JobSignal, error::JobError, id::JobId};
+use crate::{
+    engine::JobSignal,
+    error::JobError,
+    id::JobId,
+    reporter::{ResultError, RunReporter},
+};
 
 /// One kind of background work.
 ///
@@ -99,12 +109,41 @@ pub struct JobContext<E> {
     pub signal: JobSignal,
     /// Clock, ids and randomness of the worker.
     pub ambient: Ambient,
+    /// Takes the reports of the run; see [`JobContext::progress`].
+    pub reports: RunReporter,
 }
 
 impl<E> JobContext<E> {
     /// Whether this is the last attempt allowed: a failure now makes the job dead.
     pub fn is_last_attempt(&self) -> bool {
         self.attempt >= self.max_attempts
+    }
+
+    /// Reports how far the run has come, 0 to 100 percent (more counts as 100), with a text of at most
+    /// [`MESSAGE_CHARS_MAX`](crate::reporter::run::MESSAGE_CHARS_MAX) characters for people. Replaces the last one.
+    ///
+    /// Never waits and never fails: reports are stored at most once a second and dropped in a worker without a
+    /// [`Reporter`](crate::Reporter). Put ids into them, never data.
+    pub fn progress(&self, percent: u8, message: impl Display) {
+        self.reports.progress(percent, message);
+    }
+
+    /// Adds a line to the log of the run, as [`JobContext::progress`] reports. The last
+    /// [`LOG_LINES_MAX`](crate::reporter::run::LOG_LINES_MAX) are kept, each up to
+    /// [`LOG_LINE_BYTES_MAX`](crate::reporter::run::LOG_LINE_BYTES_MAX).
+    pub fn log(&self, line: impl Display) {
+        self.reports.log(line);
+    }
+
+    /// Reports the result of the run, JSON of at most
+    /// [`RESULT_BYTES_MAX`](crate::reporter::run::RESULT_BYTES_MAX) bytes, as [`JobContext::progress`] reports. It is
+    /// for people and programs that ask for it while it is kept; a result that must not be lost belongs into a store of
+    /// your own.
+    ///
+    /// # Errors
+    /// A larger result, or a value that does not serialise; the one before is kept.
+    pub fn set_result<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), ResultError> {
+        self.reports.set_result(value)
     }
 }
 

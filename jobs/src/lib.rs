@@ -19,6 +19,7 @@ pub mod rabbitmq;
 pub mod recorder;
 pub mod records;
 pub mod registry;
+pub mod reporter;
 pub mod schedule;
 pub mod sqlite;
 #[cfg(feature = "testing")]
@@ -38,6 +39,7 @@ pub use error::JobError;
 pub use job::{Backoff, Job, JobContext, Priority};
 pub use producer::Producer;
 pub use registry::Registry;
+pub use reporter::Reporter;
 pub use tokio_util::sync::CancellationToken;
 pub use worker::Workers;
 

@@ -6,7 +6,7 @@
 //! queue engine does, and deletes a scheduled or dead job only after the broker has confirmed it.
 //!
 //! Implementations are [`sqlite`] and `postgres`, both tested by `crate::conformance::job_store`; users are the
-//! `RabbitMQ` engine and, over any engine, the schedulers of [`crate::schedule`].
+//! `RabbitMQ` engine and, over any engine, the schedulers of [`crate::schedule`] and [`crate::reporter`].
 
 mod dead;
 #[cfg(feature = "postgres")]

@@ -39,7 +39,7 @@ pub async fn run_delivery<E: Clone + Send + Sync + 'static>(
     env: E,
     ambient: &Ambient,
 ) -> Settlement {
-    let work = Work::new(delivery, None, registry, &env, ambient);
+    let work = Work::new(delivery, None, None, registry, &env, ambient);
     let run = Arc::clone(&work.run);
     let mut service = job_layers().layer(task_fn::<_, _, ()>(Work::execute));
     let result = service.call(TaskBuilder::new(work).build()).await;

@@ -205,8 +205,8 @@ impl<E: Clone + Send + Sync + 'static> Backend for DeliveryBackend<E> {
         _: &WorkerContext,
     ) -> Poll<Option<Result<Self::Task, Infallible>>> {
         self.feed.poll(cx).map(|(delivery, id, settler)| {
-            let WorkerShared { registry, env, ambient, .. } = &*self.shared;
-            let work = Work::new(delivery, Some((settler, id)), registry, env, ambient);
+            let WorkerShared { registry, env, ambient, reporter, .. } = &*self.shared;
+            let work = Work::new(delivery, Some((settler, id)), reporter.as_ref(), registry, env, ambient);
             let run = Arc::clone(&work.run);
             Some(Ok(TaskBuilder::new(work).data(run).build()))
         })

@@ -68,7 +68,7 @@ use self::{
 };
 #[cfg(doc)]
 use crate::engine::{Interrupt, Settlement, Settler};
-use crate::{engine::Consume, recorder::Recorder, registry::Registry};
+use crate::{engine::Consume, recorder::Recorder, registry::Registry, reporter::Reporter};
 
 /// The workers of one process: configured first, then run.
 pub struct Workers<E> {
@@ -87,6 +87,7 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
             env,
             ambient,
             recorder: None,
+            reporter: None,
             lease: Duration::from_mins(1),
             name: format!("worker-{}", std::process::id()),
             stop: Stop { shutdown, abort, drain: Duration::from_secs(30) },
@@ -119,6 +120,14 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
     #[must_use]
     pub fn recorder(mut self, recorder: Recorder) -> Self {
         self.shared.recorder = Some(recorder);
+        self
+    }
+
+    /// Stores what runs report with this reporter, see [`crate::JobContext::progress`]; without one it is dropped. The
+    /// caller closes it after [`Workers::run`] has returned.
+    #[must_use]
+    pub fn reporter(mut self, reporter: Reporter) -> Self {
+        self.shared.reporter = Some(reporter);
         self
     }
 

@@ -17,6 +17,7 @@ use crate::{
     failure::Failure,
     job::JobContext,
     registry::{Policy, Registry},
+    reporter::{Reporter, RunReporter, run::ReportsEnd},
 };
 
 /// Data of a run, independent of the environment type.
@@ -58,7 +59,7 @@ impl Run {
         self.attempt() >= self.envelope.max_attempts
     }
 
-    fn context<E: Clone>(&self, env: &E, ambient: &Ambient) -> JobContext<E> {
+    fn context<E: Clone>(&self, env: &E, ambient: &Ambient, reports: RunReporter) -> JobContext<E> {
         JobContext {
             env: env.clone(),
             id: self.envelope.id,
@@ -68,6 +69,7 @@ impl Run {
             trace: self.envelope.trace.clone(),
             signal: self.signal.clone(),
             ambient: ambient.clone(),
+            reports,
         }
     }
 }
@@ -76,16 +78,18 @@ impl Run {
 pub(crate) struct Work {
     pub(crate) run: Arc<Run>,
     job: BoxFuture<'static, Result<(), Failure>>,
+    reports: ReportsEnd,
     /// The last field: dropped after the job.
     id: Option<RunningId>,
 }
 
 impl Work {
-    /// Prepares a run that starts now, in a worker with settler and id. The payload is decoded by the run, where a
-    /// failure is an outcome like any other.
+    /// Prepares a run that starts now, in a worker with settler and id, and with its reporter if there is one. The
+    /// payload is decoded by the run, where a failure is an outcome like any other.
     pub(crate) fn new<E: Clone + Send + Sync + 'static>(
         delivery: Delivery,
         worker: Option<(RunSettler, RunningId)>,
+        reporter: Option<&Reporter>,
         registry: &Registry<E>,
         env: &E,
         ambient: &Ambient,
@@ -101,17 +105,22 @@ impl Work {
             started: Instant::now(),
             settler,
         };
+        let of_run = |reporter: &Reporter| reporter.of_run(run.envelope.id, run.attempt(), run.started_at);
+        let reports = reporter.map(of_run).unwrap_or_default();
         let job = match entry {
-            Some(entry) => (entry.run)(run.context(env, ambient), Arc::clone(&run.envelope)),
+            Some(entry) => {
+                let context = run.context(env, ambient, reports.clone());
+                (entry.run)(context, Arc::clone(&run.envelope))
+            }
             None => ready(Err(Failure::UnknownKind(run.envelope.kind.clone()))).boxed(),
         };
-        Self { run: Arc::new(run), job, id }
+        Self { run: Arc::new(run), job, reports: ReportsEnd(reports), id }
     }
 
     /// Runs the job; drops it at an await point once the timeout of its kind has passed.
     pub(crate) async fn execute(self) -> Result<(), Failure> {
         // Free once the job is dropped, whatever its end.
-        let Self { run, job, id: _id } = self;
+        let Self { run, job, reports: _reports, id: _id } = self;
         let limit = run.policy.timeout;
         let ended = match run.policy.soft_timeout {
             None => timeout(limit, job).await,

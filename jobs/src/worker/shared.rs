@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::running::RunningIds;
 #[cfg(doc)]
 use crate::engine::Interrupt;
-use crate::{engine::Consume, recorder::Recorder, registry::Registry};
+use crate::{engine::Consume, recorder::Recorder, registry::Registry, reporter::Reporter};
 
 /// Time a job has after [`Interrupt::Shutdown`] was fired at it.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -27,6 +27,7 @@ pub(super) struct WorkerShared<E> {
     pub(super) env: E,
     pub(super) ambient: Ambient,
     pub(super) recorder: Option<Recorder>,
+    pub(super) reporter: Option<Reporter>,
     pub(super) lease: Duration,
     pub(super) name: String,
     pub(super) stop: Stop,

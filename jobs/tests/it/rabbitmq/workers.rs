@@ -16,6 +16,7 @@ use crate::{
     util::broker::{self, needs_broker},
     worker::{
         gate::Process,
+        reports::are_seen_live,
         rig::{Act, Event},
     },
 };
@@ -57,6 +58,15 @@ async fn a_run_outlives_its_consumer_and_its_late_outcome_is_refused() {
     until("it is done", RECOVERY, || async { engine.find(id).await.expect("finds").is_none() }).await;
     assert!(here.health.queues()[0].restarts >= 1);
     here.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reports_are_seen_live_and_a_cancel_request_reaches_the_code() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let file = harness.folder.path().join("jobs.db");
+    let store = SqliteJobStore::open(&file, Ambient::system()).await.expect("opens");
+    are_seen_live(harness.engine(), harness.second().await, Arc::new(store)).await;
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]

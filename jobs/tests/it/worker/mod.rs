@@ -17,6 +17,7 @@ mod kit;
 mod lease;
 mod outcomes;
 mod records;
+pub(crate) mod reports;
 mod restart;
 pub(crate) mod rig;
 mod soft_timeout;

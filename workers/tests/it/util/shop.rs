@@ -6,6 +6,7 @@ use base::{Ambient, TraceContext};
 use jobs::{
     Consume, Job, JobContext, JobError, JobId,
     engine::{JobSignal, QueueSpec},
+    reporter::RunReporter,
     sqlite::SqliteEngine,
 };
 use secrecy::SecretString;
@@ -60,6 +61,7 @@ pub(crate) fn context(env: Env) -> JobContext<Env> {
         trace: Some(TraceContext::fresh(&ambient)),
         signal: JobSignal::default(),
         ambient,
+        reports: RunReporter::default(),
     }
 }
 
