@@ -114,7 +114,8 @@ macro_rules! conformance_tests {
                 a_class_starts_in_the_order_of_publishing, one_job_per_concurrency_key, a_freed_concurrency_key_wakes_other_queues;
             swarm: two_consumers_never_share_a_job, nothing_is_lost_while_consumers_crash;
             time: no_delay_ends_early, a_retry_counts_one_attempt, a_snooze_counts_nothing, a_release_counts_nothing;
-            worker: cancelled_before_its_start_never_runs, an_id_runs_once_at_a_time;
+            worker: cancelled_before_its_start_never_runs, a_cancel_request_reaches_the_code,
+                an_id_runs_once_at_a_time;
         }
     };
     (@cases $harness:ty; $($module:ident: $($case:ident),+;)+) => {

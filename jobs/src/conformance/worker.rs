@@ -120,6 +120,20 @@ pub async fn cancelled_before_its_start_never_runs(h: &impl Harness) {
     process.stop().await;
 }
 
+/// A cancel request of another handle reaches the code of a run, and the job is gone after it.
+pub async fn a_cancel_request_reaches_the_code(h: &impl Harness) {
+    let (engine, second) = (declared(h).await, h.second().await);
+    let mut process = Process::start(h, &engine, 1);
+    let id = process.enqueue().await;
+    assert_eq!(process.event().await, Event::Started(id));
+    assert_eq!(second.cancel(id, "changed our mind").await.expect("cancels"), Cancelled::Requested);
+    assert_eq!(process.event().await, Event::Interrupted(id, Interrupt::Cancelled));
+    process.open.add_permits(1);
+    until_empty(&*engine).await;
+    until("the job is gone", || async { second.find(id).await.expect("finds").is_none() }).await;
+    process.stop().await;
+}
+
 /// Of two copies of a job, where an engine keeps both, one runs after the other in a process; other jobs do not wait.
 pub async fn an_id_runs_once_at_a_time(h: &impl Harness) {
     let engine = declared(h).await;
