@@ -1,4 +1,4 @@
-//! Listing of jobs, together with what an engine holds and cannot list.
+//! Listing of jobs, together with what an engine holds and cannot list, and of running jobs with their reports.
 //!
 //! An engine without [`Capabilities::lists_ready`](crate::engine::Capabilities) or `lists_delayed` counts jobs that it
 //! cannot name. A listing counts them, and names those in short delays by the log of attempts as far as it knows them;
@@ -12,6 +12,7 @@ use base::Timestamp;
 use crate::{
     engine::{Admin, EngineError, InspectedJob, JobFilter, JobState, LIST_MAX, SHORT_DELAY_MAX},
     envelope::JobId,
+    job_store::{RunReport, RunReports},
     records::{AttemptOutcome, AttemptRecord, RecordFilter, RecordStore},
 };
 
@@ -26,6 +27,38 @@ pub struct Listing {
     pub unlisted: Vec<(String, u64)>,
     /// Jobs of any queue and kind in a short delay that are not among [`Listing::logged`].
     pub short_delays: u64,
+}
+
+/// A running job.
+#[derive(Debug)]
+pub struct RunningJob {
+    /// The job.
+    pub job: InspectedJob,
+    /// What its run has reported; after a crash what the crashed run had, until the next one reports.
+    pub report: Option<RunReport>,
+}
+
+/// Lists running jobs with what they report, oldest first; [`JobFilter::state`] is ignored.
+pub async fn running(
+    engine: &dyn Admin,
+    reports: Option<&dyn RunReports>,
+    filter: &JobFilter,
+) -> Result<Vec<RunningJob>, EngineError> {
+    let filter = JobFilter { state: Some(JobState::Running), ..filter.clone() };
+    let jobs = engine.list(&filter).await?;
+    let ids: Vec<JobId> = jobs.iter().map(|job| job.envelope.id).collect();
+    let found = match reports {
+        Some(reports) => reports.reports(&ids).await?,
+        None => Vec::new(),
+    };
+    let mut found: HashMap<JobId, RunReport> = found.into_iter().map(|report| (report.job, report)).collect();
+    let running = jobs.into_iter().map(|job| {
+        let attempt = job.envelope.attempt.saturating_add(1);
+        let is_of_run = |report: &RunReport| report.ended_at.is_none() && report.attempt == attempt;
+        let report = found.remove(&job.envelope.id).filter(is_of_run);
+        RunningJob { job, report }
+    });
+    Ok(running.collect())
 }
 
 /// Lists jobs; see the module.

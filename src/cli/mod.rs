@@ -179,7 +179,9 @@ pub(crate) enum Inspect {
     Schedules,
     /// Jobs in the queues, oldest first
     Jobs(JobsArgs),
-    /// One job: its state and every attempt
+    /// Running jobs: worker, age and progress, as far as their code reports them
+    Running(RunningArgs),
+    /// One job: its state, every attempt, and what its code has reported
     Job {
         /// `job_…`
         id: JobId,
@@ -203,6 +205,19 @@ pub(crate) struct JobsArgs {
     /// Only this state: ready, delayed, running or dead
     #[arg(long, value_parser = values::named::<JobState>)]
     pub(crate) state: Option<JobState>,
+    /// Only this kind
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunningArgs {
+    /// Only this queue
+    #[arg(long)]
+    pub(crate) queue: Option<String>,
     /// Only this kind
     #[arg(long)]
     pub(crate) kind: Option<String>,

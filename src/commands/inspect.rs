@@ -11,7 +11,7 @@ use jobs::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{payment, schedules};
+use super::{payment, running, schedules};
 use crate::{
     cli::{AttemptsArgs, Inspect, JobsArgs},
     config::Config,
@@ -33,7 +33,11 @@ pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> Result
             jobs.require_queue(args.queue.as_ref()).await?;
             held(engine, records, args, as_json).await
         }
-        Inspect::Job { id } => job(engine, records, id, as_json).await,
+        Inspect::Running(args) => {
+            jobs.require_queue(args.queue.as_ref()).await?;
+            running::show(engine, config, args, as_json).await
+        }
+        Inspect::Job { id } => job(engine, records, config, id, as_json).await,
         Inspect::Attempts(args) => {
             jobs.require_queue(args.queue.as_ref()).await?;
             attempts(records, args, as_json).await
@@ -157,13 +161,20 @@ impl JobLine {
     }
 }
 
-async fn job(engine: &dyn Admin, records: &dyn RecordStore, id: JobId, as_json: bool) -> Result<()> {
+async fn job(
+    engine: &dyn Admin,
+    records: &dyn RecordStore,
+    config: &Config,
+    id: JobId,
+    as_json: bool,
+) -> Result<()> {
     let held = engine.find(id).await?;
     let filter = RecordFilter { job: Some(id), limit: 1000, ..RecordFilter::default() };
     let mut attempts = records.list(&filter).await?;
     attempts.reverse();
+    let report = running::report_of(id, config).await?;
     let lists_ready = engine.capabilities().lists_ready;
-    if held.is_none() && attempts.is_empty() {
+    if held.is_none() && attempts.is_empty() && report.is_none() {
         let ready = if lists_ready {
             ""
         } else {
@@ -172,9 +183,10 @@ async fn job(engine: &dyn Admin, records: &dyn RecordStore, id: JobId, as_json: 
         bail!("no job {id}: it was never here, or ended so long ago that its record has expired{ready}");
     }
     if as_json {
-        return output::json(&json!({ "id": id, "held": held, "attempts": attempts }));
+        return output::json(&json!({ "id": id, "held": held, "attempts": attempts, "report": report }));
     }
     describe(id, held.as_ref(), &attempts, lists_ready)?;
+    report.as_ref().map_or(Ok(()), running::describe)?;
     list_attempts(&attempts, as_json)
 }
 
@@ -261,12 +273,12 @@ fn name(value: impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-fn age(now: Timestamp, at: Timestamp) -> String {
+pub(super) fn age(now: Timestamp, at: Timestamp) -> String {
     format!("{:.1} s", now.duration_since(at).as_secs_f64())
 }
 
 /// The error on one line of at most 200 characters. Control and format characters never reach the terminal.
-fn one_line(text: Option<&str>) -> String {
+pub(super) fn one_line(text: Option<&str>) -> String {
     let shown = |c: char| if c.is_control() || is_format(c) { ' ' } else { c };
     text.unwrap_or_default().chars().map(shown).take(200).collect()
 }

@@ -11,6 +11,7 @@ mod move_merchant;
 mod payment;
 mod redrive;
 mod role;
+mod running;
 mod schedules;
 mod settle;
 mod verify;

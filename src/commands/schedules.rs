@@ -14,7 +14,7 @@ use crate::{
     cli::ScheduleControl,
     config::Config,
     output,
-    wiring::{Jobs, open_schedules},
+    wiring::{Jobs, open_job_store},
 };
 
 /// What the commands work with.
@@ -27,7 +27,7 @@ struct Opened {
 impl Opened {
     async fn beside(jobs: Jobs, config: &Config) -> anyhow::Result<Self> {
         let ambient = Ambient::system();
-        Ok(Self { store: open_schedules(&config.engines, &ambient).await?, jobs, ambient })
+        Ok(Self { store: open_job_store(&config.engines, &ambient).await?, jobs, ambient })
     }
 
     fn admin(&self) -> ScheduleAdmin<'_> {

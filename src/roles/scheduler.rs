@@ -42,7 +42,7 @@ impl Roles<'_> {
             .abort(self.stop.now.clone())
             .queue(HOUSEKEEPING, HOUSEKEEPING_SLOTS);
         self.health.push(health::workers("housekeeping", pool.health(), self.without));
-        self.run_workers(pool, recorder);
+        self.run_workers(pool, recorder, None);
         Ok(())
     }
 }

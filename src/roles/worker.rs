@@ -4,6 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use anyhow::Result;
 use jobs::{
+    Reporter,
     recorder::{Recorder, RecorderConfig},
     records::RecordStore,
     worker::Workers,
@@ -18,7 +19,7 @@ use crate::{health, mail, provider, sandbox::Sandbox, wiring::WorkerParts};
 impl Roles<'_> {
     pub(crate) async fn workers(&mut self, parts: WorkerParts, sandbox: Option<&Sandbox>) -> Result<()> {
         let (config, ambient) = (self.wiring.config, self.wiring.ambient);
-        let WorkerParts { orders, payments, jobs, checks } = parts;
+        let WorkerParts { orders, payments, jobs, reports, checks } = parts;
         let charges = config.workers.queues.iter().any(|(name, _)| name == PAYMENTS);
         let provider = provider::connect(&config.payments, sandbox, ambient)?;
         if charges {
@@ -26,6 +27,9 @@ impl Roles<'_> {
                 .await?;
         }
         let recorder = self.recorder(jobs.records);
+        let reporter =
+            Reporter::spawn(reports, self.wiring.name.clone(), config.records_keep, ambient.clone());
+        self.count_dropped(&reporter);
         let breaker = provider.breaker().clone();
         let env = Env::new(Parts {
             orders,
@@ -39,6 +43,7 @@ impl Roles<'_> {
         let pool = Workers::new(jobs.queue, Arc::new(workers::registry()?), env, ambient.clone())
             .name(self.wiring.name.clone())
             .recorder(recorder.clone())
+            .reporter(reporter.clone())
             .lease(config.workers.lease)
             .drain_timeout(config.workers.drain)
             .abort(self.stop.now.clone());
@@ -52,7 +57,7 @@ impl Roles<'_> {
         }
         self.health.push(health::workers("workers", pool.health(), self.without));
         self.stores.extend(checks);
-        self.run_workers(pool, recorder);
+        self.run_workers(pool, recorder, Some(reporter));
         Ok(())
     }
 
@@ -64,17 +69,30 @@ impl Roles<'_> {
         Recorder::spawn(records, RecorderConfig { default_level, levels, ..RecorderConfig::default() })
     }
 
-    /// Runs workers until a stop, then flushes their log.
+    /// Runs workers until a stop, then flushes their log and reports.
     pub(super) fn run_workers<E: Clone + Send + Sync + 'static>(
         &mut self,
         pool: Workers<E>,
         recorder: Recorder,
+        reporter: Option<Reporter>,
     ) {
         let asked = self.stop.orderly.clone();
         self.running.spawn(async move {
             let ended = pool.run(asked).await;
             recorder.close().await;
+            if let Some(reporter) = reporter {
+                reporter.close().await;
+            }
             Ok(ended?)
+        });
+    }
+
+    fn count_dropped(&self, reporter: &Reporter) {
+        let reporter = reporter.clone();
+        let help =
+            "Ended runs whose last progress, log lines or result were dropped, as the job store was away";
+        self.metrics.counter("run_reports_dropped", help, move |encoder| {
+            ConstCounter::new(reporter.dropped()).encode(encoder)
         });
     }
 

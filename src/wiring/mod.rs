@@ -20,7 +20,7 @@ use cache::Sessions;
 use jobs::{
     Engine,
     engine::{EngineError, QueueSpec},
-    job_store::Schedules,
+    job_store::{JobStore, RunReports, Schedules},
     records::RecordStore,
 };
 use store::{OrderStore, PaymentStore};
@@ -48,7 +48,7 @@ use crate::{
 
 pub(crate) use self::{
     folder::{create as create_folder, make_new_files_private},
-    queue::{Jobs, open_schedules},
+    queue::{Jobs, open_job_store, open_reports},
     schema::migrate,
 };
 
@@ -56,6 +56,7 @@ pub(crate) struct WorkerParts {
     pub(crate) orders: Arc<dyn OrderStore>,
     pub(crate) payments: Arc<dyn PaymentStore>,
     pub(crate) jobs: Jobs,
+    pub(crate) reports: Arc<dyn RunReports>,
     pub(crate) checks: Checks,
 }
 
@@ -108,6 +109,7 @@ struct SharedParts {
     payments: OnceCell<Arc<dyn PaymentStore>>,
     jobs: OnceCell<(QueueSource, Arc<dyn RecordStore>)>,
     queue: OnceCell<Arc<dyn Engine>>,
+    job_store: OnceCell<Arc<dyn JobStore>>,
     declared: OnceCell<()>,
     cache: OnceCell<CacheSource>,
     sessions: OnceCell<Arc<dyn Sessions>>,
@@ -152,7 +154,8 @@ impl<'a> Wiring<'a> {
         let mut checks = orders.checks();
         checks.push(HealthCheck::payments(Arc::clone(&payments)));
         let jobs = Jobs { queue: self.declared_queue().await?, records: self.records().await? };
-        Ok(WorkerParts { orders: orders.store, payments, jobs, checks })
+        let reports = self.job_store().await?;
+        Ok(WorkerParts { orders: orders.store, payments, jobs, reports, checks })
     }
 
     /// The relay, and the checks of its store.
@@ -187,7 +190,7 @@ impl<'a> Wiring<'a> {
             debit_expires: config.debit_expires,
             audit,
         };
-        let store = self.jobs().await?.0.schedules(self.ambient).await?;
+        let store = self.job_store().await?;
         Ok(SchedulerParts { house, store, jobs, checks })
     }
 
@@ -249,6 +252,11 @@ impl<'a> Wiring<'a> {
 
     async fn records(&self) -> Result<Arc<dyn RecordStore>> {
         Ok(Arc::clone(&self.jobs().await?.1))
+    }
+
+    async fn job_store(&self) -> Result<Arc<dyn JobStore>> {
+        let open = async || self.jobs().await?.0.job_store(self.ambient).await;
+        Ok(Arc::clone(self.shared.job_store.get_or_try_init(open).await?))
     }
 
     async fn queue(&self) -> Result<Arc<dyn Engine>> {

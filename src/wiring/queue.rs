@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use base::Ambient;
 use jobs::{
     Engine,
-    job_store::{JobStore, PostgresJobStore, Schedules, SqliteJobStore},
+    job_store::{JobStore, PostgresJobStore, SqliteJobStore},
     rabbitmq::{RabbitEngine, RabbitServer},
     records::{PostgresRecords, RecordStore},
     sqlite::{SqliteEngine, SqliteRecords},
@@ -54,7 +54,7 @@ impl Jobs {
 
 /// Engine of the queue. One of a broker is not connected before it is needed.
 pub(super) enum QueueSource {
-    /// With the file of the job store, which only the schedules need beside this engine.
+    /// With the file of the job store, which this engine does not need.
     Sqlite(SqliteEngine, PathBuf),
     RabbitMq(RabbitMq, Arc<dyn JobStore>),
 }
@@ -82,8 +82,8 @@ impl QueueSource {
         }
     }
 
-    /// The job store's schedules.
-    pub(super) async fn schedules(&self, ambient: &Ambient) -> anyhow::Result<Arc<dyn Schedules>> {
+    /// The job store: that of the broker, or a file beside the queue's.
+    pub(super) async fn job_store(&self, ambient: &Ambient) -> anyhow::Result<Arc<dyn JobStore>> {
         Ok(match self {
             Self::Sqlite(_, file) => Arc::new(SqliteJobStore::open(file, ambient.clone()).await?),
             Self::RabbitMq(_, store) => store.clone(),
@@ -121,13 +121,24 @@ pub(super) async fn open(
     Ok((QueueSource::RabbitMq(server.clone(), jobs), records))
 }
 
-/// Opens the job store for the schedules, also where the queue is in a file and needs none.
-pub(crate) async fn open_schedules(
+/// Opens the job store beside running processes, also where the queue is in a file and needs none itself.
+pub(crate) async fn open_job_store(
     engines: &Engines,
     ambient: &Ambient,
-) -> anyhow::Result<Arc<dyn Schedules>> {
-    let name = format!("orderworks schedules {}", std::process::id());
-    open(&engines.queue, &name, ambient).await?.0.schedules(ambient).await
+) -> anyhow::Result<Arc<dyn JobStore>> {
+    let name = format!("orderworks job store {}", std::process::id());
+    open(&engines.queue, &name, ambient).await?.0.job_store(ambient).await
+}
+
+/// Opens the job store for the reports of runs; `None` where there is no file yet, and so no report.
+pub(crate) async fn open_reports(
+    engines: &Engines,
+    ambient: &Ambient,
+) -> anyhow::Result<Option<Arc<dyn JobStore>>> {
+    match &engines.queue {
+        QueueEngine::Sqlite { folder } if !folder::job_store(folder).exists() => Ok(None),
+        _ => Ok(Some(open_job_store(engines, ambient).await?)),
+    }
 }
 
 fn read_certificates(file: &Path) -> anyhow::Result<String> {

@@ -21,6 +21,7 @@ mod proxied;
 mod rabbitmq;
 mod redis;
 mod relational;
+mod reports;
 mod schedules;
 mod settle;
 mod shards;

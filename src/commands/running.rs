@@ -1,0 +1,90 @@
+//! Command `inspect running`, and the reports of runs for `inspect job`: progress, log lines, result.
+
+use anyhow::Result;
+use base::Ambient;
+use jobs::{
+    Admin, JobId,
+    engine::JobFilter,
+    inspection::{self, RunningJob},
+    job_store::{RunReport, RunReports},
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::inspect::{age, one_line};
+use crate::{cli::RunningArgs, config::Config, output, wiring::open_reports};
+
+/// A running job of the list.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct RunningLine {
+    json: Value,
+    #[serde(skip)]
+    cells: [String; 8],
+}
+
+pub(super) async fn show(
+    engine: &dyn Admin,
+    config: &Config,
+    args: RunningArgs,
+    as_json: bool,
+) -> Result<()> {
+    let ambient = Ambient::system();
+    let RunningArgs { queue, kind, limit } = args;
+    let filter = JobFilter { queue, kind, limit, ..JobFilter::default() };
+    let reports = open_reports(&config.engines, &ambient).await?;
+    let running = inspection::running(engine, reports.as_deref().map(|store| store as &dyn RunReports), &filter).await?;
+    let lines = running.iter().map(|job| line(job, &ambient)).collect::<Result<Vec<_>>>()?;
+    let headings = ["ID", "KIND", "QUEUE", "ATTEMPT", "WORKER", "AGE", "PROGRESS", "MESSAGE"];
+    output::list(as_json, &lines, headings, |line| line.cells.clone())
+}
+
+fn line(running: &RunningJob, ambient: &Ambient) -> Result<RunningLine> {
+    let RunningJob { job, report } = running;
+    let envelope = &job.envelope;
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let progress = report.as_ref().and_then(|report| report.progress.as_ref());
+    let cells = [
+        envelope.id.to_string(),
+        envelope.kind.clone(),
+        envelope.queue.clone(),
+        format!("{}/{}", envelope.attempt.saturating_add(1), envelope.max_attempts),
+        or_dash(report.as_ref().map(|report| one_line(Some(&report.worker)))),
+        or_dash(report.as_ref().map(|report| age(ambient.now(), report.started_at))),
+        or_dash(progress.map(|progress| format!("{} %", progress.percent))),
+        one_line(progress.map(|progress| progress.message.as_str())),
+    ];
+    let mut json = serde_json::to_value(job)?;
+    json["report"] = serde_json::to_value(report)?;
+    Ok(RunningLine { json, cells })
+}
+
+/// The last report of a job, if one is kept.
+pub(super) async fn report_of(id: JobId, config: &Config) -> Result<Option<RunReport>> {
+    match open_reports(&config.engines, &Ambient::system()).await? {
+        Some(reports) => Ok(reports.report(id).await?),
+        None => Ok(None),
+    }
+}
+
+/// Prints the report of a job below its description.
+pub(super) fn describe(report: &RunReport) -> Result<()> {
+    let ended = report.ended_at.map_or_else(|| "goes on, or crashed".to_owned(), |at| format!("ended {at}"));
+    let mut lines = vec![
+        ("reported", format!("{} by {}", report.reported_at, one_line(Some(&report.worker)))),
+        ("by run", format!("attempt {}, began {}, {ended}", report.attempt, report.started_at)),
+    ];
+    if let Some(progress) = &report.progress {
+        lines.push(("progress", format!("{} % {}", progress.percent, one_line(Some(&progress.message)))));
+    }
+    if let Some(result) = &report.result {
+        lines.push(("result", one_line(Some(result.get()))));
+    }
+    if report.lines_dropped > 0 {
+        lines.push(("log", format!("{} earlier lines dropped", report.lines_dropped)));
+    }
+    for line in &report.log {
+        lines.push(("log", format!("{} {}", line.at, one_line(Some(&line.text)))));
+    }
+    lines.into_iter().try_for_each(|(label, value)| output::text(&format!("{label:<11} {value}\n")))
+}
