@@ -177,10 +177,13 @@ async fn ask_provider(ctx: &Context, payment: &Payment, epoch: u64) -> Result<Ch
         settled => return Ok(settled?),
     };
     tracing::warn!(job.id = %ctx.id, payment.id = %payment.id, error = %unknown, "charge outcome unknown, looking it up");
+    ctx.log(format_args!("attempt {epoch}: charge outcome unknown ({unknown}), looking it up"));
     // No outcome says nothing about a call still in flight. So nothing is decided: the next attempt asks for the same
     // charge, which moves money once, whichever call arrives first.
     let query = ChargeQuery { charge: request.charge, ..query_of(payment) };
-    Ok(provider.find(&query).await?.ok_or(unknown)?)
+    let found = provider.find(&query).await?;
+    ctx.log(format_args!("attempt {epoch}: found at the provider: {}", found.is_some()));
+    Ok(found.ok_or(unknown)?)
 }
 
 /// Records the charge before it can move money. Where an earlier attempt recorded another one, that one must be looked
@@ -231,6 +234,7 @@ async fn record(
             // need not repeat that run: a consumer that lost its lease may begin an attempt after its successor did. So
             // this job is retried until there is a decision.
             tracing::info!(payment.id = %payment.id, epoch, current_epoch, "fenced off by a newer attempt");
+            ctx.log(format_args!("attempt {epoch} fenced off by attempt {current_epoch}"));
             Err(JobError::retry(FENCED_OFF))
         }
         Decided::NotFound => Err(JobError::retry("payment_not_found")),
@@ -286,6 +290,7 @@ async fn find_stray_charge(ctx: &Context, order: &Order) -> Result<()> {
         return learn(ctx, order.id, &payment, outcome).await;
     }
     // The provider knows of no charge: looks again until no call can be in flight any more.
+    ctx.log("order ended and no charge found, looking again while a call may be in flight");
     let attempts = env.payments.attempts(payment.id).await?;
     rest_after(ctx, attempts.iter().map(|attempt| attempt.begun_at).fold(order.updated_at, Ord::max))
 }
