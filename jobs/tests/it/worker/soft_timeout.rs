@@ -13,7 +13,7 @@ use tokio::time::Instant;
 #[derive(Serialize, Deserialize)]
 enum Import {
     /// Ends when it hears of the soft time-out.
-    Obeys,
+    Returns,
     /// Goes on after it, until it is told to stop.
     GoesOn,
     Ignores,
@@ -29,7 +29,7 @@ impl Job for Import {
         let began = Instant::now();
         let why = ctx.signal.fired().await;
         match self {
-            Self::Obeys => Err(JobError::retry(format!("{why:?} after {} s", began.elapsed().as_secs()))),
+            Self::Returns => Err(JobError::retry(format!("{why:?} after {} s", began.elapsed().as_secs()))),
             Self::GoesOn => Err(JobError::retry(format!("{:?}", ctx.signal.stopped().await))),
             Self::Ignores => std::future::pending().await,
         }
@@ -38,10 +38,10 @@ impl Job for Import {
 
 #[tokio::test(start_paused = true)]
 async fn a_run_hears_of_its_soft_timeout_before_it_is_dropped() {
-    let obeyed = run_one(&Import::Obeys, ()).await;
+    let returned = run_one(&Import::Returns, ()).await;
     assert!(
-        matches!(&obeyed, Settlement::Retry { error, .. } if error == "SoftTimeout after 50 s"),
-        "{obeyed:?}"
+        matches!(&returned, Settlement::Retry { error, .. } if error == "SoftTimeout after 50 s"),
+        "{returned:?}"
     );
     let ignored = run_one(&Import::Ignores, ()).await;
     assert!(
