@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::Result;
+use base::{Timestamp, chars::is_format};
 use serde::Serialize;
 
 /// Prints the error of a failed command as one line to standard error.
@@ -70,4 +71,15 @@ pub(crate) fn list<T: Serialize, const N: usize>(
         out.push_str(&line(row.each_ref().map(String::as_str)));
     }
     text(&out)
+}
+
+/// The time from `at` to `now`, in seconds.
+pub(crate) fn age(now: Timestamp, at: Timestamp) -> String {
+    format!("{:.1} s", now.duration_since(at).as_secs_f64())
+}
+
+/// A text on one line of at most 200 characters. Control and format characters never reach the terminal.
+pub(crate) fn one_line(text: Option<&str>) -> String {
+    let shown = |c: char| if c.is_control() || is_format(c) { ' ' } else { c };
+    text.unwrap_or_default().chars().map(shown).take(200).collect()
 }

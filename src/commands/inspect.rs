@@ -1,7 +1,7 @@
 //! Command `inspect`: shows queues, jobs, schedules and the outbox without side effects, also while `dev` runs.
 
 use anyhow::{Result, bail};
-use base::{Ambient, Timestamp, chars::is_format};
+use base::Ambient;
 use jobs::{
     Admin, JobId,
     engine::{Depth, InspectedJob, JobFilter, JobState},
@@ -15,7 +15,7 @@ use super::{payment, running, schedules};
 use crate::{
     cli::{AttemptsArgs, Inspect, JobsArgs},
     config::Config,
-    output,
+    output::{self, age, one_line},
     wiring::{Jobs, open_orders},
 };
 
@@ -271,14 +271,4 @@ async fn outbox(config: &Config, as_json: bool) -> Result<()> {
 /// The serde name of a plain enum.
 fn name(value: impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-pub(super) fn age(now: Timestamp, at: Timestamp) -> String {
-    format!("{:.1} s", now.duration_since(at).as_secs_f64())
-}
-
-/// The error on one line of at most 200 characters. Control and format characters never reach the terminal.
-pub(super) fn one_line(text: Option<&str>) -> String {
-    let shown = |c: char| if c.is_control() || is_format(c) { ' ' } else { c };
-    text.unwrap_or_default().chars().map(shown).take(200).collect()
 }

@@ -11,8 +11,12 @@ use jobs::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::inspect::{age, one_line};
-use crate::{cli::RunningArgs, config::Config, output, wiring::open_reports};
+use crate::{
+    cli::RunningArgs,
+    config::Config,
+    output::{self, age, one_line},
+    wiring::open_reports,
+};
 
 /// A running job of the list.
 #[derive(Serialize)]

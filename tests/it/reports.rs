@@ -1,4 +1,4 @@
-//! What a job reports, by the commands: while it runs, after a cancel request, and after its end.
+//! Reports of a job, as the commands show them: while it runs, after a cancel request, and after its end.
 
 use std::{sync::Arc, time::Duration};
 

@@ -180,7 +180,7 @@ impl Writer {
             }
             self.failing = true;
             let left = &runs[index * RUNS_PER_WRITE + part.len()..];
-            self.waiting = part.iter().filter(|run| run.is_queued_again()).chain(left).cloned().collect();
+            self.waiting = part.iter().filter(|run| run.queue_again()).chain(left).cloned().collect();
             return;
         }
     }

@@ -1,4 +1,4 @@
-//! What one run reports: its last progress, its last log lines, its result.
+//! Reports of one run: its last progress, its last log lines, its result.
 //!
 //! Guarantees: bounded, whatever a run reports; reports of one run have an order, also from clones of its context in
 //! other tasks; after the end of the run they are ignored.
@@ -139,7 +139,7 @@ impl ReportedRun {
         change(report);
         if !state.is_queued {
             // When too many wait, the next change tries again, and at last the end.
-            state.is_queued = self.is_sent();
+            state.is_queued = self.try_send();
         }
     }
 
@@ -151,7 +151,7 @@ impl ReportedRun {
         report.reported_at = now;
         report.ended_at = Some(now);
         if !state.is_queued {
-            state.is_queued = self.is_sent();
+            state.is_queued = self.try_send();
             if !state.is_queued {
                 self.queue.dropped.fetch_add(1, Ordering::Relaxed);
             }
@@ -159,7 +159,7 @@ impl ReportedRun {
     }
 
     /// Hands the run to the writer; false when too many wait.
-    fn is_sent(self: &Arc<Self>) -> bool {
+    fn try_send(self: &Arc<Self>) -> bool {
         self.queue.sender.try_send(Arc::clone(self)).is_ok()
     }
 
@@ -171,7 +171,7 @@ impl ReportedRun {
     }
 
     /// Marks a report that was taken and not stored as queued; returns false when a change has queued it meanwhile.
-    pub(super) fn is_queued_again(&self) -> bool {
+    pub(super) fn queue_again(&self) -> bool {
         !std::mem::replace(&mut self.state.lock().is_queued, true)
     }
 

@@ -1,4 +1,4 @@
-//! What runs report: one write a second at most, the last state always, nothing for runs that report nothing.
+//! Reports of runs: one write a second at most, the last state always, nothing for runs that report nothing.
 
 use std::{
     sync::{Arc, Mutex},
