@@ -10,14 +10,15 @@ use base::{Ambient, Timestamp};
 use orderworks_jobs::{
     CancellationToken, Consume, Engine, Job, JobContext, JobError, JobId, Producer, Registry, Reporter,
     Workers,
-    engine::{Cancelled, EngineError, JobState, QueueSpec},
+    engine::{Cancelled, EngineError, JobFilter, JobState, QueueSpec, Settlement},
+    inspection,
     job_store::{JobStore, RunReport, RunReports, SqliteJobStore},
     reporter::{
         WRITE_EVERY,
         run::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, MESSAGE_CHARS_MAX, RESULT_BYTES_MAX},
     },
     sqlite::SqliteEngine,
-    testing::{MemoryEngine, virtual_time},
+    testing::{MemoryEngine, run_one, virtual_time},
     worker::WorkerError,
 };
 use serde::{Deserialize, Serialize};
@@ -233,6 +234,14 @@ async fn what_a_run_reports_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_a_reporter_a_job_runs_as_with_one() {
+    let gate = Arc::new(Semaphore::new(1));
+    for job in [Import::Floods, Import::Waits] {
+        assert_eq!(run_one(&job, Arc::clone(&gate)).await, Settlement::Done);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_that_is_dropped_or_panics_is_stored_as_far_as_it_came() {
     for (job, percent) in [(Import::Hangs, 10), (Import::Panics, 20)] {
         let report = last_report(job).await;
@@ -287,6 +296,10 @@ pub(crate) async fn are_seen_live(
     assert_eq!(report.progress.unwrap().percent, 30);
     assert_eq!((report.log[0].text.as_str(), report.worker.as_str()), ("one", "here"));
     assert!(report.ended_at.is_none() && report.result.is_none());
+    let any = JobFilter { limit: 10, ..JobFilter::default() };
+    let listed = inspection::running(&*engine, Some(&*store), &any).await.unwrap();
+    assert_eq!((listed.len(), listed[0].job.envelope.id), (1, waits));
+    assert!(listed[0].report.as_ref().is_some_and(|report| report.progress.is_some()));
     gate.add_permits(1);
     let report = reported(store.as_ref(), waits, |report| report.ended_at.is_some()).await;
     assert_eq!(report.result.unwrap().get(), r#"{"rows":7}"#);
