@@ -12,6 +12,7 @@ use jobs::{
     engine::{ConsumeOptions, DeadReason, Interrupt, JobFilter, JobSignal, QueueSpec, Settlement},
     envelope::EnqueueOptions,
     job_store::SqliteJobStore,
+    reporter::RunReporter,
     schedule::Scheduler,
     sqlite::SqliteEngine,
 };
@@ -109,6 +110,7 @@ impl TestHousekeeping {
             created_at: ambient.now(),
             trace: None,
             signal,
+            reports: RunReporter::default(),
             ambient,
         };
         job.run(&ctx).await
