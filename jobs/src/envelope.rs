@@ -11,6 +11,7 @@ pub use crate::id::JobId;
 use crate::{
     engine::EngineError,
     job::{Job, Priority},
+    unique::Unique,
 };
 
 /// Upper bound of an encoded payload, in bytes. Payloads carry ids; a larger payload is a mistake in the job.
@@ -40,6 +41,9 @@ pub struct Envelope {
     pub trace: Option<TraceContext>,
     /// [`crate::Job::unique_key`], prefixed with the kind and a slash.
     pub unique_key: Option<String>,
+    /// [`crate::Job::UNIQUE`], unless the publisher chose otherwise; without meaning for a job without a unique key.
+    #[serde(default, skip_serializing_if = "Unique::is_default")]
+    pub unique: Unique,
     pub concurrency_key: Option<String>,
     pub subject: Option<String>,
     /// The job struct as JSON, at most [`PAYLOAD_BYTES_MAX`] bytes.
@@ -55,6 +59,8 @@ pub struct EnqueueOptions {
     pub run_at: Option<Timestamp>,
     /// Replaces [`Job::PRIORITY`].
     pub priority: Option<Priority>,
+    /// Replaces [`Job::UNIQUE`].
+    pub unique: Option<Unique>,
     /// Trace context for the run to continue.
     pub trace: Option<TraceContext>,
 }
@@ -63,7 +69,7 @@ impl Envelope {
     /// Wraps a job for publishing.
     ///
     /// # Errors
-    /// [`EngineError::Refused`] when the payload does not serialise or exceeds [`PAYLOAD_BYTES_MAX`].
+    /// [`EngineError::Refused`] when the payload does not serialise, or as [`Self::check_payload`].
     pub fn new<J: Job>(job: &J, options: EnqueueOptions, ambient: &Ambient) -> Result<Self, EngineError> {
         let id = options.id.unwrap_or_else(|| JobId::fresh(ambient));
         Self::at(job, id, options, ambient.now())
@@ -91,6 +97,7 @@ impl Envelope {
             trace: options.trace,
             // Scoped by kind: two kinds that choose the same key must not block each other.
             unique_key: job.unique_key().map(|key| format!("{}/{key}", J::KIND)),
+            unique: options.unique.unwrap_or(J::UNIQUE),
             concurrency_key: job.concurrency_key(),
             subject: job.subject(),
             payload,
@@ -99,16 +106,23 @@ impl Envelope {
         Ok(envelope)
     }
 
-    /// Checks the size of the payload, as each engine does before it stores a job.
+    /// Checks the size of the payload and the period of the unique key, as each engine does before it stores a job.
     ///
     /// # Errors
-    /// [`EngineError::Refused`] for a payload over [`PAYLOAD_BYTES_MAX`].
+    /// [`EngineError::Refused`] for a payload over [`PAYLOAD_BYTES_MAX`], or a period that [`Unique::within`] does not
+    /// allow.
     pub fn check_payload(&self) -> Result<(), EngineError> {
         let bytes = self.payload.get().len();
-        if bytes <= PAYLOAD_BYTES_MAX {
+        let why = if bytes > PAYLOAD_BYTES_MAX {
+            format!("payload of {bytes} bytes, at most {PAYLOAD_BYTES_MAX}; pass an id instead")
+        } else if !self.unique.is_valid() {
+            format!(
+                "period of a unique key of {:?}, use 1 s to 31 days",
+                self.unique.period().unwrap_or_default()
+            )
+        } else {
             return Ok(());
-        }
-        let why = format!("payload of {bytes} bytes, at most {PAYLOAD_BYTES_MAX}; pass an id instead");
+        };
         Err(EngineError::Refused(format!("{} {}: {why}", self.kind, self.id)))
     }
 
@@ -126,6 +140,7 @@ impl Envelope {
             run_at: None,
             trace: None,
             unique_key: None,
+            unique: Unique::default(),
             concurrency_key: None,
             subject: None,
             payload: serde_json::value::to_raw_value(raw).unwrap_or_else(|_| RawValue::NULL.to_owned()),

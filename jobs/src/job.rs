@@ -18,6 +18,7 @@ use crate::{
     error::JobError,
     id::JobId,
     reporter::{ResultError, RunReporter},
+    unique::Unique,
 };
 
 /// One kind of background work.
@@ -59,8 +60,11 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const PRIORITY: Priority = Priority::Default;
     /// Delay before the next attempt after a failure.
     const BACKOFF: Backoff = Backoff::STANDARD;
+    /// How long a job holds its [`Job::unique_key`], unless
+    /// [`crate::envelope::EnqueueOptions::unique`] says otherwise.
+    const UNIQUE: Unique = Unique::WHILE_ACTIVE;
 
-    /// While a job of this kind with this key waits or runs, a second one is rejected with
+    /// While a job of this kind holds this key, which [`Job::UNIQUE`] says, a second one is rejected with
     /// [`crate::engine::Published::NotUnique`].
     fn unique_key(&self) -> Option<String> {
         None

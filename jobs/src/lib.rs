@@ -24,6 +24,7 @@ pub mod schedule;
 pub mod sqlite;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod unique;
 pub mod worker;
 
 // Items of other crates that stand in signatures of this one: a program needs to name no other crate for them.
@@ -41,6 +42,7 @@ pub use producer::Producer;
 pub use registry::Registry;
 pub use reporter::Reporter;
 pub use tokio_util::sync::CancellationToken;
+pub use unique::Unique;
 pub use worker::Workers;
 
 /// The job author's guide, whose snippets are compiled and run as tests.

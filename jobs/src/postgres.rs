@@ -41,7 +41,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0006_schedules.down",
             "0006_schedules.up",
             "0007_run_reports.down",
-            "0007_run_reports.up"
+            "0007_run_reports.up",
+            "0010_unique.down",
+            "0010_unique.up"
         ]
     );
     migrations.create_schema("jobs");

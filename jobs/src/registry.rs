@@ -40,6 +40,8 @@ pub enum RegisterError {
     BadQueue { queue: &'static str, job: &'static str },
     #[error("`{job}` allows no attempt; MAX_ATTEMPTS counts the first run too")]
     NoAttempts { job: &'static str },
+    #[error("`{job}` has a UNIQUE with a period of {period:?}, which must be 1 s to 31 days")]
+    BadUniquePeriod { job: &'static str, period: Duration },
     /// Its signal would fire at once, or never.
     #[error(
         "`{job}` has a SOFT_TIMEOUT of {soft:?}, which must be above zero and below its TIMEOUT of {timeout:?}"
@@ -95,8 +97,9 @@ impl<E: Clone + Send + Sync + 'static> Registry<E> {
     /// Adds a job type.
     ///
     /// # Errors
-    /// A kind that is registered already, a kind or queue name outside `[a-z0-9_]{1,60}`, no attempt allowed, or a soft
-    /// time-out that is not below the time-out.
+    /// A kind that is registered already, a kind or queue name outside `[a-z0-9_]{1,60}`, no attempt allowed, a soft
+    /// time-out that is not below the time-out, or a period of the unique key that [`crate::Unique::within`] does not
+    /// allow.
     pub fn register<J: Job<Env = E>>(mut self) -> Result<Self, RegisterError> {
         let job = std::any::type_name::<J>();
         if !is_name(J::KIND) {
@@ -107,6 +110,9 @@ impl<E: Clone + Send + Sync + 'static> Registry<E> {
         }
         if J::MAX_ATTEMPTS == 0 {
             return Err(RegisterError::NoAttempts { job });
+        }
+        if let Some(period) = J::UNIQUE.period().filter(|_| !J::UNIQUE.is_valid()) {
+            return Err(RegisterError::BadUniquePeriod { job, period });
         }
         if let Some(soft) = J::SOFT_TIMEOUT.filter(|soft| soft.is_zero() || *soft >= J::TIMEOUT) {
             return Err(RegisterError::BadSoftTimeout { job, soft, timeout: J::TIMEOUT });
@@ -198,7 +204,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::JobError;
+    use crate::{JobError, Unique, engine::EngineError, envelope::EnqueueOptions};
 
     #[derive(Serialize, Deserialize)]
     struct Move {
@@ -287,6 +293,32 @@ mod tests {
             let told = [soft.as_str(), "TIMEOUT of 10s", "Soft<"];
             assert!(told.into_iter().all(|text| error.contains(text)), "{error}");
         }
+    }
+
+    /// A job whose unique key is held for this many seconds at least.
+    #[derive(Serialize, Deserialize)]
+    struct Keyed<const SECONDS: u64>;
+
+    impl<const SECONDS: u64> Job for Keyed<SECONDS> {
+        type Env = ();
+        const KIND: &'static str = "keyed";
+        const UNIQUE: Unique = Unique::WHILE_ACTIVE.within(Duration::from_secs(SECONDS));
+        async fn run(&self, _ctx: &JobContext<()>) -> Result<(), JobError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_period_of_a_unique_key_has_bounds() {
+        assert!(Registry::new().register::<Keyed<1>>().is_ok());
+        let error = Registry::new().register::<Keyed<0>>().unwrap_err();
+        assert!(matches!(error, RegisterError::BadUniquePeriod { period: Duration::ZERO, .. }), "{error}");
+        let ambient = base::Ambient::system();
+        let refused = Envelope::new(&Keyed::<0>, EnqueueOptions::default(), &ambient).unwrap_err();
+        assert!(matches!(&refused, EngineError::Refused(why) if why.contains("0ns")), "{refused}");
+        let options = EnqueueOptions { unique: Some(Unique::WHILE_KEPT), ..EnqueueOptions::default() };
+        let envelope = Envelope::new(&Keyed::<0>, options, &ambient).unwrap();
+        assert_eq!(envelope.unique, Unique::WHILE_KEPT, "for one call");
     }
 
     #[test]

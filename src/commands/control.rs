@@ -112,7 +112,7 @@ async fn retry(engine: &dyn Admin, records: &dyn RecordStore, id: JobId) -> Resu
         return Ok(());
     }
     if engine.find(id).await?.is_some_and(|held| held.state == JobState::Dead) {
-        bail!("job {id} stays dead: another job with its unique key waits or runs");
+        bail!("job {id} stays dead: it cannot be read, or is being redriven");
     }
     let known = known(engine, records, id).await?;
     let unknown = if engine.capabilities().lists_ready { "unknown here" } else { "unknown here, or ready" };

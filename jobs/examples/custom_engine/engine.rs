@@ -127,7 +127,7 @@ impl Admin for VecEngine {
     }
 
     async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
-        Ok(self.0.change(|rows, now| rows.retry_now(id, now)))
+        self.0.change(|rows, now| rows.retry_now(id, now))
     }
 
     async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {

@@ -8,14 +8,15 @@ use serde_json::value::to_raw_value;
 use super::{
     Harness,
     kit::{
-        QUEUE, close, consume, declared, envelope, nothing_comes, publish, publish_one, settle, take,
-        take_many, until_empty,
+        QUEUE, answers, close, consume, declared, envelope, not_unique, nothing_comes, publish, publish_one,
+        settle, take, take_many, until_empty,
     },
 };
 use crate::{
     engine::{ConsumeOptions, DeadReason, EngineError, Published, QueueSpec, Settlement},
     envelope::{Envelope, JobId, PAYLOAD_BYTES_MAX},
     job::Priority,
+    unique::Unique,
 };
 
 /// All fields of an envelope are delivered; `Done` ends the job for every handle.
@@ -27,6 +28,7 @@ pub async fn a_published_job_arrives_whole_and_is_done_once(h: &impl Harness) {
         attempt: 2,
         trace: Some(TraceContext::fresh(h.ambient()).with_state(["vendor=1", "other=2"])),
         unique_key: Some("u-1 \"ü\"".to_owned()),
+        unique: Unique::WHILE_KEPT.within(std::time::Duration::from_millis(90_500)),
         concurrency_key: Some("c-1".to_owned()),
         subject: Some("ord_1".to_owned()),
         payload: to_raw_value(&serde_json::json!({"text": "a \"quote\", \u{0} and ü", "n": 1.50}))
@@ -76,17 +78,17 @@ pub async fn a_unique_key_holds_until_the_job_ends(h: &impl Harness) {
     let engine = declared(h).await;
     let keyed = || Envelope { unique_key: Some("stock-take".to_owned()), ..envelope(h) };
     let holder = publish(&*engine, vec![keyed()]).await[0];
-    let refused = async || engine.publish(vec![keyed()]).await.expect("publishes");
-    assert_eq!(refused().await, [Published::NotUnique(holder)], "while it waits");
+    let refused = async || answers(&*engine, vec![keyed()]).await;
+    assert_eq!(refused().await, [not_unique(holder)], "while it waits");
     let mut consumer = consume(&*engine, 4).await;
     let delivery = take(&mut consumer).await;
-    assert_eq!(refused().await, [Published::NotUnique(holder)], "while it runs");
+    assert_eq!(refused().await, [not_unique(holder)], "while it runs");
     settle(&consumer, &delivery, Settlement::Done);
     close(&consumer).await;
     let twins = vec![keyed(), keyed()];
     let heir = twins[0].id;
-    let answers = engine.publish(twins).await.expect("publishes");
-    assert_eq!(answers, [Published::Accepted, Published::NotUnique(heir)], "free after it was done");
+    let answers = answers(&*engine, twins).await;
+    assert_eq!(answers, [Published::Accepted, not_unique(heir)], "free after it was done");
     let mut consumer = consume(&*engine, 4).await;
     let delivery = take(&mut consumer).await;
     let dead = Settlement::Dead { reason: DeadReason::Exhausted, error: "no".to_owned() };
@@ -106,6 +108,9 @@ pub async fn what_can_never_be_accepted_is_refused(h: &impl Harness) {
     let large = to_raw_value(&"x".repeat(PAYLOAD_BYTES_MAX)).expect("payload");
     let large = Envelope { payload: large, ..envelope(h) };
     assert!(matches!(engine.publish(vec![large]).await, Err(EngineError::Refused(_))));
+    let long = Unique::WHILE_ACTIVE.within(Unique::PERIOD_MAX * 2);
+    let long = Envelope { unique_key: Some("k".to_owned()), unique: long, ..envelope(h) };
+    assert!(matches!(engine.publish(vec![long]).await, Err(EngineError::Refused(_))));
     for name in ["", "UPPER", "a-b", &"x".repeat(61)] {
         let declared = engine.declare(&[QueueSpec::new(name)]).await;
         assert!(matches!(declared, Err(EngineError::Refused(_))), "{name:?}");

@@ -8,9 +8,13 @@ use tokio::time::timeout;
 
 use super::Harness;
 use crate::{
-    engine::{ConsumeOptions, Consumer, Delivery, Engine, InspectedJob, Published, QueueSpec, Settlement},
+    engine::{
+        ConsumeOptions, Consumer, Delivery, Engine, HolderState, InspectedJob, KeyHolder, Published,
+        QueueSpec, Settlement,
+    },
     envelope::{Envelope, JobId},
     job::Priority,
+    unique::Unique,
 };
 
 /// The queue used by most cases.
@@ -40,6 +44,7 @@ pub fn plain_job(queue: &str, ambient: &Ambient) -> Envelope {
         run_at: None,
         trace: None,
         unique_key: None,
+        unique: Unique::default(),
         concurrency_key: None,
         subject: None,
         payload: to_raw_value("p-1").expect("a payload"),
@@ -60,6 +65,24 @@ pub(super) async fn publish(engine: &dyn Engine, envelopes: Vec<Envelope>) -> Ve
     assert_eq!(answers.len(), ids.len(), "one answer per envelope");
     assert!(answers.iter().all(|&a| a == Published::Accepted), "all accepted");
     ids
+}
+
+/// Publishes jobs; of holders that wait or run, which of the two is left out, as some engines do not know it.
+pub(super) async fn answers(engine: &dyn Engine, envelopes: Vec<Envelope>) -> Vec<Published> {
+    let mut answers = engine.publish(envelopes).await.expect("publishes");
+    for answer in &mut answers {
+        if let Published::NotUnique(KeyHolder { state, .. }) = answer
+            && matches!(state, HolderState::Waiting | HolderState::Running)
+        {
+            *state = HolderState::Active;
+        }
+    }
+    answers
+}
+
+/// The answer of [`answers`] when this job holds the key, as it waits or runs.
+pub(super) fn not_unique(id: JobId) -> Published {
+    Published::NotUnique(KeyHolder { id, state: HolderState::Active })
 }
 
 /// Publishes one plain job.

@@ -20,6 +20,7 @@ pub mod order;
 pub mod records;
 pub mod swarm;
 pub mod time;
+pub mod unique;
 pub mod worker;
 
 use std::sync::Arc;
@@ -114,6 +115,8 @@ macro_rules! conformance_tests {
                 a_class_starts_in_the_order_of_publishing, one_job_per_concurrency_key, a_freed_concurrency_key_wakes_other_queues;
             swarm: two_consumers_never_share_a_job, nothing_is_lost_while_consumers_crash;
             time: no_delay_ends_early, a_retry_counts_one_attempt, a_snooze_counts_nothing, a_release_counts_nothing;
+            unique: a_key_of_a_waiting_job_is_free_once_it_is_fetched, a_kept_key_stays_with_a_dead_job,
+                a_period_outlasts_its_job, a_period_ends_at_its_time, a_dead_job_waits_for_the_period_of_another;
             worker: cancelled_before_its_start_never_runs, a_cancel_request_reaches_the_code,
                 an_id_runs_once_at_a_time;
         }

@@ -2,7 +2,7 @@
 
 use base::ErrorClass;
 
-use crate::error::Cause;
+use crate::{error::Cause, id::JobId, unique::KeyHolder};
 
 /// Error of an engine call.
 #[expect(missing_docs, reason = "the message of each says what it means")]
@@ -20,6 +20,9 @@ pub enum EngineError {
     /// The request can never be accepted: payload too large, or an invalid name.
     #[error("the job was refused: {0}")]
     Refused(String),
+    /// Nothing was changed; possible again once the holder no longer has the key.
+    #[error("{id} stays as it is: its unique key is held by {holder}")]
+    NotUnique { id: JobId, holder: KeyHolder },
     /// The server rejects this configuration for good: wrong credentials, no such virtual host, or a malformed address.
     /// Retrying does not help; a worker should exit with this error. `detail` holds no secret.
     #[error("the {engine} engine is not allowed in: {detail}")]

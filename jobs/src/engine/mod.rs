@@ -33,6 +33,7 @@ pub use self::{
     signal::{Interrupt, JobSignal},
 };
 use crate::envelope::{Envelope, JobId};
+pub use crate::unique::{HolderState, KeyHolder};
 
 /// Consumers a job may lose in a row (crash, kill, cut connection); one more makes it a suspect, which is run alone in
 /// its process until a run of it ends.
@@ -138,6 +139,9 @@ pub trait Admin: EngineInfo {
     async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError>;
 
     /// Makes a delayed or dead job ready now, a dead one with fresh attempts. Returns false when there is no such job.
+    ///
+    /// # Errors
+    /// [`EngineError::NotUnique`] for a dead job whose unique key another job holds; it stays dead.
     async fn retry_now(&self, id: JobId) -> Result<bool, EngineError>;
 
     /// Jobs that match, oldest first; see [`Capabilities::lists_ready`] and [`Capabilities::lists_delayed`]. A page of
@@ -148,7 +152,8 @@ pub trait Admin: EngineInfo {
     async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError>;
 
     /// Moves matching dead jobs back to their queues with fresh attempts, by id, which is oldest first. Returns their
-    /// ids: fewer than the limit only when no other matches.
+    /// ids: fewer than the limit only when no other matches. A job whose unique key another one holds stays dead;
+    /// [`Admin::retry_now`] names the holder.
     async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError>;
 
     /// Deletes matching dead jobs for good, those that died first, 1000 at most in a call; returns how many, zero when
@@ -238,10 +243,11 @@ pub(crate) fn is_name(text: &str) -> bool {
 pub enum Published {
     /// Stored.
     Accepted,
-    /// The engine holds this id already; nothing was changed.
+    /// The engine holds this id already, or the job has ended and the period of its unique key lasts; nothing was
+    /// changed.
     Duplicate,
-    /// The given other job with this unique key waits or runs; nothing was changed.
-    NotUnique(JobId),
+    /// This other job holds the unique key; nothing was changed.
+    NotUnique(KeyHolder),
 }
 
 /// A domain event for outside consumers.

@@ -9,6 +9,7 @@
 //! `RabbitMQ` engine and, over any engine, the schedulers of [`crate::schedule`] and [`crate::reporter`].
 
 mod dead;
+mod keys;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod reports;
@@ -25,6 +26,7 @@ use base::{Ambient, ErrorClass, Timestamp};
 pub use self::postgres::PostgresJobStore;
 pub use self::{
     dead::{DeadJob, DeadJobs, DeadMessage, DeadPage},
+    keys::{KEYS_EXPIRED_MAX, KeyRequest, Reservation, UniqueKeys},
     reports::{LogLine, Progress, REPORTS_EXPIRED_MAX, RunReport, RunReports},
     schedules::{Advance, NewSchedule, SCHEDULES_MAX, ScheduleRow, Schedules, Term},
     sqlite::SqliteJobStore,
@@ -136,52 +138,15 @@ pub trait ScheduledJobs: Send + Sync + 'static {
     async fn scheduled_count(&self, queue: &str) -> Result<u64, EngineError>;
 
     /// Deletes the scheduled jobs of a queue and frees its unique keys that were reserved before this time, but for
-    /// those of the `running` jobs. Returns the number of jobs.
+    /// those of the `running` and of dead jobs, and for the rest of a period. Returns the number of jobs.
     async fn purge(&self, queue: &str, before: Timestamp, running: &[JobId]) -> Result<u64, EngineError>;
 
-    /// Deletes a scheduled job and its unique key (returns true), or else stores a cancel request (returns false).
+    /// Deletes a scheduled job and frees its unique key (returns true), or else stores a cancel request (returns
+    /// false).
     ///
     /// # Errors
     /// [`ErrorClass::Busy`] when [`CANCELS_MAX`] requests of other jobs are in force.
     async fn cancel(&self, id: JobId, reason: &str, now: Timestamp) -> Result<bool, EngineError>;
-}
-
-/// Unique keys of waiting and running jobs.
-///
-/// A key is reserved before its job is published, until a time; once the job is published, the reservation is
-/// confirmed and lasts until the job ends. One that is never confirmed, as its process died, ends by itself.
-#[async_trait]
-pub trait UniqueKeys: Send + Sync + 'static {
-    /// Reserves unique keys (key, queue, job) of published jobs; returns for each the id of the other job that holds
-    /// it, if there is one.
-    async fn reserve(
-        &self,
-        keys: Vec<(String, String, JobId)>,
-        now: Timestamp,
-    ) -> Result<Vec<Option<JobId>>, EngineError> {
-        self.reserve_until(keys, now, None).await
-    }
-
-    /// The same for jobs to be published: until this time, unless confirmed. Reserving again, by the same job and
-    /// before it is confirmed, replaces that time.
-    async fn reserve_until(
-        &self,
-        keys: Vec<(String, String, JobId)>,
-        now: Timestamp,
-        until: Option<Timestamp>,
-    ) -> Result<Vec<Option<JobId>>, EngineError>;
-
-    /// Makes the reservations of published jobs last until [`Self::release`].
-    async fn confirm(&self, ids: &[JobId]) -> Result<(), EngineError>;
-
-    /// Frees the keys of jobs that were certainly not published: those first reserved at this time and not confirmed.
-    async fn withdraw(&self, ids: &[JobId], reserved_at: Timestamp) -> Result<(), EngineError>;
-
-    /// Frees the unique keys of ended jobs.
-    async fn release(&self, ids: &[JobId]) -> Result<(), EngineError>;
-
-    /// Deletes reservations that have ended. Their keys are free without it; it bounds the table.
-    async fn expire_keys(&self, now: Timestamp) -> Result<(), EngineError>;
 }
 
 /// Declared queues, pauses and cancel requests.

@@ -96,14 +96,14 @@ impl ScheduleAdmin<'_> {
     /// Returns its job.
     ///
     /// # Errors
-    /// [`ScheduleError::Overlaps`] names the job with the same unique key that has not ended.
+    /// [`ScheduleError::Overlaps`] names the job that holds the unique key of the run.
     pub async fn run_now(&self, name: &str) -> Result<JobId, ScheduleError> {
         let row = self.require(name).await?;
         let (now, id) = (self.ambient.now(), JobId::fresh(self.ambient));
         let envelope = Schedule::from_stored(&row)?.envelope(id, now);
         let published = self.engine.publish(vec![envelope]).await?;
-        if let Some(Published::NotUnique(job)) = published.first() {
-            return Err(ScheduleError::Overlaps { name: row.name, job: *job });
+        if let Some(Published::NotUnique(holder)) = published.first() {
+            return Err(ScheduleError::Overlaps { name: row.name, job: holder.id });
         }
         self.store.note_run(name, now, id).await?;
         Ok(id)

@@ -29,7 +29,7 @@ pub enum ScheduleError {
     Job(#[source] EngineError),
     #[error("there is no schedule `{name}`; {known}")]
     Unknown { name: String, known: String },
-    #[error("schedule `{name}` starts no second run: {job} has the same unique key and has not ended")]
+    #[error("schedule `{name}` starts no second run: {job} holds its unique key")]
     Overlaps { name: String, job: JobId },
     #[error(transparent)]
     Store(#[from] EngineError),

@@ -50,7 +50,7 @@ pub struct Schedule {
 impl Schedule {
     /// A schedule that publishes this job to its queue at these times, with [`Missed::Latest`].
     ///
-    /// A job with a [`Job::unique_key`] is not published while its last run still waits or runs.
+    /// A job with a [`Job::unique_key`] is not published while an earlier run holds the key, see [`Job::UNIQUE`].
     ///
     /// # Errors
     /// [`ScheduleError::Name`] for a name other than `[a-z0-9_]{1,60}`, [`ScheduleError::Job`] for a job that no engine

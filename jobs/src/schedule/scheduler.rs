@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Schedule, ScheduleError, fire_time};
 use crate::{
-    engine::{EngineError, Publish, Published},
+    engine::{EngineError, HolderState, KeyHolder, Publish, Published},
     envelope::JobId,
     error::describe,
     job_store::{Advance, SCHEDULES_MAX, ScheduleRow, Schedules, Term},
@@ -265,17 +265,32 @@ impl Scheduler {
     async fn publish(&self, schedule: &Schedule, at: Timestamp) -> Result<JobId, EngineError> {
         let id = schedule.run_id(at);
         let published = self.engine.publish(vec![schedule.envelope(id, self.ambient.now())]).await?;
-        let Some(Published::NotUnique(other)) = published.first() else { return Ok(id) };
-        if between(fire_time(*other).unwrap_or(at), at) < BLOCKED_AFTER {
-            tracing::info!(schedule = schedule.name(), job.id = %other, "run skipped: the last one has not ended");
-        } else {
-            // It may be lost, with its key: a broker's data, or a restored job store.
-            tracing::warn!(schedule = schedule.name(), job.id = %other, "schedule blocked for an hour by its last run");
-        }
-        Ok(*other)
+        let Some(Published::NotUnique(holder)) = published.first() else { return Ok(id) };
+        tell_skipped(schedule.name(), *holder, at);
+        Ok(holder.id)
     }
 
     fn put_aside(&mut self, row: &ScheduleRow, now: Timestamp) {
         self.aside.insert(row.name.clone(), later(now, PUT_ASIDE_FOR));
+    }
+}
+
+/// Says why a run was left out.
+fn tell_skipped(schedule: &str, holder: KeyHolder, at: Timestamp) {
+    let (other, age) = (holder.id, between(fire_time(holder.id).unwrap_or(at), at));
+    match holder.state {
+        HolderState::Period => {
+            tracing::info!(schedule, job.id = %other, "run skipped: the period of its unique key lasts");
+        }
+        HolderState::Dead => {
+            tracing::warn!(schedule, job.id = %other, "run skipped: the last one is dead and keeps its unique key");
+        }
+        _ if age < BLOCKED_AFTER => {
+            tracing::info!(schedule, job.id = %other, "run skipped: the last one has not ended");
+        }
+        // It may be lost, with its key: a broker's data, or a restored job store.
+        _ => {
+            tracing::warn!(schedule, job.id = %other, "schedule blocked for an hour by its last run");
+        }
     }
 }

@@ -2,7 +2,11 @@
 
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::{fault::SqliteFault, row};
+use super::{
+    fault::SqliteFault,
+    row,
+    unique::{self, key_held},
+};
 use crate::{
     engine::{Cancelled, DROP_MAX, DeadFilter, DeadReason, EngineError},
     envelope::JobId,
@@ -11,11 +15,17 @@ use crate::{
 /// Rows changed in one transaction by purge and redrive, which bounds how long other writers wait.
 pub(super) const CHUNK_MAX: u32 = 1000;
 
-/// Makes a dead row ready with fresh counters; a row whose unique key a live row holds is not changed.
+/// Makes a dead row ready with fresh counters; one whose unique key another job holds, by its row or by a period, is
+/// not changed. `?2` is the time. Without a fence, a key is held while its job waits.
 macro_rules! revive {
-    () => {
-        "UPDATE OR IGNORE jobs SET state = 'ready', blocked = 0, run_at = NULL, ready_at = ?2, attempt = 0, \
-         crashes = 0, lost = 0, alone = 0, dead_reason = NULL, first_failed_at = NULL, died_at = NULL"
+    ($which:literal) => {
+        concat!(
+            "UPDATE OR IGNORE jobs SET state = 'ready', blocked = 0, run_at = NULL, ready_at = ?2, attempt = 0, \
+             crashes = 0, lost = 0, alone = 0, fence = 0, dead_reason = NULL, first_failed_at = NULL, died_at = NULL \
+             WHERE state = 'dead' AND NOT EXISTS (SELECT 1 FROM unique_periods AS p WHERE p.key = jobs.unique_key \
+               AND p.job <> jobs.id AND p.ends_at > ?2) AND ",
+            $which
+        )
     };
 }
 
@@ -56,21 +66,18 @@ pub(super) async fn retry_now(
     if let Some(queue) = delayed.bind(id.to_string()).bind(now).fetch_optional(&mut *c).await? {
         return Ok(Some(queue));
     }
-    let revived: Option<String> =
-        sqlx::query_scalar(concat!(revive!(), " WHERE id = ?1 AND state = 'dead' RETURNING queue"))
-            .bind(id.to_string())
-            .bind(now)
-            .fetch_optional(&mut *c)
-            .await?;
+    let revived: Option<String> = sqlx::query_scalar(revive!("id = ?1 RETURNING queue"))
+        .bind(id.to_string())
+        .bind(now)
+        .fetch_optional(&mut *c)
+        .await?;
     if revived.is_some() {
         return Ok(revived);
     }
-    let dead = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM jobs WHERE id = ?1 AND state = 'dead')");
-    if dead.bind(id.to_string()).fetch_one(c).await? {
-        let text = format!("{id}: another job with its unique key waits or runs");
-        return Err(EngineError::Refused(text).into());
+    match unique::holder_of(c, id, now).await? {
+        Some(holder) => Err(EngineError::NotUnique { id, holder }.into()),
+        None => Ok(None),
     }
-    Ok(None)
 }
 
 /// One transaction of a redrive: the next dead jobs after `after`. Jobs whose unique key is held stay dead. Returns the
@@ -82,11 +89,14 @@ pub(super) async fn redrive_chunk(
     limit: u32,
     now: i64,
 ) -> Result<(Vec<String>, Option<String>), SqliteFault> {
-    let mut select = QueryBuilder::<Sqlite>::new(
+    let mut select = QueryBuilder::<Sqlite>::new(concat!(
         "SELECT id FROM jobs AS d WHERE state = 'dead' AND NOT EXISTS (
-           SELECT 1 FROM jobs AS l WHERE l.unique_key = d.unique_key AND l.state <> 'dead') AND id > ",
-    );
-    select.push_bind(after);
+           SELECT 1 FROM jobs AS h WHERE h.unique_key = d.unique_key AND h.id <> d.id AND ",
+        key_held!("h."),
+        ") AND NOT EXISTS (
+           SELECT 1 FROM unique_periods AS p WHERE p.key = d.unique_key AND p.job <> d.id AND p.ends_at > "
+    ));
+    select.push_bind(now).push(") AND id > ").push_bind(after);
     conditions(&mut select, &filter);
     select.push(" ORDER BY id LIMIT ").push_bind(limit);
     let found: Vec<String> = select.build_query_scalar().fetch_all(&mut *c).await?;
@@ -94,10 +104,7 @@ pub(super) async fn redrive_chunk(
     if filter.dry_run {
         return Ok((found, last));
     }
-    let revived = sqlx::query(concat!(
-        revive!(),
-        " WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'dead' RETURNING id"
-    ));
+    let revived = sqlx::query(revive!("id IN (SELECT value FROM json_each(?1)) RETURNING id"));
     let json = serde_json::Value::from(found).to_string();
     let revived = revived.bind(json).bind(now).fetch_all(c).await?;
     let mut ids: Vec<String> = revived.iter().map(|row| row.get("id")).collect();

@@ -21,6 +21,7 @@ mod records;
 mod row;
 mod settle;
 mod suspect;
+mod unique;
 mod wake;
 
 use std::{path::Path, sync::Arc};

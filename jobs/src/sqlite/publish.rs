@@ -10,9 +10,9 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 use sqlx::{Row, SqliteConnection};
 
-use super::{fault::SqliteFault, file::SqliteEngine, row};
+use super::{fault::SqliteFault, file::SqliteEngine, row, unique};
 use crate::{
-    engine::{EngineError, Publish, Published},
+    engine::{EngineError, KeyHolder, Publish, Published},
     envelope::{Envelope, JobId},
 };
 
@@ -118,7 +118,10 @@ async fn insert(
     unit: Vec<Envelope>,
     now: i64,
 ) -> Result<Vec<Published>, SqliteFault> {
-    let rows: Vec<NewJob> = unit.iter().map(|envelope| new_job(envelope, now)).collect();
+    let periods = unique::periods(c, &unit, now).await?;
+    let is_free =
+        |envelope: &&Envelope| envelope.unique_key.as_ref().is_none_or(|key| !periods.contains_key(key));
+    let rows: Vec<NewJob> = unit.iter().filter(is_free).map(|envelope| new_job(envelope, now)).collect();
     let json = serde_json::to_string(&rows).map_err(|error| EngineError::Refused(error.to_string()))?;
     let before = last_sequence(c, unit.len()).await?;
     // One JSON parameter instead of 15 parameters a row: the statement text is the same for every batch, and sqlx pays
@@ -137,10 +140,13 @@ async fn insert(
     .execute(&mut *c)
     .await?
     .rows_affected();
-    if inserted == unit.len() as u64 {
-        return Ok(vec![Published::Accepted; unit.len()]);
-    }
-    answers(c, &unit, before).await
+    let answers = if inserted == unit.len() as u64 {
+        vec![Published::Accepted; unit.len()]
+    } else {
+        answers(c, &unit, before, periods).await?
+    };
+    unique::add_rules(c, &unit, &answers, now).await?;
+    Ok(answers)
 }
 
 /// The last sequence before the unit. Not read for a unit of one: when its row was not stored, an existing row is
@@ -157,9 +163,9 @@ async fn answers(
     c: &mut SqliteConnection,
     unit: &[Envelope],
     before: i64,
+    periods: HashMap<String, KeyHolder>,
 ) -> Result<Vec<Published>, SqliteFault> {
     let ids: Vec<String> = unit.iter().map(|e| e.id.to_string()).collect();
-    let keys: Vec<&str> = unit.iter().filter_map(|e| e.unique_key.as_deref()).collect();
     let known = sqlx::query("SELECT id, sequence FROM jobs WHERE id IN (SELECT value FROM json_each(?1))")
         .bind(serde_json::Value::from(ids).to_string())
         .fetch_all(&mut *c)
@@ -168,24 +174,18 @@ async fn answers(
         .iter()
         .map(|found| (row::id_of(&row::lossy(found, "id")), found.get::<i64, _>("sequence") > before))
         .collect();
-    let holders = sqlx::query(
-        "SELECT unique_key, id FROM jobs
-         WHERE unique_key IN (SELECT value FROM json_each(?1)) AND state <> 'dead'",
-    )
-    .bind(serde_json::Value::from(keys).to_string())
-    .fetch_all(&mut *c)
-    .await?;
-    let holders: HashMap<String, JobId> = holders
-        .iter()
-        .map(|holder| (row::lossy(holder, "unique_key"), row::id_of(&row::lossy(holder, "id"))))
-        .collect();
+    // A job that holds its key by its state is told before a period, which may be its own.
+    let mut holders = periods;
+    holders.extend(unique::holders(c, unit).await?);
     // A second envelope with the same id in one batch is a duplicate of the first.
     let answer = |envelope: &Envelope| {
         if let Some(new) = known.get_mut(&envelope.id) {
             return if std::mem::take(new) { Published::Accepted } else { Published::Duplicate };
         }
+        // One that holds its own key has ended, and its period lasts.
         let holder = envelope.unique_key.as_ref().and_then(|key| holders.get(key));
-        holder.map_or(Published::Duplicate, |&other| Published::NotUnique(other))
+        let other = holder.filter(|holder| holder.id != envelope.id);
+        other.map_or(Published::Duplicate, |&other| Published::NotUnique(other))
     };
     Ok(unit.iter().map(answer).collect())
 }

@@ -11,13 +11,14 @@ use crate::{
     engine::{DeadInfo, DeadReason, InspectedJob, JobState},
     envelope::{Envelope, JobId},
     job::Priority,
+    unique::Unique,
 };
 
 /// Columns read by [`envelope`].
 macro_rules! envelope_columns {
     () => {
         "sequence, id, kind, version, queue, priority, attempt, max_attempts, created_at, run_at, trace, \
-         unique_key, concurrency_key, subject, payload, crashes"
+         unique_key, unique_states, unique_period, concurrency_key, subject, payload, crashes"
     };
 }
 pub(super) use envelope_columns;
@@ -26,6 +27,8 @@ pub(super) use envelope_columns;
 pub(super) fn envelope(row: &SqliteRow) -> Result<Envelope, String> {
     let priority: usize = number(row, "priority")?;
     let priority = Priority::ALL.get(priority).copied();
+    let unique_key: Option<String> = get(row, "unique_key")?;
+    let unique = if unique_key.is_some() { unique(row)? } else { Unique::default() };
     Ok(Envelope {
         id: parse(get(row, "id")?, "id")?,
         kind: get(row, "kind")?,
@@ -37,7 +40,8 @@ pub(super) fn envelope(row: &SqliteRow) -> Result<Envelope, String> {
         created_at: time(row, "created_at")?.ok_or_else(|| unreadable("created_at", "missing"))?,
         run_at: time(row, "run_at")?,
         trace: get::<Option<&str>>(row, "trace")?.map(|trace| parse(trace, "trace")).transpose()?,
-        unique_key: get(row, "unique_key")?,
+        unique_key,
+        unique,
         concurrency_key: get(row, "concurrency_key")?,
         subject: get(row, "subject")?,
         payload: RawValue::from_string(get(row, "payload")?)
@@ -79,6 +83,10 @@ pub(super) fn only(select: &mut QueryBuilder<Sqlite>, wanted: &[(&str, Option<&s
             select.push(" AND ").push(column).push(" = ").push_bind(*value);
         }
     }
+}
+
+fn unique(row: &SqliteRow) -> Result<Unique, String> {
+    Ok(Unique::stored(get(row, "unique_states")?, get(row, "unique_period")?))
 }
 
 fn substitute(row: &SqliteRow) -> Envelope {

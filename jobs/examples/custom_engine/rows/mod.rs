@@ -2,6 +2,7 @@
 //! one lock; with a server it is one transaction, guarded by the state it expects.
 
 mod operator;
+mod unique;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,7 +10,7 @@ use std::{
 };
 
 use orderworks_jobs::{
-    Envelope, Priority, Timestamp,
+    Envelope, JobId, Priority, Timestamp,
     engine::{
         CRASHES_MAX, ConsumeOptions, DeadInfo, DeadReason, Delivery, EngineError, InspectedJob, JobSignal,
         JobState, Published, Receipt, Settlement,
@@ -28,6 +29,8 @@ pub(crate) struct Rows {
     /// In the order of delivery. A job keeps its place until it is done, so a released one is the next again.
     jobs: BTreeMap<(Priority, u64), Row>,
     sessions: HashMap<u64, ConsumerSession>,
+    /// Job and end of the period, by unique key.
+    periods: HashMap<String, (JobId, Timestamp)>,
     /// Last number given to a session, a position or a delivery.
     last: u64,
 }
@@ -38,6 +41,8 @@ struct Row {
     /// Set while it runs. Its tag is the fencing token: each delivery has its own.
     held: Option<(Receipt, JobSignal)>,
     dead: Option<DeadInfo>,
+    /// Whether a consumer has had it since it was published or redriven.
+    fetched: bool,
     cancelled: bool,
     crashes: u32,
     alone: u32,
@@ -109,18 +114,18 @@ impl Rows {
     }
 
     pub(crate) fn publish(&mut self, envelope: Envelope, now: Timestamp) -> Published {
-        let has_key = |row: &&Row| row.dead.is_none() && row.envelope.unique_key == envelope.unique_key;
-        if envelope.unique_key.is_some()
-            && let Some(other) = self.jobs.values().find(has_key)
-        {
-            return Published::NotUnique(other.envelope.id);
+        if let Some(holder) = self.key_holder(&envelope, now) {
+            let is_own = holder.id == envelope.id;
+            return if is_own { Published::Duplicate } else { Published::NotUnique(holder) };
         }
+        self.begin_period(&envelope, now);
         let place = (envelope.priority, self.next());
         let row = Row {
             ready_at: envelope.run_at.unwrap_or(now),
             envelope,
             held: None,
             dead: None,
+            fetched: false,
             cancelled: false,
             crashes: 0,
             alone: 0,
@@ -168,6 +173,7 @@ impl Rows {
         }
         let (receipt, signal) = (Receipt { job: row.envelope.id, tag, session }, JobSignal::default());
         row.held = Some((receipt, signal.clone()));
+        row.fetched = true;
         let envelope = Arc::new(row.envelope.clone());
         let delivery = Delivery { envelope, receipt, crashes: row.crashes, signal };
         if let Some(consumer) = self.sessions.get_mut(&session) {

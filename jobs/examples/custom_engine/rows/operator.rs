@@ -69,19 +69,21 @@ impl Rows {
         Cancelled::Removed
     }
 
-    pub(crate) fn retry_now(&mut self, id: JobId, now: Timestamp) -> bool {
+    pub(crate) fn retry_now(&mut self, id: JobId, now: Timestamp) -> Result<bool, EngineError> {
         let waits = |state| matches!(state, JobState::Delayed | JobState::Dead);
-        let can =
-            |row: &Row| row.envelope.id == id && waits(row.state(now)) && !self.is_unique_key_taken(row);
-        let Some(place) = self.jobs.iter().find(|(_, row)| can(row)).map(|(place, _)| *place) else {
-            return false;
-        };
-        let Some(row) = self.jobs.get_mut(&place) else { return false };
+        let can = |row: &Row| row.envelope.id == id && waits(row.state(now));
+        let Some((&place, row)) = self.jobs.iter().find(|(_, row)| can(row)) else { return Ok(false) };
+        let holder = self.other_holder(&row.envelope, now).filter(|_| row.dead.is_some());
+        if let Some(holder) = holder {
+            return Err(EngineError::NotUnique { id, holder });
+        }
+        let Some(row) = self.jobs.get_mut(&place) else { return Ok(false) };
         row.ready_at = now;
         if row.dead.take().is_some() {
             (row.envelope.attempt, row.crashes, row.alone, row.first_failed_at) = (0, 0, 0, None);
+            row.fetched = false;
         }
-        true
+        Ok(true)
     }
 
     pub(crate) fn find(&self, id: JobId, now: Timestamp) -> Option<InspectedJob> {
@@ -103,22 +105,17 @@ impl Rows {
 
     /// Oldest first, as `list`.
     pub(crate) fn redrive(&mut self, filter: &DeadFilter, now: Timestamp) -> Vec<JobId> {
-        let can = |row: &&Row| filter.matches(&row.show(now)) && !self.is_unique_key_taken(row);
+        let is_free = |row: &Row| self.other_holder(&row.envelope, now).is_none();
+        let can = |row: &&Row| filter.matches(&row.show(now)) && is_free(row);
         let matching = self.jobs.values().filter(can);
         let mut ids: Vec<JobId> = matching.map(|row| row.envelope.id).collect();
         ids.sort_unstable();
         ids.truncate(filter.limit as usize);
         if !filter.dry_run {
-            ids.retain(|id| self.retry_now(*id, now));
+            // Of several dead jobs with one key the first one takes it.
+            ids.retain(|id| matches!(self.retry_now(*id, now), Ok(true)));
         }
         ids
-    }
-
-    /// Whether another live job has the unique key of this one, which then stays dead.
-    fn is_unique_key_taken(&self, row: &Row) -> bool {
-        let key = &row.envelope.unique_key;
-        let lives = |other: &Row| other.dead.is_none() && other.envelope.id != row.envelope.id;
-        key.is_some() && self.jobs.values().any(|other| lives(other) && other.envelope.unique_key == *key)
     }
 
     /// Those that died first go first.

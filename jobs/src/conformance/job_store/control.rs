@@ -1,6 +1,6 @@
 //! Cases of queues, pauses and cancel requests, and of their propagation to other handles.
 
-use super::{QUEUE, StoreHarness, everything, job, noon, schedule, seconds};
+use super::{QUEUE, StoreHarness, asks_for, everything, job, noon, reserve, schedule, seconds};
 use crate::{
     envelope::JobId,
     error::describe,
@@ -48,12 +48,11 @@ pub async fn a_scheduled_job_is_cancelled_at_once(h: &impl StoreHarness) {
     let later = ScheduledJob { due_at: noon() + seconds(3600), ..job() };
     let id = schedule(&*store, &[later]).await[0];
     let (key, other) = ("the key".to_owned(), job().envelope.id);
-    store.reserve(vec![(key.clone(), QUEUE.to_owned(), id)], noon()).await.expect("reserves");
+    reserve(&*store, vec![asks_for(&key, QUEUE, id)], noon()).await;
     assert!(store.cancel(id, "changed our mind", noon()).await.expect("cancels"));
     assert!(everything(&*store).await.is_empty());
     assert!(store.control().await.expect("reads").cancels.is_empty());
-    let free = store.reserve(vec![(key, QUEUE.to_owned(), other)], noon()).await.expect("reserves");
-    assert_eq!(free, [None]);
+    assert_eq!(reserve(&*store, vec![asks_for(&key, QUEUE, other)], noon()).await, [None]);
 }
 
 /// A cancel of a job that is being published, or unknown here, stores a request; the last reason counts.

@@ -3,11 +3,11 @@
 use base::Timestamp;
 use serde_json::value::to_raw_value;
 
-use super::{QUEUE, StoreHarness, job_in, noon, seconds};
+use super::{QUEUE, StoreHarness, asks_for, job_in, noon, reserve, seconds};
 use crate::{
-    engine::{DeadFilter, DeadInfo, DeadReason, JobFilter},
+    engine::{DeadFilter, DeadInfo, DeadReason, HolderState, JobFilter, KeyHolder},
     envelope::{Envelope, JobId, PAYLOAD_BYTES_MAX},
-    job_store::{DeadJob, DeadMessage, JobStore},
+    job_store::{DeadJob, DeadMessage, JobStore, KeyRequest, Reservation},
 };
 
 /// A job that died at this time.
@@ -178,11 +178,35 @@ pub async fn a_claim_on_a_dead_job_ends(h: &impl StoreHarness) {
 pub async fn a_dead_job_frees_its_unique_key(h: &impl StoreHarness) {
     let store = h.store();
     let (job, other) = (dead(noon()), dead(noon()).envelope.id);
-    let key = |id| vec![("a".to_owned(), QUEUE.to_owned(), id)];
-    assert_eq!(store.reserve(key(job.envelope.id), noon()).await.expect("reserves"), [None]);
-    assert_eq!(store.reserve(key(other), noon()).await.expect("reserves"), [Some(job.envelope.id)]);
+    let key = |id| vec![asks_for("a", QUEUE, id)];
+    assert_eq!(reserve(&*store, key(job.envelope.id), noon()).await, [None]);
+    assert_eq!(reserve(&*store, key(other), noon()).await, [Some(job.envelope.id)]);
     add(&*store, &[job]).await;
-    assert_eq!(store.reserve(key(other), noon()).await.expect("reserves"), [None]);
+    assert_eq!(reserve(&*store, key(other), noon()).await, [None]);
+}
+
+/// A kept key stays with its dead job until that is dropped, and the rest of a period after that.
+pub async fn a_kept_key_stays_with_a_dead_job(h: &impl StoreHarness) {
+    let (store, end) = (h.store(), noon() + seconds(600));
+    let (job, other) = (dead(noon()), dead(noon()).envelope.id);
+    let id = job.envelope.id;
+    let kept = |key, period_end| KeyRequest { kept: true, period_end, ..asks_for(key, QUEUE, id) };
+    assert_eq!(reserve(&*store, vec![kept("a", None), kept("b", Some(end))], noon()).await, [None; 2]);
+    let others = async |at| {
+        let keys = vec![asks_for("a", QUEUE, other), asks_for("b", QUEUE, other)];
+        store.reserve_until(keys, at, Some(at)).await.expect("reserves")
+    };
+    let held = |state| Reservation::Held(KeyHolder { id, state });
+    add(&*store, std::slice::from_ref(&job)).await;
+    assert_eq!(others(end).await, [held(HolderState::Dead); 2], "the period is over, the job is there");
+    let own = store.reserve_until(vec![kept("a", None)], noon(), Some(end)).await.expect("reserves");
+    assert_eq!(own, [Reservation::Ended]);
+    store.purge(QUEUE, noon() + seconds(1), &[]).await.expect("purges");
+    assert_eq!(others(noon()).await, [held(HolderState::Dead); 2], "a purge deletes no dead job");
+    let all = DeadFilter { limit: 10, ..DeadFilter::default() };
+    assert_eq!(store.drop_dead(&all).await.expect("drops"), 1);
+    assert_eq!(others(noon()).await, [Reservation::Reserved, held(HolderState::Period)]);
+    assert_eq!(others(end).await, [Reservation::Reserved; 2]);
 }
 
 /// Dropping deletes up to its limit, in the order of death; a dry run deletes none.

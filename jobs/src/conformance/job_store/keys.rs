@@ -5,17 +5,19 @@ use std::sync::Arc;
 use base::Timestamp;
 use futures::future::join_all;
 
-use super::{QUEUE, StoreHarness, job, noon, seconds};
-use crate::{envelope::JobId, job_store::JobStore};
+use super::{QUEUE, StoreHarness, asks_for, holders, job, noon, seconds};
+use crate::{
+    engine::{HolderState, KeyHolder},
+    envelope::JobId,
+    job_store::{JobStore, KeyRequest, Reservation},
+};
 
-fn asks(key: &str, id: JobId) -> (String, String, JobId) {
-    (key.to_owned(), QUEUE.to_owned(), id)
+fn asks(key: &str, id: JobId) -> KeyRequest {
+    asks_for(key, QUEUE, id)
 }
 
-async fn reserve(store: &dyn JobStore, keys: Vec<(String, String, JobId)>) -> Vec<Option<JobId>> {
-    let (count, answers) = (keys.len(), store.reserve(keys, noon()).await.expect("reserves"));
-    assert_eq!(answers.len(), count, "one answer per key");
-    answers
+async fn reserve(store: &dyn JobStore, keys: Vec<KeyRequest>) -> Vec<Option<JobId>> {
+    super::reserve(store, keys, noon()).await
 }
 
 /// The first job holds the key, also when it reserves again; others learn the holder; a released key is free.
@@ -50,7 +52,7 @@ pub async fn racing_reservations_have_one_winner(h: &impl StoreHarness) {
                 keys.reverse();
             }
             let holders = reserve(&*store, keys.clone()).await;
-            let held = |((key, ..), other): ((String, _, _), Option<JobId>)| (key, other.unwrap_or(id));
+            let held = |(asked, other): (KeyRequest, Option<JobId>)| (asked.key, other.unwrap_or(id));
             keys.into_iter().zip(holders).map(held).collect::<std::collections::BTreeMap<_, _>>()
         })
     });
@@ -87,7 +89,7 @@ pub async fn processes_that_reserve_and_release_never_fail(h: &impl StoreHarness
 /// Reserves one key for a job that is to be published within a minute.
 async fn asks_at(store: &dyn JobStore, id: JobId, at: Timestamp) -> Option<JobId> {
     let until = Some(at + seconds(60));
-    store.reserve_until(vec![asks("k", id)], at, until).await.expect("reserves")[0]
+    holders(&store.reserve_until(vec![asks("k", id)], at, until).await.expect("reserves"))[0]
 }
 
 /// A reservation whose job is never published ends at its time, for every process, and leaves no row.
@@ -133,7 +135,7 @@ pub async fn reserving_again_renews(h: &impl StoreHarness) {
     assert_eq!(asks_at(&*store, first, noon() + seconds(200)).await, None, "ended, and still its own");
     assert_eq!(asks_at(&*store, other, noon() + seconds(259)).await, Some(first));
     // For a job that is published already, it is a confirm.
-    assert_eq!(store.reserve(vec![asks("k", first)], noon()).await.expect("reserves"), [None]);
+    assert_eq!(reserve(&*store, vec![asks("k", first)]).await, [None]);
     assert_eq!(asks_at(&*store, other, noon() + seconds(1000)).await, Some(first));
 }
 
@@ -148,4 +150,59 @@ pub async fn only_a_reservation_of_the_same_call_is_withdrawn(h: &impl StoreHarn
     assert_eq!(asks_at(&*store, other, noon() + seconds(2)).await, Some(first));
     store.withdraw(&[first, other], noon()).await.expect("withdraws");
     assert_eq!(asks_at(&*store, other, noon() + seconds(2)).await, None);
+}
+
+/// A request for a key that is held until this time at least.
+fn asks_for_period(id: JobId, period_end: Timestamp) -> KeyRequest {
+    KeyRequest { period_end: Some(period_end), ..asks("k", id) }
+}
+
+/// Answers of a key to a job that is to be published.
+async fn publishes(store: &dyn JobStore, request: KeyRequest, at: Timestamp) -> Reservation {
+    store.reserve_until(vec![request], at, Some(at + seconds(60))).await.expect("reserves")[0]
+}
+
+/// A released key is held until the end of its period, also against its own job; a late confirm does not change that.
+/// A job that exists takes it back.
+pub async fn a_released_key_lasts_for_its_period(h: &impl StoreHarness) {
+    let (store, end) = (h.store(), noon() + seconds(600));
+    let [first, other] = [job().envelope.id, job().envelope.id];
+    let held = Reservation::Held(KeyHolder { id: first, state: HolderState::Period });
+    assert_eq!(publishes(&*store, asks_for_period(first, end), noon()).await, Reservation::Reserved);
+    store.release(&[first]).await.expect("releases");
+    store.confirm(&[first]).await.expect("confirms");
+    store.withdraw(&[first], noon()).await.expect("withdraws");
+    assert_eq!(publishes(&*store, asks("k", other), end - seconds(1)).await, held);
+    let again = publishes(&*store, asks_for_period(first, end), end - seconds(1)).await;
+    assert_eq!(again, Reservation::Ended);
+    store.expire_keys(end - seconds(1)).await.expect("expires");
+    assert_eq!(publishes(&*store, asks("k", other), end - seconds(1)).await, held, "not yet");
+    assert_eq!(reserve(&*store, vec![asks_for_period(first, end)]).await, [None], "a redrive");
+    store.expire_keys(end + seconds(1)).await.expect("expires");
+    assert_eq!(reserve(&*store, vec![asks("k", other)]).await, [Some(first)], "while it runs again");
+    store.release(&[first]).await.expect("releases");
+    assert_eq!(store.expire_keys(end).await.expect("expires"), 1);
+    assert_eq!(store.expire_keys(end).await.expect("expires"), 0);
+    assert_eq!(publishes(&*store, asks("k", other), noon()).await, Reservation::Reserved);
+}
+
+/// A reservation that is never confirmed ends as without a period: its job was never published.
+pub async fn a_reservation_without_a_job_has_no_period(h: &impl StoreHarness) {
+    let (store, end) = (h.store(), noon() + seconds(600));
+    let [first, other] = [job().envelope.id, job().envelope.id];
+    assert_eq!(publishes(&*store, asks_for_period(first, end), noon()).await, Reservation::Reserved);
+    let later = noon() + seconds(60);
+    assert_eq!(publishes(&*store, asks("k", other), later).await, Reservation::Reserved);
+}
+
+/// A purge leaves the rest of a period.
+pub async fn a_purge_leaves_periods(h: &impl StoreHarness) {
+    let (store, end) = (h.store(), noon() + seconds(600));
+    let [first, other] = [job().envelope.id, job().envelope.id];
+    assert_eq!(reserve(&*store, vec![asks_for_period(first, end), asks("l", first)]).await, [None; 2]);
+    store.purge(QUEUE, noon() + seconds(1), &[]).await.expect("purges");
+    let held = Reservation::Held(KeyHolder { id: first, state: HolderState::Period });
+    assert_eq!(publishes(&*store, asks("k", other), end - seconds(1)).await, held);
+    assert_eq!(publishes(&*store, asks("l", other), noon()).await, Reservation::Reserved);
+    assert_eq!(publishes(&*store, asks("k", other), end).await, Reservation::Reserved);
 }

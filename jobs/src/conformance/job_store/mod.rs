@@ -23,7 +23,7 @@ use super::kit::plain_job;
 use crate::{
     engine::JobFilter,
     envelope::JobId,
-    job_store::{JobStore, ScheduledJob},
+    job_store::{JobStore, KeyRequest, Reservation, ScheduledJob},
 };
 
 /// The means by which the cases test a job store.
@@ -69,12 +69,14 @@ macro_rules! job_store_conformance_tests {
                 a_job_elsewhere_gets_a_request, a_request_too_many_is_refused, requests_expire;
             dead: a_dead_job_reads_back_whole, dead_jobs_are_listed_in_pages, large_jobs_make_short_pages,
                 dead_ids_follow_their_filter, a_job_that_dies_again_ends_the_claim, a_claim_on_a_dead_job_ends,
-                a_dead_job_frees_its_unique_key, those_that_died_first_are_dropped_first;
+                a_dead_job_frees_its_unique_key, a_kept_key_stays_with_a_dead_job,
+                those_that_died_first_are_dropped_first;
             defects: a_renamed_column_is_a_defect;
             keys: a_key_has_one_holder, a_batch_may_name_a_key_twice, racing_reservations_have_one_winner,
                 processes_that_reserve_and_release_never_fail, a_reservation_without_a_job_ends,
                 a_confirmed_reservation_lasts, reserving_again_renews,
-                only_a_reservation_of_the_same_call_is_withdrawn;
+                only_a_reservation_of_the_same_call_is_withdrawn, a_released_key_lasts_for_its_period,
+                a_reservation_without_a_job_has_no_period, a_purge_leaves_periods;
             notes: the_last_note_of_a_consumer_counts, a_note_names_its_jobs,
                 what_a_queue_has_reached_never_falls, notes_expire;
             reports: a_report_reads_back_whole, an_earlier_run_never_replaces_a_later_one,
@@ -125,6 +127,24 @@ fn job_in(queue: &str) -> ScheduledJob {
     let envelope = plain_job(queue, &Ambient::system());
     let due_at = noon();
     ScheduledJob { envelope, due_at, crashes: 0, last_error: None, first_failed_at: None, claim: 0 }
+}
+
+/// A request for a key that is held while its job waits or runs.
+fn asks_for(key: &str, queue: &str, job: JobId) -> KeyRequest {
+    KeyRequest { key: key.to_owned(), queue: queue.to_owned(), job, kept: false, period_end: None }
+}
+
+/// Reserves keys for jobs that exist; returns the ids of other jobs that hold them.
+async fn reserve(store: &dyn JobStore, keys: Vec<KeyRequest>, now: Timestamp) -> Vec<Option<JobId>> {
+    let count = keys.len();
+    let answers = store.reserve(keys, now).await.expect("reserves");
+    assert_eq!(answers.len(), count, "one answer per key");
+    holders(&answers)
+}
+
+fn holders(answers: &[Reservation]) -> Vec<Option<JobId>> {
+    assert!(!answers.contains(&Reservation::Ended), "{answers:?}");
+    answers.iter().map(|answer| answer.holder().map(|holder| holder.id)).collect()
 }
 
 async fn schedule(store: &dyn JobStore, jobs: &[ScheduledJob]) -> Vec<JobId> {

@@ -5,12 +5,13 @@ use std::time::Duration;
 use base::{Ambient, TraceContext};
 use serde_json::value::RawValue;
 
-use super::{QUEUE, StoreHarness, everything, ids, job, job_in, noon, schedule, seconds};
+use super::{QUEUE, StoreHarness, asks_for, everything, ids, job, job_in, noon, reserve, schedule, seconds};
 use crate::{
     engine::JobFilter,
     envelope::{Envelope, JobId},
     job::Priority,
     job_store::{JobStore, ScheduledJob},
+    unique::Unique,
 };
 
 /// Every field reads back, the payload byte for byte.
@@ -23,6 +24,7 @@ pub async fn a_job_reads_back_whole(h: &impl StoreHarness) {
         run_at: Some(noon()),
         trace: Some(TraceContext::fresh(&Ambient::system())),
         unique_key: Some("pack_parcel:1".to_owned()),
+        unique: Unique::WHILE_WAITING.within(Duration::from_hours(1)),
         concurrency_key: Some("customer 7".to_owned()),
         subject: Some("ord_1 'quoted\" 📦".to_owned()),
         payload: RawValue::from_string(payload.to_owned()).expect("JSON"),
@@ -105,7 +107,7 @@ pub async fn no_text_is_refused(h: &impl StoreHarness) {
     let found = store.find(id).await.expect("finds").expect("there");
     assert_eq!(found.envelope.subject.as_ref(), Some(&odd));
     assert!(found.last_error.is_some_and(|error| error.starts_with('a')));
-    store.reserve(vec![(odd.clone(), QUEUE.to_owned(), id)], noon()).await.expect("reserves");
+    reserve(&*store, vec![asks_for(&odd, QUEUE, id)], noon()).await;
     store.cancel(job().envelope.id, &odd, noon()).await.expect("cancels");
 }
 
@@ -149,12 +151,11 @@ pub async fn a_purge_takes_jobs_and_keys_of_its_queue(h: &impl StoreHarness) {
     let mine = schedule(&*store, &[job(), job(), job()]).await;
     let others = schedule(&*store, &[job_in("letters")]).await;
     store.claim(mine[0], noon(), noon() + seconds(30)).await.expect("claims").expect("there");
-    let key = |name: &str, queue: &str, id| (name.to_owned(), queue.to_owned(), id);
-    let keys = vec![key("a", QUEUE, mine[0]), key("b", "letters", others[0])];
-    store.reserve(keys, noon()).await.expect("reserves");
+    let keys = vec![asks_for("a", QUEUE, mine[0]), asks_for("b", "letters", others[0])];
+    reserve(&*store, keys, noon()).await;
     let [running, later] = [job().envelope.id, job().envelope.id];
-    store.reserve(vec![key("c", QUEUE, running)], noon()).await.expect("reserves");
-    store.reserve(vec![key("d", QUEUE, later)], noon() + seconds(1)).await.expect("reserves");
+    reserve(&*store, vec![asks_for("c", QUEUE, running)], noon()).await;
+    reserve(&*store, vec![asks_for("d", QUEUE, later)], noon() + seconds(1)).await;
     let purge = async || store.purge(QUEUE, noon() + seconds(1), &[running]).await.expect("purges");
     assert_eq!(purge().await, 3);
     assert_eq!(purge().await, 0);
@@ -162,9 +163,9 @@ pub async fn a_purge_takes_jobs_and_keys_of_its_queue(h: &impl StoreHarness) {
     assert_eq!(store.scheduled_count("letters").await.expect("counts"), 1);
     let new = job().envelope.id;
     let keys = [("a", QUEUE), ("b", "letters"), ("c", QUEUE), ("d", QUEUE)];
-    let keys = keys.map(|(name, queue)| key(name, queue, new)).to_vec();
+    let keys = keys.map(|(name, queue)| asks_for(name, queue, new)).to_vec();
     let holders = [None, Some(others[0]), Some(running), Some(later)];
-    assert_eq!(store.reserve(keys, noon()).await.expect("reserves"), holders);
+    assert_eq!(reserve(&*store, keys, noon()).await, holders);
 }
 
 /// Empty batches do nothing, and a claim of zero jobs claims none.

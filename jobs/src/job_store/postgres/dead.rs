@@ -76,7 +76,7 @@ pub(super) fn list(filter: &JobFilter, after: Option<JobId>, limit: u32) -> Quer
 pub(super) fn delete(filter: &DeadFilter) -> QueryBuilder<Postgres> {
     let mut delete = matching(DROP, filter);
     let limit = i64::from(filter.limit.min(DROP_MAX));
-    delete.push(" ORDER BY died_at LIMIT ").push_bind(limit).push("))");
+    delete.push(" ORDER BY died_at LIMIT ").push_bind(limit).push(")) RETURNING id");
     delete
 }
 
@@ -111,7 +111,8 @@ impl DeadJobs for PostgresJobStore {
                 .bind(column(&jobs, |job| job.message.as_ref().map(|message| owned(&message.properties))))
                 .bind(column(&jobs, |job| job.message.as_ref().map(|message| message.body.clone())));
             add.execute(&mut *tx).await?;
-            self.database.query(keys::RELEASE).bind(&ids).execute(&mut *tx).await?;
+            self.database.query(keys::KEEP_DEAD).bind(&ids).execute(&mut *tx).await?;
+            self.release_in(&mut tx, &ids, false).await?;
             Ok(tx.commit().await?)
         })
         .await
@@ -159,7 +160,17 @@ impl DeadJobs for PostgresJobStore {
             let count = rows.first().map_or(0, |row| row.get::<i64, _>(0));
             return Ok(u64::try_from(count).unwrap_or(0).min(u64::from(filter.limit)));
         }
-        self.run(async || Ok(self.database.run(delete(filter).build()).await?)).await
+        self.run(async || {
+            let mut tx = self.database.begin().await?;
+            let mut delete = delete(filter);
+            let dropped = delete.build().persistent(self.database.names_statements());
+            let dropped = dropped.fetch_all(&mut *tx).await?;
+            let ids: Vec<Uuid> = column(&dropped, |row| row.get("id"));
+            self.release_in(&mut tx, &ids, true).await?;
+            tx.commit().await?;
+            Ok(ids.len() as u64)
+        })
+        .await
     }
 
     async fn dead_count(&self, queue: &str) -> Result<u64, EngineError> {

@@ -76,8 +76,14 @@ pub(super) const COUNT: &str = "SELECT count(*) FROM jobs.scheduled WHERE queue 
 
 pub(super) const PURGE: &str = "DELETE FROM jobs.scheduled WHERE queue = $1";
 
-const PURGE_KEYS: &str =
-    "DELETE FROM jobs.unique_keys WHERE queue = $1 AND reserved_at < $2 AND job <> ALL($3)";
+/// Leaves the rest of a period.
+const PURGE_PERIODS: &str = "
+    UPDATE jobs.unique_keys SET held_as = 'period', expires_at = period_end
+    WHERE queue = $1 AND reserved_at < $2 AND held_as = 'active' AND period_end IS NOT NULL AND job <> ALL($3)";
+
+const PURGE_KEYS: &str = "
+    DELETE FROM jobs.unique_keys
+    WHERE queue = $1 AND reserved_at < $2 AND held_as = 'active' AND period_end IS NULL AND job <> ALL($3)";
 
 const DELETE_UNCLAIMED: &str = "DELETE FROM jobs.scheduled WHERE id = $1 AND claimed_until <= $2";
 
@@ -186,8 +192,10 @@ impl ScheduledJobs for PostgresJobStore {
             let mut tx = self.database.begin().await?;
             tx.execute(sqlx::raw_sql(PURGE_TIMEOUT)).await?;
             let jobs = self.database.query(PURGE).bind(queue).execute(&mut *tx).await?.rows_affected();
-            let keys = self.database.query(PURGE_KEYS).bind(queue).bind(before.as_millisecond());
-            keys.bind(&running).execute(&mut *tx).await?;
+            for statement in [PURGE_PERIODS, PURGE_KEYS] {
+                let keys = self.database.query(statement).bind(queue).bind(before.as_millisecond());
+                keys.bind(&running).execute(&mut *tx).await?;
+            }
             tx.commit().await?;
             Ok(jobs)
         })
@@ -202,8 +210,7 @@ impl ScheduledJobs for PostgresJobStore {
             let removed = self.database.query(DELETE_UNCLAIMED).bind(id.0).bind(now);
             let removed = removed.execute(&mut *tx).await?.rows_affected() > 0;
             if removed {
-                let keys = self.database.query("DELETE FROM jobs.unique_keys WHERE job = $1");
-                keys.bind(id.0).execute(&mut *tx).await?;
+                self.release_in(&mut tx, &[id.0], true).await?;
             } else {
                 let request = self.database.query(REQUEST_CANCEL).bind(id.0).bind(text(reason)).bind(now);
                 request.execute(&mut *tx).await?;

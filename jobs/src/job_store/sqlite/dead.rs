@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use base::Timestamp;
 use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
 
-use super::{SqliteJobStore, engine_error, ids_json};
+use super::{
+    SqliteJobStore, engine_error, ids_json,
+    keys::{release, release_dead},
+};
 use crate::{
     engine::{DROP_MAX, DeadFilter, EngineError, JobFilter, LIST_MAX, page::read_page},
     envelope::JobId,
@@ -82,10 +85,7 @@ impl DeadJobs for SqliteJobStore {
                         .bind(body);
                     add.execute(&mut *c).await?;
                 }
-                let free =
-                    sqlx::query("DELETE FROM unique_keys WHERE job IN (SELECT value FROM json_each(?1))");
-                free.bind(ids).execute(c).await?;
-                Ok(())
+                release_dead(c, &ids).await
             })
         })
         .await
@@ -138,9 +138,16 @@ impl DeadJobs for SqliteJobStore {
             return Ok(count.min(u64::from(filter.limit)));
         }
         let mut delete = matching(DROP, filter);
-        delete.push(" ORDER BY died_at LIMIT ").push_bind(filter.limit.min(DROP_MAX)).push(")");
-        self.write(move |c| Box::pin(async move { Ok(delete.build().execute(c).await?.rows_affected()) }))
-            .await
+        delete.push(" ORDER BY died_at LIMIT ").push_bind(filter.limit.min(DROP_MAX)).push(") RETURNING id");
+        self.write(move |c| {
+            Box::pin(async move {
+                let dropped = delete.build().fetch_all(&mut *c).await?;
+                let ids: Vec<String> = dropped.iter().map(|row| row.get("id")).collect();
+                release(c, &serde_json::Value::from(ids).to_string(), true).await?;
+                Ok(dropped.len() as u64)
+            })
+        })
+        .await
     }
 
     async fn dead_count(&self, queue: &str) -> Result<u64, EngineError> {

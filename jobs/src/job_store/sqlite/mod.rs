@@ -71,7 +71,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0003_unique_keys",
             "0004_dead_jobs",
             "0005_schedules",
-            "0006_run_reports"
+            "0006_run_reports",
+            "0009_unique"
         ]
     )
 }

@@ -5,7 +5,7 @@ use base::{Timestamp, sqlite::Query, time::ceil_ms};
 use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{SqliteJobStore, control::raise_version, engine_error, ids_json};
+use super::{SqliteJobStore, control::raise_version, engine_error, ids_json, keys::release};
 use crate::{
     engine::{EngineError, JobFilter, LIST_MAX},
     envelope::JobId,
@@ -50,6 +50,15 @@ const LIST: &str = concat!(
 );
 
 const FIND: &str = concat!("SELECT ", columns!(), " FROM scheduled WHERE id = ?1");
+
+/// Leaves the rest of a period.
+const PURGE_PERIODS: &str = "UPDATE unique_keys SET held_as = 'period', expires_at = period_end
+    WHERE queue = ?1 AND reserved_at < ?2 AND held_as = 'active' AND period_end IS NOT NULL
+      AND job NOT IN (SELECT value FROM json_each(?3))";
+
+const PURGE_KEYS: &str = "DELETE FROM unique_keys
+    WHERE queue = ?1 AND reserved_at < ?2 AND held_as = 'active' AND period_end IS NULL
+      AND job NOT IN (SELECT value FROM json_each(?3))";
 
 /// A job as the INSERT statement reads it.
 fn new_row(job: &ScheduledJob) -> serde_json::Result<Value> {
@@ -143,11 +152,10 @@ impl ScheduledJobs for SqliteJobStore {
             Box::pin(async move {
                 let jobs = sqlx::query("DELETE FROM scheduled WHERE queue = ?1").bind(&queue);
                 let jobs = jobs.execute(&mut *c).await?.rows_affected();
-                let keys = sqlx::query(
-                    "DELETE FROM unique_keys WHERE queue = ?1 AND reserved_at < ?2
-                       AND job NOT IN (SELECT value FROM json_each(?3))",
-                );
-                keys.bind(&queue).bind(before).bind(running).execute(c).await?;
+                for statement in [PURGE_PERIODS, PURGE_KEYS] {
+                    let keys = sqlx::query(statement).bind(&queue).bind(before).bind(&running);
+                    keys.execute(&mut *c).await?;
+                }
                 Ok(jobs)
             })
         })
@@ -178,7 +186,7 @@ async fn cancel(
 ) -> Result<Option<bool>, SqliteFault> {
     let removed = sqlx::query("DELETE FROM scheduled WHERE id = ?1 AND claimed_until <= ?2");
     if removed.bind(&id).bind(now).execute(&mut *c).await?.rows_affected() > 0 {
-        sqlx::query("DELETE FROM unique_keys WHERE job = ?1").bind(&id).execute(c).await?;
+        release(c, &Value::from([id.as_str()].as_slice()).to_string(), true).await?;
         return Ok(Some(true));
     }
     let others = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM cancel_requests WHERE job <> ?1");

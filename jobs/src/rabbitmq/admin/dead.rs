@@ -6,7 +6,7 @@
 
 use super::{housekeeping::CLAIM_FOR, mailbox::raw_of};
 use crate::{
-    engine::{DeadFilter, EngineError, LIST_MAX},
+    engine::{DeadFilter, EngineError, KeyHolder, LIST_MAX},
     envelope::{Envelope, JobId},
     job_store::DeadJob,
     rabbitmq::{
@@ -18,6 +18,14 @@ use crate::{
 
 /// Jobs published in one batch: each may be as large as an undecodable message.
 const CHUNK_MAX: u32 = 32;
+
+/// Result of publishing dead jobs again.
+#[derive(Default)]
+pub(super) struct Redriven {
+    pub(super) ids: Vec<JobId>,
+    /// Jobs that stay dead, with the other job that holds their key.
+    pub(super) not_unique: Vec<(JobId, KeyHolder)>,
+}
 
 impl RabbitClient {
     /// Publishes matching dead jobs afresh, by id; returns their ids.
@@ -32,22 +40,24 @@ impl RabbitClient {
             let found = self.store.dead_ids(&page).await?;
             let Some(&last) = found.last() else { return Ok(ids) };
             page.after = Some(last);
-            ids.extend(if filter.dry_run { found } else { self.publish_again(&found).await? });
+            ids.extend(if filter.dry_run { found } else { self.publish_again(&found).await?.ids });
         }
     }
 
-    /// Publishes those of these dead jobs afresh that can be; returns their ids.
-    pub(super) async fn publish_again(&self, ids: &[JobId]) -> Result<Vec<JobId>, EngineError> {
+    /// Publishes those of these dead jobs afresh that can be.
+    pub(super) async fn publish_again(&self, ids: &[JobId]) -> Result<Redriven, EngineError> {
         let now = self.ambient.now();
         let jobs = self.store.claim_dead(ids, now, now + CLAIM_FOR).await?;
         if jobs.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Redriven::default());
         }
         let ids: Vec<JobId> = jobs.iter().map(|job| job.envelope.id).collect();
         self.forget_cancels(&ids).await?;
         let holders = self.reserve(jobs.iter().map(|job| &job.envelope)).await?;
         let (mut outgoing, mut claims, mut stay) = (Vec::new(), Vec::new(), Vec::new());
+        let mut not_unique = Vec::new();
         for (job, holder) in jobs.into_iter().zip(holders) {
+            not_unique.extend(holder.map(|holder| (job.envelope.id, holder)));
             if let Some(message) = fresh_copy(&job).filter(|_| holder.is_none()) {
                 claims.push((job.envelope.id, job.claim));
                 outgoing.push(message);
@@ -61,7 +71,7 @@ impl RabbitClient {
             // Ends their claims.
             self.store.add_dead(stay).await?;
         }
-        Ok(claims.into_iter().map(|(id, _)| id).collect())
+        Ok(Redriven { ids: claims.into_iter().map(|(id, _)| id).collect(), not_unique })
     }
 
     /// Deletes cancel requests of jobs that start afresh.

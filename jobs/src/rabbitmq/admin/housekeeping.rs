@@ -3,12 +3,13 @@
 
 use std::{sync::Weak, time::Duration};
 
+use base::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::{
     engine::EngineError,
     error::describe,
-    job_store::ScheduledJob,
+    job_store::{KEYS_EXPIRED_MAX, ScheduledJob},
     rabbitmq::{
         client::RabbitClient,
         publish::route::{Route, route},
@@ -56,7 +57,7 @@ pub(crate) async fn run(inner: Weak<RabbitClient>) {
             expire_at = Instant::now() + EXPIRE_EVERY;
             let now = inner.ambient.now();
             done = done.and(inner.store.expire(now - CANCEL_VALID_FOR, now - NOTE_VALID_FOR).await);
-            done = done.and(inner.store.expire_keys(now).await);
+            done = done.and(inner.expire_keys(now).await);
         }
         match done {
             Err(error) if well => {
@@ -95,6 +96,11 @@ impl RabbitClient {
         if let Err(error) = observed.await {
             tracing::debug!(error = describe(&error), "ages of queues not observed");
         }
+    }
+
+    async fn expire_keys(&self, now: Timestamp) -> Result<(), EngineError> {
+        while self.store.expire_keys(now).await? >= u64::from(KEYS_EXPIRED_MAX) {}
+        Ok(())
     }
 
     async fn publish_due(&self) -> Result<(), EngineError> {

@@ -129,7 +129,11 @@ impl Admin for RabbitEngine {
             return Ok(true);
         }
         self.client.drain_all().await?;
-        Ok(!self.client.publish_again(&[id]).await?.is_empty())
+        let redriven = self.client.publish_again(&[id]).await?;
+        match redriven.not_unique.first() {
+            Some(&(id, holder)) => Err(EngineError::NotUnique { id, holder }),
+            None => Ok(!redriven.ids.is_empty()),
+        }
     }
 
     async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {

@@ -2,6 +2,7 @@
 //! `orderworks.events`.
 //!
 //! A unique key is reserved before its job is published, for two minutes, and the reservation is confirmed afterwards.
+//! A job that was published before and has ended, while the period of its key lasts, is a duplicate.
 //! When it is certain that nothing was published, the key is free at once; when it is unknown, publishing again under
 //! the same id renews the reservation, and else it ends. A process that dies between publishing and confirming leaves a
 //! job whose key another one may take after these minutes.
@@ -32,8 +33,9 @@ use super::{
     wire::{headers::Meta, message, topology::EVENTS_EXCHANGE},
 };
 use crate::{
-    engine::{EngineError, Event, Publish, Published},
-    envelope::{Envelope, JobId},
+    engine::{EngineError, Event, KeyHolder, Publish, Published},
+    envelope::Envelope,
+    job_store::{KeyRequest, Reservation},
 };
 
 /// How long a unique key is reserved for a job whose publishing is not confirmed; far above the time of one call.
@@ -48,16 +50,20 @@ impl Publish for RabbitEngine {
         client.require_queues(queues).await?;
         let reserved_at = client.ambient.now();
         let until = Some(reserved_at + RESERVED_FOR);
-        let holders = client.reserve_until(envelopes.iter(), reserved_at, until).await?;
+        let reservations = client.reserve_until(envelopes.iter(), reserved_at, until).await?;
         let mut published = Vec::with_capacity(envelopes.len());
         let (mut outgoing, mut scheduled) = (Vec::with_capacity(envelopes.len()), Vec::new());
         let mut keyed = Vec::new();
-        for (envelope, holder) in envelopes.iter().zip(holders) {
-            if let Some(other) = holder {
-                published.push(Published::NotUnique(other));
+        for (envelope, reservation) in envelopes.iter().zip(reservations) {
+            let answer = match reservation {
+                Reservation::Reserved => Published::Accepted,
+                Reservation::Ended => Published::Duplicate,
+                Reservation::Held(holder) => Published::NotUnique(holder),
+            };
+            published.push(answer);
+            if answer != Published::Accepted {
                 continue;
             }
-            published.push(Published::Accepted);
             keyed.extend(envelope.unique_key.is_some().then_some(envelope.id));
             match route(envelope, Meta::default(), envelope.run_at, &client.ambient) {
                 Route::Publish(message) => outgoing.push(message),
@@ -96,8 +102,9 @@ impl RabbitClient {
     pub(super) async fn reserve<'e>(
         &self,
         envelopes: impl Iterator<Item = &'e Envelope> + Clone,
-    ) -> Result<Vec<Option<JobId>>, EngineError> {
-        self.reserve_until(envelopes, self.ambient.now(), None).await
+    ) -> Result<Vec<Option<KeyHolder>>, EngineError> {
+        let reservations = self.reserve_until(envelopes, self.ambient.now(), None).await?;
+        Ok(reservations.into_iter().map(Reservation::holder).collect())
     }
 
     /// The same for new jobs, until a time. While it is unknown whether such a job was published, its reservation
@@ -107,12 +114,12 @@ impl RabbitClient {
         envelopes: impl Iterator<Item = &'e Envelope> + Clone,
         now: Timestamp,
         until: Option<Timestamp>,
-    ) -> Result<Vec<Option<JobId>>, EngineError> {
-        let keys: Vec<_> =
-            envelopes.clone().filter_map(|e| Some((e.unique_key.clone()?, e.queue.clone(), e.id))).collect();
-        let holders =
+    ) -> Result<Vec<Reservation>, EngineError> {
+        let keys: Vec<KeyRequest> = envelopes.clone().filter_map(KeyRequest::of).collect();
+        let answers =
             if keys.is_empty() { Vec::new() } else { self.store.reserve_until(keys, now, until).await? };
-        let mut holders = holders.into_iter();
-        Ok(envelopes.map(|e| e.unique_key.as_ref().and_then(|_| holders.next().flatten())).collect())
+        let mut answers = answers.into_iter();
+        let answer = |e: &Envelope| e.unique_key.as_ref().and_then(|_| answers.next());
+        Ok(envelopes.map(answer).map(|answer| answer.unwrap_or(Reservation::Reserved)).collect())
     }
 }

@@ -3,6 +3,8 @@
 //! A change that a reader of the same format may ignore, such as a further header, adds to these texts. Any other
 //! change raises the number in `app_id`, keeps reading the former one, and adds texts beside these.
 
+use std::time::Duration;
+
 use base::Timestamp;
 use lapin::types::AMQPValue;
 
@@ -10,7 +12,7 @@ use super::{
     headers::Meta,
     message::{Raw, decode, encode},
 };
-use crate::{engine::DeadReason, envelope::Envelope, job::Priority};
+use crate::{engine::DeadReason, envelope::Envelope, job::Priority, unique::Unique};
 
 const PLAIN: &str = r#"
 message_id job_01900000-0000-7000-8000-000000000001
@@ -44,6 +46,8 @@ ow-not-before 1780000003000
 ow-run-at 1780000001000
 ow-subject ord_1
 ow-unique-key u
+ow-unique-period 3600000
+ow-unique-states kept
 ow-version 2
 traceparent 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
 tracestate vendor=1
@@ -67,6 +71,7 @@ fn plain() -> Envelope {
         run_at: None,
         trace: None,
         unique_key: None,
+        unique: Unique::default(),
         concurrency_key: None,
         subject: None,
         payload: serde_json::value::RawValue::from_string(r#"{"parcel":"p-1"}"#.to_owned()).unwrap(),
@@ -84,6 +89,7 @@ fn full() -> (Envelope, Meta) {
         run_at: Some(at(1)),
         trace: Some(trace.with_state(["vendor=1"])),
         unique_key: Some("u".to_owned()),
+        unique: Unique::WHILE_KEPT.within(Duration::from_hours(1)),
         concurrency_key: Some("c".to_owned()),
         subject: Some("ord_1".to_owned()),
         ..plain()
@@ -134,6 +140,16 @@ fn what_was_written_is_read() {
     assert_eq!(format!("{read_meta:?}"), format!("{meta:?}"));
 }
 
+/// A message of an earlier release says nothing of how its key is held.
+#[test]
+fn a_unique_key_alone_is_held_while_its_job_waits_or_runs() {
+    let keyed = Envelope { unique_key: Some("u".to_owned()), ..plain() };
+    let raw = encode(&keyed, &Meta::default());
+    assert!(!text(&raw).contains("ow-unique-states") && !text(&raw).contains("ow-unique-period"));
+    let (read, _) = decode("parcels", &raw).unwrap();
+    assert_eq!((read.unique_key.as_deref(), read.unique), (Some("u"), Unique::WHILE_ACTIVE));
+}
+
 #[test]
 fn no_field_is_read_that_a_copy_could_not_carry() {
     let long = || Some("x".repeat(100_000));
@@ -141,6 +157,11 @@ fn no_field_is_read_that_a_copy_could_not_carry() {
         Envelope { subject: long(), ..plain() },
         Envelope { unique_key: long(), ..plain() },
         Envelope { concurrency_key: long(), ..plain() },
+        Envelope {
+            unique: Unique::WHILE_ACTIVE.within(Duration::MAX),
+            unique_key: Some("u".to_owned()),
+            ..plain()
+        },
     ];
     for envelope in envelopes {
         assert!(decode("parcels", &encode(&envelope, &Meta::default())).is_err());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base::{Timestamp, TraceContext, time::ceil_ms};
 use lapin::types::{AMQPValue, FieldTable};
 
-use crate::{engine::DeadReason, error::bounded};
+use crate::{engine::DeadReason, error::bounded, unique::Unique};
 
 /// The metadata of a message beside the envelope.
 #[derive(Debug, Clone, Default)]
@@ -73,6 +73,8 @@ known_headers! {
     trace_state: "tracestate",
     subject: "ow-subject",
     unique_key: "ow-unique-key",
+    unique_states: "ow-unique-states",
+    unique_period: "ow-unique-period",
     concurrency_key: "ow-concurrency-key",
     crashes: "ow-crashes",
     alone: "ow-alone",
@@ -188,6 +190,13 @@ impl Headers {
     pub(super) fn text(&mut self, name: &str, value: Option<&str>) {
         if let Some(value) = value {
             self.0.insert(name.into(), AMQPValue::LongString(value.into()));
+        }
+    }
+
+    pub(super) fn unique(&mut self, unique: Unique) {
+        self.text("ow-unique-states", unique.states_name());
+        if let Some(period) = unique.stored_period() {
+            self.number("ow-unique-period", period);
         }
     }
 

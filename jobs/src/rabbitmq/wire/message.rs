@@ -8,6 +8,7 @@
 //! | `message_id` | id | `ow-created-at` (ms, always), `ow-run-at` (ms), `traceparent`, `ow-subject` | the same |
 //! | `type` | kind | `ow-attempt`, `ow-max-attempts`, `ow-version` (unless 0, 20 and 1) | the same |
 //! | `priority` | 2, 1, 0, for a message outside its own queue | `ow-unique-key`, `ow-concurrency-key` | keys |
+//! | | | `ow-unique-states`, `ow-unique-period` (ms) | how long the key is held, unless by the default |
 //! | `app_id` | `orderworks/1`, the format's version | `ow-crashes` | crashes of earlier copies, not of this one |
 //! | | | `tracestate` | of the trace context |
 //! | | | `ow-alone` | of a suspect: crashes while it ran alone |
@@ -39,6 +40,7 @@ use crate::{
     engine::{EngineError, Event},
     envelope::{Envelope, JobId},
     job::Priority,
+    unique::Unique,
 };
 
 /// The version of the format, in `app_id`.
@@ -107,6 +109,9 @@ pub(crate) fn encode(envelope: &Envelope, meta: &Meta) -> Raw {
     headers.trace(envelope.trace.as_ref());
     headers.text("ow-subject", envelope.subject.as_deref());
     headers.text("ow-unique-key", envelope.unique_key.as_deref());
+    if envelope.unique_key.is_some() {
+        headers.unique(envelope.unique);
+    }
     headers.text("ow-concurrency-key", envelope.concurrency_key.as_deref());
     headers.meta(meta);
     let properties = persistent(&envelope.id.to_string(), &envelope.kind, FORMAT, headers);
@@ -273,6 +278,7 @@ pub(crate) fn decode(queue: &str, raw: &Raw) -> Result<(Envelope, Meta), String>
         run_at: headers.run_at.time()?,
         trace: trace.map(|trace| trace.with_state(trace_state)),
         unique_key: headers.unique_key.string()?,
+        unique: Unique::stored(headers.unique_states.text()?, headers.unique_period.number()?),
         concurrency_key: headers.concurrency_key.string()?,
         subject: headers.subject.string()?,
         payload: payload.to_owned(),

@@ -138,7 +138,7 @@ impl Admin for MemoryEngine {
     }
 
     async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
-        self.open(|state, now| Ok(state.retry_now(id, now)))
+        self.open(|state, now| state.retry_now(id, now))
     }
 
     async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {

@@ -40,7 +40,8 @@ async fn dead(harness: &RabbitHarness) -> Vec<InspectedJob> {
     harness.engine.list(&filter).await.expect("lists")
 }
 
-async fn alter(harness: &RabbitHarness, statement: &'static str) {
+/// Changes the job store from beside.
+pub(super) async fn alter(harness: &RabbitHarness, statement: &'static str) {
     let file = harness.folder.path().join("jobs.db");
     let mut other = SqliteConnectOptions::new().filename(file).connect().await.expect("connects");
     other.execute(statement).await.expect("alters");

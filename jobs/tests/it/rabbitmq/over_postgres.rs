@@ -80,6 +80,8 @@ orderworks_jobs::conformance_tests! { @cases OverPostgres;
     inspect: running_jobs_are_seen_by_every_handle, consumers_are_seen_by_every_handle,
         the_oldest_ready_job_has_an_age_without_consumers, what_is_held_nowhere_is_not_found;
     delivery: a_unique_key_holds_until_the_job_ends;
+    unique: a_key_of_a_waiting_job_is_free_once_it_is_fetched, a_kept_key_stays_with_a_dead_job,
+        a_period_outlasts_its_job, a_period_ends_at_its_time, a_dead_job_waits_for_the_period_of_another;
     worker: cancelled_before_its_start_never_runs;
 }
 

@@ -12,7 +12,8 @@ use base::{
 use orderworks_jobs::{
     JobId,
     conformance::{job_store::StoreHarness, records::RecordHarness},
-    job_store::{JobStore, PostgresJobStore, UniqueKeys as _},
+    engine::{HolderState, KeyHolder},
+    job_store::{JobStore, KeyRequest, PostgresJobStore, Reservation, UniqueKeys as _},
     records::{AttemptOutcome, AttemptRecord, PostgresRecords, RecordFilter, RecordStore},
 };
 use sqlx::Executor as _;
@@ -150,13 +151,18 @@ async fn asking_for_a_held_key_waits_for_nobody() {
     let server = Server::<false>::create().await;
     let ambient = Ambient::system();
     let [holder, other] = [JobId::fresh(&ambient), JobId::fresh(&ambient)];
-    let asks = |id| server.store.reserve(vec![("k".to_owned(), "q".to_owned(), id)], ambient.now());
-    assert_eq!(asks(holder).await.expect("reserves"), [None]);
+    let asks = |job| {
+        let (key, queue) = ("k".to_owned(), "q".to_owned());
+        let request = KeyRequest { key, queue, job, kept: false, period_end: None };
+        server.store.reserve(vec![request], ambient.now())
+    };
+    assert_eq!(asks(holder).await.expect("reserves"), [Reservation::Reserved]);
     let mut releasing = server.scratch.pool().await.begin().await.expect("begins");
     let lock = "SELECT key FROM jobs.unique_keys FOR UPDATE";
     sqlx::query(lock).fetch_one(&mut *releasing).await.expect("locks the row");
-    assert_eq!(asks(other).await.expect("answers"), [Some(holder)]);
-    assert_eq!(asks(holder).await.expect("answers"), [None]);
+    let held = KeyHolder { id: holder, state: HolderState::Active };
+    assert_eq!(asks(other).await.expect("answers"), [Reservation::Held(held)]);
+    assert_eq!(asks(holder).await.expect("answers"), [Reservation::Reserved]);
 }
 
 /// The server breaks a deadlock after a second, and retries would hide it: so the server's deadlock counter is checked.

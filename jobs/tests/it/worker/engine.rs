@@ -6,8 +6,8 @@ use base::Ambient;
 use orderworks_jobs::{
     Admin, Consume, Envelope, Job, JobContext, JobError, Publish,
     engine::{
-        CRASHES_MAX, Cancelled, ConsumeOptions, Consumer, DeadFilter, DeadReason, EngineError, JobFilter,
-        JobState, Published, QueueSpec, Settlement,
+        CRASHES_MAX, Cancelled, ConsumeOptions, Consumer, DeadFilter, DeadReason, EngineError, HolderState,
+        JobFilter, JobState, KeyHolder, Published, QueueSpec, Settlement,
     },
     envelope::EnqueueOptions,
     testing::{MemoryEngine, virtual_time},
@@ -67,7 +67,8 @@ async fn ids_and_unique_keys_are_held_once() {
     let (first, second) = (bench.envelope(Some("k"), None), bench.envelope(Some("k"), None));
     let (id, other) = (first.id, second.id);
     let answers = bench.engine.publish(vec![first.clone(), first, second.clone()]).await.unwrap();
-    assert_eq!(answers, [Published::Accepted, Published::Duplicate, Published::NotUnique(id)]);
+    let held = Published::NotUnique(KeyHolder { id, state: HolderState::Waiting });
+    assert_eq!(answers, [Published::Accepted, Published::Duplicate, held]);
     let mut consumer = bench.consumer(1).await;
     let delivery = consumer.deliveries.recv().await.unwrap();
     consumer.settler.settle(delivery.receipt, Settlement::Done);

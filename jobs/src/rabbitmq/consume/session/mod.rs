@@ -16,6 +16,7 @@ mod probe;
 mod receive;
 mod settle;
 mod state;
+mod unique;
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -120,6 +121,7 @@ impl ConsumerSession {
                 self.take_in()?;
             }
             Some(settled) = self.settling.join_next() => self.settled(settled)?,
+            Some(freed) = self.freeing.join_next() => self.key_freed(freed)?,
             Some(answered) = self.probes.join_next() => self.answered(answered).await?,
             () = sleep_until(flush_at.unwrap_or_else(Instant::now)), if flush_at.is_some() => {}
             changed = self.control.changed() => if changed.is_ok() { self.follow_control().await? },

@@ -12,7 +12,7 @@ use futures::Stream;
 use lapin::message::Delivery as RabbitDelivery;
 use tokio::time::Instant;
 
-use super::state::ConsumerSession;
+use super::{state::ConsumerSession, unique::is_freed_when_fetched};
 use crate::{
     engine::{CRASH_PAUSE, CRASHES_MAX, DeadReason, Delivery, EngineError, LOST_MAX, Receipt},
     envelope::JobId,
@@ -57,11 +57,13 @@ impl ConsumerSession {
         let raw = Raw { properties: delivery.properties, body: delivery.data };
         let (id, message, outcome) = self.decode(raw, self.channels[channel].priority);
         let is_suspect = matches!(&message, Message::Job(_, meta) if meta.alone.is_some());
+        let frees_key = matches!(&message, Message::Job(envelope, _) if is_freed_when_fetched(envelope));
         let target = &mut self.channels[channel];
         if !target.window.push(tag, Slot::new(id, message, now)) {
             return Err(unavailable(format!("delivery tag {tag} out of sequence")));
         }
         match outcome {
+            None if frees_key => self.free_key(channel, tag, id),
             None if is_suspect => self.start_alone(channel, tag),
             None => target.ready.push_back(tag),
             Some(outcome) => self.conclude(channel, tag, outcome),
@@ -144,7 +146,7 @@ impl ConsumerSession {
     }
 
     /// Starts a suspect, unless another job of the process runs: then it is put aside, and no job starts meanwhile.
-    fn start_alone(&mut self, channel: usize, tag: u64) {
+    pub(super) fn start_alone(&mut self, channel: usize, tag: u64) {
         let (inner, shared) = (self.plan.inner.clone(), self.plan.shared.clone());
         let is_turn = self.channels[channel].consumer.is_some()
             && inner.solo.enter(self.id, receipt_tag(channel, tag), || inner.is_busy());

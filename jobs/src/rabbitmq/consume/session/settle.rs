@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::{task::JoinError, time::Instant};
 
-use super::{receive::receipt_tag, state::ConsumerSession};
+use super::{receive::receipt_tag, state::ConsumerSession, unique::is_freed_when_fetched};
 use crate::{
     engine::{EngineError, JobSignal, Receipt, Settlement},
     rabbitmq::{
@@ -33,7 +33,8 @@ impl ConsumerSession {
         if let Some(key) = &envelope.concurrency_key {
             self.plan.inner.keys.free(key, self.id, receipt.tag);
         }
-        let (plain, suspect) = (envelope.unique_key.is_none(), meta.alone.is_some());
+        let plain = envelope.unique_key.is_none() || is_freed_when_fetched(envelope);
+        let suspect = meta.alone.is_some();
         let cancelled = self.is_cancelled(receipt.job);
         let outcome = match settlement {
             Settlement::Done if plain && !cancelled => return self.finish(channel, tag),

@@ -33,6 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Index of a channel that asked the broker, and the number of consumers of its queue.
 pub(super) type ProbeAnswer = (usize, Result<u32, EngineError>);
+/// Channel and tag of a delivery, and whether its key is free.
+pub(super) type FreedKey = (usize, u64, bool);
 
 pub(crate) struct Plan {
     pub(crate) inner: Arc<RabbitClient>,
@@ -51,6 +53,8 @@ pub(crate) struct ConsumerSession {
     pub(super) starts: u64,
     /// Each returns channel and tag of its delivery once the settlement is durable.
     pub(super) settling: JoinSet<(usize, u64)>,
+    /// Deliveries that wait until their keys are free.
+    pub(super) freeing: JoinSet<FreedKey>,
     pub(super) probes: JoinSet<ProbeAnswer>,
     pub(super) control: watch::Receiver<Arc<Control>>,
     pub(super) freed: watch::Receiver<()>,
@@ -87,6 +91,7 @@ impl ConsumerSession {
             channels,
             starts: 0,
             settling: JoinSet::new(),
+            freeing: JoinSet::new(),
             probes: JoinSet::new(),
             control: inner.control.subscribe(),
             freed: inner.keys.subscribe(),

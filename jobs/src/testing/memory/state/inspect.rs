@@ -10,23 +10,37 @@ use crate::{
 
 impl MemoryState {
     pub(in crate::testing::memory) fn redrive(&mut self, filter: &DeadFilter, now: Timestamp) -> Vec<JobId> {
-        let matching =
-            self.jobs.values().filter(|held| filter.matches(&held.show()) && !self.is_key_taken(held));
+        let is_free = |held: &StoredJob| self.other_holder(&held.envelope, now).is_none();
+        let matching = self.jobs.values().filter(|held| filter.matches(&held.show()) && is_free(held));
         let mut ids: Vec<JobId> = matching.map(|held| held.envelope.id).take(filter.limit as usize).collect();
         if !filter.dry_run {
-            ids.retain(|id| self.retry_now(*id, now));
+            // Of several dead jobs with one key the first one takes it.
+            ids.retain(|id| matches!(self.retry_now(*id, now), Ok(true)));
         }
         ids
     }
 
-    /// Whether another live job has the unique key of this one.
-    pub(super) fn is_key_taken(&self, held: &StoredJob) -> bool {
-        let Some(key) = &held.envelope.unique_key else { return false };
-        self.jobs.values().any(|other| {
-            other.envelope.id != held.envelope.id
-                && !matches!(other.place, StoredJobState::Dead(_))
-                && other.envelope.unique_key.as_ref() == Some(key)
-        })
+    pub(in crate::testing::memory) fn retry_now(
+        &mut self,
+        id: JobId,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        let Some(held) = self.jobs.get(&id) else { return Ok(false) };
+        match held.place {
+            StoredJobState::Delayed { .. } => {}
+            StoredJobState::Dead(_) => {
+                if let Some(holder) = self.other_holder(&held.envelope, now) {
+                    return Err(EngineError::NotUnique { id, holder });
+                }
+            }
+            _ => return Ok(false),
+        }
+        let order = self.fresh();
+        if let Some(mut held) = self.take(id) {
+            held.revive(order, now);
+            self.put(held);
+        }
+        Ok(true)
     }
 
     /// Deletes those that died first.

@@ -5,12 +5,15 @@ use base::Timestamp;
 use crate::{
     engine::{DeadInfo, DeadReason, JobSignal, Receipt},
     envelope::Envelope,
+    unique::UniqueStates,
 };
 
 pub(super) struct StoredJob {
     pub(super) envelope: Envelope,
     pub(super) order: u64,
     pub(super) place: StoredJobState,
+    /// Whether a consumer has had it since it was published or redriven.
+    pub(super) fetched: bool,
     pub(super) crashes: u32,
     /// Crashes while its consumer held no other job.
     pub(super) alone: u32,
@@ -27,6 +30,16 @@ pub(super) enum StoredJobState {
 }
 
 impl StoredJob {
+    /// Whether it holds its unique key by its state, if it has one.
+    pub(super) fn holds_key(&self) -> bool {
+        let is_dead = matches!(self.place, StoredJobState::Dead(_));
+        match self.envelope.unique.states() {
+            UniqueStates::Waiting => !self.fetched && !is_dead,
+            UniqueStates::Active => !is_dead,
+            UniqueStates::Kept => true,
+        }
+    }
+
     pub(super) fn fail(&mut self, error: String, now: Timestamp) {
         self.last_error = Some(error);
         self.first_failed_at.get_or_insert(now);
@@ -41,7 +54,7 @@ impl StoredJob {
     pub(super) fn revive(&mut self, order: u64, now: Timestamp) {
         if matches!(self.place, StoredJobState::Dead(_)) {
             self.envelope.attempt = 0;
-            (self.crashes, self.alone) = (0, 0);
+            (self.crashes, self.alone, self.fetched) = (0, 0, false);
             self.first_failed_at = None;
         }
         self.envelope.run_at = None;

@@ -5,6 +5,7 @@
 
 mod inspect;
 mod job;
+mod unique;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -30,6 +31,8 @@ pub(super) struct MemoryState {
     jobs: BTreeMap<JobId, StoredJob>,
     sessions: HashMap<u64, MemorySession>,
     busy_keys: HashSet<String>,
+    /// Job and end of the period, by unique key.
+    periods: HashMap<String, (JobId, Timestamp)>,
     /// Next number for a session, delivery or position; each is used once.
     next: u64,
 }
@@ -85,25 +88,22 @@ impl MemoryState {
         if self.jobs.contains_key(&envelope.id) {
             return Published::Duplicate;
         }
-        if let Some(key) = &envelope.unique_key {
-            let same = |held: &&StoredJob| {
-                !matches!(held.place, StoredJobState::Dead(_))
-                    && held.envelope.unique_key.as_ref() == Some(key)
-            };
-            if let Some(other) = self.jobs.values().find(same) {
-                return Published::NotUnique(other.envelope.id);
-            }
+        if let Some(holder) = self.key_holder(&envelope, now) {
+            let is_own = holder.id == envelope.id;
+            return if is_own { Published::Duplicate } else { Published::NotUnique(holder) };
         }
+        self.begin_period(&envelope, now);
         let place = match envelope.run_at {
             Some(at) if at > now => StoredJobState::Delayed { at },
             _ => StoredJobState::Ready { since: now },
         };
         let order = self.fresh();
-        let (crashes, alone, cancelled) = (0, 0, false);
+        let (crashes, alone, cancelled, fetched) = (0, 0, false, false);
         self.put(StoredJob {
             envelope,
             order,
             place,
+            fetched,
             crashes,
             alone,
             last_error: None,
@@ -156,6 +156,7 @@ impl MemoryState {
         let receipt = Receipt { job: id, tag: self.fresh(), session };
         let signal = JobSignal::default();
         held.place = StoredJobState::Running { receipt, signal: signal.clone() };
+        held.fetched = true;
         let delivery =
             Delivery { envelope: Arc::new(held.envelope.clone()), receipt, crashes: held.crashes, signal };
         self.put(held);
@@ -247,20 +248,6 @@ impl MemoryState {
         }
         self.take(id);
         Cancelled::Removed
-    }
-
-    pub(super) fn retry_now(&mut self, id: JobId, now: Timestamp) -> bool {
-        let waits =
-            |held: &StoredJob| matches!(held.place, StoredJobState::Delayed { .. } | StoredJobState::Dead(_));
-        if !self.jobs.get(&id).is_some_and(|held| waits(held) && !self.is_key_taken(held)) {
-            return false;
-        }
-        let order = self.fresh();
-        if let Some(mut held) = self.take(id) {
-            held.revive(order, now);
-            self.put(held);
-        }
-        true
     }
 
     /// Makes due jobs ready, in the order of their due times; returns the next due time.

@@ -1,0 +1,12 @@
+-- How long a job holds its unique key, and why. A key is `held_as` one of: active, the job waits or runs, or is about to
+-- be published; dead, the job is dead and keeps the key (`kept`); period, the key was released and lasts until
+-- `period_end`, which is its `expires_at` then. Rows of an earlier release are active, without kept and period.
+--
+-- Indexes: those of the earlier migrations; a period that has ended is found by unique_keys_expiry.
+--
+-- Locks: ACCESS EXCLUSIVE on a small table, for a change of the catalog; no table is rewritten.
+
+ALTER TABLE jobs.unique_keys
+  ADD COLUMN held_as text NOT NULL DEFAULT 'active',
+  ADD COLUMN kept boolean NOT NULL DEFAULT false,
+  ADD COLUMN period_end bigint;
