@@ -1,7 +1,7 @@
 //! All queues of a program in one SQLite file, without a server: `cargo run -p orderworks-jobs --example embedded`.
 //!
-//! Two queues with their own numbers of slots, retries, a unique key, a delayed job, a dead job that is redriven, and
-//! the log of attempts. For a reader of Celery or Sidekiq:
+//! Two queues with their own numbers of slots, retries, a unique key with a period, a delayed job, a dead job that is
+//! redriven, and the log of attempts. For a reader of Celery or Sidekiq:
 //! - a queue with slots is a worker process of Celery with `-Q mail -c 4`; here both run in one process, as tasks;
 //! - acknowledgement is always late (`acks_late`), and a lost worker's jobs are delivered again;
 //! - a dead job is one in Sidekiq's morgue; it is kept until it is redriven or purged.
@@ -18,7 +18,7 @@ use std::{
 
 use orderworks_jobs::{
     Admin, Ambient, Backoff, CancellationToken, Consume, Job, JobContext, JobError, Priority, Producer,
-    Registry, Workers,
+    Registry, Unique, Workers,
     engine::{DeadFilter, EngineError, JobFilter, JobState, QueueSpec},
     envelope::EnqueueOptions,
     recorder::{Recorder, RecorderConfig},
@@ -48,9 +48,10 @@ impl Job for SendWelcome {
     const PRIORITY: Priority = Priority::Critical;
     /// The default is full jitter from one second up to an hour; an example has no time for that.
     const BACKOFF: Backoff = Backoff::Table(&[Duration::from_millis(100)]);
+    const UNIQUE: Unique = Unique::WHILE_ACTIVE.within(Duration::from_hours(1));
 
-    /// While one such job waits or runs, a second one is not accepted. Once it has ended, it is: against that, guard
-    /// the effect itself by a key of your own.
+    /// While one such job waits or runs, and for an hour after it was published, a second one is not accepted. It saves
+    /// work and guards nothing: against a second mail, guard the effect itself by a key of your own.
     fn unique_key(&self) -> Option<String> {
         Some(self.customer.clone())
     }
@@ -95,7 +96,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     engine.declare(&[QueueSpec::new(MAIL), QueueSpec::new(REPORTS)]).await?;
 
     println!("publishing, while no worker runs");
-    publish(&engine, &ambient).await?;
+    let producer = Producer::new(Arc::new(engine.clone()), ambient.clone());
+    publish(&producer, &ambient).await?;
     for job in engine.list(&JobFilter { limit: 10, ..JobFilter::default() }).await? {
         println!("  {} {:?} {}", job.envelope.kind, job.state, job.envelope.payload);
     }
@@ -112,6 +114,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // In a server, `stop` is cancelled by SIGTERM: jobs that run may finish, those only fetched go back.
     let workers = tokio::spawn(workers.run(stop.clone()));
     until_idle(&engine).await?;
+    // Its holder has ended; its period lasts.
+    let third = producer.enqueue(&SendWelcome { customer: "cus_1".into() }).await?;
+    println!("  third welcome: {:?}", third.published);
 
     let dead = JobFilter { state: Some(JobState::Dead), limit: 10, ..JobFilter::default() };
     for job in engine.list(&dead).await? {
@@ -132,8 +137,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn publish(engine: &SqliteEngine, ambient: &Ambient) -> Result<(), EngineError> {
-    let producer = Producer::new(Arc::new(engine.clone()), ambient.clone());
+async fn publish(producer: &Producer, ambient: &Ambient) -> Result<(), EngineError> {
     let welcome = SendWelcome { customer: "cus_1".into() };
     println!("  first welcome: {:?}", producer.enqueue(&welcome).await?.published);
     println!("  second welcome: {:?}", producer.enqueue(&welcome).await?.published);
