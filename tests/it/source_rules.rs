@@ -67,6 +67,33 @@ fn every_test_named_beside_a_finding_about_money_exists() {
     assert!(named > 80, "{named}");
 }
 
+/// Each row of the comparison rests on a test, or says what is missing.
+#[test]
+fn every_row_of_the_comparison_names_a_test_that_exists_or_what_is_missing() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/COMPARISON.md")).expect("a page");
+    let (compared, ours) = page.split_once("\n## Ours: the tests\n").expect("the section");
+    let rows = |text: &str| {
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+        let rows = rows.map(|row| row.split(" | ").map(str::to_owned).collect::<Vec<_>>());
+        rows.filter(|cells| cells[0].parse::<usize>().is_ok()).collect::<Vec<_>>()
+    };
+    let (compared, ours) = (rows(compared), rows(ours));
+    assert_eq!((compared.len(), ours.len()), (35, 35));
+    for (row, proof) in compared.iter().zip(&ours) {
+        assert_eq!((row.len(), proof.len(), &row[0]), (13, 3, &proof[0]));
+        let names: Vec<&str> = proof[1].split('`').skip(1).step_by(2).collect();
+        match (row[12].as_str(), names.as_slice()) {
+            ("yes" | "part", [path, test]) => {
+                let source = fs::read_to_string(root.join(path)).expect("a file");
+                assert!(source.contains(&format!("fn {test}(")), "row {}: no {test} in {path}", row[0]);
+            }
+            ("no", []) => assert!(proof[2].starts_with("missing: "), "row {}: {}", row[0], proof[2]),
+            (said, _) => panic!("row {}: `{said}` rests on {}", row[0], proof[1]),
+        }
+    }
+}
+
 /// A difference between queue engines is a flag of `Capabilities`.
 #[test]
 fn callers_of_a_queue_ask_its_capabilities_and_not_which_engine_it_is() {
