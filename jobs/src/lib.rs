@@ -11,6 +11,7 @@ pub mod inspection;
 pub mod job;
 pub mod job_store;
 mod names;
+mod payload;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod producer;

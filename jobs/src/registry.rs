@@ -1,8 +1,7 @@
 //! The registry of job types of a process, by the kind that stands in the message.
 //!
-//! Guarantees: one type per kind, checked at boot and not at the first message; an older payload is decoded with
-//! [`Job::upcast`], a payload newer than this build is rejected with an error that says what to deploy. Does not run
-//! jobs: see [`crate::worker`].
+//! Guarantees: one type per kind, checked at boot and not at the first message; [`Registry::check`] tells beforehand
+//! whether a job can be read. Does not run jobs: see [`crate::worker`].
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -18,7 +17,10 @@ use crate::{
     envelope::Envelope,
     failure::Failure,
     job::{Backoff, Job, JobContext},
+    payload,
 };
+
+pub use crate::payload::Unreadable;
 
 /// The job types that share one environment `E`.
 pub struct Registry<E> {
@@ -52,9 +54,13 @@ pub enum RegisterError {
 /// Runs one delivery: decodes its payload and calls the job.
 pub(crate) type RunFn<E> = fn(JobContext<E>, Arc<Envelope>) -> BoxFuture<'static, Result<(), Failure>>;
 
+/// Checks that a payload of this version decodes.
+type CheckFn = fn(u16, &str) -> Result<(), Unreadable>;
+
 pub(crate) struct Entry<E> {
     pub(crate) policy: Policy,
     pub(crate) run: RunFn<E>,
+    check: CheckFn,
     queue: &'static str,
     type_name: &'static str,
 }
@@ -127,7 +133,8 @@ impl<E: Clone + Send + Sync + 'static> Registry<E> {
             backoff: J::BACKOFF,
             classify: self.classify,
         };
-        self.entries.insert(J::KIND, Entry { policy, run: run_erased::<J>, queue: J::QUEUE, type_name: job });
+        let (run, check) = (run_erased::<J>, payload::check::<J>);
+        self.entries.insert(J::KIND, Entry { policy, run, check, queue: J::QUEUE, type_name: job });
         Ok(self)
     }
 
@@ -139,6 +146,27 @@ impl<E: Clone + Send + Sync + 'static> Registry<E> {
     /// The queues of the registered kinds, sorted and without duplicates.
     pub fn queues(&self) -> Vec<&'static str> {
         self.entries.values().map(|entry| entry.queue).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Checks that workers with this registry read a job: its kind is registered, its version not newer, and its
+    /// payload decodes, with [`Job::upcast`] if it is older. Runs nothing.
+    ///
+    /// # Errors
+    /// The reason for which they do not.
+    pub fn check(&self, envelope: &Envelope) -> Result<(), Unreadable> {
+        if envelope.kind.is_empty() {
+            return Err(Unreadable::NoJob);
+        }
+        self.check_payload(&envelope.kind, envelope.version, envelope.payload.get())
+    }
+
+    /// [`Self::check`] of a payload without a job, such as a golden one of an earlier release.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn check_payload(&self, kind: &str, version: u16, payload: &str) -> Result<(), Unreadable> {
+        let entry = self.entry(kind).ok_or(Unreadable::UnknownKind)?;
+        (entry.check)(version, payload)
     }
 
     pub(crate) fn entry(&self, kind: &str) -> Option<&Entry<E>> {
@@ -164,25 +192,6 @@ impl<E> std::fmt::Debug for Registry<E> {
     }
 }
 
-/// Decodes a payload of this or an older version; the error text is written for an operator.
-pub(crate) fn decode<J: Job>(version: u16, payload: &str) -> Result<J, String> {
-    if version > J::VERSION {
-        return Err(format!(
-            "payload version {} is newer than version {} known here: deploy the newer worker",
-            version,
-            J::VERSION
-        ));
-    }
-    if version == J::VERSION {
-        return serde_json::from_str(payload).map_err(|error| format!("payload does not decode: {error}"));
-    }
-    let older = serde_json::from_str(payload).map_err(|error| format!("payload is not JSON: {error}"))?;
-    let today = J::upcast(version, older)
-        .map_err(|error| format!("payload version {version} cannot be upcast: {}", error.describe()))?;
-    serde_json::from_value(today)
-        .map_err(|error| format!("payload version {version} does not decode after upcast: {error}"))
-}
-
 /// Decoding and running in a single boxed future: the one allocation a run needs.
 fn run_erased<J: Job>(
     ctx: JobContext<J::Env>,
@@ -191,7 +200,8 @@ fn run_erased<J: Job>(
     Box::pin(async move {
         let is_newer = envelope.version > J::VERSION;
         let failure = |why| if is_newer { Failure::NewerVersion(why) } else { Failure::Undecodable(why) };
-        let job: J = decode(envelope.version, envelope.payload.get()).map_err(failure)?;
+        let decoded = payload::decode::<J>(envelope.version, envelope.payload.get());
+        let job = decoded.map_err(|error| failure(error.to_string()))?;
         // Dropped early: a run may take minutes, and the encoded payload is not needed any more.
         drop(envelope);
         job.run(&ctx).await.map_err(Failure::Job)
@@ -201,7 +211,6 @@ fn run_erased<J: Job>(
 #[cfg(test)]
 mod tests {
     use serde::{Deserialize, Serialize};
-    use serde_json::json;
 
     use super::*;
     use crate::{JobError, Unique, engine::EngineError, envelope::EnqueueOptions};
@@ -216,12 +225,6 @@ mod tests {
         const KIND: &'static str = "move";
         const VERSION: u16 = 2;
         const QUEUE: &'static str = "floor";
-
-        fn upcast(version: u16, payload: serde_json::Value) -> Result<serde_json::Value, JobError> {
-            let kilometres = payload["kilometres"].as_u64().ok_or_else(|| JobError::cancel("no distance"))?;
-            assert_eq!(version, 1);
-            Ok(json!({ "metres": kilometres * 1000 }))
-        }
 
         async fn run(&self, _ctx: &JobContext<()>) -> Result<(), JobError> {
             Ok(())
@@ -322,13 +325,18 @@ mod tests {
     }
 
     #[test]
-    fn older_payloads_are_upcast_and_newer_ones_refused_in_words() {
-        let old: Move = decode(1, r#"{"kilometres": 3}"#).unwrap();
-        assert_eq!(old.metres, 3000);
-        let unknown = decode::<Move>(1, "{}").err().unwrap();
-        assert!(unknown.contains("cannot be upcast: no distance"), "{unknown}");
-        let newer = decode::<Move>(3, r#"{"metres": 1}"#).err().unwrap();
-        assert!(newer.contains("version 3 is newer than version 2"), "{newer}");
+    fn a_job_is_readable_by_kind_version_and_payload() {
+        let registry = Registry::new().register::<Move>().unwrap();
+        let ambient = base::Ambient::system();
+        let good = Envelope::new(&Move { metres: 1 }, EnqueueOptions::default(), &ambient).unwrap();
+        assert_eq!(registry.check(&good), Ok(()));
+        let of_kind = |kind: &str| Envelope { kind: kind.to_owned(), ..good.clone() };
+        assert_eq!(registry.check(&of_kind("shove")), Err(Unreadable::UnknownKind));
+        assert_eq!(registry.check(&of_kind("")), Err(Unreadable::NoJob));
+        let newer = Envelope { version: 3, ..good.clone() };
+        assert_eq!(registry.check(&newer), Err(Unreadable::NewerVersion { known: 2 }));
+        let broken = registry.check_payload("move", 2, "{}");
+        assert_eq!(broken, Err(Unreadable::Payload("does not decode: missing field `metres`".to_owned())));
     }
 
     #[test]

@@ -19,7 +19,8 @@ use crate::{
     engine::{Admin, Delivery, JobFilter, JobSignal, Receipt, Settlement},
     envelope::{EnqueueOptions, Envelope},
     job::Job,
-    registry::{Registry, decode},
+    payload::decode,
+    registry::Registry,
     worker::{layers::job_layers, run::Work, settlement::settlement_for},
 };
 
