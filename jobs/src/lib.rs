@@ -12,6 +12,7 @@ pub mod job;
 pub mod job_store;
 mod names;
 mod payload;
+pub mod payload_gate;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod producer;

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::{
     Harness,
-    kit::{QUEUE, close, consume, declared, envelope, publish, publish_one, settle, take, until},
+    kit::{
+        QUEUE, close, consume, declared, envelope, publish, publish_one, settle, take, take_many, until,
+        until_empty,
+    },
 };
 use crate::{
     engine::{Cancelled, JobFilter, JobState, Settlement},
@@ -92,4 +95,29 @@ pub async fn what_is_held_nowhere_is_not_found(h: &impl Harness) {
         assert!(!second.retry_now(id).await.expect("answers"));
         assert!(second.find(id).await.expect("answers").is_none());
     }
+}
+
+/// A sample tells ready jobs with their payloads, and leaves them as they were, but for their order.
+pub async fn a_sample_of_ready_jobs_counts_nothing(h: &impl Harness) {
+    let engine = declared(h).await;
+    let second = h.second().await;
+    let mut ids = publish(&*engine, vec![envelope(h), envelope(h), envelope(h)]).await;
+    until("they are ready", || async { second.depth(QUEUE).await.expect("depth").ready == 3 }).await;
+    let sampled = second.sample_ready(QUEUE, 2).await.expect("samples");
+    assert_eq!(sampled.len(), 2);
+    for job in &sampled {
+        assert!(ids.contains(&job.envelope.id) && job.state == JobState::Ready, "{job:?}");
+        assert_eq!(job.envelope.payload.get(), envelope(h).payload.get());
+    }
+    let mut consumer = consume(&*engine, 3).await;
+    let mut started = Vec::new();
+    for delivery in take_many(&mut consumer, 3).await {
+        assert_eq!((delivery.envelope.attempt, delivery.crashes), (0, 0));
+        started.push(delivery.envelope.id);
+        settle(&consumer, &delivery, Settlement::Done);
+    }
+    ids.sort_unstable();
+    started.sort_unstable();
+    assert_eq!(started, ids, "each of them once");
+    until_empty(&*engine).await;
 }

@@ -148,6 +148,14 @@ pub trait Admin: EngineInfo {
     /// large jobs may be shorter than its limit: only an empty page is the last one.
     async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError>;
 
+    /// Some ready jobs of a queue, at most `limit` of each priority, which engines cap at 1000. Without
+    /// [`Capabilities::lists_ready`] they are taken from the front of the queue and put back at its end: neither an
+    /// attempt nor a crash is counted, and a crash of this process in between runs some twice.
+    async fn sample_ready(&self, queue: &str, limit: u32) -> Result<Vec<InspectedJob>, EngineError> {
+        let (queue, state) = (Some(queue.to_owned()), Some(JobState::Ready));
+        self.list(&JobFilter { queue, state, limit, ..JobFilter::default() }).await
+    }
+
     /// One job by id, in any state that [`Admin::list`] lists.
     async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError>;
 

@@ -7,6 +7,7 @@ pub(super) mod housekeeping;
 mod inspect;
 pub(super) mod mailbox;
 pub(super) mod older;
+mod sample;
 
 use std::sync::atomic::Ordering;
 
@@ -169,6 +170,10 @@ impl Admin for RabbitEngine {
         jobs.dedup_by(|job, known| job.state == JobState::Running && job.envelope.id == known.envelope.id);
         jobs.truncate(filter.limit.min(LIST_MAX) as usize);
         Ok(jobs)
+    }
+
+    async fn sample_ready(&self, queue: &str, limit: u32) -> Result<Vec<InspectedJob>, EngineError> {
+        self.client.sample(queue, limit.min(LIST_MAX)).await
     }
 
     async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {

@@ -149,7 +149,8 @@ impl Publisher {
         }
     }
 
-    async fn wait_until_up(&self) -> Result<(), EngineError> {
+    /// Waits for the connection, for [`PATIENCE`] at most.
+    pub(crate) async fn wait_until_up(&self) -> Result<(), EngineError> {
         let mut state = self.state.clone();
         let settled = state.wait_for(|state| !matches!(state, PublisherState::Down(_)));
         if matches!(timeout(PATIENCE, settled).await, Ok(Err(_))) {
