@@ -2,6 +2,7 @@
 
 mod control;
 mod merchants;
+mod payloads;
 mod values;
 
 use std::{convert::Infallible, path::PathBuf, process::ExitCode};
@@ -14,6 +15,7 @@ use jobs::{
     records::AttemptOutcome,
 };
 pub(crate) use merchants::{KeyCommand, MerchantCommand};
+pub(crate) use payloads::{CheckArgs, JobsCommand};
 use secrecy::SecretString;
 use store::domain::OrderId;
 
@@ -30,10 +32,10 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// Exit status of a failed command: 2 for `verify`, whose 1 means that violations were found, else 1.
+    /// Exit status of a failed command: 2 for `verify` and `jobs`, whose 1 is a finding, else 1.
     pub(crate) fn failure(&self) -> ExitCode {
         match &self.command {
-            Some(Command::Verify(_)) => ExitCode::from(2),
+            Some(Command::Verify(_) | Command::Jobs(_)) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -90,6 +92,9 @@ pub(crate) enum Command {
     Control(Control),
     /// Return dead jobs to their queues with fresh attempts
     Redrive(RedriveArgs),
+    /// Check that this release reads the jobs of the one before
+    #[command(subcommand)]
+    Jobs(JobsCommand),
     /// Audit orders, stock, payments, the provider's ledger, mails and webhooks against each other
     Verify(VerifyArgs),
     /// Measure the performance of this machine

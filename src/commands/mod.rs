@@ -8,6 +8,7 @@ mod inspect;
 mod merchants;
 mod migrate;
 mod move_merchant;
+mod payloads;
 mod payment;
 mod redrive;
 mod role;
@@ -39,6 +40,7 @@ pub(crate) async fn run(cli: Cli, config: Config) -> anyhow::Result<ExitCode> {
         Command::Inspect(what) => inspect::run(what, &config, json).await?,
         Command::Control(what) => return control::run(what, &config, json).await,
         Command::Redrive(args) => redrive::run(args, &config, json).await?,
+        Command::Jobs(what) => return payloads::run(what, &config, json).await,
         Command::Verify(args) => return verify::run(args, &config, json).await,
         Command::Bench(args) => bench::run(args, json).await?,
         Command::Config(what) => config::run(&what, &config, json)?,

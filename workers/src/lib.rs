@@ -3,6 +3,7 @@
 
 pub mod env;
 pub mod event_body;
+pub mod golden;
 pub mod housekeeping;
 pub mod jobs;
 pub mod mail;

@@ -1,6 +1,7 @@
 //! Commands and signals of an operator over real processes, on each queue engine: SQLite in the data folder, RabbitMQ.
 
 mod dead;
+mod gate;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -15,9 +16,14 @@ use jobs::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use self::dead::{
-    a_redrive_takes_each_job_once_though_it_dies_again, dead_jobs_are_dropped_on_purpose,
-    dead_jobs_are_previewed_redriven_and_purged,
+use self::{
+    dead::{
+        a_redrive_takes_each_job_once_though_it_dies_again, dead_jobs_are_dropped_on_purpose,
+        dead_jobs_are_previewed_redriven_and_purged,
+    },
+    gate::{
+        a_release_that_cannot_read_what_waits_is_refused, golden_payloads_of_the_release_before_are_read,
+    },
 };
 use crate::util::{Dev, PATIENCE, Vhost, missing_broker, run_json, run_with};
 
@@ -164,6 +170,8 @@ on_each_engine!(
     dead_jobs_are_dropped_on_purpose,
     jobs_are_cancelled_and_started_by_id,
     a_second_term_gives_running_work_back,
+    a_release_that_cannot_read_what_waits_is_refused,
+    golden_payloads_of_the_release_before_are_read,
 );
 
 async fn jobs_are_cancelled_and_started_by_id(of: Operated) {
