@@ -43,7 +43,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0007_run_reports.down",
             "0007_run_reports.up",
             "0010_unique.down",
-            "0010_unique.up"
+            "0010_unique.up",
+            "0011_worker_notes.down",
+            "0011_worker_notes.up"
         ]
     );
     migrations.create_schema("jobs");

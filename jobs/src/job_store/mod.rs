@@ -2,11 +2,12 @@
 //!
 //! Guarantees of every implementation: each method is one transaction, durable when it returns. Written only for jobs
 //! that are scheduled, unique, cancelled or dead or report something, for pauses and schedules, and every few seconds
-//! for a note per consumer and the age of each backlog; a plain job touches the broker alone. Does not publish: the
-//! queue engine does, and deletes a scheduled or dead job only after the broker has confirmed it.
+//! for the notes of consumers and workers and the age of each backlog; a plain job touches the broker alone. Does not
+//! publish: the queue engine does, and deletes a scheduled or dead job only after the broker has confirmed it.
 //!
 //! Implementations are [`sqlite`] and `postgres`, both tested by `crate::conformance::job_store`; users are the
-//! `RabbitMQ` engine and, over any engine, the schedulers of [`crate::schedule`] and [`crate::reporter`].
+//! `RabbitMQ` engine and, over any engine, the schedulers of [`crate::schedule`], [`crate::reporter`] and
+//! [`crate::worker`].
 
 mod dead;
 mod keys;
@@ -16,6 +17,7 @@ mod reports;
 mod row;
 mod schedules;
 pub mod sqlite;
+mod workers;
 
 use std::collections::{HashMap, HashSet};
 
@@ -30,6 +32,7 @@ pub use self::{
     reports::{LogLine, Progress, REPORTS_EXPIRED_MAX, RunReport, RunReports},
     schedules::{Advance, NewSchedule, SCHEDULES_MAX, ScheduleRow, Schedules, Term},
     sqlite::SqliteJobStore,
+    workers::{QueueSize, SLOTS_MAX, WORKER_NOTE_VALID_FOR, WORKER_NOTES_MAX, WorkerNote, WorkerNotes},
 };
 use crate::{
     engine::{EngineError, InspectedJob, JobFilter, page::Listed},
@@ -89,15 +92,22 @@ pub struct ConsumerNote {
     pub at: Timestamp,
 }
 
-/// The relational side of a broker's queues, and the schedules and run reports of any engine: every type with the seven
-/// contracts is one. All methods may be called concurrently, from several processes.
+/// The relational side of a broker's queues, and the schedules, run reports and worker notes of any engine: every type
+/// with these contracts is one. All methods may be called concurrently, from several processes.
 pub trait JobStore:
-    ScheduledJobs + DeadJobs + UniqueKeys + QueueControl + ConsumerNotes + Schedules + RunReports
+    ScheduledJobs + DeadJobs + UniqueKeys + QueueControl + ConsumerNotes + Schedules + RunReports + WorkerNotes
 {
 }
 
 impl<T> JobStore for T where
-    T: ScheduledJobs + DeadJobs + UniqueKeys + QueueControl + ConsumerNotes + Schedules + RunReports
+    T: ScheduledJobs
+        + DeadJobs
+        + UniqueKeys
+        + QueueControl
+        + ConsumerNotes
+        + Schedules
+        + RunReports
+        + WorkerNotes
 {
 }
 

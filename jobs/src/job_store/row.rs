@@ -5,7 +5,7 @@ use std::fmt::Display;
 use base::Timestamp;
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
-use super::{DeadJob, DeadMessage, ScheduleRow, ScheduledJob};
+use super::{DeadJob, DeadMessage, QueueSize, SLOTS_MAX, ScheduleRow, ScheduledJob};
 use crate::{
     engine::{DeadInfo, DeadReason},
     envelope::{Envelope, JobId},
@@ -137,6 +137,15 @@ where
         next_fire_at: at("next_fire_at"),
         last_fire_at: at("last_fire_at"),
         last_job: row.get::<Option<String>, _>("last_job").and_then(|id| id.parse().ok()),
+    }
+}
+
+/// Size of a queue; the empty name stands for all processes.
+pub(super) fn size(queue: String, worker: String, slots: i64) -> QueueSize {
+    QueueSize {
+        queue,
+        worker: Some(worker).filter(|worker| !worker.is_empty()),
+        slots: u32::try_from(slots).unwrap_or(SLOTS_MAX).clamp(1, SLOTS_MAX),
     }
 }
 

@@ -13,6 +13,7 @@ pub mod notes;
 pub mod reports;
 pub mod schedule;
 pub mod schedules;
+pub mod workers;
 
 use std::{sync::Arc, time::Duration};
 
@@ -87,6 +88,7 @@ macro_rules! job_store_conformance_tests {
             schedules: a_term_begins_after_the_one_that_was_seen, racing_candidates_have_one_winner,
                 synchronising_is_additive, due_schedules_come_oldest_first, a_step_is_made_once_and_by_the_leader,
                 a_pause_ends_with_a_new_time;
+            workers: the_last_note_of_a_worker_counts, worker_notes_expire_with_their_sizes, sizes_are_set_and_ended;
         }
     };
     (@cases $harness:ty; $($module:ident: $($case:ident),+;)+) => {

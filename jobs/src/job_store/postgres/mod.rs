@@ -13,6 +13,7 @@ mod schedule;
 mod schedules;
 #[cfg(test)]
 mod tests;
+mod workers;
 
 use std::future::Future;
 

@@ -7,6 +7,7 @@ mod notes;
 mod reports;
 mod schedule;
 mod schedules;
+mod workers;
 
 use std::path::Path;
 
@@ -72,7 +73,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0004_dead_jobs",
             "0005_schedules",
             "0006_run_reports",
-            "0009_unique"
+            "0009_unique",
+            "0010_worker_notes"
         ]
     )
 }
