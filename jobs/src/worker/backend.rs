@@ -1,8 +1,8 @@
 //! The apalis backend: feeds the deliveries of a queue's consumers, one consumer after the other, to an apalis worker.
 //!
 //! Guarantees what apalis requires of a long-lived backend: `poll_next` is never `Err` (which would end the worker and
-//! drop its other runs) and never `None` (which would end it silently). Does no I/O: apalis polls a backend only while
-//! a slot is free, so periodic work is the engine's task.
+//! drop its other runs) and never `None` (which would end it silently). No run starts while as many go on as the queue
+//! has slots, whose number may change meanwhile. Does no I/O: periodic work is the engine's task.
 
 use std::{
     convert::Infallible,
@@ -91,14 +91,16 @@ impl Feed {
         self.source.lock().take()
     }
 
-    /// The next delivery to start. Stop and gate are checked under the lock: after [`Feed::hand_back`] no delivery
-    /// received before it can start. The end of the channel is the session's to notice.
+    /// The next delivery to start, while a slot is free. Stop and gate are checked under the lock: after
+    /// [`Feed::hand_back`] no delivery received before it can start. The end of the channel is the session's to notice.
+    /// No wake-up is needed when a run ends: its acknowledgement is polled by the worker, which then asks again.
     fn poll(&self, context: &mut Context<'_>) -> Poll<(Delivery, RunningId, RunSettler)> {
         // Before the checks, so that no wake-up in between is missed.
         self.waker.register(context.waker());
         let mut source = self.source.lock();
         if !self.stop.is_asked()
             && !self.queue.gate.is_shut()
+            && self.queue.has_room()
             && let Some(source) = &mut *source
             && let Some((delivery, id)) = source.next(&self.running, context)
         {
@@ -198,7 +200,7 @@ impl<E: Clone + Send + Sync + 'static> Backend for DeliveryBackend<E> {
         Poll::Ready(Ok(()))
     }
 
-    /// Starts a run: apalis asks for a task only when a slot is free and calls it at once.
+    /// Starts a run: apalis calls a task at once.
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,

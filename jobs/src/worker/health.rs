@@ -13,7 +13,7 @@ use std::{
 
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::gate::Gate;
 use crate::engine::{ConsumerHealth, Interrupt, JobSignal, Receipt, Settlement, Settler};
@@ -29,7 +29,11 @@ pub struct WorkersHealth {
 #[derive(Debug, Clone, Serialize)]
 pub struct QueueHealth {
     pub queue: String,
+    /// Jobs that run at a time.
     pub concurrency: usize,
+    /// The same as it was configured, before an operator has resized the queue.
+    pub configured: usize,
+    /// Jobs that run now; for a while more than these, where they have become fewer.
     pub running: usize,
     /// Restarts of the queue's consumer or worker.
     pub restarts: u64,
@@ -72,7 +76,9 @@ impl WorkersHealth {
 #[derive(Debug)]
 pub(super) struct QueueState {
     pub(super) name: String,
-    pub(super) concurrency: usize,
+    /// Slots by the configuration.
+    pub(super) configured: usize,
+    slots: watch::Sender<usize>,
     running: Mutex<HashMap<Receipt, JobSignal>>,
     /// Notified when the last running job has ended.
     idle: Notify,
@@ -96,7 +102,8 @@ impl QueueState {
         let link = Mutex::new(Link { trouble, ..Link::default() });
         Self {
             name,
-            concurrency,
+            configured: concurrency,
+            slots: watch::Sender::new(concurrency),
             running: Mutex::default(),
             idle: Notify::new(),
             restarts: AtomicU64::new(0),
@@ -104,6 +111,26 @@ impl QueueState {
             gate,
             link,
         }
+    }
+
+    /// Jobs that may run at a time.
+    pub(super) fn slots(&self) -> usize {
+        *self.slots.borrow()
+    }
+
+    /// Whether another job may start.
+    pub(super) fn has_room(&self) -> bool {
+        self.running() < self.slots()
+    }
+
+    pub(super) fn resize(&self, slots: usize) {
+        self.slots.send_if_modified(|known| std::mem::replace(known, slots) != slots);
+    }
+
+    /// Waits until the queue has another number of slots.
+    pub(super) async fn resized(&self, known: usize) {
+        let mut slots = self.slots.subscribe();
+        let _ = slots.wait_for(|slots| *slots != known).await;
     }
 
     pub(super) fn attach(&self, settler: &Arc<dyn Settler>) {
@@ -174,14 +201,15 @@ impl QueueState {
         self.running.lock().clear();
     }
 
-    fn health(&self) -> QueueHealth {
+    pub(super) fn health(&self) -> QueueHealth {
         let (settler, trouble, held_back) = {
             let link = self.link.lock();
             (link.settler.as_ref().and_then(Weak::upgrade), link.trouble.clone(), link.held_back)
         };
         QueueHealth {
             queue: self.name.clone(),
-            concurrency: self.concurrency,
+            concurrency: self.slots(),
+            configured: self.configured,
             running: self.running(),
             restarts: self.restarts.load(Ordering::Relaxed),
             consumer: settler.map(|settler| settler.health()),

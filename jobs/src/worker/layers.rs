@@ -1,7 +1,9 @@
 //! The layers around every run, outermost first: apalis' tracing span and its panic guard.
 //!
-//! Workers and test kit use the same ones. Around them, in a worker only, are acknowledgement, concurrency limit and a
-//! task per job, see `runner`. All are apalis' own (1.0), with two exceptions:
+//! Workers and test kit use the same ones. Around them, in a worker only, are acknowledgement and a task per job, see
+//! `runner`. All are apalis' own (1.0), with three exceptions:
+//! - The concurrency limit. That of apalis (tower's) is fixed when the worker is built; ours is the backend's, see
+//!   `backend`.
 //! - The timeout. That of apalis (tower's) is one duration for a worker, ours is a constant of the kind: see
 //!   [`Work::execute`].
 //! - The error of a panic. The one apalis makes by default means "never again"; a panic is most often a bug that the

@@ -1,10 +1,10 @@
 //! Workers: one supervised apalis worker per queue, each in its own task.
 //!
-//! Guarantees: at most `concurrency` jobs of a queue run at a time in this process, and each job once at a time: a
-//! second delivery waits until the first run has ended, also when that has lost its lease; a panic, a timeout or an
-//! undecodable message ends that one run and nothing else; a consumer that is lost and a worker that ends unexpectedly
-//! are restarted after a capped, jittered delay; every delivery is settled or released; one that is cancelled or loses
-//! its lease before its start does not run.
+//! Guarantees: no job of a queue starts in this process while as many as it has slots run, and each runs once at a
+//! time: a second delivery waits until the first run has ended, also when that has lost its lease; a panic, a timeout
+//! or an undecodable message ends that one run and nothing else; a consumer that is lost and a worker that ends
+//! unexpectedly are restarted after a capped, jittered delay; every delivery is settled or released; one that is
+//! cancelled or loses its lease before its start does not run.
 //!
 //! # Stop order
 //! Started by the token given to [`Workers::run`]; cancelling it again changes nothing.
@@ -22,6 +22,12 @@
 //! A queue given to [`Workers::queue_behind`] is consumed only while its gate is open. When the gate closes, the
 //! consumer stops fetching, fetched jobs that were not started are released at once (no attempt, no crash), running
 //! jobs end in their own time, and the consumer leaves after them; when the gate opens, a new consumer starts at once.
+//!
+//! # Sizes
+//! The concurrency of a queue can be changed while it runs, for a process that is [listed](Workers::listed): by
+//! [`WorkerNotes::set_size`], for all processes or one, over restarts until it is ended. The consumer of the queue
+//! stops fetching, releases what it has not started, and the next one starts at once with the other prefetch; running
+//! jobs end in their own time. With more slots, more jobs start then; with fewer, none until enough have ended.
 //!
 //! # Lease and timeout
 //! A job may run longer than [`Workers::lease`]: an engine renews leases while the consumer lives, so the lease only
@@ -41,6 +47,7 @@ mod error;
 mod gate;
 mod health;
 pub(crate) mod layers;
+mod listing;
 pub(crate) mod run;
 mod runner;
 mod running;
@@ -53,7 +60,7 @@ use std::{sync::Arc, time::Duration};
 
 use base::Ambient;
 use tokio::{sync::watch, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub use self::{
     error::WorkerError,
@@ -64,16 +71,20 @@ pub use self::{
 use self::{
     gate::Gate,
     health::QueueState,
+    listing::{Lister, Listing},
     shared::{Stop, WorkerShared},
 };
 #[cfg(doc)]
 use crate::engine::{Interrupt, Settlement, Settler};
-use crate::{engine::Consume, recorder::Recorder, registry::Registry, reporter::Reporter};
+use crate::{
+    engine::Consume, job_store::WorkerNotes, recorder::Recorder, registry::Registry, reporter::Reporter,
+};
 
 /// The workers of one process: configured first, then run.
 pub struct Workers<E> {
     shared: WorkerShared<E>,
     health: WorkersHealth,
+    listing: Option<Listing>,
 }
 
 impl<E: Clone + Send + Sync + 'static> Workers<E> {
@@ -93,7 +104,7 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
             stop: Stop { shutdown, abort, drain: Duration::from_secs(30) },
             running: Arc::default(),
         };
-        Self { shared, health: WorkersHealth::default() }
+        Self { shared, health: WorkersHealth::default(), listing: None }
     }
 
     /// Adds a queue with up to `concurrency` jobs at a time; see [`prefetch_for`] for the number fetched ahead.
@@ -128,6 +139,14 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
     #[must_use]
     pub fn reporter(mut self, reporter: Reporter) -> Self {
         self.shared.reporter = Some(reporter);
+        self
+    }
+
+    /// Lists this process among the workers in a job store, under its name and with the version of its program, and
+    /// lets its queues be resized there; see "Sizes" above.
+    #[must_use]
+    pub fn listed(mut self, store: Arc<dyn WorkerNotes>, release: impl Into<String>) -> Self {
+        self.listing = Some(Listing { store, release: release.into() });
         self
     }
 
@@ -177,6 +196,14 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
         // A child token, so that one failed queue can stop the others without cancelling the caller's token.
         shared.stop.shutdown = shutdown.child_token();
         let shared = Arc::new(shared);
+        let ended = CancellationToken::new();
+        let lister = match self.listing {
+            Some(listing) => {
+                let lister = Lister::begin(listing, &shared.name, &queues, &shared.ambient).await;
+                Some(AbortOnDropHandle::new(tokio::spawn(lister.run(ended.clone()))))
+            }
+            None => None,
+        };
         let mut tasks = JoinSet::new();
         for queue in queues {
             tasks.spawn(supervise::run(Arc::clone(&shared), queue));
@@ -193,6 +220,11 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
             shared.stop.shutdown.cancel();
             first_error.get_or_insert(error);
         }
+        ended.cancel();
+        if let Some(lister) = lister {
+            // With its error: it panicked, and is no longer listed.
+            let _ = lister.await;
+        }
         first_error.map_or(Ok(()), Err)
     }
 
@@ -205,7 +237,7 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
         let known = registry.queues();
         for (index, state) in queues.iter().enumerate() {
             let queue = &state.name;
-            if state.concurrency == 0 {
+            if state.configured == 0 {
                 return Err(WorkerError::NoSlots(queue.clone()));
             }
             if queues[..index].iter().any(|earlier| earlier.name == *queue) {

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use apalis::layers::WorkerBuilderExt;
 use apalis_core::{
     error::WorkerError as ApalisError,
     worker::{
@@ -42,7 +41,6 @@ impl Runner {
         let worker = WorkerBuilder::new(format!("{}/{}", shared.name, queue.name).as_str())
             .backend(DeliveryBackend { feed: Arc::clone(&feed), shared: Arc::clone(shared) })
             .ack_with(Ack::new(shared, queue))
-            .concurrency(queue.concurrency)
             .parallelize(on_own_task(jobs.clone()))
             .layer(job_layers())
             .build(Work::execute);

@@ -1,4 +1,5 @@
-//! A consumer session of one queue: declare, consume, run jobs until a stop, a closed gate or the loss of the consumer.
+//! A consumer session of one queue: declare, consume, run jobs until a stop, a closed gate, another number of slots or
+//! the loss of the consumer.
 //!
 //! A session that fails drops its consumer without closing it, so that a job which takes its worker down is charged a
 //! crash. Carries out the stop order described at [`super`].
@@ -29,44 +30,55 @@ pub(super) enum SessionEnd {
     Stopped(Option<Arc<dyn Settler>>),
     /// The queue's gate was closed. If a consumer had started, it leaves once the last run of its deliveries has ended.
     HeldBack,
+    /// The queue has another number of slots, and needs a consumer with another prefetch; this one leaves likewise.
+    Resized,
 }
 
-/// Runs jobs of the queue until a stop, a closed gate or a failure. A consumer behind a closed gate is `leaving`.
+/// Runs jobs of the queue until a stop, a closed gate, a resize or a failure. A consumer of which runs may go on while
+/// there is another one, or none, is `leaving`.
 pub(super) async fn run<E: Clone + Send + Sync + 'static>(
     shared: &WorkerShared<E>,
     queue: &Arc<QueueState>,
     runner: &mut Runner,
     leaving: &TaskTracker,
 ) -> Result<SessionEnd, SessionError> {
+    let slots = queue.slots();
     let Consumer { deliveries, settler, ended } = tokio::select! {
-        consumer = consume(shared, queue) => consumer?,
+        consumer = consume(shared, queue, slots) => consumer?,
         () = shared.stop.asked() => return Ok(SessionEnd::Stopped(None)),
         () = queue.gate.shut(|| {}) => return Ok(SessionEnd::HeldBack),
     };
     queue.attach(&settler);
     runner.feed.connect(deliveries, Arc::clone(&settler));
-    tracing::info!(job.queue = %queue.name, concurrency = queue.concurrency, "worker started");
+    tracing::info!(job.queue = %queue.name, concurrency = slots, "worker started");
     let end = tokio::select! {
         biased;
         ended = &mut runner.task => Err(SessionError::of_worker(ended)),
-        end = drive(&shared.stop, queue, &runner.feed, settler, ended) => end,
+        end = drive(&shared.stop, queue, slots, &runner.feed, settler, ended) => end,
     };
+    let running = queue.running();
     match &end {
         // The deliveries are kept until the settler is closed: without a receiver, an engine might consider the
         // consumer dead while its last settlements are being made durable.
         Ok(SessionEnd::Stopped(_)) => {}
-        Ok(SessionEnd::HeldBack) => hold_back(queue, &runner.feed, leaving),
+        Ok(SessionEnd::HeldBack) => {
+            let handed_back = leave(queue, &runner.feed, leaving);
+            tracing::info!(job.queue = %queue.name, handed_back, running, "consumer gate closed");
+        }
+        Ok(SessionEnd::Resized) => {
+            let handed_back = leave(queue, &runner.feed, leaving);
+            tracing::info!(job.queue = %queue.name, handed_back, running, slots = queue.slots(), "queue resized");
+        }
         Err(_) => runner.feed.disconnect(),
     }
     end
 }
 
 /// Releases the deliveries that were not started; the consumer leaves when those that run have ended. They are bounded
-/// by their timeouts, and neither interrupted nor waited for: when the gate opens again, the next consumer starts at
-/// once.
-fn hold_back(queue: &Arc<QueueState>, feed: &Feed, leaving: &TaskTracker) {
+/// by their timeouts, and neither interrupted nor waited for: the next consumer starts at once, or when the gate opens.
+/// Returns the number of those released.
+fn leave(queue: &Arc<QueueState>, feed: &Feed, leaving: &TaskTracker) -> usize {
     let handed_back = feed.hand_back();
-    tracing::info!(job.queue = %queue.name, handed_back, running = queue.running(), "consumer gate closed");
     if let Some(source) = feed.detach() {
         let queue = Arc::clone(queue);
         leaving.spawn(async move {
@@ -74,12 +86,17 @@ fn hold_back(queue: &Arc<QueueState>, feed: &Feed, leaving: &TaskTracker) {
             close(&queue, settler.as_ref(), 0).await;
         });
     }
+    handed_back
 }
 
-async fn consume<E>(shared: &WorkerShared<E>, queue: &QueueState) -> Result<Consumer, EngineError> {
+async fn consume<E>(
+    shared: &WorkerShared<E>,
+    queue: &QueueState,
+    slots: usize,
+) -> Result<Consumer, EngineError> {
     let options = ConsumeOptions {
         name: format!("{}/{}", shared.name, queue.name),
-        prefetch: prefetch_for(queue.concurrency),
+        prefetch: prefetch_for(slots),
         lease: shared.lease,
     };
     shared.engine.declare(&[QueueSpec::new(&queue.name)]).await?;
@@ -89,17 +106,19 @@ async fn consume<E>(shared: &WorkerShared<E>, queue: &QueueState) -> Result<Cons
 async fn drive(
     stop: &Stop,
     queue: &QueueState,
+    slots: usize,
     feed: &Feed,
     settler: Arc<dyn Settler>,
     ended: oneshot::Receiver<EngineError>,
 ) -> Result<SessionEnd, SessionError> {
-    let held_back = tokio::select! {
+    let left = tokio::select! {
         reason = ended => return Err(reason.map_or(EngineError::Closed.into(), SessionError::Lost)),
-        () = stop.asked() => false,
-        () = queue.gate.shut(|| feed.wake()) => true,
+        () = stop.asked() => None,
+        () = queue.gate.shut(|| feed.wake()) => Some(SessionEnd::HeldBack),
+        () = queue.resized(slots) => Some(SessionEnd::Resized),
     };
     settler.stop();
-    Ok(if held_back { SessionEnd::HeldBack } else { SessionEnd::Stopped(Some(settler)) })
+    Ok(left.unwrap_or(SessionEnd::Stopped(Some(settler))))
 }
 
 /// Steps 2 to 5 of the stop order; step 1 was the session's, if there was one.

@@ -46,7 +46,7 @@ async fn supervise<E: Clone + Send + Sync + 'static>(
 ) -> Result<(), WorkerError> {
     let mut runner = Runner::start(shared, queue);
     let mut trouble = Trouble::default();
-    // Consumers behind a closed gate; at most as many as jobs run.
+    // Consumers that were left, by a closed gate or a resize; at most as many as jobs run.
     let leaving = TaskTracker::new();
     let settler = loop {
         if queue.gate.is_shut() {
@@ -60,7 +60,7 @@ async fn supervise<E: Clone + Send + Sync + 'static>(
         let began = Instant::now();
         let error = match session::run(shared, queue, &mut runner, &leaving).await {
             Ok(SessionEnd::Stopped(settler)) => break settler,
-            Ok(SessionEnd::HeldBack) => {
+            Ok(SessionEnd::HeldBack | SessionEnd::Resized) => {
                 trouble = Trouble::default();
                 continue;
             }

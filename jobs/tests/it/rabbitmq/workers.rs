@@ -17,6 +17,7 @@ use crate::{
     worker::{
         gate::Process,
         reports::are_seen_live,
+        resize::resizes_while_it_runs,
         rig::{Act, Event},
     },
 };
@@ -67,6 +68,15 @@ async fn reports_are_seen_live_and_a_cancel_request_reaches_the_code() {
     let file = harness.folder.path().join("jobs.db");
     let store = SqliteJobStore::open(&file, Ambient::system()).await.expect("opens");
     are_seen_live(harness.engine(), harness.second().await, Arc::new(store)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_is_resized_while_it_runs() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let file = harness.folder.path().join("jobs.db");
+    let store = SqliteJobStore::open(&file, Ambient::system()).await.expect("opens");
+    resizes_while_it_runs(harness.engine(), harness.second().await, Arc::new(store)).await;
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]

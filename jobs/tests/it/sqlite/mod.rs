@@ -11,6 +11,7 @@ use orderworks_jobs::{
     conformance::{Harness, plain_job},
     engine::{CRASHES_MAX, ConsumeOptions, Consumer, DeadReason, Delivery, Interrupt, QueueSpec, Settlement},
     envelope::PAYLOAD_BYTES_MAX,
+    job_store::SqliteJobStore,
     sqlite::SqliteEngine,
 };
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -80,6 +81,14 @@ async fn a_shut_gate_hands_over_to_another_process() {
     let harness = SqliteHarness::start().await;
     let second = harness.second().await;
     crate::worker::gate::hands_over_to_another_process(harness.engine(), second).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_is_resized_while_it_runs() {
+    let harness = SqliteHarness::start().await;
+    let store = SqliteJobStore::open(&harness.folder.path().join("jobs.db"), Ambient::system()).await;
+    let (second, store) = (harness.second().await, Arc::new(store.expect("opens")));
+    crate::worker::resize::resizes_while_it_runs(harness.engine(), second, store).await;
 }
 
 const QUEUE: &str = "parcels";

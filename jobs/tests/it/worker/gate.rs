@@ -193,6 +193,12 @@ impl Process {
         timeout(PATIENCE, self.events.recv()).await.expect("an event").unwrap()
     }
 
+    /// Fails when a job starts or ends within a short time.
+    pub(crate) async fn is_quiet(&mut self) {
+        let came = timeout(Duration::from_millis(300), self.events.recv()).await;
+        assert!(came.is_err(), "nothing was to come, but {came:?}");
+    }
+
     async fn held(&self, id: JobId, state: JobState) {
         self.when(id, |held| held.is_some_and(|held| held.state == state)).await;
     }

@@ -18,6 +18,7 @@ mod lease;
 mod outcomes;
 mod records;
 pub(crate) mod reports;
+pub(crate) mod resize;
 mod restart;
 pub(crate) mod rig;
 mod soft_timeout;
