@@ -12,6 +12,8 @@ pub(crate) enum Control {
     Jobs(JobControl),
     #[command(flatten)]
     Schedules(ScheduleControl),
+    /// Change how many jobs of a queue a worker process runs at a time, across restarts; running jobs end as they are
+    Resize(ResizeArgs),
     /// Move a merchant to another shard while it is in use; run it again to continue an interrupted move
     MoveMerchant(MoveArgs),
     /// Settle the violations that `verify` reports of an order, once they were put right by hand
@@ -22,6 +24,16 @@ pub(crate) enum Control {
         #[arg(long, value_parser = values::note)]
         note: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResizeArgs {
+    /// The queue and the number, from 1 to 1000, or `default` for that of the configuration
+    #[arg(value_name = "QUEUE=N", value_parser = values::size)]
+    pub(crate) size: (String, Option<u32>),
+    /// Only in this process, as `inspect workers` names it, instead of in all that have no number of their own
+    #[arg(long, value_name = "NAME")]
+    pub(crate) worker: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@ mod values;
 use std::{convert::Infallible, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-pub(crate) use control::{Control, JobControl, MoveArgs, ScheduleControl};
+pub(crate) use control::{Control, JobControl, MoveArgs, ResizeArgs, ScheduleControl};
 use jobs::{
     JobId,
     engine::{DeadReason, JobState},
@@ -87,7 +87,7 @@ pub(crate) enum Command {
     /// Show queues, jobs and schedules, without side effects
     #[command(subcommand)]
     Inspect(Inspect),
-    /// Pause, resume, purge, cancel, retry, drop; run and pause schedules; move merchants between shards
+    /// Pause, resume, resize, purge, cancel, retry, drop; run and pause schedules; move merchants between shards
     #[command(subcommand)]
     Control(Control),
     /// Return dead jobs to their queues with fresh attempts
@@ -178,7 +178,7 @@ pub(crate) struct MigrateArgs {
 pub(crate) enum Inspect {
     /// Number of jobs in each queue, by state
     Queues,
-    /// Workers that consume each queue
+    /// Worker processes of each queue: release, slots, last sign of life and last contact with the queue
     Workers,
     /// Schedules: their times, last run and next five runs
     Schedules,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jobs::Timestamp;
+use jobs::{Timestamp, job_store::SLOTS_MAX};
 use serde::de::DeserializeOwned;
 use workers::queues::QUEUES;
 
@@ -21,6 +21,22 @@ pub(super) fn queue(text: &str) -> Result<(String, usize), String> {
         Some((name, number)) if (1..=1024).contains(&number) => Ok((name.to_owned(), number)),
         _ => Err("expected queue=number with a number from 1 to 1024, such as payments=16".to_owned()),
     }
+}
+
+/// Parses a queue with its number of slots, `NAME=N`, or `NAME=default`.
+pub(super) fn size(text: &str) -> Result<(String, Option<u32>), String> {
+    let (queue, slots) = text.split_once('=').unwrap_or((text, ""));
+    let slots = match (slots, slots.parse::<u32>()) {
+        ("default", _) => None,
+        (_, Ok(0)) => return Err(format!("no job at a time is a pause: `control pause {queue}`")),
+        (_, Ok(slots)) if slots <= SLOTS_MAX => Some(slots),
+        _ => {
+            return Err(format!(
+                "expected queue=number with a number from 1 to {SLOTS_MAX}, or queue=default"
+            ));
+        }
+    };
+    Ok((queue.to_owned(), slots))
 }
 
 /// Parses a number with a unit: `s`, `m`, `h` or `d`.
@@ -77,6 +93,16 @@ mod tests {
             "nothing would run payments"
         );
         assert!(queue("payments").is_err() && queue("payments=0").is_err() && queue("payments=x").is_err());
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("payments=12"), Ok(("payments".to_owned(), Some(12))));
+        assert_eq!(size("payments=default"), Ok(("payments".to_owned(), None)));
+        assert!(size("payments=0").is_err_and(|error| error.contains("control pause payments")));
+        for wrong in ["payments", "payments=", "payments=1001", "payments=-1", "payments=x"] {
+            assert!(size(wrong).is_err_and(|error| error.contains("from 1 to 1000")), "{wrong}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use jobs::{
 };
 use serde_json::{Value, json};
 
-use super::{move_merchant, schedules, settle};
+use super::{move_merchant, processes, schedules, settle};
 use crate::{
     cli::{Control, JobControl},
     config::Config,
@@ -29,6 +29,7 @@ pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> Result
     let what = match what {
         Control::Jobs(what) => what,
         Control::Schedules(what) => return schedules::control(what, config, as_json).await,
+        Control::Resize(args) => return processes::resize(args, config, as_json).await,
         Control::MoveMerchant(args) => return move_merchant::run(args, config, as_json).await,
         Control::Settle { order, note } => return settle::run(order, note, config, as_json).await,
     };

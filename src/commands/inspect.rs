@@ -4,18 +4,18 @@ use anyhow::{Result, bail};
 use base::Ambient;
 use jobs::{
     Admin, JobId,
-    engine::{Depth, InspectedJob, JobFilter, JobState},
+    engine::{InspectedJob, JobFilter, JobState},
     inspection,
     records::{AttemptOutcome, AttemptRecord, RecordFilter, RecordStore},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{payment, running, schedules};
+use super::{payment, processes, running, schedules};
 use crate::{
     cli::{AttemptsArgs, Inspect, JobsArgs},
     config::Config,
-    output::{self, age, one_line},
+    output::{self, one_line},
     wiring::{Jobs, open_orders},
 };
 
@@ -26,8 +26,8 @@ pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> Result
     let jobs = Jobs::open(&config.engines).await?;
     let (engine, records) = (jobs.queue.as_ref(), jobs.records.as_ref());
     match what {
-        Inspect::Queues => queues(engine, as_json).await,
-        Inspect::Workers => workers(engine, as_json).await,
+        Inspect::Queues => processes::queues(engine, config, as_json).await,
+        Inspect::Workers => processes::workers(engine, config, as_json).await,
         Inspect::Schedules => schedules::show(jobs, config, as_json).await,
         Inspect::Jobs(args) => {
             jobs.require_queue(args.queue.as_ref()).await?;
@@ -45,54 +45,6 @@ pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> Result
         Inspect::Outbox => outbox(config, as_json).await,
         Inspect::Payment { order } => payment::show(order, config, as_json).await,
     }
-}
-
-/// A queue with the number of its live consumers.
-#[derive(Serialize)]
-struct QueueLine {
-    #[serde(flatten)]
-    depth: Depth,
-    consumers: usize,
-}
-
-async fn queues(engine: &dyn Admin, as_json: bool) -> Result<()> {
-    let mut depths = Vec::new();
-    for queue in engine.queues().await? {
-        depths.push(engine.depth(&queue).await?);
-    }
-    let now = Ambient::system().now();
-    let consumers = engine.consumers().await?;
-    let count = |queue: &str| consumers.iter().filter(|c| c.queue == queue && c.alive_until >= now).count();
-    let lines: Vec<_> =
-        depths.into_iter().map(|depth| QueueLine { consumers: count(&depth.queue), depth }).collect();
-    let headings = ["QUEUE", "READY", "DELAYED", "RUNNING", "DEAD", "OLDEST", "WORKERS", ""];
-    output::list(as_json, &lines, headings, |QueueLine { depth, consumers }| {
-        [
-            depth.queue.clone(),
-            depth.ready.to_string(),
-            depth.delayed.to_string(),
-            depth.running.to_string(),
-            depth.dead.to_string(),
-            depth.oldest_ready_at.map_or_else(|| "-".to_owned(), |at| age(now, at)),
-            consumers.to_string(),
-            if depth.paused { "paused".to_owned() } else { String::new() },
-        ]
-    })?;
-    let idle: Vec<_> =
-        lines.iter().filter(|line| line.consumers == 0).map(|line| &*line.depth.queue).collect();
-    if idle.is_empty() {
-        return Ok(());
-    }
-    output::note(as_json, &format!("no worker consumes: {}", idle.join(", ")))
-}
-
-async fn workers(engine: &dyn Admin, as_json: bool) -> Result<()> {
-    let consumers = engine.consumers().await?;
-    let now = Ambient::system().now();
-    output::list(as_json, &consumers, ["WORKER", "QUEUE", "JOBS", "LEASE"], |c| {
-        let lease = if c.alive_until < now { "run out".to_owned() } else { age(c.alive_until, now) };
-        [c.name.clone(), c.queue.clone(), c.jobs.to_string(), lease]
-    })
 }
 
 async fn held(engine: &dyn Admin, records: &dyn RecordStore, args: JobsArgs, as_json: bool) -> Result<()> {

@@ -10,6 +10,7 @@ mod migrate;
 mod move_merchant;
 mod payloads;
 mod payment;
+mod processes;
 mod redrive;
 mod role;
 mod running;

@@ -21,6 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{descriptors, metrics::Metrics, signals::Stop, wiring::Wiring};
 
+/// Version of this program in the list of workers.
+const RELEASE: &str = env!("CARGO_PKG_VERSION");
+
 pub(crate) struct Roles<'a> {
     wiring: &'a Wiring<'a>,
     stop: &'a Stop,

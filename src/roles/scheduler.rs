@@ -10,7 +10,7 @@ use workers::{
     schedules::schedules,
 };
 
-use super::Roles;
+use super::{RELEASE, Roles};
 use crate::{health, provider::with_ledger, sandbox::Sandbox, verify::VerifyGauges, wiring::SchedulerParts};
 
 /// Time for running jobs to finish during a stop, after which they are interrupted: they may be, at any point.
@@ -18,7 +18,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 impl Roles<'_> {
     pub(crate) fn scheduler(&mut self, parts: SchedulerParts, sandbox: Option<&Sandbox>) -> Result<()> {
-        let SchedulerParts { mut house, store, jobs, checks } = parts;
+        let SchedulerParts { mut house, store, list, jobs, checks } = parts;
         let wiring = self.wiring;
         self.stores.extend(checks);
         if let Some(audit) = &mut house.audit {
@@ -37,6 +37,7 @@ impl Roles<'_> {
         let pool = Workers::new(jobs.queue, registry, Arc::new(house), wiring.ambient.clone())
             .name(wiring.name.clone())
             .recorder(recorder.clone())
+            .listed(list, RELEASE)
             .lease(wiring.config.workers.lease)
             .drain_timeout(DRAIN)
             .abort(self.stop.now.clone())

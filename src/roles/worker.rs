@@ -13,13 +13,13 @@ use prometheus_client::{encoding::EncodeMetric, metrics::counter::ConstCounter};
 use webhooks::WebhookSender;
 use workers::{Env, Parts, WebhookDelivery, queues::PAYMENTS};
 
-use super::Roles;
+use super::{RELEASE, Roles};
 use crate::{health, mail, provider, sandbox::Sandbox, wiring::WorkerParts};
 
 impl Roles<'_> {
     pub(crate) async fn workers(&mut self, parts: WorkerParts, sandbox: Option<&Sandbox>) -> Result<()> {
         let (config, ambient) = (self.wiring.config, self.wiring.ambient);
-        let WorkerParts { orders, payments, jobs, reports, checks } = parts;
+        let WorkerParts { orders, payments, jobs, reports, list, checks } = parts;
         let charges = config.workers.queues.iter().any(|(name, _)| name == PAYMENTS);
         let provider = provider::connect(&config.payments, sandbox, ambient)?;
         if charges {
@@ -44,6 +44,7 @@ impl Roles<'_> {
             .name(self.wiring.name.clone())
             .recorder(recorder.clone())
             .reporter(reporter.clone())
+            .listed(list, RELEASE)
             .lease(config.workers.lease)
             .drain_timeout(config.workers.drain)
             .abort(self.stop.now.clone());

@@ -20,7 +20,7 @@ use cache::Sessions;
 use jobs::{
     Engine,
     engine::{EngineError, QueueSpec},
-    job_store::{JobStore, RunReports, Schedules},
+    job_store::{JobStore, RunReports, Schedules, WorkerNotes},
     records::RecordStore,
 };
 use store::{OrderStore, PaymentStore};
@@ -57,6 +57,7 @@ pub(crate) struct WorkerParts {
     pub(crate) payments: Arc<dyn PaymentStore>,
     pub(crate) jobs: Jobs,
     pub(crate) reports: Arc<dyn RunReports>,
+    pub(crate) list: Arc<dyn WorkerNotes>,
     pub(crate) checks: Checks,
 }
 
@@ -64,6 +65,7 @@ pub(crate) struct SchedulerParts {
     /// With an audit that has no provider and reports to nothing.
     pub(crate) house: HousekeepingParts,
     pub(crate) store: Arc<dyn Schedules>,
+    pub(crate) list: Arc<dyn WorkerNotes>,
     pub(crate) jobs: Jobs,
     pub(crate) checks: Checks,
 }
@@ -154,8 +156,8 @@ impl<'a> Wiring<'a> {
         let mut checks = orders.checks();
         checks.push(HealthCheck::payments(Arc::clone(&payments)));
         let jobs = Jobs { queue: self.declared_queue().await?, records: self.records().await? };
-        let reports = self.job_store().await?;
-        Ok(WorkerParts { orders: orders.store, payments, jobs, reports, checks })
+        let store = self.job_store().await?;
+        Ok(WorkerParts { orders: orders.store, payments, jobs, reports: store.clone(), list: store, checks })
     }
 
     /// The relay, and the checks of its store.
@@ -191,7 +193,7 @@ impl<'a> Wiring<'a> {
             audit,
         };
         let store = self.job_store().await?;
-        Ok(SchedulerParts { house, store, jobs, checks })
+        Ok(SchedulerParts { house, store: store.clone(), list: store, jobs, checks })
     }
 
     /// The order store alone.

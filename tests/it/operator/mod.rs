@@ -2,6 +2,7 @@
 
 mod dead;
 mod gate;
+mod resize;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -24,6 +25,7 @@ use self::{
     gate::{
         a_release_that_cannot_read_what_waits_is_refused, golden_payloads_of_the_release_before_are_read,
     },
+    resize::a_queue_is_resized_while_it_runs,
 };
 use crate::util::{Dev, PATIENCE, Vhost, missing_broker, run_json, run_with};
 
@@ -172,6 +174,7 @@ on_each_engine!(
     a_second_term_gives_running_work_back,
     a_release_that_cannot_read_what_waits_is_refused,
     golden_payloads_of_the_release_before_are_read,
+    a_queue_is_resized_while_it_runs,
 );
 
 async fn jobs_are_cancelled_and_started_by_id(of: Operated) {

@@ -1,0 +1,172 @@
+//! Commands `inspect queues`, `inspect workers` and `control resize`: what queues hold, and the processes that work on
+//! them, from the engine's consumers and from the notes that worker processes write into the job store.
+
+use std::{collections::BTreeSet, process::ExitCode};
+
+use anyhow::{Result, bail};
+use base::{Ambient, Timestamp, time::earlier};
+use jobs::{
+    Admin,
+    engine::{ConsumerInfo, Depth},
+    job_store::{WORKER_NOTE_VALID_FOR, WorkerNote, WorkerNotes},
+};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    cli::ResizeArgs,
+    config::Config,
+    output::{self, age, one_line},
+    wiring::{Jobs, open_job_store, open_reports},
+};
+
+/// Notes of the processes that live.
+async fn notes(config: &Config) -> Result<Vec<WorkerNote>> {
+    let ambient = Ambient::system();
+    // Where the queue is in a file, there is no job store before the first worker.
+    match open_reports(&config.engines, &ambient).await? {
+        Some(store) => live(store.as_ref(), &ambient).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+async fn live(store: &dyn WorkerNotes, ambient: &Ambient) -> Result<Vec<WorkerNote>> {
+    Ok(store.worker_notes(earlier(ambient.now(), WORKER_NOTE_VALID_FOR)).await?)
+}
+
+/// A queue with the number of its live consumers.
+#[derive(Serialize)]
+struct QueueLine {
+    #[serde(flatten)]
+    depth: Depth,
+    consumers: usize,
+    /// Jobs that its listed processes run at a time, all together.
+    slots: u32,
+}
+
+pub(super) async fn queues(engine: &dyn Admin, config: &Config, as_json: bool) -> Result<()> {
+    let mut depths = Vec::new();
+    for queue in engine.queues().await? {
+        depths.push(engine.depth(&queue).await?);
+    }
+    let now = Ambient::system().now();
+    let (consumers, notes) = (engine.consumers().await?, notes(config).await?);
+    let count = |queue: &str| consumers.iter().filter(|c| c.queue == queue && c.alive_until >= now).count();
+    let slots =
+        |queue: &str| notes.iter().filter(|note| note.queue == queue).map(|note| note.slots).sum::<u32>();
+    let line = |depth: Depth| QueueLine { consumers: count(&depth.queue), slots: slots(&depth.queue), depth };
+    let lines: Vec<_> = depths.into_iter().map(line).collect();
+    let headings = ["QUEUE", "READY", "DELAYED", "RUNNING", "DEAD", "OLDEST", "WORKERS", "SLOTS", ""];
+    output::list(as_json, &lines, headings, |QueueLine { depth, consumers, slots }| {
+        [
+            depth.queue.clone(),
+            depth.ready.to_string(),
+            depth.delayed.to_string(),
+            depth.running.to_string(),
+            depth.dead.to_string(),
+            depth.oldest_ready_at.map_or_else(|| "-".to_owned(), |at| age(now, at)),
+            consumers.to_string(),
+            slots.to_string(),
+            if depth.paused { "paused".to_owned() } else { String::new() },
+        ]
+    })?;
+    let idle: Vec<_> =
+        lines.iter().filter(|line| line.consumers == 0).map(|line| &*line.depth.queue).collect();
+    if idle.is_empty() {
+        return Ok(());
+    }
+    output::note(as_json, &format!("no worker consumes: {}", idle.join(", ")))
+}
+
+/// A consumer with the note of its process, or a process without a consumer.
+#[derive(Serialize)]
+struct WorkerLine {
+    /// Process and queue.
+    name: String,
+    queue: String,
+    /// Jobs that the consumer holds.
+    jobs: u64,
+    /// End of its lease.
+    alive_until: Option<Timestamp>,
+    /// `None` for a process that has none: of a release before, or just started.
+    note: Option<WorkerNote>,
+}
+
+pub(super) async fn workers(engine: &dyn Admin, config: &Config, as_json: bool) -> Result<()> {
+    let lines = worker_lines(engine.consumers().await?, notes(config).await?);
+    let now = Ambient::system().now();
+    let headings = ["WORKER", "QUEUE", "RELEASE", "SLOTS", "JOBS", "SEEN", "CONTACT", "LEASE", "TROUBLE"];
+    output::list(as_json, &lines, headings, |line| {
+        let dash = || "-".to_owned();
+        let of_note = |tell: fn(&WorkerNote) -> String| line.note.as_ref().map_or_else(dash, tell);
+        let since = |at: Option<Timestamp>| at.map_or_else(dash, |at| age(now, at));
+        let lease = |until: Timestamp| if until < now { "run out".to_owned() } else { age(until, now) };
+        let worker = line.note.as_ref().map_or(line.name.as_str(), |note| note.worker.as_str());
+        [
+            one_line(Some(worker)),
+            line.queue.clone(),
+            of_note(|note| one_line(Some(&note.release))),
+            of_note(slots_of),
+            line.jobs.to_string(),
+            since(line.note.as_ref().map(|note| note.noted_at)),
+            since(line.note.as_ref().and_then(|note| note.contact_at)),
+            line.alive_until.map_or_else(dash, lease),
+            one_line(line.note.as_ref().and_then(|note| note.trouble.as_deref())),
+        ]
+    })
+}
+
+/// Slots in use and in all, and those of the configuration where they are others.
+fn slots_of(note: &WorkerNote) -> String {
+    let WorkerNote { used, slots, configured, .. } = note;
+    if slots == configured { format!("{used}/{slots}") } else { format!("{used}/{slots} (not {configured})") }
+}
+
+/// A line for each consumer, and for each process and queue without one.
+fn worker_lines(consumers: Vec<ConsumerInfo>, notes: Vec<WorkerNote>) -> Vec<WorkerLine> {
+    let name_of = |note: &WorkerNote| format!("{}/{}", note.worker, note.queue);
+    let mut lines: Vec<_> = consumers
+        .into_iter()
+        .map(|ConsumerInfo { name, queue, jobs, alive_until }| {
+            let note = notes.iter().find(|note| name_of(note) == name).cloned();
+            WorkerLine { name, queue, jobs, alive_until: Some(alive_until), note }
+        })
+        .collect();
+    for note in notes {
+        let name = name_of(&note);
+        if lines.iter().all(|line| line.name != name) {
+            let queue = note.queue.clone();
+            lines.push(WorkerLine { name, queue, jobs: 0, alive_until: None, note: Some(note) });
+        }
+    }
+    lines.sort_by(|one, other| (&one.queue, &one.name).cmp(&(&other.queue, &other.name)));
+    lines
+}
+
+pub(super) async fn resize(args: ResizeArgs, config: &Config, as_json: bool) -> Result<ExitCode> {
+    let ResizeArgs { size: (queue, slots), worker } = args;
+    Jobs::open(&config.engines).await?.require_queue(Some(&queue)).await?;
+    let ambient = Ambient::system();
+    let store = open_job_store(&config.engines, &ambient).await?;
+    // Also by the name of its consumer, which has the queue at its end.
+    let of_consumer = format!("/{queue}");
+    let worker = worker.as_deref().map(|name| name.strip_suffix(of_consumer.as_str()).unwrap_or(name));
+    if let Some(worker) = worker.filter(|_| slots.is_some()) {
+        let notes = live(store.as_ref(), &ambient).await?;
+        let known = notes.iter().filter(|note| note.queue == queue).map(|note| note.worker.as_str());
+        let known: BTreeSet<&str> = known.collect();
+        if !known.contains(worker) {
+            let known: Vec<_> = known.into_iter().collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            bail!("no worker {worker} of {queue}; there are: {known}");
+        }
+    }
+    store.set_size(&queue, worker, slots).await?;
+    let answer = json!({ "queue": queue, "worker": worker, "slots": slots });
+    output::answer(as_json, &answer, || {
+        let process = worker.unwrap_or("each worker process");
+        let slots = slots.map_or_else(|| "as many as configured".to_owned(), |slots| slots.to_string());
+        format!("{queue}: {slots} at a time in {process}, within seconds\n")
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
