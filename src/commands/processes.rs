@@ -20,17 +20,17 @@ use crate::{
     wiring::{Jobs, open_job_store, open_reports},
 };
 
-/// Notes of the processes that live.
 async fn notes(config: &Config) -> Result<Vec<WorkerNote>> {
     let ambient = Ambient::system();
     // Where the queue is in a file, there is no job store before the first worker.
     match open_reports(&config.engines, &ambient).await? {
-        Some(store) => live(store.as_ref(), &ambient).await,
+        Some(store) => live_notes(store.as_ref(), &ambient).await,
         None => Ok(Vec::new()),
     }
 }
 
-async fn live(store: &dyn WorkerNotes, ambient: &Ambient) -> Result<Vec<WorkerNote>> {
+/// Notes of the processes that live.
+pub(super) async fn live_notes(store: &dyn WorkerNotes, ambient: &Ambient) -> Result<Vec<WorkerNote>> {
     Ok(store.worker_notes(earlier(ambient.now(), WORKER_NOTE_VALID_FOR)).await?)
 }
 
@@ -152,7 +152,7 @@ pub(super) async fn resize(args: ResizeArgs, config: &Config, as_json: bool) -> 
     let of_consumer = format!("/{queue}");
     let worker = worker.as_deref().map(|name| name.strip_suffix(of_consumer.as_str()).unwrap_or(name));
     if let Some(worker) = worker.filter(|_| slots.is_some()) {
-        let notes = live(store.as_ref(), &ambient).await?;
+        let notes = live_notes(store.as_ref(), &ambient).await?;
         let known = notes.iter().filter(|note| note.queue == queue).map(|note| note.worker.as_str());
         let known: BTreeSet<&str> = known.collect();
         if !known.contains(worker) {

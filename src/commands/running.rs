@@ -6,11 +6,12 @@ use jobs::{
     Admin, JobId,
     engine::JobFilter,
     inspection::{self, RunningJob},
-    job_store::{RunReport, RunReports},
+    job_store::{RunReport, RunReports, WorkerNote},
 };
 use serde::Serialize;
 use serde_json::Value;
 
+use super::processes::live_notes;
 use crate::{
     cli::RunningArgs,
     config::Config,
@@ -37,15 +38,27 @@ pub(super) async fn show(
     let RunningArgs { queue, kind, limit } = args;
     let filter = JobFilter { queue, kind, limit, ..JobFilter::default() };
     let reports = open_reports(&config.engines, &ambient).await?;
-    let running = inspection::running(engine, reports.as_deref().map(|store| store as &dyn RunReports), &filter).await?;
-    let lines = running.iter().map(|job| line(job, &ambient)).collect::<Result<Vec<_>>>()?;
+    let store = reports.as_deref();
+    let running = inspection::running(engine, store.map(|store| store as &dyn RunReports), &filter).await?;
+    let notes = match store {
+        Some(store) => live_notes(store, &ambient).await?,
+        None => Vec::new(),
+    };
+    let lines = running.iter().map(|job| line(job, &notes, &ambient)).collect::<Result<Vec<_>>>()?;
     let headings = ["ID", "KIND", "QUEUE", "ATTEMPT", "WORKER", "AGE", "PROGRESS", "MESSAGE"];
     output::list(as_json, &lines, headings, |line| line.cells.clone())
 }
 
-fn line(running: &RunningJob, ambient: &Ambient) -> Result<RunningLine> {
+fn line(running: &RunningJob, notes: &[WorkerNote], ambient: &Ambient) -> Result<RunningLine> {
     let RunningJob { job, report } = running;
     let envelope = &job.envelope;
+    // A report knows the start; the note of a process, the time at which it has noticed the run.
+    let noted = notes.iter().find_map(|note| {
+        let run = note.runs.iter().find(|run| run.job == envelope.id)?;
+        Some((note.worker.as_str(), run.since))
+    });
+    let reported = report.as_ref().map(|report| (report.worker.as_str(), report.started_at));
+    let (worker, since) = reported.or(noted).unzip();
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let progress = report.as_ref().and_then(|report| report.progress.as_ref());
     let cells = [
@@ -53,12 +66,14 @@ fn line(running: &RunningJob, ambient: &Ambient) -> Result<RunningLine> {
         envelope.kind.clone(),
         envelope.queue.clone(),
         format!("{}/{}", envelope.attempt.saturating_add(1), envelope.max_attempts),
-        or_dash(report.as_ref().map(|report| one_line(Some(&report.worker)))),
-        or_dash(report.as_ref().map(|report| age(ambient.now(), report.started_at))),
+        or_dash(worker.map(|worker| one_line(Some(worker)))),
+        or_dash(since.map(|since| age(ambient.now(), since))),
         or_dash(progress.map(|progress| format!("{} %", progress.percent))),
         one_line(progress.map(|progress| progress.message.as_str())),
     ];
     let mut json = serde_json::to_value(job)?;
+    json["worker"] = serde_json::to_value(worker)?;
+    json["since"] = serde_json::to_value(since)?;
     json["report"] = serde_json::to_value(report)?;
     Ok(RunningLine { json, cells })
 }

@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use base::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::EngineError;
+#[cfg(doc)]
+use super::NOTED_JOBS_MAX;
+use crate::{engine::EngineError, envelope::JobId};
 
 /// Most jobs of a queue that an operator lets a process run at a time.
 pub const SLOTS_MAX: u32 = 1000;
@@ -42,6 +44,18 @@ pub struct WorkerNote {
     pub contact_at: Option<Timestamp>,
     /// Reason for which it does not consume, or not without trouble, in one line.
     pub trouble: Option<String>,
+    /// Jobs that it runs, those that run longest, at most [`NOTED_JOBS_MAX`].
+    #[serde(default)]
+    pub runs: Vec<NotedRun>,
+}
+
+/// A job that a worker process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotedRun {
+    /// The job.
+    pub job: JobId,
+    /// Time at which its run was noticed, about a second after its start at most.
+    pub since: Timestamp,
 }
 
 /// The size that an operator has given a queue.

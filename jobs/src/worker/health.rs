@@ -16,7 +16,10 @@ use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
 use super::gate::Gate;
-use crate::engine::{ConsumerHealth, Interrupt, JobSignal, Receipt, Settlement, Settler};
+use crate::{
+    engine::{ConsumerHealth, Interrupt, JobSignal, Receipt, Settlement, Settler},
+    envelope::JobId,
+};
 
 /// Live view of all queues of one [`crate::Workers`]; taken before running, cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -181,6 +184,11 @@ impl QueueState {
 
     pub(super) fn running(&self) -> usize {
         self.running.lock().len()
+    }
+
+    /// The jobs that run.
+    pub(super) fn running_jobs(&self) -> Vec<JobId> {
+        self.running.lock().keys().map(|receipt| receipt.job).collect()
     }
 
     pub(super) fn fire(&self, why: Interrupt) {

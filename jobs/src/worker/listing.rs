@@ -5,7 +5,7 @@
 //! on, and the process is listed for [`crate::job_store::WORKER_NOTE_VALID_FOR`]. An orderly stop deletes the notes.
 //! Nothing waits for this task but the end of the stop, for [`FORGET_MAX`].
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use base::{Ambient, Timestamp, time::earlier};
 use tokio::time::{Instant, error::Elapsed, sleep, timeout};
@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::health::QueueState;
 use crate::{
     engine::EngineError,
+    envelope::JobId,
     error::{bounded, describe},
-    job_store::{QueueSize, WorkerNote, WorkerNotes},
+    job_store::{NOTED_JOBS_MAX, NotedRun, QueueSize, WorkerNote, WorkerNotes},
 };
 
 /// Interval of reading sizes, and least time between two notes.
@@ -44,6 +45,8 @@ pub(super) struct Lister {
     queues: Vec<Arc<QueueState>>,
     ambient: Ambient,
     started_at: Timestamp,
+    /// Jobs that run, with the time at which each was noticed. Bounded by the slots.
+    seen: HashMap<JobId, Timestamp>,
     /// The notes as they were last written.
     noted: Vec<WorkerNote>,
     note_at: Instant,
@@ -67,6 +70,7 @@ impl Lister {
             queues: queues.to_vec(),
             ambient: ambient.clone(),
             started_at: ambient.now(),
+            seen: HashMap::new(),
             noted: Vec::new(),
             note_at: now,
             expire_at: now + EXPIRE_EVERY,
@@ -122,27 +126,39 @@ impl Lister {
         Ok(())
     }
 
-    fn notes(&self) -> Vec<WorkerNote> {
+    fn notes(&mut self) -> Vec<WorkerNote> {
         let noted_at = self.ambient.now();
+        let before = std::mem::take(&mut self.seen);
+        let mut notes = Vec::with_capacity(self.queues.len());
+        for queue in &self.queues {
+            let since = |job: JobId| NotedRun { job, since: before.get(&job).copied().unwrap_or(noted_at) };
+            let mut runs: Vec<NotedRun> = queue.running_jobs().into_iter().map(since).collect();
+            self.seen.extend(runs.iter().map(|run| (run.job, run.since)));
+            runs.sort_unstable_by_key(|run| (run.since, run.job));
+            runs.truncate(NOTED_JOBS_MAX);
+            notes.push(self.note(queue, noted_at, runs));
+        }
+        notes
+    }
+
+    fn note(&self, queue: &QueueState, noted_at: Timestamp, runs: Vec<NotedRun>) -> WorkerNote {
+        let health = queue.health();
         let number = |slots: usize| u32::try_from(slots).unwrap_or(u32::MAX);
-        let note = |queue: &Arc<QueueState>| {
-            let health = queue.health();
-            let (contact_at, consumer_trouble) =
-                health.consumer.map(|consumer| (consumer.last_contact, consumer.trouble)).unzip();
-            WorkerNote {
-                worker: self.worker.clone(),
-                queue: health.queue,
-                release: self.listing.release.clone(),
-                started_at: self.started_at,
-                noted_at,
-                slots: number(health.concurrency),
-                used: number(health.running),
-                configured: number(health.configured),
-                contact_at,
-                trouble: health.trouble.or(consumer_trouble.flatten()).map(|trouble| bounded(&trouble)),
-            }
-        };
-        self.queues.iter().map(note).collect()
+        let (contact_at, consumer_trouble) =
+            health.consumer.map(|consumer| (consumer.last_contact, consumer.trouble)).unzip();
+        WorkerNote {
+            worker: self.worker.clone(),
+            queue: health.queue,
+            release: self.listing.release.clone(),
+            started_at: self.started_at,
+            noted_at,
+            slots: number(health.concurrency),
+            used: number(health.running),
+            configured: number(health.configured),
+            contact_at,
+            trouble: health.trouble.or(consumer_trouble.flatten()).map(|trouble| bounded(&trouble)),
+            runs,
+        }
     }
 
     fn tell(&mut self, done: Result<Result<(), EngineError>, Elapsed>) {
@@ -174,5 +190,5 @@ fn size_of(sizes: &[QueueSize], worker: &str, queue: &str) -> Option<u32> {
 /// Whether a note tells something else than the time.
 fn differs(note: &WorkerNote, noted: &WorkerNote) -> bool {
     let facts = |note: &WorkerNote| (note.slots, note.used, note.contact_at.is_some());
-    facts(note) != facts(noted) || note.trouble != noted.trouble
+    facts(note) != facts(noted) || note.trouble != noted.trouble || note.runs != noted.runs
 }

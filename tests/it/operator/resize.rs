@@ -54,6 +54,8 @@ pub(super) async fn a_queue_is_resized_while_it_runs(of: Operated) {
         dev.merchant().accepted(order, "pm_sandbox_timeout").await;
     }
     noted(&of, "used", 1).await;
+    let told = |running: &Value| running[0]["worker"] == "embedded" && running[0]["since"].is_string();
+    of.until(&["inspect", "running", "--queue", "payments"], told).await;
     of.json(&["control", "resize", "payments=2", "--worker", "embedded/payments"]).await;
     let before = noted(&of, "used", 2).await;
     assert_eq!((&before["slots"], &before["configured"]), (&json!(2), &json!(16)), "{before}");

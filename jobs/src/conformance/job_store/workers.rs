@@ -1,7 +1,12 @@
 //! Cases of worker notes and of the sizes of queues.
 
+use base::ids::Uuid;
+
 use super::{QUEUE, StoreHarness, noon, seconds};
-use crate::job_store::{JobStore, QueueSize, WorkerNote};
+use crate::{
+    envelope::JobId,
+    job_store::{JobStore, NotedRun, QueueSize, WorkerNote},
+};
 
 fn note(worker: &str, queue: &str) -> WorkerNote {
     WorkerNote {
@@ -15,6 +20,7 @@ fn note(worker: &str, queue: &str) -> WorkerNote {
         configured: 2,
         contact_at: Some(noon() - seconds(1)),
         trouble: Some("half \0 \"of\" it\n🦀".to_owned()),
+        runs: vec![NotedRun { job: JobId::derived(Uuid::nil(), worker), since: noon() }],
     }
 }
 
@@ -36,7 +42,7 @@ fn pair(worker: &str, queue: &str) -> (String, String) {
 pub async fn the_last_note_of_a_worker_counts(h: &impl StoreHarness) {
     let (store, second) = (h.store(), h.second().await);
     store.note_workers(vec![note("b", QUEUE), note("a", QUEUE), note("a", "labels")]).await.expect("notes");
-    let newer = WorkerNote { used: 0, contact_at: None, trouble: None, ..note("b", QUEUE) };
+    let newer = WorkerNote { used: 0, contact_at: None, trouble: None, runs: Vec::new(), ..note("b", QUEUE) };
     second.note_workers(vec![newer.clone()]).await.expect("notes");
     let notes = store.worker_notes(noon()).await.expect("lists");
     assert_eq!(notes, [note("a", "labels"), note("a", QUEUE), newer]);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, Timestamp};
 use orderworks_jobs::{
-    Engine, Workers,
+    Engine, JobId, Workers,
     job_store::{JobStore, SqliteJobStore, WorkerNote},
     testing::MemoryEngine,
 };
@@ -42,6 +42,7 @@ pub(crate) async fn resizes_while_it_runs(
     for name in ["one", "two", "three"] {
         ids.push(here.enqueue(name, Act::Gate).await);
     }
+    ids.sort_unstable();
     for _ in 0..2 {
         assert!(matches!(here.event().await, Event::Started { attempt: 1, .. }));
     }
@@ -49,9 +50,13 @@ pub(crate) async fn resizes_while_it_runs(
 
     store.set_size(QUEUE, None, Some(3)).await.unwrap();
     assert!(matches!(here.event().await, Event::Started { attempt: 1, .. }), "the one that waited");
-    let note = noted(&*store, "here", |note| note.used == 3).await;
+    let note = noted(&*store, "here", |note| (note.used, note.runs.len()) == (3, 3)).await;
     assert_eq!((note.slots, note.configured, note.release.as_str()), (3, 2, "1.2.3"));
-    assert_eq!((note.queue.as_str(), note.trouble, note.contact_at.is_some()), (QUEUE, None, true));
+    assert!(note.queue == QUEUE && note.trouble.is_none() && note.contact_at.is_some(), "{note:?}");
+    let mut runs: Vec<JobId> = note.runs.iter().map(|run| run.job).collect();
+    runs.sort_unstable();
+    assert_eq!(runs, ids);
+    assert!(note.runs.iter().all(|run| (note.started_at..=note.noted_at).contains(&run.since)), "{note:?}");
 
     store.set_size(QUEUE, Some("here"), Some(1)).await.unwrap();
     noted(&*store, "here", |note| (note.slots, note.used) == (1, 3)).await;
