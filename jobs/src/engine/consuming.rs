@@ -96,6 +96,18 @@ impl SharedHealth {
         health.trouble.take().is_some()
     }
 
+    /// Records a successful exchange beside those that may fail.
+    #[cfg(feature = "rabbitmq")]
+    pub(crate) fn in_contact(&self, now: Timestamp) {
+        self.0.lock().last_contact = now;
+    }
+
+    /// Records that what has failed works again.
+    #[cfg(feature = "rabbitmq")]
+    pub(crate) fn recovered(&self) {
+        self.0.lock().trouble = None;
+    }
+
     /// Records a failed exchange. Returns true when the one before succeeded.
     pub(crate) fn troubled(&self, trouble: String) -> bool {
         self.0.lock().trouble.replace(trouble).is_none()

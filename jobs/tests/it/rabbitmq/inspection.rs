@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base::testing::Proxy;
 use orderworks_jobs::{
     Admin, Consume, Envelope, Publish, Timestamp,
     conformance::Harness,
@@ -12,8 +13,8 @@ use orderworks_jobs::{
 };
 use sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
 
-use super::{PATIENCE, QUEUE, RabbitHarness, consume, envelope, publish, take, until};
-use crate::util::broker::needs_broker;
+use super::{PATIENCE, QUEUE, RECOVERY, RabbitHarness, consume, envelope, publish, take, until};
+use crate::util::broker::{self, needs_broker};
 
 fn attempt(of: &Envelope, started_at: Timestamp, outcome: AttemptOutcome) -> AttemptRecord {
     AttemptRecord {
@@ -87,4 +88,25 @@ async fn a_job_store_restored_from_a_backup_is_followed() {
         store.execute(statement).await.expect("restores");
     }
     assert_eq!(take(&mut consumer).await.envelope.id, id);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_contact_is_the_last_answer_of_the_broker() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    publish(&harness.engine, 0).await;
+    let proxy = Proxy::start(broker::address()).await;
+    let engine = harness.by(proxy.port).await;
+    let consumer = consume(&engine, 1).await;
+    let contact = || consumer.settler.health().last_contact;
+    let began = contact();
+    until("it is in contact", PATIENCE, || async { contact() > began }).await;
+    proxy.set_held(true);
+    // Longer than between two questions, and shorter than the silence that ends a consumer.
+    let silent = Duration::from_secs(8);
+    until("the silence shows", RECOVERY, || async { harness.ambient.now() > contact() + silent }).await;
+    let last = contact();
+    proxy.set_held(false);
+    until("it is in contact again", RECOVERY, || async { contact() > last }).await;
+    assert_eq!(consumer.settler.health().trouble, None);
 }

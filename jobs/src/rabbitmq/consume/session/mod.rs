@@ -175,7 +175,7 @@ impl ConsumerSession {
         }
         match self.plan.shared.stalled() {
             Some(why) => drop(self.plan.shared.health.troubled(format!("settlements delayed: {why}"))),
-            None => drop(self.plan.shared.health.well(self.plan.inner.ambient.now())),
+            None => self.plan.shared.health.recovered(),
         }
         if self.looks % LOOKS_PER_NOTE == 1 {
             self.note();

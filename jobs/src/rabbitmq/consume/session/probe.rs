@@ -1,7 +1,8 @@
 //! Questions to the broker beside a session, about the queue of one of its priorities.
 //!
 //! Guarantees: a session does not wait for an answer, and is not ended for a late one before two heartbeats have passed
-//! without any, as its connection is not either; so a broker that stalls for seconds costs no delivery.
+//! without any, as its connection is not either; so a broker that stalls for seconds costs no delivery. The last answer
+//! is the last contact of the consumer.
 
 use std::time::Duration;
 
@@ -34,7 +35,9 @@ impl ConsumerSession {
     ) -> Result<(), EngineError> {
         let (index, consumers) = answer.map_err(|error| unavailable(format!("probe failed: {error}")))?;
         self.channels[index].probed = false;
-        if consumers? > 1 && self.hoards(index) {
+        let consumers = consumers?;
+        self.plan.shared.health.in_contact(self.plan.inner.ambient.now());
+        if consumers > 1 && self.hoards(index) {
             self.hold_back(index).await?;
         }
         Ok(())
