@@ -4,8 +4,9 @@
 use std::{future::ready, sync::Arc};
 
 use api::{HealthCheck, HealthStatus};
+use base::{Ambient, Timestamp, time::between};
 use cache::Cache;
-use jobs::worker::WorkersHealth;
+use jobs::worker::{QueueHealth, WorkersHealth};
 use store_postgres::PostgresOrders;
 use tokio::sync::watch;
 use workers::{provider::breaker::Standing, relay::RelayHealth};
@@ -18,16 +19,36 @@ pub(crate) fn relay(health: watch::Receiver<RelayHealth>, without: HealthStatus)
     HealthCheck::new("relay", without, move || ready(trouble()))
 }
 
-/// Whether these workers can consume their queues.
-pub(crate) fn workers(name: &'static str, health: WorkersHealth, without: HealthStatus) -> HealthCheck {
+/// Whether these workers can consume their queues, and when each of them was last in contact with its queue.
+pub(crate) fn workers(
+    name: &'static str,
+    health: WorkersHealth,
+    without: HealthStatus,
+    ambient: Ambient,
+) -> HealthCheck {
+    let (shown, clock) = (health.clone(), ambient.clone());
     let trouble = move || {
         // A queue that is held back is so on purpose; the component that holds it back reports the reason.
         let queues = health.queues().into_iter();
-        let deaf = queues.filter(|queue| !queue.is_ready() && !queue.held_back).map(|queue| queue.queue);
-        let deaf: Vec<_> = deaf.collect();
+        let deaf = queues.filter(|queue| !queue.is_ready() && !queue.held_back);
+        let deaf: Vec<_> = deaf.map(|queue| contact_of(&queue, ambient.now())).collect();
         (!deaf.is_empty()).then(|| format!("cannot consume: {}", deaf.join(", ")))
     };
-    HealthCheck::new(name, without, move || ready(trouble()))
+    let note = move || {
+        let queues = shown.queues().into_iter().filter_map(|queue| queue.consumer);
+        let oldest = queues.map(|consumer| consumer.last_contact).min()?;
+        Some(format!("last contact {} s ago", between(oldest, clock.now()).as_secs()))
+    };
+    HealthCheck::new(name, without, move || ready(trouble())).with_note(note)
+}
+
+/// A queue, with its last contact if it has a consumer.
+fn contact_of(queue: &QueueHealth, now: Timestamp) -> String {
+    let QueueHealth { queue, consumer, .. } = queue;
+    consumer.as_ref().map_or_else(
+        || queue.clone(),
+        |consumer| format!("{queue} (last contact {} s ago)", between(consumer.last_contact, now).as_secs()),
+    )
 }
 
 /// Whether the cache shared by API processes is available. Without it each process uses its own.

@@ -42,7 +42,8 @@ impl Roles<'_> {
             .drain_timeout(DRAIN)
             .abort(self.stop.now.clone())
             .queue(HOUSEKEEPING, HOUSEKEEPING_SLOTS);
-        self.health.push(health::workers("housekeeping", pool.health(), self.without));
+        let ambient = wiring.ambient.clone();
+        self.health.push(health::workers("housekeeping", pool.health(), self.without, ambient));
         self.run_workers(pool, recorder, None);
         Ok(())
     }

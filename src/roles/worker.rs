@@ -56,7 +56,7 @@ impl Roles<'_> {
         if charges {
             self.health.push(health::provider(breaker.standing()));
         }
-        self.health.push(health::workers("workers", pool.health(), self.without));
+        self.health.push(health::workers("workers", pool.health(), self.without, ambient.clone()));
         self.stores.extend(checks);
         self.run_workers(pool, recorder, Some(reporter));
         Ok(())

@@ -88,6 +88,9 @@ async fn orders_are_taken_without_cassandra_and_charged_once_it_is_there() {
     let health = format!("127.0.0.1:{}", free_port());
     let worker = stage.role_with(&without, &["worker", "--health", &health]);
     let report = ready(&health, |report| check(report, "workers")["status"] == "ok").await;
+    let contact =
+        check(&report, "workers")["detail"].as_str().is_some_and(|told| told.contains("last contact"));
+    assert!(contact, "{report}");
     assert_eq!(check(&report, "payments")["status"], "degraded", "{report}");
 
     let shop = TestMerchant::open(&stage, &format!("http://{address}"), &SKUS, 100).await;
