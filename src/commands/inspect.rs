@@ -53,7 +53,7 @@ async fn held(engine: &dyn Admin, records: &dyn RecordStore, args: JobsArgs, as_
     let listing = inspection::list(engine, records, &filter, Ambient::system().now()).await?;
     let mut lines = listing.jobs.iter().map(JobLine::of_job).collect::<Result<Vec<_>, _>>()?;
     lines.extend(listing.logged.iter().map(JobLine::of_record));
-    let headings = ["ID", "KIND", "QUEUE", "STATE", "ATTEMPTS", "LAST ERROR"];
+    let headings = ["ID", "KIND", "QUEUE", "STATE", "DUE", "ATTEMPTS", "LAST ERROR"];
     output::list(as_json, &lines, headings, |line| line.cells.clone())?;
     let engine = engine.name();
     for (queue, ready) in listing.unlisted {
@@ -76,17 +76,19 @@ async fn held(engine: &dyn Admin, records: &dyn RecordStore, args: JobsArgs, as_
 struct JobLine {
     json: Value,
     #[serde(skip)]
-    cells: [String; 6],
+    cells: [String; 7],
 }
 
 impl JobLine {
     fn of_job(job: &InspectedJob) -> serde_json::Result<Self> {
         let envelope = &job.envelope;
+        let due = envelope.run_at.filter(|_| job.state == JobState::Delayed);
         let cells = [
             envelope.id.to_string(),
             envelope.kind.clone(),
             envelope.queue.clone(),
             name(job.state),
+            due.map_or_else(|| "-".to_owned(), |due| due.to_string()),
             format!("{}/{}", envelope.attempt, envelope.max_attempts),
             one_line(job.last_error.as_deref()),
         ];
@@ -101,6 +103,7 @@ impl JobLine {
             kind.clone(),
             queue.clone(),
             name(JobState::Delayed),
+            "in a minute at most".to_owned(),
             format!("{attempt}/?"),
             one_line(error.as_deref()),
         ];

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{
     Harness,
     kit::{
-        QUEUE, close, consume, declared, envelope, publish, publish_one, settle, take, take_many, until,
-        until_empty,
+        QUEUE, close, consume, declared, envelope, publish, publish_one, retry, settle, take, take_many,
+        until, until_empty,
     },
 };
 use crate::{
@@ -120,4 +120,24 @@ pub async fn a_sample_of_ready_jobs_counts_nothing(h: &impl Harness) {
     started.sort_unstable();
     assert_eq!(started, ids, "each of them once");
     until_empty(&*engine).await;
+}
+
+/// A delayed job tells when it is due, also after a retry.
+pub async fn a_delayed_job_tells_when_it_is_due(h: &impl Harness) {
+    let engine = declared(h).await;
+    let second = h.second().await;
+    let mut consumer = consume(&*engine, 1).await;
+    let retried = publish_one(h, &*engine).await;
+    let delivery = take(&mut consumer).await;
+    let later = |hours: u64| h.ambient().now() + Duration::from_hours(hours);
+    let dues = [later(2), later(3)];
+    settle(&consumer, &delivery, retry(dues[0]));
+    let published = publish(&*engine, vec![Envelope { run_at: Some(dues[1]), ..envelope(h) }]).await[0];
+    let filter = JobFilter { state: Some(JobState::Delayed), limit: 10, ..JobFilter::default() };
+    until("both are delayed", || async { second.list(&filter).await.expect("lists").len() == 2 }).await;
+    for (id, due) in [(retried, dues[0]), (published, dues[1])] {
+        let held = second.find(id).await.expect("finds").expect("held");
+        let told = held.envelope.run_at.expect("a time");
+        assert!(due <= told && told <= due + Duration::from_millis(1), "{told}, not {due}");
+    }
 }

@@ -111,7 +111,7 @@ macro_rules! conformance_tests {
             inspect: running_jobs_are_seen_by_every_handle, consumers_are_seen_by_every_handle,
                 a_clock_ahead_hides_no_backlog,
                 the_oldest_ready_job_has_an_age_without_consumers, what_is_held_nowhere_is_not_found,
-                a_sample_of_ready_jobs_counts_nothing;
+                a_sample_of_ready_jobs_counts_nothing, a_delayed_job_tells_when_it_is_due;
             order: higher_classes_start_first, lower_priorities_get_a_share_under_constant_load,
                 a_class_starts_in_the_order_of_publishing, one_job_per_concurrency_key, a_freed_concurrency_key_wakes_other_queues;
             swarm: two_consumers_never_share_a_job, nothing_is_lost_while_consumers_crash;

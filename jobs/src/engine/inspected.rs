@@ -57,7 +57,8 @@ crate::names::names!(JobState { Ready: "ready", Delayed: "delayed", Running: "ru
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InspectedJob {
     /// The job; for a message that cannot be decoded, a substitute envelope of kind `""` with its bytes, or the first
-    /// of them, as a string. The payload is `null` where another process holds the job and has noted the rest.
+    /// of them, as a string. The payload is `null` where another process holds the job and has noted the rest. Of a
+    /// delayed job, `run_at` is the time at which it is due, also after a retry.
     pub envelope: Envelope,
     /// State of the job.
     pub state: JobState,

@@ -88,9 +88,13 @@ impl Row {
     }
 
     fn show(&self, now: Timestamp) -> InspectedJob {
+        let (state, mut envelope) = (self.state(now), self.envelope.clone());
+        if state == JobState::Delayed {
+            envelope.run_at = Some(self.ready_at);
+        }
         InspectedJob {
-            envelope: self.envelope.clone(),
-            state: self.state(now),
+            envelope,
+            state,
             crashes: self.crashes,
             last_error: self.last_error.clone(),
             dead: self.dead.clone(),

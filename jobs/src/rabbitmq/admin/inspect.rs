@@ -6,7 +6,7 @@ use base::Timestamp;
 
 use crate::{
     engine::{EngineError, InspectedJob, JobFilter, JobState},
-    envelope::JobId,
+    envelope::{Envelope, JobId},
     job::Priority,
     job_store::{ConsumerNote, ScheduledJob},
     rabbitmq::{
@@ -111,5 +111,6 @@ impl RabbitClient {
 
 pub(super) fn delayed(job: ScheduledJob) -> InspectedJob {
     let (crashes, last_error) = (job.crashes, job.last_error);
-    InspectedJob { envelope: job.envelope, state: JobState::Delayed, crashes, last_error, dead: None }
+    let envelope = Envelope { run_at: Some(job.due_at), ..job.envelope };
+    InspectedJob { envelope, state: JobState::Delayed, crashes, last_error, dead: None }
 }
