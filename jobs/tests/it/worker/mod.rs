@@ -15,6 +15,7 @@ mod engine;
 pub(crate) mod gate;
 mod kit;
 mod lease;
+mod listing;
 mod outcomes;
 mod records;
 pub(crate) mod reports;
