@@ -8,9 +8,9 @@ use std::sync::{
 use orderworks_jobs::{
     Admin, Ambient, Consume, Envelope, ErrorClass, JobId, Publish, Timestamp, async_trait,
     engine::{
-        Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerHealth, ConsumerInfo, DeadFilter,
-        Delivery, Depth, EngineError, EngineInfo, InspectedJob, JobFilter, Published, QueueSpec, Receipt,
-        Settlement, Settler,
+        Alteration, Cancelled, Capabilities, ConsumeOptions, Consumer, ConsumerHealth, ConsumerInfo,
+        DeadFilter, Delivery, Depth, EngineError, EngineInfo, InspectedJob, JobFilter, Published, QueueSpec,
+        Receipt, Settlement, Settler,
     },
 };
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -128,6 +128,10 @@ impl Admin for VecEngine {
 
     async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
         self.0.change(|rows, now| rows.retry_now(id, now))
+    }
+
+    async fn alter(&self, id: JobId, alteration: Alteration) -> Result<bool, EngineError> {
+        self.0.change(|rows, _| rows.alter(id, alteration))
     }
 
     async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {

@@ -89,6 +89,7 @@ pub async fn redriving_filters_and_starts_afresh(h: &impl Harness) {
     assert_eq!(dry(DeadFilter { died_before: Some(died), ..all.clone() }).await, ids[..3]);
     assert_eq!(dry(DeadFilter { after: Some(ids[1]), limit: 1, ..all.clone() }).await, ids[2..3]);
     assert!(dry(DeadFilter { queue: Some("nowhere".to_owned()), ..all.clone() }).await.is_empty());
+    assert_eq!(dry(DeadFilter { id: Some(ids[1]), limit: 1, ..all.clone() }).await, ids[1..2]);
     let mut consumer = consume(&*engine, 4).await;
     nothing_comes(&mut consumer).await;
     let wet = DeadFilter { kind: Some("mail".to_owned()), limit: 2, dry_run: false, ..all };
@@ -182,6 +183,7 @@ pub async fn dead_jobs_are_dropped_by_filter(h: &impl Harness) {
     assert_eq!(drop(DeadFilter { limit: 1, ..mails }).await, 1, "the first of two");
     assert!(!is_held(ids[2]).await && is_held(ids[3]).await);
     assert_eq!(drop(DeadFilter { queue: Some("nowhere".to_owned()), ..all.clone() }).await, 0);
+    assert_eq!(drop(DeadFilter { id: Some(JobId::fresh(h.ambient())), ..all.clone() }).await, 0);
     assert_eq!((drop(all.clone()).await, drop(all.clone()).await), (2, 0));
     assert_eq!(engine.depth(QUEUE).await.expect("depth").dead, 0);
     assert!(!engine.retry_now(ids[3]).await.expect("retries"));

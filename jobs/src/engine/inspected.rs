@@ -96,6 +96,8 @@ pub struct JobFilter {
 #[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone, Default)]
 pub struct DeadFilter {
+    /// Only this job.
+    pub id: Option<JobId>,
     pub queue: Option<String>,
     pub kind: Option<String>,
     pub reason: Option<DeadReason>,
@@ -117,7 +119,8 @@ impl DeadFilter {
     pub fn matches(&self, job: &InspectedJob) -> bool {
         let Some(dead) = &job.dead else { return false };
         let error = job.last_error.as_deref().unwrap_or_default();
-        self.queue.as_ref().is_none_or(|queue| *queue == job.envelope.queue)
+        self.id.is_none_or(|id| id == job.envelope.id)
+            && self.queue.as_ref().is_none_or(|queue| *queue == job.envelope.queue)
             && self.kind.as_ref().is_none_or(|kind| *kind == job.envelope.kind)
             && self.reason.is_none_or(|reason| reason == dead.reason)
             && self.error_contains.as_ref().is_none_or(|text| error.contains(text.as_str()))

@@ -12,6 +12,7 @@
 //!
 //! Differences between engines are [`Capabilities`]; each engine documents the reason for its own.
 
+mod alteration;
 mod consuming;
 mod error;
 mod inspected;
@@ -25,6 +26,7 @@ use base::TraceContext;
 
 pub(crate) use self::consuming::SharedHealth;
 pub use self::{
+    alteration::Alteration,
     consuming::{
         ConsumeOptions, Consumer, ConsumerHealth, DeadReason, Delivery, Receipt, Settlement, Settler,
     },
@@ -143,6 +145,14 @@ pub trait Admin: EngineInfo {
     /// # Errors
     /// [`EngineError::NotUnique`] for a dead job whose unique key another job holds; it stays dead.
     async fn retry_now(&self, id: JobId) -> Result<bool, EngineError>;
+
+    /// Alters a job that waits, ready or delayed, in one step: it is neither lost nor started in between. Returns false
+    /// for any other job, and for one that the engine cannot list, see [`Capabilities::lists_ready`] and
+    /// [`Capabilities::lists_delayed`].
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchQueue`] for a queue that is not declared.
+    async fn alter(&self, id: JobId, alteration: Alteration) -> Result<bool, EngineError>;
 
     /// Jobs that match, oldest first; see [`Capabilities::lists_ready`] and [`Capabilities::lists_delayed`]. A page of
     /// large jobs may be shorter than its limit: only an empty page is the last one.

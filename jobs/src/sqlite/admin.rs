@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     engine::{
-        Admin, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, Interrupt, JobFilter,
-        LIST_MAX, page,
+        Admin, Alteration, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, Interrupt,
+        JobFilter, LIST_MAX, page,
     },
     envelope::JobId,
     error::bounded,
@@ -124,6 +124,18 @@ impl Admin for SqliteEngine {
     async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
         let now = self.file.now_ms();
         let queue = self.file.write(move |c| Box::pin(control::retry_now(c, id, now))).await?;
+        if let Some(queue) = &queue {
+            self.file.wakes.wake(queue);
+        }
+        Ok(queue.is_some())
+    }
+
+    async fn alter(&self, id: JobId, alteration: Alteration) -> Result<bool, EngineError> {
+        if let Alteration::Queue(queue) = &alteration {
+            self.file.require_queues([queue.as_str()].into()).await?;
+        }
+        let now = self.file.now_ms();
+        let queue = self.file.write(move |c| Box::pin(control::alter(c, id, alteration, now))).await?;
         if let Some(queue) = &queue {
             self.file.wakes.wake(queue);
         }

@@ -1,5 +1,6 @@
-//! Transactions of operator actions: purge, cancel, retry, redrive, drop.
+//! Transactions of operator actions: purge, cancel, retry, alter, redrive, drop.
 
+use base::time::ceil_ms;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::{
@@ -8,7 +9,7 @@ use super::{
     unique::{self, key_held},
 };
 use crate::{
-    engine::{Cancelled, DROP_MAX, DeadFilter, DeadReason, EngineError},
+    engine::{Alteration, Cancelled, DROP_MAX, DeadFilter, DeadReason, EngineError},
     envelope::JobId,
 };
 
@@ -80,6 +81,36 @@ pub(super) async fn retry_now(
     }
 }
 
+/// Alters a ready or delayed row; returns its queue, if there was one. A row that no longer waits for its concurrency
+/// key in its place is looked at again by the next claim.
+pub(super) async fn alter(
+    c: &mut SqliteConnection,
+    id: JobId,
+    alteration: Alteration,
+    now: i64,
+) -> Result<Option<String>, SqliteFault> {
+    let alter = |sql: &'static str| sqlx::query_scalar::<Sqlite, String>(sql).bind(id.to_string());
+    let altered = match alteration {
+        Alteration::RunAt(at) => alter(
+            "UPDATE jobs SET run_at = ?2, state = iif(?2 > ?3, 'delayed', 'ready'),
+               ready_at = iif(state = 'delayed' AND ?2 <= ?3, ?3, ready_at), blocked = iif(blocked = 1, 0, blocked)
+             WHERE id = ?1 AND state IN ('ready', 'delayed') RETURNING queue",
+        )
+        .bind(ceil_ms(at))
+        .bind(now),
+        Alteration::Queue(queue) => alter(
+            "UPDATE jobs SET queue = ?2, blocked = iif(blocked = 1, 0, blocked)
+             WHERE id = ?1 AND state IN ('ready', 'delayed') RETURNING queue",
+        )
+        .bind(queue),
+        Alteration::Priority(priority) => alter(
+            "UPDATE jobs SET priority = ?2 WHERE id = ?1 AND state IN ('ready', 'delayed') RETURNING queue",
+        )
+        .bind(priority as u8),
+    };
+    Ok(altered.fetch_optional(c).await?)
+}
+
 /// One transaction of a redrive: the next dead jobs after `after`. Jobs whose unique key is held stay dead. Returns the
 /// ids redriven, and the last one looked at.
 pub(super) async fn redrive_chunk(
@@ -134,6 +165,9 @@ fn conditions(query: &mut QueryBuilder<Sqlite>, filter: &DeadFilter) {
     let reason = filter.reason.map(DeadReason::as_str);
     let (queue, kind) = (filter.queue.as_deref(), filter.kind.as_deref());
     row::only(query, &[("queue", queue), ("kind", kind), ("dead_reason", reason)]);
+    if let Some(id) = filter.id {
+        query.push(" AND id = ").push_bind(id.to_string());
+    }
     if let Some(text) = &filter.error_contains {
         query.push(" AND instr(last_error, ").push_bind(text.clone()).push(") > 0");
     }

@@ -3,7 +3,8 @@
 use orderworks_jobs::{
     JobId, Timestamp,
     engine::{
-        Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, Interrupt, JobFilter, JobState,
+        Alteration, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, Interrupt,
+        JobFilter, JobState,
     },
 };
 
@@ -83,6 +84,24 @@ impl Rows {
             (row.envelope.attempt, row.crashes, row.alone, row.first_failed_at) = (0, 0, 0, None);
             row.fetched = false;
         }
+        Ok(true)
+    }
+
+    pub(crate) fn alter(&mut self, id: JobId, alteration: Alteration) -> Result<bool, EngineError> {
+        if let Alteration::Queue(queue) = &alteration {
+            self.require(queue)?;
+        }
+        let waits = |row: &Row| row.envelope.id == id && row.held.is_none() && row.dead.is_none();
+        let place = self.jobs.iter().find(|(_, row)| waits(row)).map(|(place, _)| *place);
+        let Some((mut place, mut row)) = place.and_then(|place| self.jobs.remove_entry(&place)) else {
+            return Ok(false);
+        };
+        match alteration {
+            Alteration::RunAt(at) => (row.ready_at, row.envelope.run_at) = (at, Some(at)),
+            Alteration::Queue(queue) => row.envelope.queue = queue,
+            Alteration::Priority(priority) => (place.0, row.envelope.priority) = (priority, priority),
+        }
+        self.jobs.insert(place, row);
         Ok(true)
     }
 

@@ -57,6 +57,9 @@ const DROP: &str = "DELETE FROM jobs.dead_jobs WHERE id = ANY(ARRAY(SELECT id FR
 fn matching(sql: &'static str, filter: &DeadFilter) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(sql);
     push_conditions(&mut query, filter, |value| text(value).into_owned());
+    if let Some(id) = filter.id {
+        query.push(" AND id = ").push_bind(id.0);
+    }
     if let Some(part) = &filter.error_contains {
         query.push(" AND position(").push_bind(text(part).into_owned()).push(" IN last_error) > 0");
     }

@@ -43,6 +43,9 @@ const DROP: &str = "DELETE FROM dead_jobs WHERE rowid IN (SELECT rowid FROM dead
 fn matching(sql: &'static str, filter: &DeadFilter) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new(sql);
     push_conditions(&mut query, filter, str::to_owned);
+    if let Some(id) = filter.id {
+        query.push(" AND id = ").push_bind(id.to_string());
+    }
     if let Some(part) = &filter.error_contains {
         query.push(" AND instr(last_error, ").push_bind(part.clone()).push(") > 0");
     }

@@ -29,8 +29,8 @@ use super::{
 };
 use crate::{
     engine::{
-        Admin, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, JobFilter, JobState,
-        LIST_MAX, page::read_page,
+        Admin, Alteration, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, JobFilter,
+        JobState, LIST_MAX, page::read_page,
     },
     envelope::JobId,
     job::Priority,
@@ -137,6 +137,23 @@ impl Admin for RabbitEngine {
         }
     }
 
+    async fn alter(&self, id: JobId, alteration: Alteration) -> Result<bool, EngineError> {
+        let client = &self.client;
+        if let Alteration::Queue(queue) = &alteration {
+            client.require_queues([queue.as_str()].into()).await?;
+        }
+        let now = client.ambient.now();
+        // Under the claim no process publishes the job as it was.
+        let Some(mut job) = client.store.claim(id, now, now + CLAIM_FOR).await? else { return Ok(false) };
+        match alteration {
+            Alteration::RunAt(at) => (job.due_at, job.envelope.run_at) = (at, Some(at)),
+            Alteration::Queue(queue) => job.envelope.queue = queue,
+            Alteration::Priority(priority) => job.envelope.priority = priority,
+        }
+        client.store.schedule(vec![job]).await?;
+        Ok(true)
+    }
+
     async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {
         let client = &self.client;
         let wants = |state| filter.state.is_none_or(|wanted| wanted == state);
@@ -200,14 +217,14 @@ impl Admin for RabbitEngine {
     }
 
     async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError> {
-        if !filter.dry_run {
+        if !filter.dry_run && filter.id.is_none() {
             self.client.drain_all().await?;
         }
         self.client.redrive_matching(filter).await
     }
 
     async fn drop_dead(&self, filter: &DeadFilter) -> Result<u64, EngineError> {
-        if !filter.dry_run {
+        if !filter.dry_run && filter.id.is_none() {
             self.client.drain_all().await?;
         }
         self.client.store.drop_dead(filter).await

@@ -17,8 +17,8 @@ use base::{Ambient, Timestamp};
 use self::{queue::MemoryQueue, state::MemoryState};
 use crate::{
     engine::{
-        Admin, Cancelled, Capabilities, Consume, ConsumeOptions, Consumer, ConsumerInfo, DeadFilter, Depth,
-        EngineError, EngineInfo, InspectedJob, JobFilter, Publish, Published, QueueSpec,
+        Admin, Alteration, Cancelled, Capabilities, Consume, ConsumeOptions, Consumer, ConsumerInfo,
+        DeadFilter, Depth, EngineError, EngineInfo, InspectedJob, JobFilter, Publish, Published, QueueSpec,
     },
     envelope::{Envelope, JobId},
 };
@@ -139,6 +139,10 @@ impl Admin for MemoryEngine {
 
     async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
         self.open(|state, now| state.retry_now(id, now))
+    }
+
+    async fn alter(&self, id: JobId, alteration: Alteration) -> Result<bool, EngineError> {
+        self.open(|state, now| state.alter(id, alteration, now))
     }
 
     async fn list(&self, filter: &JobFilter) -> Result<Vec<InspectedJob>, EngineError> {

@@ -1,10 +1,12 @@
-//! Listings and redrives of the in-memory engine.
+//! Listings, redrives and alterations of the in-memory engine.
 
 use base::Timestamp;
 
 use super::{MemoryState, StoredJob, StoredJobState};
 use crate::{
-    engine::{DROP_MAX, DeadFilter, Depth, EngineError, InspectedJob, JobFilter, JobState, LIST_MAX},
+    engine::{
+        Alteration, DROP_MAX, DeadFilter, Depth, EngineError, InspectedJob, JobFilter, JobState, LIST_MAX,
+    },
     envelope::JobId,
 };
 
@@ -40,6 +42,36 @@ impl MemoryState {
             held.revive(order, now);
             self.put(held);
         }
+        Ok(true)
+    }
+
+    pub(in crate::testing::memory) fn alter(
+        &mut self,
+        id: JobId,
+        alteration: Alteration,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        if let Alteration::Queue(queue) = &alteration {
+            self.known(queue)?;
+        }
+        let waits = |held: &StoredJob| {
+            matches!(held.place, StoredJobState::Ready { .. } | StoredJobState::Delayed { .. })
+        };
+        if !self.jobs.get(&id).is_some_and(waits) {
+            return Ok(false);
+        }
+        let order = self.fresh();
+        let Some(mut held) = self.take(id) else { return Ok(false) };
+        match alteration {
+            Alteration::RunAt(at) if at > now => {
+                held.envelope.run_at = Some(at);
+                held.place = StoredJobState::Delayed { at };
+            }
+            Alteration::RunAt(_) => held.revive(order, now),
+            Alteration::Queue(queue) => held.envelope.queue = queue,
+            Alteration::Priority(priority) => held.envelope.priority = priority,
+        }
+        self.put(held);
         Ok(true)
     }
 
