@@ -1,7 +1,13 @@
-//! The id of a job.
+//! The ids of jobs and of bulk operations.
 
 base::typed_id!(
     /// One job over all its attempts.
     JobId,
     "job"
+);
+
+base::typed_id!(
+    /// One bulk operation.
+    OperationId,
+    "op"
 );

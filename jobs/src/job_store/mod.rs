@@ -1,16 +1,18 @@
 //! The contracts of a job store: the state a broker cannot keep for its jobs, in a relational store beside it.
 //!
 //! Guarantees of every implementation: each method is one transaction, durable when it returns. Written only for jobs
-//! that are scheduled, unique, cancelled or dead or report something, for pauses and schedules, and every few seconds
-//! for the notes of consumers and workers and the age of each backlog; a plain job touches the broker alone. Does not
-//! publish: the queue engine does, and deletes a scheduled or dead job only after the broker has confirmed it.
+//! that are scheduled, unique, cancelled or dead or report something, for pauses, schedules and bulk operations, and
+//! every few seconds for the notes of consumers and workers and the age of each backlog; a plain job touches the broker
+//! alone. Does not publish: the queue engine does, and deletes a scheduled or dead job only after the broker has
+//! confirmed it.
 //!
 //! Implementations are [`sqlite`] and `postgres`, both tested by `crate::conformance::job_store`; users are the
-//! `RabbitMQ` engine and, over any engine, the schedulers of [`crate::schedule`], [`crate::reporter`] and
-//! [`crate::worker`].
+//! `RabbitMQ` engine and, over any engine, [`crate::schedule`], [`crate::reporter`], [`crate::worker`] and
+//! [`crate::bulk`].
 
 mod dead;
 mod keys;
+mod operations;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod reports;
@@ -29,6 +31,7 @@ pub use self::postgres::PostgresJobStore;
 pub use self::{
     dead::{DeadJob, DeadJobs, DeadMessage, DeadPage},
     keys::{KEYS_EXPIRED_MAX, KeyRequest, Reservation, UniqueKeys},
+    operations::{OPERATIONS_ENDED_MAX, OPERATIONS_OPEN_MAX, OperationRow, OperationState, Operations},
     reports::{LogLine, Progress, REPORTS_EXPIRED_MAX, RunReport, RunReports},
     schedules::{Advance, NewSchedule, SCHEDULES_MAX, ScheduleRow, Schedules, Term},
     sqlite::SqliteJobStore,
@@ -92,10 +95,18 @@ pub struct ConsumerNote {
     pub at: Timestamp,
 }
 
-/// The relational side of a broker's queues, and the schedules, run reports and worker notes of any engine: every type
-/// with these contracts is one. All methods may be called concurrently, from several processes.
+/// The relational side of a broker's queues, and the schedules, run reports, worker notes and bulk operations of any
+/// engine: every type with these contracts is one. All methods may be called concurrently, from several processes.
 pub trait JobStore:
-    ScheduledJobs + DeadJobs + UniqueKeys + QueueControl + ConsumerNotes + Schedules + RunReports + WorkerNotes
+    ScheduledJobs
+    + DeadJobs
+    + UniqueKeys
+    + QueueControl
+    + ConsumerNotes
+    + Schedules
+    + RunReports
+    + WorkerNotes
+    + Operations
 {
 }
 
@@ -108,6 +119,7 @@ impl<T> JobStore for T where
         + Schedules
         + RunReports
         + WorkerNotes
+        + Operations
 {
 }
 

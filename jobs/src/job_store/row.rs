@@ -1,14 +1,18 @@
-//! Rows of scheduled and dead jobs, alike in both databases but for the type of the id, and of schedules.
+//! Rows of scheduled and dead jobs and of bulk operations, alike in both databases but for the type of the id, and of
+//! schedules.
 
 use std::fmt::Display;
 
 use base::Timestamp;
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
-use super::{DeadJob, DeadMessage, QueueSize, SLOTS_MAX, ScheduleRow, ScheduledJob};
+use super::{
+    DeadJob, DeadMessage, OperationRow, OperationState, QueueSize, SLOTS_MAX, ScheduleRow, ScheduledJob,
+};
 use crate::{
     engine::{DeadInfo, DeadReason},
     envelope::{Envelope, JobId},
+    id::OperationId,
 };
 
 /// Columns read by [`scheduled`], and the id.
@@ -34,6 +38,14 @@ macro_rules! schedule_columns {
     };
 }
 pub(super) use schedule_columns;
+
+/// Columns read by [`operation`], and the id.
+macro_rules! operation_columns {
+    () => {
+        "id, state, created_at, content, version"
+    };
+}
+pub(super) use operation_columns;
 
 /// Due time of a row that cannot be read: never. It stays for an operator.
 pub(super) const SET_ASIDE: i64 = i64::MAX;
@@ -147,6 +159,22 @@ pub(super) fn size(queue: String, worker: String, slots: i64) -> QueueSize {
         worker: Some(worker).filter(|worker| !worker.is_empty()),
         slots: u32::try_from(slots).unwrap_or(SLOTS_MAX).clamp(1, SLOTS_MAX),
     }
+}
+
+/// Bulk operation of a row; `None` for a state that this release does not know.
+pub(super) fn operation<'r, R: Row>(row: &'r R, id: OperationId) -> Option<OperationRow>
+where
+    &'static str: ColumnIndex<R>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+{
+    Some(OperationRow {
+        id,
+        state: OperationState::parse(&row.get::<String, _>("state"))?,
+        created_at: time(row.get("created_at")),
+        content: row.get("content"),
+        version: row.get("version"),
+    })
 }
 
 pub(super) fn time(millis: i64) -> Timestamp {

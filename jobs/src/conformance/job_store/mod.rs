@@ -10,6 +10,7 @@ pub mod dead;
 pub mod defects;
 pub mod keys;
 pub mod notes;
+pub mod operations;
 pub mod reports;
 pub mod schedule;
 pub mod schedules;
@@ -80,6 +81,8 @@ macro_rules! job_store_conformance_tests {
                 a_reservation_without_a_job_has_no_period, a_purge_leaves_periods;
             notes: the_last_note_of_a_consumer_counts, a_note_names_its_jobs,
                 what_a_queue_has_reached_never_falls, notes_expire;
+            operations: an_operation_reads_back_whole, operations_are_listed_newest_first,
+                a_write_counts_from_the_version_it_has_read, open_operations_are_bounded, ended_operations_expire;
             reports: a_report_reads_back_whole, an_earlier_run_never_replaces_a_later_one,
                 a_batch_may_name_a_job_twice, reports_of_many_jobs_are_read_at_once, old_reports_expire_in_slices;
             schedule: a_job_reads_back_whole, no_part_of_a_millisecond_is_cut_off, scheduling_again_replaces,

@@ -8,6 +8,7 @@ mod control;
 mod dead;
 mod keys;
 mod notes;
+mod operations;
 mod reports;
 mod schedule;
 mod schedules;
@@ -25,8 +26,8 @@ use sqlx::{Row, postgres::PgRow};
 
 use crate::{engine::EngineError, postgres::PostgresFault};
 
-/// Scheduled and dead jobs, schedules, run reports, cancel requests, pauses and unique keys in the schema `jobs`.
-/// Clones share the connections.
+/// Scheduled and dead jobs, schedules, bulk operations, run reports, cancel requests, pauses and unique keys in the
+/// schema `jobs`. Clones share the connections.
 #[derive(Debug, Clone)]
 pub struct PostgresJobStore {
     database: Database,

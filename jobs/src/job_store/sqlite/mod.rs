@@ -4,6 +4,7 @@ mod control;
 mod dead;
 mod keys;
 mod notes;
+mod operations;
 mod reports;
 mod schedule;
 mod schedules;
@@ -23,7 +24,8 @@ use crate::{engine::EngineError, sqlite::fault::SqliteFault};
 /// Read connections beside the one writer.
 const READERS_MAX: u32 = 3;
 
-/// Scheduled and dead jobs, schedules, run reports, cancel requests, pauses and unique keys in a file. Clones share it.
+/// Scheduled and dead jobs, schedules, bulk operations, run reports, cancel requests, pauses and unique keys in a file.
+/// Clones share it.
 #[derive(Clone)]
 pub struct SqliteJobStore {
     database: Database,
@@ -73,6 +75,7 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0004_dead_jobs",
             "0005_schedules",
             "0006_run_reports",
+            "0008_operations",
             "0009_unique",
             "0010_worker_notes"
         ]
