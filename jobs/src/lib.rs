@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod bulk;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod engine;

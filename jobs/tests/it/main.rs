@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a panic is how a test fails, also in its helpers")]
 
+mod bulk;
 mod payload_gate;
 mod rabbitmq;
 mod schedule_admin;
