@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use jobs::{JobId, Timestamp};
 use store::domain::{MerchantId, OrderId};
 
-use super::values;
+use super::{bulk::BulkCommand, values};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Control {
@@ -14,6 +14,9 @@ pub(crate) enum Control {
     Schedules(ScheduleControl),
     /// Change how many jobs of a queue a worker process runs at a time, across restarts; running jobs end as they are
     Resize(ResizeArgs),
+    /// Change many jobs at once: preview, confirm, carry out at a rate, keep as a record
+    #[command(subcommand)]
+    Bulk(Box<BulkCommand>),
     /// Move a merchant to another shard while it is in use; run it again to continue an interrupted move
     MoveMerchant(MoveArgs),
     /// Settle the violations that `verify` reports of an order, once they were put right by hand

@@ -1,5 +1,6 @@
 //! Command line. Names and verbs are fixed: `inspect` has no side effects, `control` has.
 
+mod bulk;
 mod control;
 mod merchants;
 mod payloads;
@@ -7,10 +8,12 @@ mod values;
 
 use std::{convert::Infallible, path::PathBuf, process::ExitCode};
 
+pub(crate) use bulk::{BulkArgs, BulkCommand};
 use clap::{Args, Parser, Subcommand};
 pub(crate) use control::{Control, JobControl, MoveArgs, ResizeArgs, ScheduleControl};
 use jobs::{
     JobId,
+    bulk::OperationId,
     engine::{DeadReason, JobState},
     records::AttemptOutcome,
 };
@@ -87,7 +90,7 @@ pub(crate) enum Command {
     /// Show queues, jobs and schedules, without side effects
     #[command(subcommand)]
     Inspect(Inspect),
-    /// Pause, resume, resize, purge, cancel, retry, drop; run and pause schedules; move merchants between shards
+    /// Pause, resume, resize, purge, cancel, retry, drop; change many jobs at once; run and pause schedules; move merchants
     #[command(subcommand)]
     Control(Control),
     /// Return dead jobs to their queues with fresh attempts
@@ -182,6 +185,11 @@ pub(crate) enum Inspect {
     Workers,
     /// Schedules: their times, last run and next five runs
     Schedules,
+    /// Bulk operations, newest first, or one of them: what, by whom, why, and what came of it
+    Operations {
+        /// `op_…`
+        id: Option<OperationId>,
+    },
     /// Jobs in the queues, oldest first
     Jobs(JobsArgs),
     /// Running jobs: worker, age and progress, as far as their code reports them

@@ -8,6 +8,7 @@ mod inspect;
 mod merchants;
 mod migrate;
 mod move_merchant;
+mod operations;
 mod payloads;
 mod payment;
 mod processes;

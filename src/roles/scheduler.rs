@@ -1,9 +1,14 @@
-//! Role of the scheduler: publishes the runs of the housekeeping while it leads, and runs housekeeping jobs.
+//! Role of the scheduler: publishes the runs of the housekeeping while it leads, runs housekeeping jobs, and carries
+//! out bulk operations.
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
-use jobs::{schedule::Scheduler, worker::Workers};
+use jobs::{
+    bulk::{Items, JobItems, OperationRunner},
+    schedule::Scheduler,
+    worker::Workers,
+};
 use workers::{
     queues::{HOUSEKEEPING, HOUSEKEEPING_SLOTS},
     registry::housekeeping_registry,
@@ -28,11 +33,15 @@ impl Roles<'_> {
             audit.report = Box::new(move |summary, ended_at| gauges.report(summary, ended_at));
         }
         let engine = jobs.queue.clone();
-        let mut scheduler = Scheduler::new(store, engine, wiring.name.clone(), wiring.ambient.clone());
+        let mut scheduler =
+            Scheduler::new(store.clone(), engine.clone(), wiring.name.clone(), wiring.ambient.clone());
         for schedule in schedules(&house)? {
             scheduler = scheduler.with(schedule)?;
         }
         self.spawn(scheduler.run(self.shutdown()));
+        let items: Vec<Arc<dyn Items>> = vec![Arc::new(JobItems::new(engine))];
+        let runner = OperationRunner::new(store, items, wiring.name.clone(), wiring.ambient.clone());
+        self.spawn(runner.run(self.shutdown()));
         let (registry, recorder) = (Arc::new(housekeeping_registry()?), self.recorder(jobs.records));
         let pool = Workers::new(jobs.queue, registry, Arc::new(house), wiring.ambient.clone())
             .name(wiring.name.clone())

@@ -20,7 +20,7 @@ use cache::Sessions;
 use jobs::{
     Engine,
     engine::{EngineError, QueueSpec},
-    job_store::{JobStore, RunReports, Schedules, WorkerNotes},
+    job_store::{JobStore, RunReports, WorkerNotes},
     records::RecordStore,
 };
 use store::{OrderStore, PaymentStore};
@@ -64,7 +64,7 @@ pub(crate) struct WorkerParts {
 pub(crate) struct SchedulerParts {
     /// With an audit that has no provider and reports to nothing.
     pub(crate) house: HousekeepingParts,
-    pub(crate) store: Arc<dyn Schedules>,
+    pub(crate) store: Arc<dyn JobStore>,
     pub(crate) list: Arc<dyn WorkerNotes>,
     pub(crate) jobs: Jobs,
     pub(crate) checks: Checks,

@@ -118,6 +118,11 @@ impl Operation {
         self.counts.done + self.counts.skipped + self.counts.failed
     }
 
+    /// Number of items that are being done.
+    pub const fn in_hand(&self) -> usize {
+        self.position.in_hand.len()
+    }
+
     /// The process that carries it out, or did last.
     pub fn holder(&self) -> Option<&str> {
         self.position.holder.as_deref()

@@ -1,5 +1,6 @@
 //! Commands and signals of an operator over real processes, on each queue engine: SQLite in the data folder, RabbitMQ.
 
+mod bulk;
 mod dead;
 mod gate;
 mod resize;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::{
+    bulk::many_jobs_are_changed_by_an_operation,
     dead::{
         a_redrive_takes_each_job_once_though_it_dies_again, dead_jobs_are_dropped_on_purpose,
         dead_jobs_are_previewed_redriven_and_purged,
@@ -170,6 +172,7 @@ on_each_engine!(
     dead_jobs_are_previewed_redriven_and_purged,
     a_redrive_takes_each_job_once_though_it_dies_again,
     dead_jobs_are_dropped_on_purpose,
+    many_jobs_are_changed_by_an_operation,
     jobs_are_cancelled_and_started_by_id,
     a_second_term_gives_running_work_back,
     a_release_that_cannot_read_what_waits_is_refused,
