@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let plan =
         Plan { filter, rate: 100, ..Plan::new(JOBS, Verb::Cancel, "ada", "the campaign was called off") };
     let previewed = admin.preview(plan).await?;
-    println!("{}: {} jobs, each {}", previewed.id, previewed.counts.matched, previewed.plan.verb.effect());
+    println!("{}: {} jobs, each {}", previewed.id, previewed.counts.matched, previewed.effect);
     admin.confirm(previewed.id, None).await?;
 
     // Of the processes that spawn `OperationRunner::run`, one carries it out; here a pass a second by hand.

@@ -5,16 +5,24 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use jobs::{
     Priority, Timestamp,
-    bulk::{OperationId, RATE_DEFAULT},
+    bulk::{JOBS, OperationId, RATE_DEFAULT},
     engine::{DeadReason, JobState},
 };
+
+use workers::ended_items::{MAILS, WEBHOOKS};
 
 use super::values;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BulkCommand {
-    /// Make delayed and dead jobs ready now, dead ones with fresh attempts
-    Retry(BulkArgs),
+    /// Make delayed and dead jobs ready now, dead ones with fresh attempts; or send given-up webhooks, refused mails
+    Retry {
+        /// jobs, or of those that ended without their effect: webhooks, mails
+        #[arg(long, default_value = JOBS, value_parser = [JOBS, WEBHOOKS, MAILS])]
+        items: String,
+        #[command(flatten)]
+        args: BulkArgs,
+    },
     /// Return dead jobs to their queues with fresh attempts
     Redrive(BulkArgs),
     /// Cancel jobs that wait or run; with the id of an operation, end that operation

@@ -15,12 +15,13 @@ use jobs::{
     job_store::JobStore,
 };
 use tokio::time::{MissedTickBehavior, interval};
+use workers::ended_items::{EndedItemsParts, ended_items};
 
 use crate::{
     cli::{BulkArgs, BulkCommand},
     config::Config,
     output::{self, one_line},
-    wiring::{Jobs, open_job_store},
+    wiring::{Jobs, open_job_store, open_orders},
 };
 
 /// What the commands work with.
@@ -44,6 +45,17 @@ impl Opened {
         let items: Vec<Arc<dyn Items>> = vec![Arc::new(JobItems::new(jobs.queue.clone()))];
         let name = format!("orderworks control {}", std::process::id());
         Ok(Self { jobs, ambient, store, items, name })
+    }
+
+    /// Opens what items that are no jobs come from.
+    async fn add_items(&mut self, items: &str, config: &Config) -> Result<()> {
+        if items != JOBS {
+            let (records, engine) = (self.jobs.records.clone(), self.jobs.queue.clone());
+            let orders = open_orders(config, &self.ambient).await?;
+            let parts = EndedItemsParts { orders, records, engine, ambient: self.ambient.clone() };
+            self.items.extend(ended_items(&parts));
+        }
+        Ok(())
     }
 
     pub(super) fn admin(&self) -> OperationAdmin<'_> {
@@ -89,9 +101,14 @@ pub(super) fn user() -> String {
 
 /// An error if the operation cannot be previewed, confirmed or cancelled; then the exit status is 1.
 pub(super) async fn control(what: BulkCommand, config: &Config, as_json: bool) -> Result<ExitCode> {
-    let opened = Opened::open(config).await?;
+    let mut opened = Opened::open(config).await?;
+    let mut kind = JOBS.to_owned();
     let (verb, args) = match what {
-        BulkCommand::Retry(args) => (Verb::Retry, args),
+        BulkCommand::Retry { items, args } => {
+            opened.add_items(&items, config).await?;
+            kind = items;
+            (Verb::Retry, args)
+        }
         BulkCommand::Redrive(args) => (Verb::Redrive, args),
         BulkCommand::Delete(args) => (Verb::Delete, args),
         BulkCommand::Cancel { operation: None, args } => (Verb::Cancel, args),
@@ -99,14 +116,18 @@ pub(super) async fn control(what: BulkCommand, config: &Config, as_json: bool) -
         BulkCommand::Move { to: Some(queue), args, .. } => (Verb::Alter(Alteration::Queue(queue)), args),
         BulkCommand::Move { .. } => bail!("say where the jobs are to go: --at TIME or --to QUEUE"),
         BulkCommand::Reprioritise { priority, args } => (Verb::Alter(Alteration::Priority(priority)), args),
-        BulkCommand::Confirm { operation, wait } => return confirm(&opened, operation, wait, as_json).await,
+        BulkCommand::Confirm { operation, wait } => {
+            let items = opened.admin().find(operation).await?.plan.items;
+            opened.add_items(&items, config).await?;
+            return confirm(&opened, operation, wait, as_json).await;
+        }
         BulkCommand::Cancel { operation: Some(operation), args } => {
             return cancel(&opened, operation, &args, as_json).await;
         }
     };
     let (is_confirmed, wait) = (args.yes, args.wait);
     opened.jobs.require_queue(args.queue.as_ref()).await?;
-    let plan = plan(verb, args, opened.ambient.now())?;
+    let plan = plan(&kind, verb, args, opened.ambient.now())?;
     let operation = opened.admin().preview(plan).await?;
     if !as_json {
         describe(&operation)?;
@@ -120,7 +141,7 @@ pub(super) async fn control(what: BulkCommand, config: &Config, as_json: bool) -
     Ok(ExitCode::SUCCESS)
 }
 
-fn plan(verb: Verb, args: BulkArgs, now: Timestamp) -> Result<Plan> {
+fn plan(items: &str, verb: Verb, args: BulkArgs, now: Timestamp) -> Result<Plan> {
     let why = args.why.context("say why, for the record: --why TEXT")?;
     let filter = BulkFilter {
         queue: args.queue,
@@ -133,7 +154,7 @@ fn plan(verb: Verb, args: BulkArgs, now: Timestamp) -> Result<Plan> {
         since: args.newer_than.map(|span| earlier(now, span)),
         before: args.older_than.map(|span| earlier(now, span)),
     };
-    Ok(Plan { filter, rate: args.rate, ..Plan::new(JOBS, verb, args.who.unwrap_or_else(user), why) })
+    Ok(Plan { filter, rate: args.rate, ..Plan::new(items, verb, args.who.unwrap_or_else(user), why) })
 }
 
 async fn confirm(opened: &Opened, id: OperationId, wait: bool, as_json: bool) -> Result<ExitCode> {
@@ -186,7 +207,7 @@ fn describe(operation: &Operation) -> Result<()> {
     let mut lines = vec![
         format!("operation   {}", operation.id),
         format!("state       {}", operation.state.as_str()),
-        format!("does        {}: each {}", plan.verb.name(), plan.verb.effect()),
+        format!("does        {}: each {}", plan.verb.name(), operation.effect),
         format!("to          {} of {}{least}, {} per second", plan.items, counts.matched, plan.rate),
         format!("filter      {}", one_line(Some(&plan.filter.to_string()))),
         format!("asked by    {}: {}", one_line(Some(&plan.who)), one_line(Some(&plan.why))),

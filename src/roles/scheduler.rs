@@ -10,6 +10,7 @@ use jobs::{
     worker::Workers,
 };
 use workers::{
+    ended_items::{EndedItemsParts, ended_items},
     queues::{HOUSEKEEPING, HOUSEKEEPING_SLOTS},
     registry::housekeeping_registry,
     schedules::schedules,
@@ -39,7 +40,10 @@ impl Roles<'_> {
             scheduler = scheduler.with(schedule)?;
         }
         self.spawn(scheduler.run(self.shutdown()));
-        let items: Vec<Arc<dyn Items>> = vec![Arc::new(JobItems::new(engine))];
+        let mut items: Vec<Arc<dyn Items>> = vec![Arc::new(JobItems::new(engine.clone()))];
+        let (orders, records) = (house.orders.clone(), jobs.records.clone());
+        let parts = EndedItemsParts { orders, records, engine, ambient: wiring.ambient.clone() };
+        items.extend(ended_items(&parts));
         let runner = OperationRunner::new(store, items, wiring.name.clone(), wiring.ambient.clone());
         self.spawn(runner.run(self.shutdown()));
         let (registry, recorder) = (Arc::new(housekeeping_registry()?), self.recorder(jobs.records));

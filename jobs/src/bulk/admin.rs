@@ -46,6 +46,7 @@ impl OperationAdmin<'_> {
         items.check(&plan)?;
         let now = self.ambient.now();
         let mut operation = Operation::new(OperationId::fresh(self.ambient), plan, now);
+        operation.effect = items.effect(&operation.plan);
         operation.limits = items.limits(&operation).await?;
         count(items, &mut operation).await?;
         if operation.counts.matched == 0 {

@@ -39,6 +39,11 @@ pub trait Items: Send + Sync + 'static {
     /// [`OperationError::Plan`] with a text that says what to do.
     fn check(&self, plan: &Plan) -> Result<(), OperationError>;
 
+    /// What is done to each item, in words.
+    fn effect(&self, plan: &Plan) -> String {
+        plan.verb.effect()
+    }
+
     /// What the operation does not reach, a sentence each.
     async fn limits(&self, operation: &Operation) -> Result<Vec<String>, EngineError>;
 

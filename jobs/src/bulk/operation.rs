@@ -26,6 +26,8 @@ pub struct Operation {
     pub ended_at: Option<Timestamp>,
     /// How many items.
     pub counts: Counts,
+    /// What is done to each item, in words.
+    pub effect: String,
     /// Some of the items that matched at the preview.
     pub sample: Vec<Item>,
     /// What it does not reach, in words.
@@ -86,6 +88,7 @@ impl Operation {
             began_at: None,
             ended_at: None,
             counts: Counts::default(),
+            effect: String::new(),
             sample: Vec::new(),
             limits: Vec::new(),
             last_error: None,

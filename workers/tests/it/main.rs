@@ -4,6 +4,7 @@
 
 mod breaker;
 mod charge;
+mod ended_items;
 mod flow;
 mod golden;
 mod later_release;
