@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
 
 use super::{Operated, publish};
+use crate::util::Receiver;
 
 pub(super) async fn many_jobs_are_changed_by_an_operation(of: Operated) {
     let (dev, engine) = (of.dev(&[]).await, of.engine().await);
@@ -58,5 +60,41 @@ pub(super) async fn many_jobs_are_changed_by_an_operation(of: Operated) {
     assert!(ok && out.starts_with("ID") && out.contains("reprioritise") && out.contains("ada"), "{out}");
     let (ok, out, _) = of.run(&["inspect", "operations", id]).await;
     assert!(ok && out.contains("moves to the queue email") && out.contains("filter"), "{out}");
+    of.close().await;
+}
+
+pub(super) async fn given_up_webhooks_are_sent_again(of: Operated) {
+    let dev = of.dev(&[]).await;
+    let (merchant, receiver) = (dev.merchant(), Receiver::start().await);
+    receiver.set_dead(true);
+    let wanted = json!({ "url": receiver.url, "events": ["order.placed"] });
+    let (status, endpoint) = merchant.send(Method::POST, "/v1/webhook_endpoints", Some(&wanted)).await;
+    assert_eq!(status, StatusCode::CREATED, "{endpoint}");
+    let path = format!("/v1/webhook_endpoints/{}", endpoint["id"].as_str().expect("an id"));
+    let order = merchant.accepted("first", "pm_card_visa").await;
+
+    // A retry finds its endpoint disabled, and ends.
+    let ends = |number: usize| move |attempts: &Value| attempts.as_array().map(Vec::len) == Some(number);
+    let deliveries = ["inspect", "attempts", "--kind", "deliver_webhook", "--outcome"];
+    of.until(&[&deliveries[..], &["retried"]].concat(), ends(1)).await;
+    let disabled = merchant.send(Method::PATCH, &path, Some(&json!({ "enabled": false }))).await;
+    assert_eq!(disabled.0, StatusCode::OK, "{}", disabled.1);
+    // Where an engine cannot list it, it starts by itself within seconds.
+    of.run(&["control", "bulk", "retry", "--kind", "deliver_webhook", "--why", "a test", "--yes", "--wait"])
+        .await;
+    of.until(&[&deliveries[..], &["cancelled"]].concat(), ends(1)).await;
+    receiver.set_dead(false);
+    let enabled = merchant.send(Method::PATCH, &path, Some(&json!({ "enabled": true }))).await;
+    assert_eq!(enabled.0, StatusCode::OK, "{}", enabled.1);
+
+    let retry = ["control", "bulk", "retry", "--items", "webhooks", "--why", "the endpoint is back"];
+    let (ok, out, err) = of.run(&[&retry[..], &["--subject", order.as_str()]].concat()).await;
+    assert!(ok && out.contains("unless it was meanwhile") && out.contains("endpoint_disabled"), "{out}{err}");
+    let ended = of.json(&[&retry[..], &["--error", "endpoint_disabled", "--yes", "--wait"]].concat()).await.0;
+    assert_eq!((&ended["state"], &ended["counts"]["done"]), (&"done".into(), &1.into()), "{ended}");
+    receiver.until(|taken| taken.len() == 1).await;
+    let error = of.refused(&[&retry[..], &["--queue", "webhooks"]].concat()).await;
+    assert!(error.contains("choose by subject"), "{error}");
+    assert!(dev.stop().await.success());
     of.close().await;
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::{
-    bulk::many_jobs_are_changed_by_an_operation,
+    bulk::{given_up_webhooks_are_sent_again, many_jobs_are_changed_by_an_operation},
     dead::{
         a_redrive_takes_each_job_once_though_it_dies_again, dead_jobs_are_dropped_on_purpose,
         dead_jobs_are_previewed_redriven_and_purged,
@@ -173,6 +173,7 @@ on_each_engine!(
     a_redrive_takes_each_job_once_though_it_dies_again,
     dead_jobs_are_dropped_on_purpose,
     many_jobs_are_changed_by_an_operation,
+    given_up_webhooks_are_sent_again,
     jobs_are_cancelled_and_started_by_id,
     a_second_term_gives_running_work_back,
     a_release_that_cannot_read_what_waits_is_refused,
