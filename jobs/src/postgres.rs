@@ -42,12 +42,12 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0006_schedules.up",
             "0007_run_reports.down",
             "0007_run_reports.up",
-            "0009_operations.down",
-            "0009_operations.up",
-            "0010_unique.down",
-            "0010_unique.up",
-            "0011_worker_notes.down",
-            "0011_worker_notes.up"
+            "0008_unique.down",
+            "0008_unique.up",
+            "0009_worker_notes.down",
+            "0009_worker_notes.up",
+            "0010_operations.down",
+            "0010_operations.up"
         ]
     );
     migrations.create_schema("jobs");

@@ -75,9 +75,9 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0004_dead_jobs",
             "0005_schedules",
             "0006_run_reports",
-            "0008_operations",
-            "0009_unique",
-            "0010_worker_notes"
+            "0007_unique",
+            "0008_worker_notes",
+            "0009_operations"
         ]
     )
 }
