@@ -78,7 +78,9 @@ pub async fn check(
     let mut after = None;
     loop {
         let page = engine.list(&JobFilter { after, limit: LIST_MAX, ..JobFilter::default() }).await?;
-        page.iter().for_each(|job| tally.add(job, reads(&job.envelope)));
+        for job in &page {
+            tally.add(job, reads(&job.envelope));
+        }
         // The greatest, as that of a corrupt row may not be behind those before it.
         let last = page.iter().map(|job| job.envelope.id).max().filter(|last| Some(*last) > after);
         if last.is_none() {
@@ -91,7 +93,9 @@ pub async fn check(
             let mut ready = engine.depth(&queue).await?.ready;
             if ready > 0 && sample > 0 {
                 let sampled = engine.sample_ready(&queue, sample).await?;
-                sampled.iter().for_each(|job| tally.add(job, reads(&job.envelope)));
+                for job in &sampled {
+                    tally.add(job, reads(&job.envelope));
+                }
                 ready = ready.saturating_sub(sampled.len() as u64);
             }
             if ready > 0 {

@@ -158,7 +158,7 @@ fn reasons(operation: &Operation) -> String {
     if !operation.counts.is_exact {
         reasons.push("not all could be looked at: name a queue, a state or a kind".to_owned());
     }
-    reasons.iter().map(|reason| format!("; {reason}")).collect()
+    reasons.into_iter().flat_map(|reason| ["; ".to_owned(), reason]).collect()
 }
 
 fn defect(error: serde_json::Error) -> EngineError {

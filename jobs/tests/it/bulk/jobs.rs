@@ -169,7 +169,7 @@ async fn a_plan_that_cannot_be_is_refused_and_stores_nothing() {
         assert!(error.to_string().contains(wanted), "{error}");
     }
     assert!(rig.store.operations(None).await.expect("lists").is_empty());
-    let nowhere =
-        rig.admin().confirm("op_00000000-0000-7000-8000-000000000000".parse().expect("an id"), None);
-    assert!(matches!(nowhere.await, Err(OperationError::Unknown(_))));
+    let unknown = "op_00000000-0000-7000-8000-000000000000".parse().expect("an id");
+    let confirmed = rig.admin().confirm(unknown, None).await;
+    assert!(matches!(confirmed, Err(OperationError::Unknown(_))));
 }
