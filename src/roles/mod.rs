@@ -11,11 +11,13 @@ mod relay;
 mod scheduler;
 mod worker;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use api::{HealthCheck, HealthStatus, Readiness, ServerLimits};
 use axum::Router;
+use jobs::Reporter;
+use parking_lot::Mutex;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +33,8 @@ pub(crate) struct Roles<'a> {
     without: HealthStatus,
     limits: ServerLimits,
     metrics: Metrics,
+    /// Writers of what the runs of this process report.
+    reporters: Arc<Mutex<Vec<Reporter>>>,
     /// Checks of the stores that the roles use.
     stores: Vec<HealthCheck>,
     /// Checks of the roles themselves.
@@ -48,6 +52,7 @@ impl<'a> Roles<'a> {
             without,
             limits: ServerLimits { connections_max, ..set.clone() },
             metrics: Metrics::default(),
+            reporters: Arc::default(),
             stores: Vec::new(),
             health: Vec::new(),
             running: JoinSet::new(),

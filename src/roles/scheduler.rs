@@ -44,12 +44,14 @@ impl Roles<'_> {
         let (orders, records) = (house.orders.clone(), jobs.records.clone());
         let parts = EndedItemsParts { orders, records, engine, ambient: wiring.ambient.clone() };
         items.extend(ended_items(&parts));
+        let reporter = self.reporter(store.clone());
         let runner = OperationRunner::new(store, items, wiring.name.clone(), wiring.ambient.clone());
         self.spawn(runner.run(self.shutdown()));
         let (registry, recorder) = (Arc::new(housekeeping_registry()?), self.recorder(jobs.records));
         let pool = Workers::new(jobs.queue, registry, Arc::new(house), wiring.ambient.clone())
             .name(wiring.name.clone())
             .recorder(recorder.clone())
+            .reporter(reporter.clone())
             .listed(list, RELEASE)
             .lease(wiring.config.workers.lease)
             .drain_timeout(DRAIN)
@@ -57,7 +59,7 @@ impl Roles<'_> {
             .queue(HOUSEKEEPING, HOUSEKEEPING_SLOTS);
         let ambient = wiring.ambient.clone();
         self.health.push(health::workers("housekeeping", pool.health(), self.without, ambient));
-        self.run_workers(pool, recorder, None);
+        self.run_workers(pool, recorder, reporter);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use anyhow::Result;
 use jobs::{
     Reporter,
+    job_store::RunReports,
     recorder::{Recorder, RecorderConfig},
     records::RecordStore,
     worker::Workers,
@@ -27,9 +28,7 @@ impl Roles<'_> {
                 .await?;
         }
         let recorder = self.recorder(jobs.records);
-        let reporter =
-            Reporter::spawn(reports, self.wiring.name.clone(), config.records_keep, ambient.clone());
-        self.count_dropped(&reporter);
+        let reporter = self.reporter(reports);
         let breaker = provider.breaker().clone();
         let env = Env::new(Parts {
             orders,
@@ -58,7 +57,7 @@ impl Roles<'_> {
         }
         self.health.push(health::workers("workers", pool.health(), self.without, ambient.clone()));
         self.stores.extend(checks);
-        self.run_workers(pool, recorder, Some(reporter));
+        self.run_workers(pool, recorder, reporter);
         Ok(())
     }
 
@@ -75,26 +74,36 @@ impl Roles<'_> {
         &mut self,
         pool: Workers<E>,
         recorder: Recorder,
-        reporter: Option<Reporter>,
+        reporter: Reporter,
     ) {
         let asked = self.stop.orderly.clone();
         self.running.spawn(async move {
             let ended = pool.run(asked).await;
             recorder.close().await;
-            if let Some(reporter) = reporter {
-                reporter.close().await;
-            }
+            reporter.close().await;
             Ok(ended?)
         });
     }
 
-    fn count_dropped(&self, reporter: &Reporter) {
-        let reporter = reporter.clone();
-        let help =
-            "Ended runs whose last progress, log lines or result were dropped, as the job store was away";
-        self.metrics.counter("run_reports_dropped", help, move |encoder| {
-            ConstCounter::new(reporter.dropped()).encode(encoder)
-        });
+    /// A writer of what runs report. One metric counts the drops of all writers of the process.
+    pub(super) fn reporter(&self, store: Arc<dyn RunReports>) -> Reporter {
+        let (name, keep) = (self.wiring.name.clone(), self.wiring.config.records_keep);
+        let reporter = Reporter::spawn(store, name, keep, self.wiring.ambient.clone());
+        let is_first = {
+            let mut reporters = self.reporters.lock();
+            reporters.push(reporter.clone());
+            reporters.len() == 1
+        };
+        if is_first {
+            let all = Arc::clone(&self.reporters);
+            let help =
+                "Ended runs whose last progress, log lines or result were dropped, as the job store was away";
+            self.metrics.counter("run_reports_dropped", help, move |encoder| {
+                let dropped: u64 = all.lock().iter().map(Reporter::dropped).sum();
+                ConstCounter::new(dropped).encode(encoder)
+            });
+        }
+        reporter
     }
 
     fn webhooks(&self) -> Result<WebhookDelivery> {
