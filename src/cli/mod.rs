@@ -90,7 +90,7 @@ pub(crate) enum Command {
     /// Show queues, jobs and schedules, without side effects
     #[command(subcommand)]
     Inspect(Inspect),
-    /// Pause, resume, resize, purge, cancel, retry, drop; change many jobs at once; run and pause schedules; move merchants
+    /// Pause, resume, resize, purge, cancel, retry, drop, also in bulk; run and pause schedules; move merchants
     #[command(subcommand)]
     Control(Control),
     /// Return dead jobs to their queues with fresh attempts

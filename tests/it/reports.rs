@@ -8,9 +8,8 @@ use jobs::{
     job_store::SqliteJobStore, sqlite::SqliteEngine,
 };
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
-use crate::util::{Dev, PATIENCE, run, run_json};
+use crate::util::{Dev, run, run_json, until};
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Import;
@@ -27,18 +26,6 @@ impl Job for Import {
         let why = ctx.signal.stopped().await;
         ctx.log(format_args!("stopped: {why:?}"));
         Err(JobError::retry("stopped"))
-    }
-}
-
-/// The answer of a command once it is as wanted.
-async fn until(folder: &std::path::Path, command: &[&str], wanted: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let answer = run_json(folder, command).await;
-        if wanted(&answer) {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "{command:?}: {answer}");
     }
 }
 

@@ -12,7 +12,7 @@ use store::domain::{OrderId, PaymentId, RefundId};
 use crate::util::{
     Dev, PATIENCE, TestMerchant, TestServers, alone,
     audit::{FULL, right as repaired},
-    fetch, orderworks, run, run_json, verify,
+    fetch, orderworks, run, until, verify,
 };
 
 const NOW: [&str; 2] = ["--grace", "0s"];
@@ -122,19 +122,10 @@ async fn the_schedule_tells_prometheus() {
     assert!(text.contains("orderworks_webhook_endpoints_disabled_total 0\n"), "{text}");
     assert!(text.contains("orderworks_verify_orders_checked 0"), "{text}");
 
-    let kept = async {
-        loop {
-            let attempts = run_json(data.path(), &["inspect", "attempts", "--kind", "audit_changes"]).await;
-            if let Some(id) = attempts[0]["job"].as_str() {
-                let job = run_json(data.path(), &["inspect", "job", id]).await;
-                if !job["report"]["ended_at"].is_null() {
-                    return job;
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    let job = tokio::time::timeout(PATIENCE, kept).await.expect("keeps the totals in time");
+    let attempts = ["inspect", "attempts", "--kind", "audit_changes"];
+    let attempts = until(data.path(), &attempts, |all| !all[0].is_null()).await;
+    let id = attempts[0]["job"].as_str().expect("an id");
+    let job = until(data.path(), &["inspect", "job", id], |job| !job["report"]["ended_at"].is_null()).await;
     assert_eq!(job["report"]["result"], json!({ "orders": 0, "violations": 0 }), "{job}");
     assert!(dev.stop().await.success());
 }

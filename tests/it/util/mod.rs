@@ -227,3 +227,19 @@ pub(crate) async fn run_json(data: &Path, args: &[&str]) -> serde_json::Value {
     assert!(ok, "{args:?}: {err}");
     serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"))
 }
+
+/// The answer of [`run_json`] once it is as wanted.
+pub(crate) async fn until(
+    data: &Path,
+    args: &[&str],
+    wanted: impl Fn(&serde_json::Value) -> bool,
+) -> serde_json::Value {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let answer = run_json(data, args).await;
+        if wanted(&answer) {
+            return answer;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{args:?}: {answer}");
+    }
+}
