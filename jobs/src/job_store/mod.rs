@@ -35,7 +35,9 @@ pub use self::{
     reports::{LogLine, Progress, REPORTS_EXPIRED_MAX, RunReport, RunReports},
     schedules::{Advance, NewSchedule, SCHEDULES_MAX, ScheduleRow, Schedules, Term},
     sqlite::SqliteJobStore,
-    workers::{NotedRun, QueueSize, SLOTS_MAX, WORKER_NOTE_VALID_FOR, WORKER_NOTES_MAX, WorkerNote, WorkerNotes},
+    workers::{
+        NotedRun, QueueSize, SLOTS_MAX, WORKER_NOTE_VALID_FOR, WORKER_NOTES_MAX, WorkerNote, WorkerNotes,
+    },
 };
 use crate::{
     engine::{EngineError, InspectedJob, JobFilter, page::Listed},
