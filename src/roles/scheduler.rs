@@ -24,7 +24,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 impl Roles<'_> {
     pub(crate) fn scheduler(&mut self, parts: SchedulerParts, sandbox: Option<&Sandbox>) -> Result<()> {
-        let SchedulerParts { mut house, store, list, jobs, checks } = parts;
+        let SchedulerParts { mut house, store, jobs, checks } = parts;
         let wiring = self.wiring;
         self.stores.extend(checks);
         if let Some(audit) = &mut house.audit {
@@ -45,14 +45,14 @@ impl Roles<'_> {
         let parts = EndedItemsParts { orders, records, engine, ambient: wiring.ambient.clone() };
         items.extend(ended_items(&parts));
         let reporter = self.reporter(store.clone());
-        let runner = OperationRunner::new(store, items, wiring.name.clone(), wiring.ambient.clone());
+        let runner = OperationRunner::new(store.clone(), items, wiring.name.clone(), wiring.ambient.clone());
         self.spawn(runner.run(self.shutdown()));
         let (registry, recorder) = (Arc::new(housekeeping_registry()?), self.recorder(jobs.records));
         let pool = Workers::new(jobs.queue, registry, Arc::new(house), wiring.ambient.clone())
             .name(wiring.name.clone())
             .recorder(recorder.clone())
             .reporter(reporter.clone())
-            .listed(list, RELEASE)
+            .listed(store, RELEASE)
             .lease(wiring.config.workers.lease)
             .drain_timeout(DRAIN)
             .abort(self.stop.now.clone())

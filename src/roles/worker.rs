@@ -20,7 +20,7 @@ use crate::{health, mail, provider, sandbox::Sandbox, wiring::WorkerParts};
 impl Roles<'_> {
     pub(crate) async fn workers(&mut self, parts: WorkerParts, sandbox: Option<&Sandbox>) -> Result<()> {
         let (config, ambient) = (self.wiring.config, self.wiring.ambient);
-        let WorkerParts { orders, payments, jobs, reports, list, checks } = parts;
+        let WorkerParts { orders, payments, jobs, store, checks } = parts;
         let charges = config.workers.queues.iter().any(|(name, _)| name == PAYMENTS);
         let provider = provider::connect(&config.payments, sandbox, ambient)?;
         if charges {
@@ -28,7 +28,7 @@ impl Roles<'_> {
                 .await?;
         }
         let recorder = self.recorder(jobs.records);
-        let reporter = self.reporter(reports);
+        let reporter = self.reporter(store.clone());
         let breaker = provider.breaker().clone();
         let env = Env::new(Parts {
             orders,
@@ -43,7 +43,7 @@ impl Roles<'_> {
             .name(self.wiring.name.clone())
             .recorder(recorder.clone())
             .reporter(reporter.clone())
-            .listed(list, RELEASE)
+            .listed(store, RELEASE)
             .lease(config.workers.lease)
             .drain_timeout(config.workers.drain)
             .abort(self.stop.now.clone());

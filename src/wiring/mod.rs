@@ -20,7 +20,7 @@ use cache::Sessions;
 use jobs::{
     Engine,
     engine::{EngineError, QueueSpec},
-    job_store::{JobStore, RunReports, WorkerNotes},
+    job_store::JobStore,
     records::RecordStore,
 };
 use store::{OrderStore, PaymentStore};
@@ -56,8 +56,7 @@ pub(crate) struct WorkerParts {
     pub(crate) orders: Arc<dyn OrderStore>,
     pub(crate) payments: Arc<dyn PaymentStore>,
     pub(crate) jobs: Jobs,
-    pub(crate) reports: Arc<dyn RunReports>,
-    pub(crate) list: Arc<dyn WorkerNotes>,
+    pub(crate) store: Arc<dyn JobStore>,
     pub(crate) checks: Checks,
 }
 
@@ -65,7 +64,6 @@ pub(crate) struct SchedulerParts {
     /// With an audit that has no provider and reports to nothing.
     pub(crate) house: HousekeepingParts,
     pub(crate) store: Arc<dyn JobStore>,
-    pub(crate) list: Arc<dyn WorkerNotes>,
     pub(crate) jobs: Jobs,
     pub(crate) checks: Checks,
 }
@@ -157,7 +155,7 @@ impl<'a> Wiring<'a> {
         checks.push(HealthCheck::payments(Arc::clone(&payments)));
         let jobs = Jobs { queue: self.declared_queue().await?, records: self.records().await? };
         let store = self.job_store().await?;
-        Ok(WorkerParts { orders: orders.store, payments, jobs, reports: store.clone(), list: store, checks })
+        Ok(WorkerParts { orders: orders.store, payments, jobs, store, checks })
     }
 
     /// The relay, and the checks of its store.
@@ -193,7 +191,7 @@ impl<'a> Wiring<'a> {
             audit,
         };
         let store = self.job_store().await?;
-        Ok(SchedulerParts { house, store: store.clone(), list: store, jobs, checks })
+        Ok(SchedulerParts { house, store, jobs, checks })
     }
 
     /// The order store alone.
