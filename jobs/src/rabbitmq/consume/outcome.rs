@@ -51,6 +51,8 @@ pub(super) enum DeliveryOutcome {
     Snooze { at: Timestamp },
     /// Not run: available again at this time, or at once; nothing is counted.
     Again(Option<Timestamp>),
+    /// A suspect whose turn has come: available at once, as a copy that is to run alone.
+    Turn,
     /// Its concurrency key is in use: again after a delay that grows each time.
     Aside,
     /// A long delay that began in the broker is not over.
@@ -105,6 +107,10 @@ impl Settling {
             DeliveryOutcome::Again(at) => {
                 let (envelope, meta) = self.job()?;
                 return self.inner.requeue(&envelope, meta, *at).await;
+            }
+            DeliveryOutcome::Turn => {
+                let (envelope, meta) = self.job()?;
+                return self.inner.requeue(&envelope, Meta { turn: true, ..meta }, None).await;
             }
             DeliveryOutcome::Aside => {
                 let (envelope, mut meta) = self.job()?;
@@ -165,9 +171,12 @@ impl Settling {
         }
     }
 
+    /// The job with its metadata; the turn of a suspect ends with its delivery.
     fn job(&self) -> Result<(Envelope, Meta), EngineError> {
         match &self.message {
-            Message::Job(envelope, meta) => Ok((Envelope::clone(envelope), meta.clone())),
+            Message::Job(envelope, meta) => {
+                Ok((Envelope::clone(envelope), Meta { turn: false, ..meta.clone() }))
+            }
             Message::Unreadable(_) => Err(EngineError::Refused("the message is unreadable".to_owned())),
         }
     }

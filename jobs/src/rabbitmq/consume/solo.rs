@@ -1,8 +1,9 @@
 //! Suspects within one engine handle: each runs beside no other job of the process, see [`crate::engine`].
 //!
 //! A consumer counts a dispatched job before it asks [`Solo::is_open`], and a suspect closes before it looks for such
-//! jobs: of two that start at the same moment, one sees the other. A suspect is never held while it waits: it would be
-//! charged with a crash of the others.
+//! jobs: of two that start at the same moment, one sees the other. A suspect whose turn has come is published as a copy
+//! that says so, for which the turn is [reserved](Solo::reserve); any process may receive it. Only the loss of such a
+//! copy is a crash alone. One that does not get its turn is put aside without it.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -14,6 +15,8 @@ use tokio::time::Instant;
 
 /// How long jobs do not start after a suspect found others running; longer than it is put aside.
 const DRAIN_FOR: Duration = Duration::from_secs(1);
+/// How long no other job starts, and no other suspect gets a turn, until the copy that is to run alone arrives.
+const RESERVED_FOR: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(crate) struct Solo {
@@ -27,6 +30,8 @@ enum SoloState {
     Open,
     /// Until this time no job starts, so that those running end and a suspect gets its turn.
     Draining(Instant),
+    /// Until this time no job starts but a suspect whose turn has come. With the session that published its copy.
+    Reserved(u64, Instant),
     /// Session and delivery tag of the suspect that runs.
     Alone(u64, u64),
 }
@@ -38,14 +43,39 @@ impl Solo {
             return true;
         }
         let mut state = self.state.lock();
-        let drained = matches!(*state, SoloState::Draining(until) if until <= Instant::now());
-        if drained {
+        let over = match *state {
+            SoloState::Draining(until) | SoloState::Reserved(_, until) => until <= Instant::now(),
+            SoloState::Open | SoloState::Alone(..) => false,
+        };
+        if over {
             self.open(&mut state);
         }
-        drained
+        over
     }
 
-    /// Starts the turn of a suspect, unless another job runs.
+    /// Reserves the turn for a suspect of this session, unless another job runs or another suspect has it.
+    pub(super) fn reserve(&self, session: u64, is_busy: impl FnOnce() -> bool) -> bool {
+        let mut state = self.state.lock();
+        let now = Instant::now();
+        let taken = match *state {
+            SoloState::Alone(..) => true,
+            SoloState::Reserved(_, until) => until > now,
+            SoloState::Open | SoloState::Draining(_) => false,
+        };
+        if taken {
+            return false;
+        }
+        self.closed.store(true, Ordering::SeqCst);
+        let busy = is_busy();
+        *state = if busy {
+            SoloState::Draining(now + DRAIN_FOR)
+        } else {
+            SoloState::Reserved(session, now + RESERVED_FOR)
+        };
+        !busy
+    }
+
+    /// Starts the turn of a suspect's copy, unless another job runs.
     pub(super) fn enter(&self, session: u64, tag: u64, is_busy: impl FnOnce() -> bool) -> bool {
         let mut state = self.state.lock();
         if matches!(*state, SoloState::Alone(..)) {
@@ -67,8 +97,11 @@ impl Solo {
             return false;
         }
         let mut state = self.state.lock();
-        let was =
-            matches!(*state, SoloState::Alone(of, its) if of == session && tag.is_none_or(|tag| tag == its));
+        let was = match *state {
+            SoloState::Alone(of, its) => of == session && tag.is_none_or(|tag| tag == its),
+            SoloState::Reserved(of, _) => of == session && tag.is_none(),
+            SoloState::Open | SoloState::Draining(_) => false,
+        };
         if was {
             self.open(&mut state);
         }

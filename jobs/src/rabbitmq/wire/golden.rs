@@ -45,6 +45,7 @@ ow-max-attempts 5
 ow-not-before 1780000003000
 ow-run-at 1780000001000
 ow-subject ord_1
+ow-turn 1
 ow-unique-key u
 ow-unique-period 3600000
 ow-unique-states kept
@@ -97,6 +98,7 @@ fn full() -> (Envelope, Meta) {
     let meta = Meta {
         crashes: 2,
         alone: Some(1),
+        turn: true,
         last_error: Some("no paper".to_owned()),
         first_failed_at: Some(at(2)),
         not_before: Some(at(3)),

@@ -18,6 +18,8 @@ pub(crate) struct Meta {
     pub(crate) lost: u32,
     /// Of a suspect: its crashes while it ran alone.
     pub(crate) alone: Option<u32>,
+    /// Of a suspect: this copy was made to run alone now, so that its loss is a crash alone.
+    pub(crate) turn: bool,
     /// How often it was put aside because its concurrency key was in use, since its last run.
     pub(crate) key_waits: u32,
     pub(crate) last_error: Option<String>,
@@ -78,6 +80,7 @@ known_headers! {
     concurrency_key: "ow-concurrency-key",
     crashes: "ow-crashes",
     alone: "ow-alone",
+    turn: "ow-turn",
     key_waits: "ow-key-waits",
     delivery_count: "x-delivery-count",
     last_error: "ow-last-error",
@@ -104,6 +107,7 @@ impl Known<'_> {
             crashes: u32::try_from(before.saturating_add(here)).unwrap_or(0),
             lost: u32::try_from(here).unwrap_or(0),
             alone: self.alone.number()?.and_then(|alone| alone.try_into().ok()),
+            turn: self.turn.number()?.is_some_and(|turn| turn != 0),
             key_waits: self.key_waits.number()?.and_then(|waits| waits.try_into().ok()).unwrap_or(0),
             last_error: self.last_error.text()?.map(bounded),
             first_failed_at: self.first_failed_at.time()?,
@@ -212,6 +216,7 @@ impl Headers {
         if let Some(alone) = meta.alone {
             self.number("ow-alone", i64::from(alone));
         }
+        self.number_unless(false, "ow-turn", meta.turn);
         self.number_unless(0, "ow-key-waits", meta.key_waits);
         self.text("ow-last-error", meta.last_error.as_deref());
         self.time("ow-first-failed-at", meta.first_failed_at);

@@ -12,6 +12,7 @@
 //! | `app_id` | `orderworks/1`, the format's version | `ow-crashes` | crashes of earlier copies, not of this one |
 //! | | | `tracestate` | of the trace context |
 //! | | | `ow-alone` | of a suspect: crashes while it ran alone |
+//! | | | `ow-turn` | of a suspect: 1 in the copy that is to run alone, whose loss is a crash alone |
 //! | | | `ow-key-waits` | how often it was put aside for its concurrency key |
 //! | | | `ow-last-error`, `ow-first-failed-at` | the last failure, the time of the first |
 //! | | | `ow-not-before` | end of a delay, by the clock of the process that set it |

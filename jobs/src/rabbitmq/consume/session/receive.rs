@@ -146,22 +146,39 @@ impl ConsumerSession {
     }
 
     /// Starts a suspect, unless another job of the process runs: then it is put aside, and no job starts meanwhile.
+    ///
+    /// It starts as a copy of its own. The broker counts a lost delivery whether or not its job ran: suspects on their
+    /// way aside when the one that runs takes the process down would be charged with it, all of them in each crash.
     pub(super) fn start_alone(&mut self, channel: usize, tag: u64) {
-        let (inner, shared) = (self.plan.inner.clone(), self.plan.shared.clone());
-        let is_turn = self.channels[channel].consumer.is_some()
-            && inner.solo.enter(self.id, receipt_tag(channel, tag), || inner.is_busy());
-        if is_turn {
-            shared.handed_out.fetch_add(1, Ordering::SeqCst);
-            if self.hand_over(channel, tag) {
-                return;
-            }
-            // Its key is in use, or an earlier run of it goes on.
-            shared.handed_out.fetch_sub(1, Ordering::SeqCst);
-            self.channels[channel].blocked.pop_back();
-            inner.solo.leave(self.id, None);
+        let inner = Arc::clone(&self.plan.inner);
+        let target = &mut self.channels[channel];
+        let subscribed = target.consumer.is_some();
+        let its_turn = target.window.get(tag).and_then(|slot| slot.job()).is_some_and(|(_, meta)| meta.turn);
+        if subscribed && its_turn && self.run_alone(channel, tag) {
+            return;
+        }
+        if subscribed && !its_turn && inner.solo.reserve(self.id, || inner.is_busy()) {
+            return self.conclude(channel, tag, DeliveryOutcome::Turn);
         }
         let later = inner.ambient.now() + SUSPECT_ASIDE;
         self.conclude(channel, tag, DeliveryOutcome::Again(Some(later)));
+    }
+
+    /// Hands a suspect to the worker. Returns false when another job runs, its key is in use, or an earlier run of it
+    /// goes on.
+    fn run_alone(&mut self, channel: usize, tag: u64) -> bool {
+        let (inner, shared) = (Arc::clone(&self.plan.inner), Arc::clone(&self.plan.shared));
+        if !inner.solo.enter(self.id, receipt_tag(channel, tag), || inner.is_busy()) {
+            return false;
+        }
+        shared.handed_out.fetch_add(1, Ordering::SeqCst);
+        if self.hand_over(channel, tag) {
+            return true;
+        }
+        shared.handed_out.fetch_sub(1, Ordering::SeqCst);
+        self.channels[channel].blocked.pop_back();
+        inner.solo.leave(self.id, None);
+        false
     }
 
     /// Hands a delivery to the worker, which has room for it. Returns false when its key is in use, or an earlier run
@@ -214,12 +231,11 @@ fn suspicion(meta: &mut Meta, ambient: &Ambient) -> Option<DeliveryOutcome> {
         meta.alone = suspect.then_some(0);
         return suspect.then_some(DeliveryOutcome::Again(None));
     };
-    if meta.lost == 0 {
+    if !meta.turn || meta.lost == 0 {
         return None;
     }
-    // A suspect is started alone at once or put aside: a lost delivery was a crash alone, but for one on its way.
-    let alone = before.saturating_add(meta.lost);
-    meta.alone = Some(alone);
+    let alone = before.saturating_add(1);
+    (meta.alone, meta.turn) = (Some(alone), false);
     if alone > CRASHES_MAX {
         let error = format!("lost its consumer {alone} times, running alone");
         return Some(DeliveryOutcome::Dead { reason: DeadReason::Crashed, error });
@@ -252,4 +268,29 @@ pub(super) async fn next_deliveries(
         if arrivals.is_empty() { Poll::Pending } else { Poll::Ready(Ok(())) }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suspect_is_charged_for_the_copy_that_ran_alone_only() {
+        let (ambient, _) = Ambient::steered(1, base::Timestamp::UNIX_EPOCH);
+        let judge = |alone, turn, lost| {
+            let mut meta = Meta { alone, turn, lost, ..Meta::default() };
+            let outcome = suspicion(&mut meta, &ambient);
+            (meta.alone, outcome)
+        };
+        assert!(matches!(judge(None, false, LOST_MAX), (None, None)));
+        let became = judge(None, false, LOST_MAX + 1);
+        assert!(matches!(became, (Some(0), Some(DeliveryOutcome::Again(None)))), "{became:?}");
+        let on_its_way = judge(Some(CRASHES_MAX), false, 3);
+        assert!(matches!(on_its_way, (Some(CRASHES_MAX), None)), "{on_its_way:?}");
+        assert!(matches!(judge(Some(3), true, 0), (Some(3), None)));
+        let ran = judge(Some(3), true, 1);
+        assert!(matches!(ran, (Some(4), Some(DeliveryOutcome::Again(Some(_))))), "{ran:?}");
+        let too_often = judge(Some(CRASHES_MAX), true, 2);
+        assert!(matches!(too_often.1, Some(DeliveryOutcome::Dead { .. })), "{too_often:?}");
+    }
 }
