@@ -33,6 +33,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Batches queued for the task; beyond that callers wait (back-pressure).
 const QUEUE_MAX: usize = 1024;
+/// Times a batch is sent of which messages may be stored while their connection ends each time: one of them may be what
+/// the broker ends it for, and each time leaves another copy of all others.
+const SENT_UNKNOWN_MAX: u32 = 3;
 
 /// An error of publishing.
 pub(crate) struct NotPublished {
@@ -109,7 +112,7 @@ impl Publisher {
         may_be_stored: &mut bool,
     ) -> Result<Vec<Outgoing>, EngineError> {
         let mut missing = Vec::new();
-        let deadline = Instant::now() + CONFIRM_TIMEOUT;
+        let (deadline, mut sent_unknown) = (Instant::now() + CONFIRM_TIMEOUT, 0);
         let mut batch = Batch::new(messages);
         loop {
             self.wait_until_up().await?;
@@ -128,7 +131,9 @@ impl Publisher {
             missing.extend(gone.iter().map(|(index, _)| batch.messages[*index].clone()));
             let Some(result) = publish_result(&failures) else { return Ok(missing) };
             result?;
-            if Instant::now() >= deadline {
+            sent_unknown +=
+                u32::from(failures.iter().any(|(_, failure)| matches!(failure, Failure::Unknown(_))));
+            if Instant::now() >= deadline || sent_unknown >= SENT_UNKNOWN_MAX {
                 let why = failures.into_iter().find_map(|(_, failure)| match failure {
                     Failure::Unknown(why) | Failure::NotSent(why) => Some(why),
                     _ => None,
