@@ -13,6 +13,7 @@ use jobs::{
     Engine, Envelope, ErrorClass, JobId, Publish,
     engine::{Capabilities, EngineError, EngineInfo, Event, JobFilter, Published},
 };
+use store::domain::Order;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use workers::{relay::Relay, subscriptions::job_id};
@@ -35,6 +36,8 @@ async fn held(engine: &dyn Engine) -> Vec<JobId> {
 struct Gate {
     inner: Arc<dyn Engine>,
     down: AtomicBool,
+    /// Queue of which no job is taken.
+    shut: Mutex<Option<&'static str>>,
     /// Blocks for ever once the inner engine has confirmed.
     crash_after_publish: AtomicBool,
     reached: Notify,
@@ -47,6 +50,7 @@ impl Gate {
         Arc::new(Self {
             inner,
             down,
+            shut: Mutex::default(),
             crash_after_publish,
             reached: Notify::new(),
             announced: Mutex::default(),
@@ -72,6 +76,10 @@ impl Publish for Gate {
         if self.down.load(Ordering::SeqCst) {
             self.reached.notify_one();
             return Err(EngineError::new(ErrorClass::Unavailable, "gate", "closed"));
+        }
+        let shut = *self.shut.lock().expect("not poisoned");
+        if envelopes.iter().any(|envelope| shut == Some(envelope.queue.as_str())) {
+            return Err(EngineError::new(ErrorClass::Unavailable, "gate", "shut"));
         }
         let published = self.inner.publish(envelopes).await;
         if self.crash_after_publish.load(Ordering::SeqCst) {
@@ -192,6 +200,44 @@ async fn an_engine_that_is_down_is_waited_for() {
     };
     tokio::join!(relay.run(stop.clone()), check);
     assert_eq!(held(engine.as_ref()).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_queue_that_takes_nothing_holds_up_no_other() {
+    let start = base::Timestamp::from_millisecond(1_700_000_000_000).expect("in range");
+    let (ambient, clock) = base::Ambient::steered(3, start);
+    let shop = TestMerchant::open_with(ambient).await;
+    let engine: Arc<dyn Engine> = shop.engine().await;
+    let gate = Gate::new(Arc::clone(&engine));
+    *gate.shut.lock().expect("not poisoned") = Some("webhooks");
+    let receiver = Receiver::start().await;
+    shop.endpoint(&receiver.url).await;
+    let mut relay = relay(&shop, gate.clone());
+    relay.poll_interval = Duration::from_millis(10);
+    let mut health = relay.health.subscribe();
+    let stop = CancellationToken::new();
+    let check = async {
+        let orders = [shop.place("pm_card_visa").await, shop.place("pm_card_visa").await];
+        let charge = async |order: &Order| {
+            let event = shop.orders.order_events(order.id, 0).await.expect("reads")[0].id;
+            job_id(event.0, "charge_payment", "")
+        };
+        let mut charges = [charge(&orders[0]).await, charge(&orders[1]).await];
+        charges.sort_unstable();
+        soon("setting aside", health.wait_for(|health| health.set_aside == 2)).await.expect("runs");
+        let mut found = held(engine.as_ref()).await;
+        found.sort_unstable();
+        assert_eq!(found, charges);
+        assert_eq!(shop.orders.list_set_aside(10).await.expect("lists").len(), 2);
+
+        *gate.shut.lock().expect("not poisoned") = None;
+        clock.advance(Duration::from_mins(2));
+        soon("sending", health.wait_for(|health| health.messages_sent == 2)).await.expect("runs");
+        assert!(nothing_waits(&shop).await);
+        assert_eq!(held(engine.as_ref()).await.len(), 4, "each job once");
+        stop.cancel();
+    };
+    tokio::join!(relay.run(stop.clone()), check);
 }
 
 #[tokio::test]

@@ -3,11 +3,13 @@
 //! Guarantees: a message is marked sent only after the engine has confirmed all its jobs and the event itself, so a
 //! crash leads to a second publish under the same ids; memory is bounded by one batch; a message that this release
 //! cannot read or expand is set aside with an error log and tried again each minute: its subject waits, possibly for
-//! the relay of another release, and all others go on; while an engine or a store is down the relay retries with
-//! growing, jittered pauses and logs each change once. Stopping in the middle loses nothing. Several relays may run:
-//! the outbox never hands messages of one subject to two of them.
+//! the relay of another release, and all others go on; so is a message whose queue takes nothing while others do; while
+//! an engine or a store is down the relay retries with growing, jittered pauses and logs each change once. Stopping in
+//! the middle loses nothing. Several relays may run: the outbox never hands messages of one subject to two of them.
 //!
-//! Next: [`crate::subscriptions`] maps messages to jobs.
+//! Next: [`crate::subscriptions`] maps messages to jobs, [`by_queue`] publishes around a queue in trouble.
+
+mod by_queue;
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -16,7 +18,11 @@ use std::{
 };
 
 use base::{Ambient, Timestamp, time::later};
-use jobs::{Backoff, Envelope, JobError, Publish, engine::Event, error::describe};
+use jobs::{
+    Backoff, Envelope, JobError, Publish,
+    engine::{EngineError, Event},
+    error::describe,
+};
 use store::{
     OrderStore, StoreError,
     domain::{EndpointId, EventKind, MerchantId},
@@ -25,6 +31,7 @@ use store::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::by_queue::QueuesInTrouble;
 use crate::{event_body::body_of, subscriptions::expand};
 
 pub const BATCH_MAX: u32 = 256;
@@ -90,12 +97,12 @@ impl Relay {
     /// Runs until `shutdown`; a batch in progress is finished, unless the engine is down.
     pub async fn run(&self, shutdown: CancellationToken) {
         let mut arrivals = self.store.arrivals();
-        let mut failures = 0;
+        let (mut failures, mut in_trouble) = (0, QueuesInTrouble::default());
         while !shutdown.is_cancelled() {
             // Arm, then check, then wait: a message that arrives after this line fires `changed` below, so none is
             // missed between the round and the wait.
             arrivals.borrow_and_update();
-            let pause = match self.round().await {
+            let pause = match self.round(&mut in_trouble).await {
                 Ok(round) => {
                     failures = 0;
                     self.report_success(round);
@@ -121,37 +128,56 @@ impl Relay {
     }
 
     /// One batch: claim, expand, publish with confirm, publish the events, mark sent, set aside.
-    async fn round(&self) -> Result<Round, JobError> {
+    async fn round(&self, in_trouble: &mut QueuesInTrouble) -> Result<Round, JobError> {
         let messages = self.store.claim(&self.name, BATCH_MAX, LEASE, self.ambient.now()).await?;
         if messages.is_empty() {
             return Ok(Round { claimed: 0, sent: 0, jobs: 0, set_aside: 0 });
         }
-        let mut subscribers = Subscribers::default();
-        let (mut waiting, mut jobs) = (Vec::new(), 0);
-        let (mut good, mut aside) = (Vec::new(), Aside::default());
-        for message in &messages {
-            if aside.subjects.contains(message.subject.as_str()) {
+        let mut batch = Batch { good: messages.iter().collect(), ..Batch::default() };
+        let mut trouble = None;
+        match self.publish_jobs(&mut batch).await? {
+            Ok(()) => in_trouble.clear(),
+            Err(error) => trouble = self.publish_by_queue(&mut batch, in_trouble, error).await?,
+        }
+        if self.engine.capabilities().publishes_events {
+            self.engine.publish_events(batch.good.iter().copied().filter_map(event_of).collect()).await?;
+        }
+        let sent: Vec<_> = batch.good.iter().map(|message| message.position).collect();
+        self.store.mark_sent(&sent, self.ambient.now()).await?;
+        self.set_aside(&batch.aside).await?;
+        let set_aside = batch.aside.positions.len();
+        let round = Round { claimed: messages.len(), sent: sent.len(), jobs: batch.jobs, set_aside };
+        match trouble {
+            Some(error) => {
+                self.count(round);
+                Err(error.into())
+            }
+            None => Ok(round),
+        }
+    }
+
+    /// Publishes the jobs of all messages that can be expanded, and takes the others out of the batch. The inner error
+    /// is the engine's; some jobs may be published then.
+    async fn publish_jobs(&self, batch: &mut Batch<'_>) -> Result<Result<(), EngineError>, JobError> {
+        let mut waiting = Vec::new();
+        for message in std::mem::take(&mut batch.good) {
+            if batch.aside.subjects.contains(message.subject.as_str()) {
                 continue;
             }
-            match self.jobs_of(message, &mut subscribers).await? {
+            match self.jobs_of(message, &mut batch.subscribers).await? {
                 Ok(jobs) => {
                     waiting.extend(jobs);
-                    good.push(message);
+                    batch.good.push(message);
                 }
-                Err(error) => aside.add(message, &error),
+                Err(error) => batch.aside.add(message, &error),
             }
-            if waiting.len() >= PUBLISH_MAX {
-                jobs += self.publish(&mut waiting).await?;
+            if waiting.len() >= PUBLISH_MAX
+                && let Err(error) = self.publish(&mut waiting, &mut batch.jobs).await
+            {
+                return Ok(Err(error));
             }
         }
-        jobs += self.publish(&mut waiting).await?;
-        if self.engine.capabilities().publishes_events {
-            self.engine.publish_events(good.iter().copied().filter_map(event_of).collect()).await?;
-        }
-        let sent: Vec<_> = good.iter().map(|message| message.position).collect();
-        self.store.mark_sent(&sent, self.ambient.now()).await?;
-        self.set_aside(&aside).await?;
-        Ok(Round { claimed: messages.len(), sent: sent.len(), jobs, set_aside: aside.positions.len() })
+        Ok(self.publish(&mut waiting, &mut batch.jobs).await)
     }
 
     /// The jobs of a message; the inner error is about the message itself and not about the store.
@@ -178,11 +204,11 @@ impl Relay {
 
     /// Publishes and clears `waiting`. Every `Ok` of the engine means that it holds the job, so the answers are only
     /// counted.
-    async fn publish(&self, waiting: &mut Vec<Envelope>) -> Result<usize, JobError> {
-        if waiting.is_empty() {
-            return Ok(0);
+    async fn publish(&self, waiting: &mut Vec<Envelope>, jobs: &mut usize) -> Result<(), EngineError> {
+        if !waiting.is_empty() {
+            *jobs += self.engine.publish(std::mem::take(waiting)).await?.len();
         }
-        Ok(self.engine.publish(std::mem::take(waiting)).await?.len())
+        Ok(())
     }
 
     fn report_success(&self, round: Round) {
@@ -192,6 +218,12 @@ impl Relay {
                 tracing::info!(relay = %self.name, "relay recovered");
             }
             health.last_success = Some(now);
+        });
+        self.count(round);
+    }
+
+    fn count(&self, round: Round) {
+        self.health.send_modify(|health| {
             health.messages_sent += round.sent as u64;
             health.jobs_published += round.jobs as u64;
             health.set_aside += round.set_aside as u64;
@@ -219,6 +251,17 @@ fn event_of(message: &OutboxMessage) -> Option<Event> {
         body: body_of(event),
         trace: event.trace.clone(),
     })
+}
+
+/// The claimed messages on their way.
+#[derive(Default)]
+struct Batch<'a> {
+    /// Messages to be marked sent.
+    good: Vec<&'a OutboxMessage>,
+    aside: Aside<'a>,
+    subscribers: Subscribers,
+    /// Jobs confirmed.
+    jobs: usize,
 }
 
 /// Messages of a batch to set aside.
