@@ -15,12 +15,10 @@ mod mail;
 mod metrics;
 mod output;
 mod provider;
-mod rate_limits;
 mod roles;
 mod sandbox;
 mod seed;
 mod signals;
-mod verify;
 mod wiring;
 
 use std::process::ExitCode;

@@ -3,6 +3,7 @@
 pub mod ambient;
 pub mod chars;
 pub mod error_class;
+pub mod histogram;
 pub mod ids;
 pub mod migrations;
 #[cfg(feature = "postgres")]
@@ -15,6 +16,7 @@ pub mod trace;
 
 pub use ambient::Ambient;
 pub use error_class::ErrorClass;
+pub use histogram::{DurationHistogram, DurationSnapshot};
 pub use trace::TraceContext;
 
 /// A point in time; stored as integer milliseconds since the Unix epoch.

@@ -6,7 +6,7 @@ use api::{ApiParts, ApiState, HealthCheck};
 use tokio::net::TcpListener;
 
 use super::Roles;
-use crate::rate_limits;
+use crate::metrics::{observed, register_rate_limits};
 
 impl Roles<'_> {
     /// Serves the API. Started last, so that its readiness covers every role of this process. `with_metrics` adds
@@ -17,8 +17,8 @@ impl Roles<'_> {
         self.stores.extend(parts.health.iter().cloned());
         parts.health.extend(self.health.iter().cloned());
         let state = ApiState::new(parts, self.wiring.config.api.clone());
-        rate_limits::register(&self.metrics, &state);
-        let app = api::app(state);
+        register_rate_limits(&self.metrics, &state);
+        let app = observed(&self.metrics, api::app(state));
         let app = if with_metrics { app.merge(self.metrics.routes()) } else { app };
         self.serve(listener, app, self.wiring.config.readiness_lead);
     }

@@ -11,17 +11,20 @@ mod relay;
 mod scheduler;
 mod worker;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context;
 use api::{HealthCheck, HealthStatus, Readiness, ServerLimits};
 use axum::Router;
-use jobs::Reporter;
-use parking_lot::Mutex;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{descriptors, metrics::Metrics, signals::Stop, wiring::Wiring};
+use crate::{
+    descriptors,
+    metrics::{Buffers, Metrics, register_process},
+    signals::Stop,
+    wiring::Wiring,
+};
 
 /// Version of this program in the list of workers.
 const RELEASE: &str = env!("CARGO_PKG_VERSION");
@@ -33,8 +36,8 @@ pub(crate) struct Roles<'a> {
     without: HealthStatus,
     limits: ServerLimits,
     metrics: Metrics,
-    /// Writers of what the runs of this process report.
-    reporters: Arc<Mutex<Vec<Reporter>>>,
+    /// Buffers of what the runs of this process leave.
+    buffers: Buffers,
     /// Checks of the stores that the roles use.
     stores: Vec<HealthCheck>,
     /// Checks of the roles themselves.
@@ -46,13 +49,15 @@ impl<'a> Roles<'a> {
     pub(crate) fn new(wiring: &'a Wiring<'a>, stop: &'a Stop, without: HealthStatus) -> Self {
         let set = &wiring.config.server;
         let connections_max = descriptors::connections(set.connections_max);
+        let metrics = Metrics::default();
+        register_process(&metrics, wiring.ambient.now());
         Self {
             wiring,
             stop,
             without,
             limits: ServerLimits { connections_max, ..set.clone() },
-            metrics: Metrics::default(),
-            reporters: Arc::default(),
+            metrics,
+            buffers: Buffers::default(),
             stores: Vec::new(),
             health: Vec::new(),
             running: JoinSet::new(),

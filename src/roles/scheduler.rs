@@ -17,7 +17,7 @@ use workers::{
 };
 
 use super::{RELEASE, Roles};
-use crate::{health, provider::with_ledger, sandbox::Sandbox, verify::VerifyGauges, wiring::SchedulerParts};
+use crate::{health, metrics::VerifyGauges, provider::with_ledger, sandbox::Sandbox, wiring::SchedulerParts};
 
 /// Time for running jobs to finish during a stop, after which they are interrupted: they may be, at any point.
 const DRAIN: Duration = Duration::from_secs(1);

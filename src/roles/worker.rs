@@ -1,6 +1,6 @@
 //! Role of the workers: runs jobs, and logs their attempts. The scheduler has workers of its own.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use anyhow::Result;
 use jobs::{
@@ -10,12 +10,11 @@ use jobs::{
     records::RecordStore,
     worker::Workers,
 };
-use prometheus_client::{encoding::EncodeMetric, metrics::counter::ConstCounter};
 use webhooks::WebhookSender;
 use workers::{Env, Parts, WebhookDelivery, queues::PAYMENTS};
 
 use super::{RELEASE, Roles};
-use crate::{health, mail, provider, sandbox::Sandbox, wiring::WorkerParts};
+use crate::{health, mail, metrics::register_webhooks, provider, sandbox::Sandbox, wiring::WorkerParts};
 
 impl Roles<'_> {
     pub(crate) async fn workers(&mut self, parts: WorkerParts, sandbox: Option<&Sandbox>) -> Result<()> {
@@ -85,24 +84,11 @@ impl Roles<'_> {
         });
     }
 
-    /// A writer of what runs report. One metric counts the drops of all writers of the process.
+    /// A writer of what runs report.
     pub(super) fn reporter(&self, store: Arc<dyn RunReports>) -> Reporter {
         let (name, keep) = (self.wiring.name.clone(), self.wiring.config.records_keep);
         let reporter = Reporter::spawn(store, name, keep, self.wiring.ambient.clone());
-        let is_first = {
-            let mut reporters = self.reporters.lock();
-            reporters.push(reporter.clone());
-            reporters.len() == 1
-        };
-        if is_first {
-            let all = Arc::clone(&self.reporters);
-            let help =
-                "Ended runs whose last progress, log lines or result were dropped, as the job store was away";
-            self.metrics.counter("run_reports_dropped", help, move |encoder| {
-                let dropped: u64 = all.lock().iter().map(Reporter::dropped).sum();
-                ConstCounter::new(dropped).encode(encoder)
-            });
-        }
+        self.buffers.add_reporter(&self.metrics, reporter.clone());
         reporter
     }
 
@@ -113,11 +99,7 @@ impl Roles<'_> {
             disable_after: config.webhooks.disable_after,
             ..WebhookDelivery::new(sender, config.webhook_shares(), ambient.clone())
         };
-        let disabled = Arc::clone(&webhooks.endpoints_disabled);
-        let help = "Webhook endpoints disabled, as they failed for days or answered 410";
-        self.metrics.counter("webhook_endpoints_disabled", help, move |encoder| {
-            ConstCounter::new(disabled.load(Ordering::Relaxed)).encode(encoder)
-        });
+        register_webhooks(&self.metrics, &webhooks);
         Ok(webhooks)
     }
 }

@@ -1,0 +1,27 @@
+//! Metrics of a process at `/metrics`, one file per area.
+//!
+//! Guarantees: every metric is declared once, with its labels and its meaning, and `docs/METRICS.md` lists all of them;
+//! labels have few values, known in advance, and never an id; reading metrics takes neither a lock that work of the
+//! process waits for nor longer than a few seconds; a figure that cannot be had is left out, never 0. Names are base
+//! units, counters end in `_total`.
+//!
+//! The areas read what the parts of the process count themselves: no crate below this one knows of Prometheus. Start
+//! with [`metric`], what is declared, and [`exposition`], how it is shown.
+
+mod asked;
+mod buffers;
+mod exposition;
+mod http;
+mod metric;
+mod process;
+mod rate_limits;
+mod relay;
+mod text;
+mod verify;
+mod webhooks;
+
+pub(crate) use self::{
+    buffers::Buffers, exposition::Metrics, http::observed, process::register as register_process,
+    rate_limits::register as register_rate_limits, relay::register as register_relay, verify::VerifyGauges,
+    webhooks::register as register_webhooks,
+};
