@@ -1,8 +1,8 @@
 //! Metrics of the API's HTTP requests.
 //!
 //! Guarantees: labels are bounded whatever clients send: a route is a path template of the router or [`UNMATCHED`], a
-//! method one of HTTP's own or [`OTHER`], a status one that the API answers. A request that is left by its client before
-//! its answer is not counted; of an event stream the time until its head is.
+//! method one of HTTP's own or [`OTHER`], a status one that the API answers. A request whose client leaves before the
+//! answer is not counted; of an event stream the time until its head counts.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -16,12 +16,13 @@ mod metric;
 mod process;
 mod rate_limits;
 mod relay;
+mod runs;
 mod text;
 mod verify;
 mod webhooks;
 
 pub(crate) use self::{
     buffers::Buffers, exposition::Metrics, http::observed, process::register as register_process,
-    rate_limits::register as register_rate_limits, relay::register as register_relay, verify::VerifyGauges,
-    webhooks::register as register_webhooks,
+    rate_limits::register as register_rate_limits, relay::register as register_relay, runs::WorkerMetrics,
+    verify::VerifyGauges, webhooks::register as register_webhooks,
 };

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     descriptors,
-    metrics::{Buffers, Metrics, register_process},
+    metrics::{Buffers, Metrics, WorkerMetrics, register_process},
     signals::Stop,
     wiring::Wiring,
 };
@@ -38,6 +38,7 @@ pub(crate) struct Roles<'a> {
     metrics: Metrics,
     /// Buffers of what the runs of this process leave.
     buffers: Buffers,
+    workers: WorkerMetrics,
     /// Checks of the stores that the roles use.
     stores: Vec<HealthCheck>,
     /// Checks of the roles themselves.
@@ -58,6 +59,7 @@ impl<'a> Roles<'a> {
             limits: ServerLimits { connections_max, ..set.clone() },
             metrics,
             buffers: Buffers::default(),
+            workers: WorkerMetrics::default(),
             stores: Vec::new(),
             health: Vec::new(),
             running: JoinSet::new(),

@@ -65,7 +65,10 @@ impl Roles<'_> {
         let config = self.wiring.config;
         let levels = config.records_levels.clone();
         let default_level = config.records_level;
-        Recorder::spawn(records, RecorderConfig { default_level, levels, ..RecorderConfig::default() })
+        let config = RecorderConfig { default_level, levels, ..RecorderConfig::default() };
+        let recorder = Recorder::spawn(records, config);
+        self.buffers.add_recorder(&self.metrics, recorder.clone());
+        recorder
     }
 
     /// Runs workers until a stop, then flushes their log and reports.
@@ -75,6 +78,7 @@ impl Roles<'_> {
         recorder: Recorder,
         reporter: Reporter,
     ) {
+        self.workers.add(&self.metrics, pool.health(), self.wiring.ambient);
         let asked = self.stop.orderly.clone();
         self.running.spawn(async move {
             let ended = pool.run(asked).await;

@@ -1,4 +1,4 @@
-//! Acknowledgement: settles a run by its final result, then records and logs it.
+//! Acknowledgement: settles a run by its final result, then counts, records and logs it.
 //!
 //! The outermost layer, so it sees the result after panic guard and timeout. [`Settler::settle`] does not wait, and
 //! neither does this layer: the slot is free for the next job while the engine makes settlements durable in groups.
@@ -68,6 +68,8 @@ impl AckParts {
         let settlement = settlement_for(result, run, &self.ambient);
         log(run, &settlement);
         let record = self.record_of(run, &settlement);
+        let outcome = outcome_of(&settlement, run).map(|(outcome, _)| outcome);
+        self.queue.runs.count(&run.envelope, run.started_at, outcome, run.started.elapsed());
         if let Some(settler) = &run.settler {
             settler.settle(run.receipt, settlement);
         }

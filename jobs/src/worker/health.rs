@@ -15,7 +15,10 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
-use super::gate::Gate;
+use super::{
+    counts::{KindRuns, RunCounts},
+    gate::Gate,
+};
 use crate::{
     engine::{ConsumerHealth, Interrupt, JobSignal, Receipt, Settlement, Settler},
     envelope::JobId,
@@ -61,6 +64,11 @@ impl WorkersHealth {
         self.queues.lock().iter().map(|queue| queue.health()).collect()
     }
 
+    /// The ended runs of each queue, by kind: for metrics.
+    pub fn runs(&self) -> Vec<KindRuns> {
+        self.queues.lock().iter().flat_map(|queue| queue.runs.kinds(&queue.name)).collect()
+    }
+
     /// Whether all queues are ready; false when there is none.
     pub fn is_ready(&self) -> bool {
         let queues = self.queues();
@@ -88,6 +96,8 @@ pub(super) struct QueueState {
     restarts: AtomicU64,
     consumed: AtomicBool,
     pub(super) gate: Gate,
+    /// Runs that have ended.
+    pub(super) runs: RunCounts,
     link: Mutex<Link>,
 }
 
@@ -100,7 +110,7 @@ struct Link {
 }
 
 impl QueueState {
-    pub(super) fn new(name: String, concurrency: usize, gate: Gate) -> Self {
+    pub(super) fn new(name: String, concurrency: usize, gate: Gate, runs: RunCounts) -> Self {
         let trouble = Some("not started yet".to_owned());
         let link = Mutex::new(Link { trouble, ..Link::default() });
         Self {
@@ -112,6 +122,7 @@ impl QueueState {
             restarts: AtomicU64::new(0),
             consumed: AtomicBool::new(false),
             gate,
+            runs,
             link,
         }
     }

@@ -43,6 +43,7 @@
 
 mod ack;
 mod backend;
+mod counts;
 mod error;
 mod gate;
 mod health;
@@ -62,17 +63,19 @@ use base::Ambient;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-pub use self::{
-    error::WorkerError,
-    health::{QueueHealth, WorkersHealth},
-    settlement::ROLLOUT_ATTEMPTS,
-    shared::{CLOSE_MAX, SHUTDOWN_GRACE, prefetch_for},
-};
 use self::{
+    counts::RunCounts,
     gate::Gate,
     health::QueueState,
     listing::{Lister, Listing},
     shared::{Stop, WorkerShared},
+};
+pub use self::{
+    counts::{KindRuns, OTHER_KIND, RELEASED},
+    error::WorkerError,
+    health::{QueueHealth, WorkersHealth},
+    settlement::ROLLOUT_ATTEMPTS,
+    shared::{CLOSE_MAX, SHUTDOWN_GRACE, prefetch_for},
 };
 #[cfg(doc)]
 use crate::engine::{Interrupt, Settlement, Settler};
@@ -123,7 +126,10 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
         concurrency: usize,
         open: watch::Receiver<bool>,
     ) -> Self {
-        self.health.add(QueueState::new(name.into(), concurrency, Gate(open)));
+        let (name, registry): (String, _) = (name.into(), &self.shared.registry);
+        let own: Vec<&str> = registry.timeouts(&name).map(|(kind, _)| kind).collect();
+        let runs = RunCounts::new(registry.kinds(), &own);
+        self.health.add(QueueState::new(name, concurrency, Gate(open), runs));
         self
     }
 

@@ -11,6 +11,7 @@
 )]
 
 mod boot;
+mod counts;
 mod engine;
 pub(crate) mod gate;
 mod kit;
