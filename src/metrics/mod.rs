@@ -13,7 +13,9 @@ mod buffers;
 mod exposition;
 mod http;
 mod metric;
+mod outbox;
 mod process;
+mod queues;
 mod rate_limits;
 mod relay;
 mod runs;
@@ -22,7 +24,8 @@ mod verify;
 mod webhooks;
 
 pub(crate) use self::{
-    buffers::Buffers, exposition::Metrics, http::observed, process::register as register_process,
+    buffers::Buffers, exposition::Metrics, http::observed, outbox::register as register_outbox,
+    process::register as register_process, queues::register as register_queues,
     rate_limits::register as register_rate_limits, relay::register as register_relay, runs::WorkerMetrics,
     verify::VerifyGauges, webhooks::register as register_webhooks,
 };

@@ -11,17 +11,19 @@ mod relay;
 mod scheduler;
 mod worker;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use api::{HealthCheck, HealthStatus, Readiness, ServerLimits};
 use axum::Router;
+use jobs::Engine;
+use store::OrderStore;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     descriptors,
-    metrics::{Buffers, Metrics, WorkerMetrics, register_process},
+    metrics::{Buffers, Metrics, WorkerMetrics, register_outbox, register_process, register_queues},
     signals::Stop,
     wiring::Wiring,
 };
@@ -39,6 +41,9 @@ pub(crate) struct Roles<'a> {
     /// Buffers of what the runs of this process leave.
     buffers: Buffers,
     workers: WorkerMetrics,
+    /// Whether the metrics show the queues and the outbox, which several roles of a process may tell of.
+    shows_queues: bool,
+    shows_outbox: bool,
     /// Checks of the stores that the roles use.
     stores: Vec<HealthCheck>,
     /// Checks of the roles themselves.
@@ -60,6 +65,8 @@ impl<'a> Roles<'a> {
             metrics,
             buffers: Buffers::default(),
             workers: WorkerMetrics::default(),
+            shows_queues: false,
+            shows_outbox: false,
             stores: Vec::new(),
             health: Vec::new(),
             running: JoinSet::new(),
@@ -110,6 +117,20 @@ impl<'a> Roles<'a> {
                 () = now.cancelled() => Ok(()),
             }
         });
+    }
+
+    /// Shows the queues of the engine in the metrics, once for all roles of the process.
+    fn show_queues(&mut self, engine: Arc<dyn Engine>) {
+        if !std::mem::replace(&mut self.shows_queues, true) {
+            register_queues(&self.metrics, engine, self.wiring.ambient);
+        }
+    }
+
+    /// Shows the outbox of the store in the metrics, once for all roles of the process.
+    fn show_outbox(&mut self, orders: Arc<dyn OrderStore>) {
+        if !std::mem::replace(&mut self.shows_outbox, true) {
+            register_outbox(&self.metrics, orders, self.wiring.ambient);
+        }
     }
 
     /// Runs a role that ends when it is told to stop.

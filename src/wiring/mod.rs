@@ -60,6 +60,14 @@ pub(crate) struct WorkerParts {
     pub(crate) checks: Checks,
 }
 
+pub(crate) struct RelayParts {
+    pub(crate) relay: Relay,
+    /// The queue that the relay publishes to.
+    pub(crate) queue: Arc<dyn Engine>,
+    /// Checks of its store.
+    pub(crate) checks: Checks,
+}
+
 pub(crate) struct SchedulerParts {
     /// With an audit that has no provider and reports to nothing.
     pub(crate) house: HousekeepingParts,
@@ -158,11 +166,11 @@ impl<'a> Wiring<'a> {
         Ok(WorkerParts { orders: orders.store, payments, jobs, store, checks })
     }
 
-    /// The relay, and the checks of its store.
-    pub(crate) async fn relay(&self) -> Result<(Relay, Checks)> {
+    pub(crate) async fn relay(&self) -> Result<RelayParts> {
         let orders = self.open_orders(Role::Relay).await?;
         let (checks, queue) = (orders.checks(), self.declared_queue().await?);
-        Ok((Relay::new(orders.store, queue, self.ambient.clone(), self.name.clone()), checks))
+        let relay = Relay::new(orders.store, queue.clone(), self.ambient.clone(), self.name.clone());
+        Ok(RelayParts { relay, queue, checks })
     }
 
     pub(crate) async fn scheduler(&self) -> Result<SchedulerParts> {

@@ -4,6 +4,7 @@
 pub mod ended_items;
 pub mod env;
 pub mod event_body;
+pub mod event_counts;
 pub mod golden;
 pub mod housekeeping;
 pub mod jobs;

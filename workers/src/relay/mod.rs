@@ -32,7 +32,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::by_queue::QueuesInTrouble;
-use crate::{event_body::body_of, subscriptions::expand};
+use crate::{event_body::body_of, event_counts::EventCounts, subscriptions::expand};
 
 pub const BATCH_MAX: u32 = 256;
 /// Most jobs per publish call; a batch with many endpoints is published in several calls.
@@ -72,14 +72,19 @@ pub struct RelayHealth {
     pub jobs_published: u64,
     /// Times that a message was set aside since the start.
     pub set_aside: u64,
+    /// Rounds that failed since the start.
+    pub failures: u64,
+    /// Of the messages sent, the events, by kind.
+    pub events_sent: EventCounts,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Round {
     claimed: usize,
     sent: usize,
     jobs: usize,
     set_aside: usize,
+    events: EventCounts,
 }
 
 impl Relay {
@@ -131,7 +136,7 @@ impl Relay {
     async fn round(&self, in_trouble: &mut QueuesInTrouble) -> Result<Round, JobError> {
         let messages = self.store.claim(&self.name, BATCH_MAX, LEASE, self.ambient.now()).await?;
         if messages.is_empty() {
-            return Ok(Round { claimed: 0, sent: 0, jobs: 0, set_aside: 0 });
+            return Ok(Round::default());
         }
         let mut batch = Batch { good: messages.iter().collect(), ..Batch::default() };
         let mut trouble = None;
@@ -146,7 +151,8 @@ impl Relay {
         self.store.mark_sent(&sent, self.ambient.now()).await?;
         self.set_aside(&batch.aside).await?;
         let set_aside = batch.aside.positions.len();
-        let round = Round { claimed: messages.len(), sent: sent.len(), jobs: batch.jobs, set_aside };
+        let (claimed, sent, events) = (messages.len(), sent.len(), events_of(&batch.good));
+        let round = Round { claimed, sent, jobs: batch.jobs, set_aside, events };
         match trouble {
             Some(error) => {
                 self.count(round);
@@ -227,6 +233,7 @@ impl Relay {
             health.messages_sent += round.sent as u64;
             health.jobs_published += round.jobs as u64;
             health.set_aside += round.set_aside as u64;
+            health.events_sent.add_all(&round.events);
         });
     }
 
@@ -237,8 +244,19 @@ impl Relay {
                 tracing::warn!(relay = %self.name, error = %text, "relay failing, will retry");
             }
             health.trouble = Some(text);
+            health.failures += 1;
         });
     }
+}
+
+fn events_of(messages: &[&OutboxMessage]) -> EventCounts {
+    let mut counts = EventCounts::default();
+    for message in messages {
+        if let OutboxBody::Event(event) = &message.body {
+            counts.add(event.kind);
+        }
+    }
+    counts
 }
 
 /// The event as merchants get it; `None` for commands, which are internal.
