@@ -155,7 +155,7 @@ impl From<FetchError> for Problem {
     fn from(error: FetchError) -> Self {
         match error.0.downcast_ref::<StoreError>() {
             Some(error) => Self::of_store(error),
-            None => Self::of_store(&StoreError::Corrupt { store: "cache", detail: error.0.to_string() }),
+            None => Self::of_store(&StoreError::corrupt("cache", error.0.to_string())),
         }
     }
 }

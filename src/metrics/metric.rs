@@ -1,6 +1,6 @@
 //! Declaration of a metric, and its samples.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use base::DurationSnapshot;
 use prometheus_client::{
@@ -131,7 +131,7 @@ impl Metric {
             SampleValue::Whole(value) => encoder.encode_gauge(value),
             SampleValue::Real(value) => encoder.encode_gauge(value),
             SampleValue::Durations(durations) => {
-                let bounds = durations.bounds.iter().map(std::time::Duration::as_secs_f64);
+                let bounds = durations.bounds.iter().map(Duration::as_secs_f64);
                 let bounds = bounds.chain([f64::INFINITY]);
                 let buckets: Vec<(f64, u64)> = bounds.zip(durations.counts.iter().copied()).collect();
                 let sum = durations.sum.as_secs_f64();

@@ -10,22 +10,28 @@
 
 mod asked;
 mod buffers;
+mod cache;
 mod exposition;
 mod http;
+mod mails;
 mod metric;
 mod outbox;
+mod payments;
 mod process;
 mod queues;
 mod rate_limits;
 mod relay;
 mod runs;
+mod stores;
 mod text;
 mod verify;
 mod webhooks;
 
 pub(crate) use self::{
-    buffers::Buffers, exposition::Metrics, http::observed, outbox::register as register_outbox,
-    process::register as register_process, queues::register as register_queues,
-    rate_limits::register as register_rate_limits, relay::register as register_relay, runs::WorkerMetrics,
-    verify::VerifyGauges, webhooks::register as register_webhooks,
+    buffers::Buffers, cache::register as register_cache, exposition::Metrics, http::observed,
+    mails::register as register_mails, outbox::register as register_outbox,
+    payments::register as register_payments, process::register as register_process,
+    queues::register as register_queues, rate_limits::register as register_rate_limits,
+    relay::register as register_relay, runs::WorkerMetrics, stores::StoreViews, verify::VerifyGauges,
+    webhooks::register as register_webhooks,
 };

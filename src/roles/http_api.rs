@@ -6,7 +6,7 @@ use api::{ApiParts, ApiState, HealthCheck};
 use tokio::net::TcpListener;
 
 use super::Roles;
-use crate::metrics::{observed, register_rate_limits};
+use crate::metrics::{observed, register_cache, register_rate_limits};
 
 impl Roles<'_> {
     /// Serves the API. Started last, so that its readiness covers every role of this process. `with_metrics` adds
@@ -16,6 +16,7 @@ impl Roles<'_> {
         self.stores.push(HealthCheck::payments(Arc::clone(&parts.payments)));
         self.stores.extend(parts.health.iter().cloned());
         parts.health.extend(self.health.iter().cloned());
+        register_cache(&self.metrics, Arc::clone(&parts.cache));
         let state = ApiState::new(parts, self.wiring.config.api.clone());
         register_rate_limits(&self.metrics, &state);
         let app = observed(&self.metrics, api::app(state));

@@ -57,6 +57,7 @@ impl<'a> Roles<'a> {
         let connections_max = descriptors::connections(set.connections_max);
         let metrics = Metrics::default();
         register_process(&metrics, wiring.ambient.now());
+        wiring.views.register(&metrics);
         Self {
             wiring,
             stop,

@@ -11,10 +11,16 @@ use jobs::{
     worker::Workers,
 };
 use webhooks::WebhookSender;
-use workers::{Env, Parts, WebhookDelivery, queues::PAYMENTS};
+use workers::{Env, Parts, WebhookDelivery, counts::PaymentCounts, queues::PAYMENTS};
 
 use super::{RELEASE, Roles};
-use crate::{health, mail, metrics::register_webhooks, provider, sandbox::Sandbox, wiring::WorkerParts};
+use crate::{
+    health, mail,
+    metrics::{register_mails, register_payments, register_webhooks},
+    provider,
+    sandbox::Sandbox,
+    wiring::WorkerParts,
+};
 
 impl Roles<'_> {
     pub(crate) async fn workers(&mut self, parts: WorkerParts, sandbox: Option<&Sandbox>) -> Result<()> {
@@ -30,12 +36,17 @@ impl Roles<'_> {
         let recorder = self.recorder(jobs.records);
         let reporter = self.reporter(store.clone());
         let breaker = provider.breaker().clone();
+        let payment_counts = PaymentCounts::default();
+        register_payments(&self.metrics, &provider, payment_counts.clone());
+        let mailer = mail::mailer(&config.mail, &config.folder)?;
+        register_mails(&self.metrics, &mailer);
         let env = Env::new(Parts {
             orders,
             payments,
             provider,
-            mailer: mail::mailer(&config.mail, &config.folder)?,
+            mailer,
             webhooks: self.webhooks()?,
+            payment_counts,
             ambient: ambient.clone(),
             worker: self.wiring.name.clone(),
         });

@@ -44,6 +44,7 @@ use crate::{
     config::{Config, OrdersEngine, PaymentsEngine, QueueEngine},
     health::Checks,
     housekeeping::StoredSessions,
+    metrics::StoreViews,
 };
 
 pub(crate) use self::{
@@ -104,6 +105,8 @@ pub(crate) struct Wiring<'a> {
     /// Name of this process in leases and records, and to servers.
     pub(crate) name: String,
     pub(crate) ambient: &'a Ambient,
+    /// What the stores that were opened show in metrics.
+    pub(crate) views: StoreViews,
     shared: SharedParts,
     /// Held until this is dropped.
     _lock: Option<File>,
@@ -136,7 +139,8 @@ impl<'a> Wiring<'a> {
 
     /// For a process beside servers, which shares the folder with them.
     fn beside(config: &'a Config, name: String, ambient: &'a Ambient) -> Self {
-        Self { config, name, ambient, shared: SharedParts::default(), _lock: None }
+        let (views, shared) = (StoreViews::default(), SharedParts::default());
+        Self { config, name, ambient, views, shared, _lock: None }
     }
 
     /// Parts of the API, which ends its streams with `shutdown`.
@@ -229,7 +233,14 @@ impl<'a> Wiring<'a> {
                 Ok(OpenOrders::shared(Arc::clone(store.await?)))
             }
             OrdersEngine::Postgres(topology) => {
-                Box::pin(OpenOrders::open(topology, role, &self.name, self.ambient)).await
+                let orders = Box::pin(OpenOrders::open(topology, role, &self.name, self.ambient)).await?;
+                if let Some(postgres) = &orders.postgres {
+                    self.views.add_orders(role.pool(), postgres);
+                    if role == Role::Api {
+                        self.views.show_reads(postgres);
+                    }
+                }
+                Ok(orders)
             }
         }
     }
@@ -253,6 +264,9 @@ impl<'a> Wiring<'a> {
         let open = async || {
             let jobs = queue::open(&self.config.engines.queue, &self.name, self.ambient).await?;
             jobs.0.recover().await?;
+            if let Some(pool) = jobs.0.pool() {
+                self.views.add_pool("jobs".to_owned(), pool.clone());
+            }
             Ok(jobs)
         };
         self.shared.jobs.get_or_try_init(open).await

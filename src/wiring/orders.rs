@@ -25,6 +25,18 @@ pub(crate) enum Role {
     Scheduler,
 }
 
+impl Role {
+    /// Name of its pool of connections in metrics.
+    pub(super) const fn pool(self) -> &'static str {
+        match self {
+            Self::Api => "orders_api",
+            Self::Worker => "orders_worker",
+            Self::Relay => "orders_relay",
+            Self::Scheduler => "orders_scheduler",
+        }
+    }
+}
+
 pub(super) struct OpenOrders {
     pub(super) store: Arc<dyn OrderStore>,
     /// `None` for stores without shards.
@@ -32,12 +44,15 @@ pub(super) struct OpenOrders {
     /// `None` for stores without partitions.
     pub(super) partitions: Option<Partitioning>,
     pub(super) retention: Retention,
+    /// The store itself, where it is in databases.
+    pub(super) postgres: Option<PostgresOrders>,
 }
 
 impl OpenOrders {
     /// A store in a file, shared by all roles, which keeps everything.
     pub(super) fn shared(store: Arc<dyn OrderStore>) -> Self {
-        Self { store, shards: None, partitions: None, retention: Retention::default() }
+        let retention = Retention::default();
+        Self { store, shards: None, partitions: None, retention, postgres: None }
     }
 
     /// A store with the pools of the role. A server that is unavailable now may join later.
@@ -51,7 +66,8 @@ impl OpenOrders {
         let shards = store.is_sharded().then(|| health::shards(store.clone()));
         let partitions = Partitioning { tables: Arc::new(store.clone()), keep: topology.server.keep.clone() };
         let retention = topology.server.retention;
-        Ok(Self { store: Arc::new(store), shards, partitions: Some(partitions), retention })
+        let postgres = Some(store.clone());
+        Ok(Self { store: Arc::new(store), shards, partitions: Some(partitions), retention, postgres })
     }
 
     /// Checks of a role that uses this store.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use base::Ambient;
+use base::{Ambient, postgres::PoolView};
 use jobs::{
     Engine,
     job_store::{JobStore, PostgresJobStore, SqliteJobStore},
@@ -52,11 +52,15 @@ impl Jobs {
     }
 }
 
+/// What is kept beside a broker, and the pool of its connections where it is in a database.
+type BrokerStores = (Arc<dyn JobStore>, Arc<dyn RecordStore>, Option<PoolView>);
+
 /// Engine of the queue. One of a broker is not connected before it is needed.
 pub(super) enum QueueSource {
     /// With the file of the job store, which this engine does not need.
     Sqlite(SqliteEngine, PathBuf),
-    RabbitMq(RabbitMq, Arc<dyn JobStore>),
+    /// With the job store, and the pool of its connections where it is in a database.
+    RabbitMq(RabbitMq, Arc<dyn JobStore>, Option<PoolView>),
 }
 
 impl QueueSource {
@@ -74,7 +78,7 @@ impl QueueSource {
     pub(super) fn engine(&self, name: &str, ambient: &Ambient) -> anyhow::Result<Arc<dyn Engine>> {
         match self {
             Self::Sqlite(engine, _) => Ok(Arc::new(engine.clone())),
-            Self::RabbitMq(server, store) => {
+            Self::RabbitMq(server, store, _) => {
                 let ca_pem = server.ca_file.as_deref().map(read_certificates).transpose()?;
                 let server = RabbitServer { url: server.url.expose_secret(), ca_pem: ca_pem.as_deref() };
                 Ok(Arc::new(RabbitEngine::new(server, name, Arc::clone(store), ambient.clone())?))
@@ -82,11 +86,19 @@ impl QueueSource {
         }
     }
 
+    /// The pool of connections to the database of the job store.
+    pub(super) fn pool(&self) -> Option<&PoolView> {
+        match self {
+            Self::Sqlite(..) => None,
+            Self::RabbitMq(_, _, pool) => pool.as_ref(),
+        }
+    }
+
     /// The job store: that of the broker, or a file beside the queue's.
     pub(super) async fn job_store(&self, ambient: &Ambient) -> anyhow::Result<Arc<dyn JobStore>> {
         Ok(match self {
             Self::Sqlite(_, file) => Arc::new(SqliteJobStore::open(file, ambient.clone()).await?),
-            Self::RabbitMq(_, store) => store.clone(),
+            Self::RabbitMq(_, store, _) => store.clone(),
         })
     }
 }
@@ -104,21 +116,24 @@ pub(super) async fn open(
         }
         QueueEngine::RabbitMq { server, store } => (server, store),
     };
-    let (jobs, records): (Arc<dyn JobStore>, Arc<dyn RecordStore>) = match store {
+    let (jobs, records, pool): BrokerStores = match store {
         OrdersEngine::Sqlite { folder } => (
             Arc::new(SqliteJobStore::open(&folder::job_store(folder), ambient.clone()).await?),
             Arc::new(SqliteRecords::open(&folder.join("records.db")).await?),
+            None,
         ),
         OrdersEngine::Postgres(topology) => {
             let database = base::postgres::connect(&topology.server.pool(name, CONNECTIONS)).await?;
             unless_transient(jobs::postgres::check(&database).await)?;
+            let pool = Some(database.pool());
             (
                 Arc::new(PostgresJobStore::new(database.clone(), ambient.clone())),
                 Arc::new(PostgresRecords::new(database, ambient.clone()).await?),
+                pool,
             )
         }
     };
-    Ok((QueueSource::RabbitMq(server.clone(), jobs), records))
+    Ok((QueueSource::RabbitMq(server.clone(), jobs, pool), records))
 }
 
 /// Opens the job store beside running processes, also where the queue is in a file and needs none itself.

@@ -6,7 +6,9 @@ use base::Ambient;
 use jobs::JobContext;
 use store::{OrderStore, PaymentStore};
 
-use crate::{mail::Mailer, provider::PaymentProvider, webhook_delivery::WebhookDelivery};
+use crate::{
+    counts::PaymentCounts, mail::Mailer, provider::PaymentProvider, webhook_delivery::WebhookDelivery,
+};
 
 /// Collaborators shared by all runs of a process; a clone costs one reference count.
 pub type Env = Arc<Parts>;
@@ -21,6 +23,7 @@ pub struct Parts {
     pub provider: Arc<dyn PaymentProvider>,
     pub mailer: Mailer,
     pub webhooks: WebhookDelivery,
+    pub payment_counts: PaymentCounts,
     pub ambient: Ambient,
     /// Name of this process in payment attempts: host and process id.
     pub worker: String,

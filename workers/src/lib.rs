@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 
+pub mod counts;
 pub mod ended_items;
 pub mod env;
 pub mod event_body;

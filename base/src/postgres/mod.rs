@@ -15,7 +15,7 @@ mod pool;
 pub use class::{Class, Classified, classify, retry_serialization};
 pub use config::PostgresConfig;
 pub use error::OpenError;
-pub use pool::{PooledSession, Transaction};
+pub use pool::{PoolState, PoolView, PooledSession, Transaction};
 pub use secrecy::SecretString;
 
 use std::{sync::Arc, time::Duration};
@@ -164,6 +164,11 @@ impl Database {
     /// Checks that the server answers.
     pub async fn ping(&self) -> Result<(), sqlx::Error> {
         self.say("SELECT 1").await
+    }
+
+    /// A view of the pool, for metrics.
+    pub fn pool(&self) -> PoolView {
+        PoolView::of(&self.connections)
     }
 
     /// Closes the pool: idle connections now, others when they are returned.

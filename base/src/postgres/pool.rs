@@ -9,7 +9,8 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use deadpool::{
@@ -20,6 +21,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, po
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{config::PostgresConfig, error::OpenError};
+use crate::{DurationHistogram, DurationSnapshot};
 
 /// A connection idle for longer is pinged before reuse: the server may be gone.
 const PING_AFTER: Duration = Duration::from_secs(1);
@@ -28,8 +30,65 @@ const AGE_MAX: Duration = Duration::from_mins(30);
 /// Longest time in which a connection left in an unknown state is brought back in order.
 const TIDY_MAX: Duration = Duration::from_secs(10);
 
+/// Upper bounds of the waits for a connection; the longest wait is the time-out of the pool.
+const WAITS: &[Duration] = &[
+    Duration::from_micros(100),
+    Duration::from_millis(1),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(10),
+];
+
 #[derive(Clone)]
-pub(super) struct Connections(Pool<Connector>);
+pub(super) struct Connections {
+    pool: Pool<Connector>,
+    waits: Arc<DurationHistogram>,
+}
+
+/// What a pool does, for metrics; clones show the same pool.
+#[derive(Debug, Clone)]
+pub struct PoolView(Connections);
+
+/// The connections of a pool at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolState {
+    /// Connections at most.
+    pub max: u64,
+    /// Open connections that are not lent.
+    pub idle: u64,
+    /// Open connections that are lent.
+    pub busy: u64,
+    /// Callers that wait for a connection.
+    pub waiting: u64,
+}
+
+impl PoolView {
+    pub(super) fn of(connections: &Connections) -> Self {
+        Self(connections.clone())
+    }
+
+    /// The connections now.
+    pub fn state(&self) -> PoolState {
+        let status = self.0.pool.status();
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        PoolState {
+            max: number(status.max_size),
+            idle: number(status.available),
+            busy: number(status.size.saturating_sub(status.available)),
+            waiting: number(status.waiting),
+        }
+    }
+
+    /// How long callers waited for a connection, its opening or its test included, and those without success.
+    pub fn waits(&self) -> DurationSnapshot {
+        self.0.waits.snapshot()
+    }
+}
 
 impl Connections {
     /// A pool without connections; the first use connects.
@@ -46,22 +105,26 @@ impl Connections {
             .queue_mode(QueueMode::Lifo)
             .build();
         // `build` fails only for timeouts without a runtime.
-        Ok(Self(pool.map_err(|error| OpenError::Connect(sqlx::Error::Configuration(error.into())))?))
+        let pool = pool.map_err(|error| OpenError::Connect(sqlx::Error::Configuration(error.into())))?;
+        Ok(Self { pool, waits: Arc::new(DurationHistogram::new(WAITS)) })
     }
 
     pub(super) async fn lend(&self) -> Result<PooledSession, sqlx::Error> {
-        let connection = self.0.get().await.map_err(error_of)?;
+        let began = Instant::now();
+        let connection = self.pool.get().await;
+        self.waits.observe(began.elapsed());
+        let connection = connection.map_err(error_of)?;
         Ok(PooledSession { connection: Some(connection), state: SessionState::Unknown })
     }
 
     pub(super) fn close(&self) {
-        self.0.close();
+        self.pool.close();
     }
 }
 
 impl std::fmt::Debug for Connections {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Connections").field(&self.0.status()).finish()
+        f.debug_tuple("Connections").field(&self.pool.status()).finish()
     }
 }
 

@@ -82,7 +82,7 @@ corrupt!(IntoRowsResultError, RowsError, MaybeFirstRowError, DeserializationErro
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Corrupt(detail) => Self::Corrupt { store: STORE, detail },
+            Failure::Corrupt(detail) => Self::corrupt(STORE, detail),
             Failure::Overdue { .. } => Self::new(ErrorClass::Busy, STORE, failure),
             Failure::Execution(ref error) => Self::new(classify(error), STORE, failure),
         }

@@ -106,7 +106,7 @@ impl<S: Send + 'static> Linked<S> {
             }
         }
         let done = self.touch(|state| effect(state, Timing::Awaited));
-        let done = done.map_err(|Damage(detail)| StoreError::Corrupt { store: self.store, detail })?;
+        let done = done.map_err(|Damage(detail)| StoreError::corrupt(self.store, detail))?;
         if self.link.answer(call).await { Ok(done) } else { Err(self.unanswered(name)) }
     }
 

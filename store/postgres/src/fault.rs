@@ -115,7 +115,7 @@ impl From<Damage> for PostgresFault {
 impl From<PostgresFault> for StoreError {
     fn from(fault: PostgresFault) -> Self {
         match fault {
-            PostgresFault::Corrupt(detail) => Self::Corrupt { store: STORE, detail },
+            PostgresFault::Corrupt(detail) => Self::corrupt(STORE, detail),
             fault => Self::new(fault.class().error_class(), STORE, fault),
         }
     }

@@ -46,7 +46,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base::{
     Ambient,
-    postgres::{self, OpenError, PostgresConfig},
+    postgres::{self, OpenError, PoolView, PostgresConfig},
 };
 use futures::future::join_all;
 use store::{error::StoreError, rules::in_flight::InFlight};
@@ -138,6 +138,12 @@ impl PostgresOrders {
     /// Counts of reads since the start.
     pub fn read_stats(&self) -> ReadStats {
         self.router.read_stats()
+    }
+
+    /// Views of the pools of connections to primaries, by the name of the shard; it is empty for the only database.
+    pub fn pools(&self) -> Vec<(String, PoolView)> {
+        let members = self.router.members().iter();
+        members.map(|member| (member.name.clone(), member.primary.reads().pool())).collect()
     }
 
     /// Closes the connections to primaries once the statements in flight are done.

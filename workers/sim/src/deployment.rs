@@ -12,7 +12,9 @@ use store::{
 use store_memory::{MemoryOrders, MemoryPayments};
 use tokio::time::Instant;
 use webhooks::{UrlPolicy, WebhookSender, shares::ShareLimits};
-use workers::{Env, Parts, WebhookDelivery, mail::Mailer, provider::PaymentProvider as _};
+use workers::{
+    Env, Parts, WebhookDelivery, counts::PaymentCounts, mail::Mailer, provider::PaymentProvider as _,
+};
 
 use crate::{
     Mutation, chance::Chance, link::FaultyLink, outside::Outside, provider::SimProvider, queue::SimQueue,
@@ -143,6 +145,7 @@ impl Deployment {
             provider: Arc::new(self.provider.clone()),
             mailer: self.mailer.clone(),
             webhooks: WebhookDelivery::new(sender, ShareLimits::of_slots(WEBHOOK_SLOTS), ambient.clone()),
+            payment_counts: PaymentCounts::default(),
             ambient,
             worker: process.to_owned(),
         })

@@ -227,7 +227,12 @@ async fn record(
     decision: Decision,
 ) -> Result<()> {
     match ctx.env.payments.record_decision(payment.id, epoch, decision.clone(), ctx.ambient.now()).await? {
-        Decided::Recorded => apply(ctx, order, payment, decision).await,
+        Decided::Recorded => {
+            if payment.amount_minor > 0 {
+                ctx.env.payment_counts.decided(&decision);
+            }
+            apply(ctx, order, payment, decision).await
+        }
         Decided::Already(earlier) => apply(ctx, order, payment, earlier).await,
         Decided::Stale { current_epoch } => {
             // A newer attempt gets the same answer under the same key and records it, unless its run crashes. The queue

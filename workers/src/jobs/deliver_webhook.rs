@@ -98,6 +98,7 @@ impl Job for DeliverWebhook {
         let answer = env.webhooks.sender.post(post).await;
         let answer = answer.map_err(|SecretError| JobError::cancel("endpoint_secret_damaged"))?;
         permit.settle(&answer);
+        env.webhooks.count(&answer);
         let finding = Self::finding(ctx, &answer);
         note(ctx, &endpoint, finding, at).await?;
         let duration = started.elapsed();
@@ -148,6 +149,7 @@ impl DeliverWebhook {
     /// Snoozes; or gives up on an endpoint that has been paused for days, with a last attempt that says so.
     async fn put_off(&self, ctx: &Context, endpoint: &Endpoint, wait: Wait) -> Result<JobError> {
         let now = ctx.ambient.now();
+        ctx.env.webhooks.count_put_off();
         match wait {
             Wait::Rest(_) if between(ctx.created_at, now) > REST_WITHIN => {
                 let last = self.attempt(ctx.max_attempts, now, &Answer::failed("endpoint_rests"));

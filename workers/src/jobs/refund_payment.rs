@@ -91,7 +91,9 @@ impl RefundPayment {
         };
         let at = ctx.ambient.now();
         let ended = ctx.env.payments.end_refund(payment, self.refund, done, &reference, at).await?;
-        ended.map(|state| (state, reference)).ok_or_else(|| JobError::retry("refund_not_found"))
+        let state = ended.ok_or_else(|| JobError::retry("refund_not_found"))?;
+        ctx.env.payment_counts.refund_ended(state == RefundState::Done);
+        Ok((state, reference))
     }
 
     pub(super) async fn ask_provider(

@@ -49,6 +49,19 @@ impl Template {
 /// The template of [`Mail::Welcome`], as [`Template::name`].
 pub const WELCOME: &str = "welcome";
 
+/// All that [`Mail::kind`] may be.
+pub(super) const KINDS: [&str; 9] = [
+    "order_confirmation",
+    "payment_failed",
+    "order_cancelled",
+    "order_refunded",
+    "partial_refund",
+    WELCOME,
+    "verify_address",
+    "account_exists",
+    "password_reset",
+];
+
 /// A mail; `shop` is the merchant's display name.
 #[derive(Debug, Clone, Copy)]
 pub enum Mail<'a> {
@@ -78,14 +91,21 @@ impl Mail<'_> {
 
     /// The name in records, Message-IDs and file names: one per mail of a subject.
     pub fn template(&self) -> String {
-        let name = match self {
-            Self::Order { template, .. } => return template.name(),
+        match self {
+            Self::Order { template, .. } => template.name(),
+            _ => self.kind().to_owned(),
+        }
+    }
+
+    /// The name without what it is about: one of [`KINDS`].
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Order { template, .. } => template.as_str(),
             Self::Welcome { .. } => WELCOME,
             Self::Verification { verification, .. } if verification.purpose.is_reset() => "password_reset",
             Self::Verification { account: Some(_), .. } => "account_exists",
             Self::Verification { .. } => "verify_address",
-        };
-        name.to_owned()
+        }
     }
 
     /// Address and name. The name is left out until the address is verified: another person may have entered it.

@@ -36,6 +36,9 @@ use lettre::{
 use store::{domain::with_ascii_domain, token::Token};
 use url::Url;
 
+use self::kind::KINDS;
+use crate::counts::Counts;
+
 pub use amount::format_amount;
 pub use error::{MailError, MailSetupError};
 pub use kind::{Mail, Template, WELCOME};
@@ -45,6 +48,9 @@ pub use transport::MailTransport;
 /// Tells programs that no person wrote the mail, so that they do not answer it (RFC 3834, section 5.1).
 const AUTO_SUBMITTED: HeaderName = HeaderName::new_from_ascii_str("Auto-Submitted");
 
+/// Outcomes of a mail: the mail server took it, refused it for good, was not reached, or postponed it.
+const OUTCOMES: [&str; 4] = ["sent", "rejected", "unreachable", "postponed"];
+
 /// Composes and sends mails; clones share the connections.
 #[derive(Clone)]
 pub struct Mailer {
@@ -53,6 +59,8 @@ pub struct Mailer {
     storefront: Option<Url>,
     /// Whether the last mail found the server unreachable.
     is_away: Arc<AtomicBool>,
+    /// Mails by template and outcome.
+    counts: Arc<Counts<2>>,
 }
 
 impl Mailer {
@@ -72,7 +80,9 @@ impl Mailer {
             email.user().is_ascii().then(|| Mailbox::new(from.name, email))
         });
         let from = mailbox.ok_or_else(|| MailSetupError::From(from.to_owned()))?;
-        Ok(Self { transport, from, storefront: None, is_away: Arc::default() })
+        let series = KINDS.into_iter().flat_map(|kind| OUTCOMES.map(|outcome| [kind, outcome]));
+        let counts = Arc::new(Counts::new(series));
+        Ok(Self { transport, from, storefront: None, is_away: Arc::default(), counts })
     }
 
     /// Shows tokens as links into this storefront: `/account/verify?token=…` and `/account/reset?token=…` below it.
@@ -93,9 +103,26 @@ impl Mailer {
 
     /// Hands a mail over, dated `at`.
     pub async fn send(&self, mail: &Mail<'_>, at: Timestamp) -> Result<(), MailError> {
-        let sent = self.transport.send(mail, self.compose(mail, at)?).await;
+        let message = self.compose(mail, at).inspect_err(|error| self.count(mail, Some(error)))?;
+        let sent = self.transport.send(mail, message).await;
+        self.count(mail, sent.as_ref().err());
         self.report(sent.as_ref().err());
         sent
+    }
+
+    /// Mails that this process has handed over or not, by template and outcome.
+    pub fn counts(&self) -> &Arc<Counts<2>> {
+        &self.counts
+    }
+
+    fn count(&self, mail: &Mail<'_>, error: Option<&MailError>) {
+        let outcome = match error {
+            None => "sent",
+            Some(error) if error.is_permanent() => "rejected",
+            Some(error) if error.is_outage() => "unreachable",
+            Some(_) => "postponed",
+        };
+        self.counts.add([mail.kind(), outcome]);
     }
 
     /// Logs the beginning and the end of an outage of the mail server, once each.

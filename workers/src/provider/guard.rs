@@ -24,7 +24,7 @@ use governor::{
 
 use super::{
     CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Created, Ledger, PaymentProvider,
-    ProviderError, RefundOutcome, RefundRequest, Result,
+    ProviderCalls, ProviderError, RefundOutcome, RefundRequest, Result,
     breaker::{Breaker, BreakerConfig, CallOutcome},
 };
 
@@ -52,6 +52,7 @@ pub struct Guarded {
     provider: Arc<dyn PaymentProvider>,
     limiter: Option<DefaultDirectRateLimiter>,
     breaker: Breaker,
+    calls: ProviderCalls,
     ambient: Ambient,
 }
 
@@ -60,20 +61,28 @@ impl Guarded {
         let quota = |rate: Rate| Quota::per_second(rate.per_second).allow_burst(rate.burst);
         let limiter = config.rate.map(|rate| RateLimiter::direct(quota(rate)));
         let breaker = Breaker::new(provider.name(), config.breaker, ambient.clone());
-        Self { provider, limiter, breaker, ambient }
+        Self { provider, limiter, breaker, calls: ProviderCalls::default(), ambient }
     }
 
     pub fn breaker(&self) -> &Breaker {
         &self.breaker
     }
 
+    /// Durations of the calls that were let through.
+    pub fn calls(&self) -> &ProviderCalls {
+        &self.calls
+    }
+
     /// Makes a call where rate and breaker allow it. `call` does nothing before it is polled.
-    async fn call<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn call<T>(&self, operation: &str, call: impl Future<Output = Result<T>>) -> Result<T> {
         // The rate limit comes first: it must not delay a probe.
         self.acquire_permit().await?;
         let entered = self.breaker.enter().map_err(|wait| ProviderError::Paused { wait })?;
+        let timed = self.calls.begin(operation);
         let answer = call.await;
-        entered.settle(answer.as_ref().map_or_else(call_outcome, |_| CallOutcome::Works));
+        let outcome = answer.as_ref().map_or_else(call_outcome, |_| CallOutcome::Works);
+        timed.end(outcome == CallOutcome::Works);
+        entered.settle(outcome);
         answer
     }
 
@@ -119,27 +128,27 @@ impl PaymentProvider for Guarded {
     }
 
     async fn create(&self, request: &CaptureRequest) -> Result<Created> {
-        self.call(self.provider.create(request)).await
+        self.call("create", self.provider.create(request)).await
     }
 
     async fn capture(&self, request: &CaptureRequest) -> Result<ChargeOutcome> {
-        self.call(self.provider.capture(request)).await
+        self.call("capture", self.provider.capture(request)).await
     }
 
     async fn find(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>> {
-        self.call(self.provider.find(charge)).await
+        self.call("find", self.provider.find(charge)).await
     }
 
     async fn abandon(&self, charge: &ChargeQuery) -> Result<Option<ChargeOutcome>> {
-        self.call(self.provider.abandon(charge)).await
+        self.call("abandon", self.provider.abandon(charge)).await
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundOutcome> {
-        self.call(self.provider.refund(request)).await
+        self.call("refund", self.provider.refund(request)).await
     }
 
     async fn report(&self, reference: &str) -> Result<Option<ChargeReport>> {
-        self.call(self.provider.report(reference)).await
+        self.call("report", self.provider.report(reference)).await
     }
 
     fn paused(&self) -> Option<Duration> {

@@ -10,6 +10,7 @@
 //! limit and a circuit breaker around either.
 
 pub mod breaker;
+mod calls;
 mod error;
 pub mod guard;
 mod ledger;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use store::domain::{Currency, OrderId, PaymentId, RefundId};
 
+pub use calls::ProviderCalls;
 pub use error::{ProviderError, Result};
 pub use ledger::{EntryKind, Ledger, LedgerEntry, LedgerPage};
 /// The final outcome of a charge is what its payment records as decision.

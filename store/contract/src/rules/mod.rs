@@ -37,6 +37,6 @@ impl Damage {
 
 impl From<Damage> for StoreError {
     fn from(damage: Damage) -> Self {
-        Self::Corrupt { store: STORE, detail: damage.0 }
+        Self::corrupt(STORE, damage.0)
     }
 }

@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 use webhooks::{UrlPolicy, WebhookSender, shares::ShareLimits};
 use workers::{
     Env, Parts, WebhookDelivery,
+    counts::PaymentCounts,
     jobs::RefundPayment,
     mail::Mailer,
     provider::{
@@ -165,6 +166,7 @@ impl TestMerchant {
             provider,
             mailer: Mailer::file(self.mail_folder(), "Mugs & More <orders@shop.example>").expect("a mailer"),
             webhooks,
+            payment_counts: PaymentCounts::default(),
             ambient: self.ambient.clone(),
             worker: "test-worker".to_owned(),
         })
@@ -179,6 +181,7 @@ impl TestMerchant {
             provider: Arc::clone(provider),
             mailer,
             webhooks: webhooks.clone(),
+            payment_counts: PaymentCounts::default(),
             ambient: ambient.clone(),
             worker: worker.clone(),
         })
