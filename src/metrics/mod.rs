@@ -11,6 +11,8 @@
 mod asked;
 mod buffers;
 mod cache;
+#[cfg(test)]
+mod document;
 mod exposition;
 mod http;
 mod mails;

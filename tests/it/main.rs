@@ -14,6 +14,7 @@ mod faults;
 mod hostile;
 mod kill;
 mod merchants;
+mod metrics;
 mod operator;
 mod outages;
 mod paused;
