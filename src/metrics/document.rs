@@ -17,7 +17,7 @@ const WITH_RUNS: &str = "worker, scheduler";
 const WITH_OUTBOX: &str = "relay, scheduler";
 
 /// Every metric, with the roles that show it.
-const METRICS: [(&Metric, &str); 48] = [
+const METRICS: [(&Metric, &str); 49] = [
     (&buffers::RECORDS_DROPPED, WITH_RUNS),
     (&buffers::REPORTS_DROPPED, WITH_RUNS),
     (&cache::REQUESTS, "api"),
@@ -58,6 +58,7 @@ const METRICS: [(&Metric, &str); 48] = [
     (&runs::WAIT, WITH_RUNS),
     (&stores::CONNECTIONS, ALL_ROLES),
     (&stores::DEFECTS, ALL_ROLES),
+    (&stores::REPLICA_LAG, "api"),
     (&stores::REPLICA_READS, "api"),
     (&stores::WAIT, ALL_ROLES),
     (&verify::LAST_RUN, "scheduler"),

@@ -82,7 +82,12 @@ pub(crate) fn register(metrics: &Metrics, engine: Arc<dyn Engine>, ambient: &Amb
 async fn figures(engine: &dyn Engine, at: Timestamp) -> Result<QueueFigures, EngineError> {
     let mut depths = Vec::new();
     for queue in engine.queues().await?.iter().take(QUEUES_MAX) {
-        depths.push(engine.depth(queue).await?);
+        match engine.depth(queue).await {
+            Ok(depth) => depths.push(depth),
+            // Deleted meanwhile: the others are shown.
+            Err(EngineError::NoSuchQueue(_)) => {}
+            Err(error) => return Err(error),
+        }
     }
     let consumed = engine.consumers().await?.into_iter().map(|consumer| consumer.queue).collect();
     let short_delays =

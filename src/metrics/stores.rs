@@ -31,6 +31,11 @@ pub(super) const REPLICA_READS: Metric = counter(
     "Reads that a replica may answer, by who did: `replica`, `primary`; `repeated` are those of the primary's that a \
      replica failed at before",
 );
+pub(super) const REPLICA_LAG: Metric = gauge(
+    "orderworks_replica_lag_seconds",
+    &[],
+    "Upper bound of the replicas' lag; missing while that of one is not known",
+);
 pub(super) const DEFECTS: Metric = counter(
     "orderworks_defects_total",
     &["store"],
@@ -85,6 +90,11 @@ impl StoreViews {
         metrics.show(&REPLICA_READS, move || {
             let stats = views.0.lock().replicated.as_ref().map(PostgresOrders::read_stats);
             stats.map(reads).unwrap_or_default()
+        });
+        let views = self.clone();
+        metrics.show(&REPLICA_LAG, move || {
+            let lag = views.0.lock().replicated.as_ref().and_then(PostgresOrders::lag);
+            lag.map(|lag| Sample::only(lag.as_secs_f64())).unwrap_or_default()
         });
         metrics.show(&DEFECTS, || {
             let mut counts = defects();

@@ -20,7 +20,7 @@ const DISABLE_AFTER: Duration = Duration::from_hours(5 * 24);
 /// used up or the endpoint paused.
 const OUTCOMES: [&str; 4] = ["delivered", "rejected", "unreachable", "put_off"];
 
-/// What the deliveries of a process share; clones share connections, slots and counter.
+/// What the deliveries of a process share; clones share connections, slots and counts.
 #[derive(Clone)]
 pub struct WebhookDelivery {
     pub sender: WebhookSender,
