@@ -15,7 +15,7 @@ use super::{
 pub(super) const SET_ASIDE: Metric = counter(
     "orderworks_outbox_set_aside_total",
     &[],
-    "Times that a message of the outbox was set aside, as this relay cannot read it",
+    "Times that a message of the outbox was set aside, as this relay cannot read it or its queue takes no jobs",
 );
 pub(super) const MESSAGES: Metric =
     counter("orderworks_relay_messages_total", &[], "Messages of the outbox that this relay has published");
@@ -24,7 +24,7 @@ pub(super) const JOBS: Metric =
 pub(super) const FAILURES: Metric = counter(
     "orderworks_relay_failures_total",
     &[],
-    "Rounds of this relay that failed, as the order store or the queue was away",
+    "Rounds of this relay that failed, as the order store or a queue was away or took nothing",
 );
 pub(super) const LAST_SUCCESS: Metric = gauge(
     "orderworks_relay_last_success_timestamp_seconds",
