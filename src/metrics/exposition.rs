@@ -86,8 +86,10 @@ impl Metrics {
 
     async fn refresh(&self) {
         let questions = self.0.questions.lock().clone();
-        // As tasks: a reader that leaves does not interrupt what others wait for.
-        let mut asking: JoinSet<()> = questions.into_iter().map(Question::refresh).collect();
+        let mut asking = JoinSet::new();
+        for question in questions {
+            asking.spawn(question.refresh());
+        }
         while asking.join_next().await.is_some() {}
     }
 
