@@ -9,15 +9,15 @@
 //!
 //! Next: [`crate::subscriptions`] maps messages to jobs, [`by_queue`] publishes around a queue in trouble.
 
+mod batch;
 mod by_queue;
 
-use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use base::{Ambient, Timestamp, time::later};
+use base::{
+    Ambient, Timestamp,
+    time::{between, later},
+};
 use jobs::{
     Backoff, Envelope, JobError, Publish,
     engine::{EngineError, Event},
@@ -25,13 +25,15 @@ use jobs::{
 };
 use store::{
     OrderStore, StoreError,
-    domain::{EndpointId, EventKind, MerchantId},
-    outbox::{OutboxBody, OutboxMessage, Position},
+    outbox::{OutboxBody, OutboxMessage},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::by_queue::QueuesInTrouble;
+use self::{
+    batch::{Aside, Batch, Subscribers},
+    by_queue::{ByQueue, QueuesInTrouble},
+};
 use crate::{event_body::body_of, event_counts::EventCounts, subscriptions::expand};
 
 pub const BATCH_MAX: u32 = 256;
@@ -39,6 +41,8 @@ pub const BATCH_MAX: u32 = 256;
 const PUBLISH_MAX: usize = 1024;
 /// Lease of a batch: longer than publishing ever takes. After its end another relay may claim the messages.
 const LEASE: Duration = Duration::from_secs(30);
+/// Time after which no further queue is tried alone, so that a round ends within the lease of its batch.
+const TRY_QUEUES_FOR: Duration = Duration::from_secs(15);
 /// Time for which a message is set aside; longer than [`LEASE`], so that no relay still has later messages of its
 /// subject when it is claimed again.
 const ASIDE: Duration = Duration::from_mins(1);
@@ -186,6 +190,47 @@ impl Relay {
         Ok(self.publish(&mut waiting, &mut batch.jobs).await)
     }
 
+    /// Publishes the jobs of the batch again, those of each queue alone, and leaves in it the messages whose jobs are
+    /// all confirmed. Returns the error of one of the queues that took nothing, if any.
+    ///
+    /// # Errors
+    /// When all queues fail, this is the error.
+    async fn publish_by_queue(
+        &self,
+        batch: &mut Batch<'_>,
+        in_trouble: &mut QueuesInTrouble,
+        error: EngineError,
+    ) -> Result<Option<EngineError>, JobError> {
+        let (began, mut by_queue) = (self.ambient.now(), ByQueue::default());
+        for message in &batch.good {
+            // What cannot be expanded has been taken out.
+            by_queue.add(self.jobs_of(message, &mut batch.subscribers).await?.unwrap_or_default());
+        }
+        let (queues, mut failed) = (std::mem::take(&mut by_queue.jobs), BTreeMap::new());
+        let tried = queues.len();
+        batch.jobs = 0;
+        for (queue, jobs) in queues {
+            if between(began, self.ambient.now()) > TRY_QUEUES_FOR {
+                failed.insert(queue, EngineError::Closed);
+            } else if let Err(error) = self.publish_chunks(jobs, &mut batch.jobs).await {
+                failed.insert(queue, error);
+            }
+        }
+        if failed.len() == tried {
+            return Err(error.into());
+        }
+        in_trouble.hold(batch, &by_queue, &failed);
+        Ok(failed.into_values().next())
+    }
+
+    async fn publish_chunks(&self, jobs: Vec<Envelope>, confirmed: &mut usize) -> Result<(), EngineError> {
+        let mut jobs = jobs.into_iter().peekable();
+        while jobs.peek().is_some() {
+            self.publish(&mut jobs.by_ref().take(PUBLISH_MAX).collect(), confirmed).await?;
+        }
+        Ok(())
+    }
+
     /// The jobs of a message; the inner error is about the message itself and not about the store.
     async fn jobs_of(
         &self,
@@ -269,48 +314,4 @@ fn event_of(message: &OutboxMessage) -> Option<Event> {
         body: body_of(event),
         trace: event.trace.clone(),
     })
-}
-
-/// The claimed messages on their way.
-#[derive(Default)]
-struct Batch<'a> {
-    /// Messages to be marked sent.
-    good: Vec<&'a OutboxMessage>,
-    aside: Aside<'a>,
-    subscribers: Subscribers,
-    /// Jobs confirmed.
-    jobs: usize,
-}
-
-/// Messages of a batch to set aside.
-#[derive(Default)]
-struct Aside<'a> {
-    positions: Vec<Position>,
-    /// Their subjects, whose later messages wait.
-    subjects: HashSet<&'a str>,
-    /// The first of them and its error.
-    first_error: Option<String>,
-}
-
-impl<'a> Aside<'a> {
-    fn add(&mut self, message: &'a OutboxMessage, error: &str) {
-        self.positions.push(message.position);
-        self.subjects.insert(&message.subject);
-        self.first_error.get_or_insert_with(|| format!("subject {}: {error}", message.subject));
-    }
-}
-
-/// Subscribed endpoints, looked up once per batch: the thousands of events of a batch have few merchants.
-#[derive(Default)]
-struct Subscribers(HashMap<(MerchantId, EventKind), Vec<EndpointId>>);
-
-impl Subscribers {
-    async fn of(&mut self, store: &dyn OrderStore, body: &OutboxBody) -> Result<&[EndpointId], StoreError> {
-        let OutboxBody::Event(event) = body else { return Ok(&[]) };
-        let key = (event.merchant, event.kind);
-        Ok(match self.0.entry(key) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(free) => free.insert(store.subscribers(event.merchant, event.kind).await?),
-        })
-    }
 }

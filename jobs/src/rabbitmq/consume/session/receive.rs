@@ -277,20 +277,20 @@ mod tests {
     #[test]
     fn a_suspect_is_charged_for_the_copy_that_ran_alone_only() {
         let (ambient, _) = Ambient::steered(1, base::Timestamp::UNIX_EPOCH);
-        let judge = |alone, turn, lost| {
+        let suspect = |alone, turn, lost| {
             let mut meta = Meta { alone, turn, lost, ..Meta::default() };
             let outcome = suspicion(&mut meta, &ambient);
             (meta.alone, outcome)
         };
-        assert!(matches!(judge(None, false, LOST_MAX), (None, None)));
-        let became = judge(None, false, LOST_MAX + 1);
+        assert!(matches!(suspect(None, false, LOST_MAX), (None, None)));
+        let became = suspect(None, false, LOST_MAX + 1);
         assert!(matches!(became, (Some(0), Some(DeliveryOutcome::Again(None)))), "{became:?}");
-        let on_its_way = judge(Some(CRASHES_MAX), false, 3);
+        let on_its_way = suspect(Some(CRASHES_MAX), false, 3);
         assert!(matches!(on_its_way, (Some(CRASHES_MAX), None)), "{on_its_way:?}");
-        assert!(matches!(judge(Some(3), true, 0), (Some(3), None)));
-        let ran = judge(Some(3), true, 1);
+        assert!(matches!(suspect(Some(3), true, 0), (Some(3), None)));
+        let ran = suspect(Some(3), true, 1);
         assert!(matches!(ran, (Some(4), Some(DeliveryOutcome::Again(Some(_))))), "{ran:?}");
-        let too_often = judge(Some(CRASHES_MAX), true, 2);
+        let too_often = suspect(Some(CRASHES_MAX), true, 2);
         assert!(matches!(too_often.1, Some(DeliveryOutcome::Dead { .. })), "{too_often:?}");
     }
 }
