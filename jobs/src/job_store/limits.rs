@@ -19,9 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base::Timestamp;
 use serde::Serialize;
-use sqlx::{ColumnIndex, Decode, Row, Type};
 
-use super::row::time;
 use crate::{engine::EngineError, envelope::JobId};
 
 /// Most keys in one call of [`SharedLimits::lease`] or [`SharedLimits::starts`], and most rows in one of
@@ -193,23 +191,4 @@ pub(super) fn count(number: i64) -> u32 {
 /// A stored number of milliseconds, none below zero.
 pub(super) fn span(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
-}
-
-/// A key in use, of a row with these columns.
-pub(super) fn in_use<'r, R: Row>(row: &'r R) -> LimitInUse
-where
-    &'static str: ColumnIndex<R>,
-    i64: Decode<'r, R::Database> + Type<R::Database>,
-    String: Decode<'r, R::Database> + Type<R::Database>,
-{
-    let number = |column: &'static str| u64::try_from(row.get::<i64, _>(column)).unwrap_or(0);
-    LimitInUse {
-        limit: row.get("limit_name"),
-        key: row.get("limit_key"),
-        leased: number("leased"),
-        holders: number("holders"),
-        starts: number("starts"),
-        parked: number("parked"),
-        oldest_parked_at: row.get::<Option<i64>, _>("oldest_parked_at").map(time),
-    }
 }

@@ -17,7 +17,8 @@ use crate::{
     job_store::{
         GrantedStarts, LIMITS_EXPIRED_MAX, LIMITS_LISTED_MAX, LeaseWant, LeasedSlots, LimitFilter,
         LimitInUse, PARKED_MAX, ParkedJob, SharedLimits, StartsWant, UnusedStarts, draw_claim,
-        limits::{count, in_use, millis, span, valid_for},
+        limits::{count, millis, span, valid_for},
+        row::in_use,
     },
     postgres::{PostgresFault, column, text},
 };
