@@ -12,7 +12,9 @@ use jobs::{
 };
 use prometheus_client::{encoding::EncodeMetric, metrics::counter::ConstCounter};
 use webhooks::WebhookSender;
-use workers::{Env, Parts, WebhookDelivery, queues::PAYMENTS};
+use workers::{
+    Env, Parts, WebhookDelivery, limits::JobLimits, provider::PaymentProvider as _, queues::PAYMENTS,
+};
 
 use super::{RELEASE, Roles};
 use crate::{health, mail, provider, sandbox::Sandbox, wiring::WorkerParts};
@@ -30,6 +32,11 @@ impl Roles<'_> {
         let recorder = self.recorder(jobs.records);
         let reporter = self.reporter(store.clone());
         let breaker = provider.breaker().clone();
+        let limits = JobLimits {
+            charges: config.payments.concurrent_max,
+            deliveries: config.webhooks.per_endpoint_total,
+        };
+        let registry = limits.apply(workers::registry()?, provider.name())?;
         let env = Env::new(Parts {
             orders,
             payments,
@@ -39,10 +46,11 @@ impl Roles<'_> {
             ambient: ambient.clone(),
             worker: self.wiring.name.clone(),
         });
-        let pool = Workers::new(jobs.queue, Arc::new(workers::registry()?), env, ambient.clone())
+        let pool = Workers::new(jobs.queue.clone(), Arc::new(registry), env, ambient.clone())
             .name(self.wiring.name.clone())
             .recorder(recorder.clone())
             .reporter(reporter.clone())
+            .limiter(store.clone(), jobs.queue)
             .listed(store, RELEASE)
             .lease(config.workers.lease)
             .drain_timeout(config.workers.drain)

@@ -7,6 +7,7 @@ pub mod event_body;
 pub mod golden;
 pub mod housekeeping;
 pub mod jobs;
+pub mod limits;
 pub mod mail;
 pub mod open_payments;
 pub mod provider;
