@@ -6,10 +6,10 @@
 //! caller still holds.
 //! - **Slots**: the sum over the holders whose leases have not expired is never above the limit.
 //! - **Starts**: in any window as long as the period, no more than the limit were granted. Proof: a block with an end
-//!   `e` counts until `e + per`. Take a window from `x` up to `x + per`, and of the blocks that may have starts in it the
-//!   one that was granted last, at `g`, before `x + per`. Each of the others ends at `x` or later, so it counts until
-//!   `x + per` at least, and was counted at `g`, when all of them together were held to the limit. A block that is
-//!   returned keeps the starts that were used, all of them before its new end.
+//!   `e` counts until `e + per`. Take a window from `x` up to `x + per`, and of the blocks that may have starts in it
+//!   the one that was granted last, at `g`, before `x + per`. Each of the others ends at `x` or later, so it counts
+//!   until `x + per` at least, and was counted at `g`, when all of them together were held to the limit. A block that
+//!   is returned keeps the starts that were used, all of them before its new end.
 //!
 //! All of a limit's processes must name the same numbers; while they differ, as in a rollout, each holds to its own.
 //! Decides nothing about jobs: see [`crate::limits`].
@@ -25,8 +25,8 @@ use crate::{engine::EngineError, envelope::JobId};
 /// Most keys in one call of [`SharedLimits::lease`] or [`SharedLimits::starts`], and most rows in one of
 /// [`SharedLimits::park`]; on a server each key is a lock until the call ends.
 pub const LIMIT_KEYS_MAX: usize = 200;
-/// Most parked jobs of a key, hardly exceeded by calls at the same moment. Further jobs wait without a row, so they come
-/// when their snooze ends.
+/// Most parked jobs of a key, hardly exceeded by calls at the same moment. Further jobs wait without a row, so they
+/// come when their snooze ends.
 pub const PARKED_MAX: u32 = 10_000;
 /// Most rows of each kind deleted by one call of [`SharedLimits::expire_limits`].
 pub const LIMITS_EXPIRED_MAX: u32 = 10_000;

@@ -1,9 +1,9 @@
 //! The keeper of a process's limits: parks jobs, asks the store for slots and starts, renews, gives back.
 //!
-//! Guarantees: one call of each kind to the store for all keys that are due, at most every [`TICK`]; renewals at a third
-//! of the lease; each call ends within a fifth of it. A job is noted as parked before it is snoozed: a crash in between
-//! leaves a row that wakes nothing. While the store is away, jobs that wait are sent away, and it is asked again with
-//! [`RETRY`]. An orderly stop gives everything back, for [`GIVE_BACK_MAX`] at most.
+//! Guarantees: one call of each kind to the store for all keys that are due, at most every [`TICK`]; renewals at a
+//! third of the lease; each call ends within a fifth of it. A job is noted as parked before it is snoozed: a crash in
+//! between leaves a row that wakes nothing. While the store is away, jobs that wait are sent away, and it is asked
+//! again with [`RETRY`]. An orderly stop gives everything back, for [`GIVE_BACK_MAX`] at most.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -172,7 +172,7 @@ impl Keeper {
         let mut answers: Vec<Answers> = asks.iter().map(|_| Answers::default()).collect();
         let slots: Vec<_> = asks.iter().enumerate().filter_map(lease_want).collect();
         if !slots.is_empty() {
-            let end = self.limiter.moment().after(self.lease);
+            let end = self.limiter.now().after(self.lease);
             let (places, wants): (Vec<usize>, Vec<LeaseWant>) = slots.into_iter().unzip();
             let leased = self.call(self.store.lease(&self.holder, wants, self.lease)).await?;
             for (place, leased) in places.into_iter().zip(leased) {
@@ -182,7 +182,7 @@ impl Keeper {
         }
         let starts: Vec<_> = asks.iter().enumerate().filter_map(starts_want).collect();
         if !starts.is_empty() {
-            let sent = self.limiter.moment();
+            let sent = self.limiter.now();
             let (places, wants): (Vec<usize>, Vec<StartsWant>) = starts.into_iter().unzip();
             let granted = self.call(self.store.starts(wants)).await?;
             for (place, granted) in places.into_iter().zip(granted) {
@@ -272,7 +272,7 @@ fn lease_want((place, ask): (usize, &Ask)) -> Option<(usize, LeaseWant)> {
 /// The question for starts, with its place; `None` for a limit without.
 fn starts_want((place, ask): (usize, &Ask)) -> Option<(usize, StartsWant)> {
     let LimitKey { limit, key } = &ask.key;
-    let rate = limit.pace()?;
+    let rate = limit.starts()?;
     let (limit, key) = (limit.name().to_owned(), key.to_string());
     Some((place, StartsWant { limit, key, starts: ask.wants.starts, max: rate.starts, per: rate.per }))
 }

@@ -94,7 +94,7 @@ impl KeyState {
             Some(_) => Some(self.free_slot()?),
             None => None,
         };
-        if limit.pace().is_some() {
+        if limit.starts().is_some() {
             let block = self.block.as_mut().filter(|block| block.left > 0 && !block.end.is_past(ambient))?;
             block.left -= 1;
         }

@@ -110,7 +110,7 @@ impl Limit {
         self.concurrent
     }
 
-    pub(super) fn pace(&self) -> Option<Rate> {
+    pub(super) fn starts(&self) -> Option<Rate> {
         self.rate
     }
 }

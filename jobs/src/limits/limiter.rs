@@ -186,7 +186,7 @@ impl Limiter {
         }
     }
 
-    pub(super) fn moment(&self) -> Moment {
+    pub(super) fn now(&self) -> Moment {
         Moment::now(&self.ambient)
     }
 

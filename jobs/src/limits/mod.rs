@@ -17,9 +17,9 @@
 //! promised among jobs with one key. A kind has one limit at most; [`crate::Job::concurrency_key`] is a limit of one
 //! that needs no store.
 //!
-//! [`Registry::limit`] gives a kind its limit, [`Workers::limiter`] the store to the workers. In here, `key_state` keeps
-//! the slots and starts of a key, `limiter` hands them to the feeds of the queues, `keeper` calls the store, `unparker`
-//! makes parked jobs ready, `term` and `leased_run` end runs.
+//! [`Registry::limit`] gives a kind its limit, [`Workers::limiter`] the store to the workers. In here, `key_state`
+//! keeps the slots and starts of a key, `limiter` hands them to the feeds of the queues, `keeper` calls the store,
+//! `unparker` makes parked jobs ready, `term` and `leased_run` end runs.
 
 mod keeper;
 mod key_state;
@@ -46,6 +46,6 @@ use crate::{Registry, Workers, job_store::SharedLimits};
 
 /// Lease of slots, see [`Workers::limit_lease`].
 pub const LEASE: Duration = Duration::from_secs(15);
-/// Least snooze of a parked job. Over [`SHORT_DELAY_MAX`](crate::engine::SHORT_DELAY_MAX), so that with every engine the
-/// job can be made ready before.
+/// Least snooze of a parked job. Over [`SHORT_DELAY_MAX`](crate::engine::SHORT_DELAY_MAX), so that with every engine
+/// the job can be made ready before.
 pub const PARKED_FOR: Duration = Duration::from_mins(2);

@@ -1,7 +1,7 @@
 //! Makes parked jobs ready in their queues, beside the keeper: an engine that is slow must not delay renewals.
 //!
-//! A job whose snooze is not durable yet is tried again; one that is never made ready comes when its snooze ends. Only a
-//! delayed job is touched: one that meanwhile ran and died must not be redriven.
+//! A job whose snooze is not durable yet is tried again; one that is never made ready comes when its snooze ends. Only
+//! a delayed job is touched: one that meanwhile ran and died must not be redriven.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

@@ -125,7 +125,8 @@ impl<E: Clone + Send + Sync + 'static> Registry<E> {
 
     /// Gives a registered kind a limit, and the function that takes the key from a job: `None` for one without a limit,
     /// at most [`KEY_BYTES_MAX`](crate::limits::KEY_BYTES_MAX) otherwise; a job with a longer key is dead when it is
-    /// delivered. Kinds with limits of one name share it. Workers with such a registry need [`crate::Workers::limiter`].
+    /// delivered. Kinds with limits of one name share it. Workers with such a registry need
+    /// [`crate::Workers::limiter`].
     ///
     /// # Errors
     /// A job that is not registered or has a limit already, or a limit of this name with other numbers.

@@ -49,8 +49,8 @@ pub(super) struct Feed {
 pub(super) struct Source {
     deliveries: mpsc::Receiver<Delivery>,
     settler: Arc<dyn Settler>,
-    /// Deliveries of jobs of which an earlier run continues, or whose limit is being asked for. Bounded by the prefetch,
-    /// as they are unsettled.
+    /// Deliveries of jobs of which an earlier run continues, or whose limit is being asked for. Bounded by the
+    /// prefetch, as they are unsettled.
     aside: Vec<LimitedDelivery>,
     /// The runs of its deliveries.
     runs: TaskTracker,
@@ -201,9 +201,9 @@ impl Source {
         }
     }
 
-    /// Takes id and slot for a run of the delivery. One that was cancelled or lost its lease while it waited is settled;
-    /// one of a job that still runs here, or whose limit is being asked for, is put aside; one whose limit is full
-    /// leaves.
+    /// Takes id and slot for a run of the delivery. One that was cancelled or lost its lease while it waited is
+    /// settled; one of a job that still runs here, or whose limit is being asked for, is put aside; one whose limit is
+    /// full leaves.
     fn start(&mut self, waiting: LimitedDelivery, guards: Guards<'_>) -> Option<Start> {
         let receipt = waiting.delivery.receipt;
         if let Some(settlement) = settlement_without_run(&waiting.delivery) {

@@ -163,8 +163,8 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
         self
     }
 
-    /// Keeps the limits of the registry in this store, which all worker processes share; through the engine, that of the
-    /// workers, jobs that wait for a limit are made ready. See [`crate::limits`].
+    /// Keeps the limits of the registry in this store, which all worker processes share; through the engine, that of
+    /// the workers, jobs that wait for a limit are made ready. See [`crate::limits`].
     #[must_use]
     pub fn limiter(mut self, store: Arc<dyn SharedLimits>, engine: Arc<dyn Admin>) -> Self {
         self.limits = Some((store, engine));

@@ -21,8 +21,8 @@ use crate::{
 /// Longest error text kept with a job, in bytes; the outermost cause stands first.
 const ERROR_BYTES_MAX: usize = 4096;
 
-/// Delay of a job during an outage, and after the loss of its limit's lease: short, as most outages are, and spread, so that its end does not start all jobs at
-/// once.
+/// Delay of a job during an outage, and after the loss of its limit's lease: short, as most outages are, and spread, so
+/// that its end does not start all jobs at once.
 const OUTAGE_PAUSE_MIN: Duration = Duration::from_secs(1);
 const OUTAGE_PAUSE_SPREAD: Duration = Duration::from_secs(4);
 
@@ -71,7 +71,8 @@ pub(crate) fn settlement_for(result: &Result<(), BoxDynError>, run: &Run, ambien
         Some(Failure::UnknownKind(_)) => until_rolled_out(DeadReason::UnknownKind),
         Some(Failure::NewerVersion(_)) => until_rolled_out(DeadReason::Undecodable),
         Some(Failure::Undecodable(_)) => dead(DeadReason::Undecodable),
-        // No fault of the job, so no attempt. Not a release: this process has no slot for it, and would meet it at once.
+        // No fault of the job, so no attempt. Not a release: this process has no slot for it, and would meet it at
+        // once.
         Some(Failure::LimitLost) => Settlement::Snooze { at: later(ambient, outage_pause(ambient)) },
         Some(Failure::Job(JobError::Cancel(_))) => Settlement::Cancelled { error: text(error) },
         Some(Failure::Job(JobError::Snooze(delay))) => Settlement::Snooze { at: later(ambient, *delay) },

@@ -1,8 +1,9 @@
 //! Slots and starts per key, by the clock of the server.
 //!
-//! Calls for one key take turns by an advisory lock of the transaction: its first statement waits for it, and the second
-//! one, with a snapshot and a clock of its own, sees all that the call before has done. A row per key to lock would do
-//! the same, with a row to insert for each new key and one to clean up. Two keys with one hash only wait for each other.
+//! Calls for one key take turns by an advisory lock of the transaction: its first statement waits for it, and the
+//! second one, with a snapshot and a clock of its own, sees all that the call before has done. A row per key to lock
+//! would do the same, with a row to insert for each new key and one to clean up. Two keys with one hash only wait for
+//! each other.
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -81,7 +81,11 @@ async fn no_statement_scans_a_large_table() {
         (reports::REPORTS, IDS, "run_reports_pkey"),
         (reports::EXPIRE_REPORTS, "100, 500", "run_reports_age"),
         (limits::LEASE, "'holder', '{limit 1}', '{key 1}', '{1}', '{3}', 1000", "limit_leases_pkey"),
-        (limits::STARTS, "'{limit 1}', '{key 1}', '{1}', '{3}', '{1000}', '{250}', '{7}'", "limit_blocks_pkey"),
+        (
+            limits::STARTS,
+            "'{limit 1}', '{key 1}', '{1}', '{3}', '{1000}', '{250}', '{7}'",
+            "limit_blocks_pkey",
+        ),
         (limits::UNPARK, "'limit 1', 'key 1', 3", "limit_parked_line"),
         (limits::EXPIRE[1], "500", "limit_blocks_expiry"),
         (limits::EXPIRE[2], "500", "limit_parked_expiry"),

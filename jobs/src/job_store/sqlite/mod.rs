@@ -25,8 +25,8 @@ use crate::{engine::EngineError, sqlite::fault::SqliteFault};
 /// Read connections beside the one writer.
 const READERS_MAX: u32 = 3;
 
-/// Scheduled and dead jobs, schedules, bulk operations, limits, run reports, cancel requests, pauses and unique keys in a
-/// file. Clones share it.
+/// Scheduled and dead jobs, schedules, bulk operations, limits, run reports, cancel requests, pauses and unique keys in
+/// a file. Clones share it.
 #[derive(Clone)]
 pub struct SqliteJobStore {
     database: Database,
