@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     PARKED_FOR,
-    limiter::{Ask, LimitKey, Limiter},
+    limiter::{Ask, LimitKey, Limiter, Parking},
     unparker::{QUEUE_MAX, Unparker},
 };
 use crate::{
@@ -162,8 +162,12 @@ impl Keeper {
         };
         let asks: Vec<_> = asks.into_iter().zip(&answers).map(|(ask, got)| (ask, got.free_in())).collect();
         self.limiter.answered(&asks, self.lease / 3);
+        // Bounded, as leases are to be renewed; the rest is found by the next questions.
+        let until = Instant::now() + self.lease / 5;
         for ((ask, _), answers) in asks.iter().zip(&answers) {
-            self.unpark(&ask.key, answers.free()).await?;
+            if answers.free() > 0 && Instant::now() < until {
+                self.unpark(&ask.key, answers.free()).await?;
+            }
         }
         Ok(())
     }
@@ -195,9 +199,6 @@ impl Keeper {
 
     /// Has the jobs made ready that were parked first at a key. Those that get no slot are parked again.
     async fn unpark(&self, key: &LimitKey, free: u32) -> Result<(), String> {
-        if free == 0 {
-            return Ok(());
-        }
         let jobs = self.store.unpark(key.limit.name(), &key.key, free.min(UNPARK_MAX));
         for job in self.call(jobs).await? {
             if self.unpark.try_send(job).is_err() {

@@ -3,6 +3,9 @@
 //! Guarantees: no start without a slot of a term that lasts and a start of a block that is valid; slots that are about
 //! to be given back are not used any more, from before the store is asked. Does no I/O.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use base::Ambient;
