@@ -7,7 +7,8 @@
 -- Indexes, proven by a test that plans each statement over a large table:
 --   by key      limit_name=$ AND limit_key=$                           limit_leases_pkey, limit_blocks_pkey
 --   next        the same, ORDER BY parked_at, job LIMIT $              limit_parked_line
---   expiry      counts_until<=$ LIMIT $, ends_at<=$ LIMIT $            limit_blocks_expiry, limit_parked_expiry
+--   expiry      counts_until<=$ ORDER BY counts_until LIMIT $          limit_blocks_expiry
+--   expiry      ends_at<=$ ORDER BY ends_at LIMIT $                    limit_parked_expiry
 -- Ended leases have no index: a row for each key in use and process is read whole once a minute, and a renewal changes
 -- its row where it lies, as no indexed column changes and pages have room.
 --

@@ -177,14 +177,14 @@ pub(super) const EXPIRE: [&str; 3] = [
     concat!(
         clock!(),
         " DELETE FROM jobs.limit_blocks WHERE ctid = ANY(ARRAY(
-          SELECT ctid FROM jobs.limit_blocks WHERE counts_until <= (SELECT ms FROM clock) LIMIT $1
-          FOR UPDATE SKIP LOCKED))"
+          SELECT ctid FROM jobs.limit_blocks WHERE counts_until <= (SELECT ms FROM clock)
+          ORDER BY counts_until LIMIT $1 FOR UPDATE SKIP LOCKED))"
     ),
     concat!(
         clock!(),
         " DELETE FROM jobs.limit_parked WHERE job = ANY(ARRAY(
-          SELECT job FROM jobs.limit_parked WHERE ends_at <= (SELECT ms FROM clock) LIMIT $1
-          FOR UPDATE SKIP LOCKED))"
+          SELECT job FROM jobs.limit_parked WHERE ends_at <= (SELECT ms FROM clock)
+          ORDER BY ends_at LIMIT $1 FOR UPDATE SKIP LOCKED))"
     ),
 ];
 
