@@ -10,6 +10,9 @@ pub(crate) enum Failure {
     Job(JobError),
     #[error("panicked: {0}")]
     Panicked(String),
+    /// Another process may run jobs under the same limit already.
+    #[error("lost the lease of its limit")]
+    LimitLost,
     /// The timeout of the kind has passed.
     #[error("timed out after {0:?}")]
     TimedOut(Duration),

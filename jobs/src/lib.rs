@@ -11,6 +11,7 @@ mod id;
 pub mod inspection;
 pub mod job;
 pub mod job_store;
+pub mod limits;
 mod names;
 mod payload;
 pub mod payload_gate;

@@ -47,7 +47,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0009_worker_notes.down",
             "0009_worker_notes.up",
             "0010_operations.down",
-            "0010_operations.up"
+            "0010_operations.up",
+            "0011_limits.down",
+            "0011_limits.up"
         ]
     );
     migrations.create_schema("jobs");

@@ -183,6 +183,12 @@ pub(crate) enum Inspect {
     Queues,
     /// Worker processes of each queue: release, slots, last sign of life and last contact with the queue
     Workers,
+    /// Limits of jobs in use, by key: slots and starts taken over all workers, jobs that wait for them
+    Limits {
+        /// Only this limit, such as charges or deliveries
+        #[arg(long)]
+        name: Option<String>,
+    },
     /// Schedules: their times, last run and next five runs
     Schedules,
     /// Bulk operations, newest first, or one of them: what, by whom, why, and what came of it

@@ -11,7 +11,7 @@ use jobs::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{operations, payment, processes, running, schedules};
+use super::{limits, operations, payment, processes, running, schedules};
 use crate::{
     cli::{AttemptsArgs, Inspect, JobsArgs},
     config::Config,
@@ -28,6 +28,7 @@ pub(super) async fn run(what: Inspect, config: &Config, as_json: bool) -> Result
     match what {
         Inspect::Queues => processes::queues(engine, config, as_json).await,
         Inspect::Workers => processes::workers(engine, config, as_json).await,
+        Inspect::Limits { name } => limits::show(config, name, as_json).await,
         Inspect::Schedules => schedules::show(jobs, config, as_json).await,
         Inspect::Operations { id } => operations::show(jobs, config, id, as_json).await,
         Inspect::Jobs(args) => {

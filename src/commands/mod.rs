@@ -5,6 +5,7 @@ mod config;
 mod control;
 mod dev;
 mod inspect;
+mod limits;
 mod merchants;
 mod migrate;
 mod move_merchant;

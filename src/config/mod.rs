@@ -105,6 +105,8 @@ pub(crate) struct Webhooks {
     /// `None`: a quarter of the slots.
     per_merchant: Option<usize>,
     per_endpoint: usize,
+    /// Over all worker processes; `None`: no limit.
+    pub(crate) per_endpoint_total: Option<u32>,
     /// `None`: a quarter of the slots.
     slow: Option<usize>,
     /// `None`: never.
@@ -253,6 +255,7 @@ impl Webhooks {
         Self {
             per_merchant: Some(r.within("webhooks", "per_merchant", 0..=1024)).filter(|posts| *posts > 0),
             per_endpoint: r.within("webhooks", "per_endpoint", 1..=1024),
+            per_endpoint_total: payments::at_once(r, "webhooks", "per_endpoint_total"),
             slow: Some(r.within("webhooks", "slow", 0..=1024)).filter(|posts| *posts > 0),
             disable_after: minutes(r.within("webhooks", "disable_after_days", 0..=365) * 24 * 60),
         }

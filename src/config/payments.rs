@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use jobs::limits::CONCURRENT_MAX;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use store::domain::Currency;
@@ -29,6 +30,8 @@ pub(crate) struct Payments {
     pub(crate) timeout: Duration,
     /// Rate limit of this process's calls to the provider.
     pub(crate) rate: Option<Rate>,
+    /// Charges at once, over all worker processes; `None`: no limit.
+    pub(crate) concurrent_max: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -63,6 +66,7 @@ impl Payments {
             stripe_url: r.optional("payments", "stripe_url"),
             timeout: Duration::from_millis(r.within("payments", "timeout_ms", 100..=120_000)),
             rate: rate(r, provider),
+            concurrent_max: at_once(r, "payments", "concurrent_max"),
         };
         payments.check(r);
         payments
@@ -93,6 +97,11 @@ pub(super) fn stripe_webhook_secrets(r: &mut Reader) -> Vec<SecretString> {
         r.fault("payments", "stripe_webhook_secrets", "must be signing secrets (whsec_…)");
     }
     secrets
+}
+
+/// A number of jobs at once, over all worker processes. Zero means no limit.
+pub(super) fn at_once(r: &mut Reader, section: &str, key: &str) -> Option<u32> {
+    Some(r.within(section, key, 0..=CONCURRENT_MAX)).filter(|most| *most > 0)
 }
 
 /// Zero means the provider's default.

@@ -11,7 +11,10 @@ use jobs::{
     worker::Workers,
 };
 use webhooks::WebhookSender;
-use workers::{Env, Parts, WebhookDelivery, counts::PaymentCounts, queues::PAYMENTS};
+use workers::{
+    Env, Parts, WebhookDelivery, counts::PaymentCounts, limits::JobLimits, provider::PaymentProvider as _,
+    queues::PAYMENTS,
+};
 
 use super::{RELEASE, Roles};
 use crate::{
@@ -40,6 +43,11 @@ impl Roles<'_> {
         register_payments(&self.metrics, &provider, payment_counts.clone());
         let mailer = mail::mailer(&config.mail, &config.folder)?;
         register_mails(&self.metrics, &mailer);
+        let limits = JobLimits {
+            charges: config.payments.concurrent_max,
+            deliveries: config.webhooks.per_endpoint_total,
+        };
+        let registry = limits.apply(workers::registry()?, provider.name())?;
         let env = Env::new(Parts {
             orders,
             payments,
@@ -50,10 +58,11 @@ impl Roles<'_> {
             ambient: ambient.clone(),
             worker: self.wiring.name.clone(),
         });
-        let pool = Workers::new(jobs.queue, Arc::new(workers::registry()?), env, ambient.clone())
+        let pool = Workers::new(jobs.queue.clone(), Arc::new(registry), env, ambient.clone())
             .name(self.wiring.name.clone())
             .recorder(recorder.clone())
             .reporter(reporter.clone())
+            .limiter(store.clone(), jobs.queue)
             .listed(store, RELEASE)
             .lease(config.workers.lease)
             .drain_timeout(config.workers.drain)

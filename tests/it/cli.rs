@@ -32,6 +32,10 @@ async fn inspect_and_control_work_while_dev_runs() {
     assert!(ok && out.starts_with("QUEUE"), "{out}");
     let workers = run_json(data.path(), &["inspect", "workers"]).await;
     assert_eq!(workers.as_array().map(Vec::len), Some(5), "one consumer per queue: {workers}");
+    let limits = run_json(data.path(), &["inspect", "limits"]).await;
+    assert_eq!(limits.as_array().map(Vec::len), Some(0), "none is set: {limits}");
+    let (ok, out, _) = run(data.path(), &["inspect", "limits", "--name", "charges"]).await;
+    assert!(ok && out.starts_with("LIMIT"), "{out}");
     assert!(dev.stop().await.success());
     let workers = run_json(data.path(), &["inspect", "workers"]).await;
     assert_eq!(workers.as_array().map(Vec::len), Some(0), "an orderly stop leaves no lease: {workers}");

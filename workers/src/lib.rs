@@ -9,6 +9,7 @@ pub mod event_counts;
 pub mod golden;
 pub mod housekeeping;
 pub mod jobs;
+pub mod limits;
 pub mod mail;
 pub mod open_payments;
 pub mod provider;

@@ -2,16 +2,17 @@
 //!
 //! Guarantees of every implementation: each method is one transaction, durable when it returns. Written only for jobs
 //! that are scheduled, unique, cancelled or dead or report something, for pauses, schedules and bulk operations, and
-//! every few seconds for the notes of consumers and workers and the age of each backlog; a plain job touches the broker
-//! alone. Does not publish: the queue engine does, and deletes a scheduled or dead job only after the broker has
-//! confirmed it.
+//! every few seconds for the notes of consumers and workers, the age of each backlog and the limits in use; a plain job
+//! touches the broker alone. Does not publish: the queue engine does, and deletes a scheduled or dead job only after
+//! the broker has confirmed it.
 //!
 //! Implementations are [`sqlite`] and `postgres`, both tested by `crate::conformance::job_store`; users are the
-//! `RabbitMQ` engine and, over any engine, [`crate::schedule`], [`crate::reporter`], [`crate::worker`] and
-//! [`crate::bulk`].
+//! `RabbitMQ` engine and, over any engine, [`crate::schedule`], [`crate::reporter`], [`crate::worker`],
+//! [`crate::bulk`] and [`crate::limits`].
 
 mod dead;
 mod keys;
+mod limits;
 mod operations;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -31,6 +32,10 @@ pub use self::postgres::PostgresJobStore;
 pub use self::{
     dead::{DeadJob, DeadJobs, DeadMessage, DeadPage},
     keys::{KEYS_EXPIRED_MAX, KeyRequest, Reservation, UniqueKeys},
+    limits::{
+        GrantedStarts, LIMIT_KEYS_MAX, LIMITS_EXPIRED_MAX, LIMITS_LISTED_MAX, LeaseWant, LeasedSlots,
+        LimitFilter, LimitInUse, PARKED_MAX, ParkedJob, SharedLimits, StartsWant, UnusedStarts,
+    },
     operations::{OPERATIONS_ENDED_MAX, OPERATIONS_OPEN_MAX, OperationRow, OperationState, Operations},
     reports::{LogLine, Progress, REPORTS_EXPIRED_MAX, RunReport, RunReports},
     schedules::{Advance, NewSchedule, SCHEDULES_MAX, ScheduleRow, Schedules, Term},
@@ -97,8 +102,9 @@ pub struct ConsumerNote {
     pub at: Timestamp,
 }
 
-/// The relational side of a broker's queues, and the schedules, run reports, worker notes and bulk operations of any
-/// engine: every type with these contracts is one. All methods may be called concurrently, from several processes.
+/// The relational side of a broker's queues, and the schedules, run reports, worker notes, bulk operations and limits
+/// of any engine: every type with these contracts is one. All methods may be called concurrently, from several
+/// processes.
 pub trait JobStore:
     ScheduledJobs
     + DeadJobs
@@ -109,6 +115,7 @@ pub trait JobStore:
     + RunReports
     + WorkerNotes
     + Operations
+    + SharedLimits
 {
 }
 
@@ -122,6 +129,7 @@ impl<T> JobStore for T where
         + RunReports
         + WorkerNotes
         + Operations
+        + SharedLimits
 {
 }
 

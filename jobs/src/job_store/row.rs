@@ -1,5 +1,5 @@
 //! Rows of scheduled and dead jobs and of bulk operations, alike in both databases but for the type of the id, and of
-//! schedules.
+//! schedules and limits.
 
 use std::fmt::Display;
 
@@ -7,7 +7,8 @@ use base::Timestamp;
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
 use super::{
-    DeadJob, DeadMessage, OperationRow, OperationState, QueueSize, SLOTS_MAX, ScheduleRow, ScheduledJob,
+    DeadJob, DeadMessage, LimitInUse, OperationRow, OperationState, QueueSize, SLOTS_MAX, ScheduleRow,
+    ScheduledJob,
 };
 use crate::{
     engine::{DeadInfo, DeadReason},
@@ -175,6 +176,25 @@ where
         content: row.get("content"),
         version: row.get("version"),
     })
+}
+
+/// A key in use, of a row with these columns.
+pub(super) fn in_use<'r, R: Row>(row: &'r R) -> LimitInUse
+where
+    &'static str: ColumnIndex<R>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let number = |column: &'static str| u64::try_from(row.get::<i64, _>(column)).unwrap_or(0);
+    LimitInUse {
+        limit: row.get("limit_name"),
+        key: row.get("limit_key"),
+        leased: number("leased"),
+        holders: number("holders"),
+        starts: number("starts"),
+        parked: number("parked"),
+        oldest_parked_at: row.get::<Option<i64>, _>("oldest_parked_at").map(time),
+    }
 }
 
 pub(super) fn time(millis: i64) -> Timestamp {

@@ -2,7 +2,8 @@
 //!
 //! Guarantees what apalis requires of a long-lived backend: `poll_next` is never `Err` (which would end the worker and
 //! drop its other runs) and never `None` (which would end it silently). No run starts while as many go on as the queue
-//! has slots, whose number may change meanwhile. Does no I/O: periodic work is the engine's task.
+//! has slots, whose number may change meanwhile, nor without a slot of the limit of its kind, see [`crate::limits`].
+//! Does no I/O: periodic work is the engine's task, and that of the limits' keeper.
 
 use std::{
     convert::Infallible,
@@ -23,11 +24,14 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     health::QueueState,
-    run::{RunSettler, Work},
+    run::{RunParts, RunSettler, Work},
     running::{RunningId, RunningIds},
     shared::{Stop, WorkerShared},
 };
-use crate::engine::{Delivery, Interrupt, Settlement, Settler};
+use crate::{
+    engine::{DeadReason, Delivery, Interrupt, Settlement, Settler},
+    limits::{LimitKey, LimitSlot, Limiter, Parking, Take},
+};
 
 /// The current consumer of a queue, shared by the backend, which starts its deliveries, and the session, which replaces
 /// it and releases deliveries at a stop. The lock is contended at these moments only.
@@ -35,6 +39,7 @@ pub(super) struct Feed {
     stop: Stop,
     queue: Arc<QueueState>,
     running: Arc<RunningIds>,
+    limiter: Option<Arc<Limiter>>,
     source: Mutex<Option<Source>>,
     /// Wakes the worker that waits for a delivery.
     waker: Arc<AtomicWaker>,
@@ -44,17 +49,46 @@ pub(super) struct Feed {
 pub(super) struct Source {
     deliveries: mpsc::Receiver<Delivery>,
     settler: Arc<dyn Settler>,
-    /// Deliveries of jobs of which an earlier run continues. Bounded by the prefetch, as they are unsettled.
-    aside: Vec<Delivery>,
+    /// Deliveries of jobs of which an earlier run continues, or whose limit is being asked for. Bounded by the
+    /// prefetch, as they are unsettled.
+    aside: Vec<LimitedDelivery>,
     /// The runs of its deliveries.
     runs: TaskTracker,
 }
 
+/// A delivery with the key of its limit, decoded once.
+struct LimitedDelivery {
+    delivery: Delivery,
+    key: Option<LimitKey>,
+}
+
+/// A delivery that starts.
+struct Start {
+    delivery: Delivery,
+    id: RunningId,
+    slot: Option<LimitSlot>,
+}
+
+/// What decides about the start of a delivery beside its queue: the jobs that run, and the limits.
+#[derive(Clone, Copy)]
+struct Guards<'a> {
+    running: &'a Arc<RunningIds>,
+    limiter: Option<&'a Arc<Limiter>>,
+}
+
 impl Feed {
-    pub(super) fn new(stop: Stop, queue: Arc<QueueState>, running: Arc<RunningIds>) -> Self {
+    pub(super) fn new(
+        stop: Stop,
+        queue: Arc<QueueState>,
+        running: Arc<RunningIds>,
+        limiter: Option<Arc<Limiter>>,
+    ) -> Self {
         let waker = Arc::default();
         running.subscribe(&waker);
-        Self { stop, queue, running, source: Mutex::default(), waker }
+        if let Some(limiter) = &limiter {
+            limiter.subscribe(&waker);
+        }
+        Self { stop, queue, running, limiter, source: Mutex::default(), waker }
     }
 
     /// Takes deliveries from this consumer from now on.
@@ -82,7 +116,8 @@ impl Feed {
     pub(super) fn hand_back(&self) -> usize {
         let mut source = self.source.lock();
         let Some(Source { deliveries, settler, aside, .. }) = &mut *source else { return 0 };
-        let waiting = aside.drain(..).chain(std::iter::from_fn(|| deliveries.try_recv().ok()));
+        let aside = aside.drain(..).map(|waiting| waiting.delivery);
+        let waiting = aside.chain(std::iter::from_fn(|| deliveries.try_recv().ok()));
         waiting.map(|delivery| settler.settle(delivery.receipt, Settlement::Release)).count()
     }
 
@@ -94,19 +129,20 @@ impl Feed {
     /// The next delivery to start, while a slot is free. Stop and gate are checked under the lock: after
     /// [`Feed::hand_back`] no delivery received before it can start. The end of the channel is the session's to notice.
     /// No wake-up is needed when a run ends: its acknowledgement is polled by the worker, which then asks again.
-    fn poll(&self, context: &mut Context<'_>) -> Poll<(Delivery, RunningId, RunSettler)> {
+    fn poll(&self, context: &mut Context<'_>) -> Poll<(Delivery, RunParts)> {
         // Before the checks, so that no wake-up in between is missed.
         self.waker.register(context.waker());
+        let guards = Guards { running: &self.running, limiter: self.limiter.as_ref() };
         let mut source = self.source.lock();
         if !self.stop.is_asked()
             && !self.queue.gate.is_shut()
             && self.queue.has_room()
             && let Some(source) = &mut *source
-            && let Some((delivery, id)) = source.next(&self.running, context)
+            && let Some(Start { delivery, id, slot }) = source.next(guards, context)
         {
             self.queue.started(delivery.receipt, delivery.signal.clone());
             let settler = RunSettler::new(&source.settler, &source.runs);
-            return Poll::Ready((delivery, id, settler));
+            return Poll::Ready((delivery, RunParts { settler, id, slot }));
         }
         Poll::Pending
     }
@@ -131,40 +167,66 @@ impl Source {
         settler
     }
 
-    /// The next delivery to start, with its id taken; those put aside come first.
-    fn next(
-        &mut self,
-        running: &Arc<RunningIds>,
-        context: &mut Context<'_>,
-    ) -> Option<(Delivery, RunningId)> {
+    /// The next delivery to start, with its id and slot taken; those put aside come first.
+    fn next(&mut self, guards: Guards<'_>, context: &mut Context<'_>) -> Option<Start> {
         let mut started = None;
-        for delivery in std::mem::take(&mut self.aside) {
+        for waiting in std::mem::take(&mut self.aside) {
             if started.is_some() {
-                self.aside.push(delivery);
+                self.aside.push(waiting);
             } else {
-                started = self.start(delivery, running);
+                started = self.start(waiting, guards);
             }
         }
         while started.is_none()
             && let Poll::Ready(Some(delivery)) = self.deliveries.poll_recv(context)
         {
-            started = self.start(delivery, running);
+            let received = self.receive(delivery, guards.limiter);
+            started = received.and_then(|received| self.start(received, guards));
         }
         started
     }
 
-    /// Takes the id for a run of the delivery. One that was cancelled or lost its lease while it waited is settled; one
-    /// of a job that still runs here is put aside.
-    fn start(&mut self, delivery: Delivery, running: &Arc<RunningIds>) -> Option<(Delivery, RunningId)> {
-        if let Some(settlement) = settlement_without_run(&delivery) {
-            self.settler.settle(delivery.receipt, settlement);
+    /// Decodes the key of a delivery of a kind with a limit. With a bad key the job is dead.
+    fn receive(&self, delivery: Delivery, limiter: Option<&Arc<Limiter>>) -> Option<LimitedDelivery> {
+        let Some(limiter) = limiter else { return Some(LimitedDelivery { delivery, key: None }) };
+        match limiter.key_of(&delivery.envelope) {
+            Ok(key) => Some(LimitedDelivery { delivery, key }),
+            Err(error) => {
+                let (id, kind) = (delivery.envelope.id, delivery.envelope.kind.as_str());
+                tracing::error!(job.id = %id, job.kind = kind, error, "job moved to the dead queue");
+                let dead = Settlement::Dead { reason: DeadReason::Undecodable, error };
+                self.settler.settle(delivery.receipt, dead);
+                None
+            }
+        }
+    }
+
+    /// Takes id and slot for a run of the delivery. One that was cancelled or lost its lease while it waited is
+    /// settled; one of a job that still runs here, or whose limit is being asked for, is put aside; one whose limit is
+    /// full leaves.
+    fn start(&mut self, waiting: LimitedDelivery, guards: Guards<'_>) -> Option<Start> {
+        let receipt = waiting.delivery.receipt;
+        if let Some(settlement) = settlement_without_run(&waiting.delivery) {
+            self.settler.settle(receipt, settlement);
             return None;
         }
-        if let Some(id) = running.take(delivery.receipt.job) {
-            return Some((delivery, id));
+        let Some(id) = guards.running.take(receipt.job) else {
+            tracing::debug!(job.id = %receipt.job, "job still runs here, next run waits");
+            self.aside.push(waiting);
+            return None;
+        };
+        let (Some(limiter), Some(key)) = (guards.limiter, &waiting.key) else {
+            return Some(Start { delivery: waiting.delivery, id, slot: None });
+        };
+        match limiter.take(key, receipt.job) {
+            Take::Start(slot) => return Some(Start { delivery: waiting.delivery, id, slot }),
+            Take::Wait => self.aside.push(waiting),
+            Take::Full => {
+                let settler = Arc::clone(&self.settler);
+                limiter.park(Parking { key: key.clone(), receipt, settler });
+            }
+            Take::Away => self.settler.settle(receipt, Settlement::Snooze { at: limiter.away_until() }),
         }
-        tracing::debug!(job.id = %delivery.receipt.job, "job still runs here, next run waits");
-        self.aside.push(delivery);
         None
     }
 }
@@ -206,9 +268,9 @@ impl<E: Clone + Send + Sync + 'static> Backend for DeliveryBackend<E> {
         cx: &mut Context<'_>,
         _: &WorkerContext,
     ) -> Poll<Option<Result<Self::Task, Infallible>>> {
-        self.feed.poll(cx).map(|(delivery, id, settler)| {
+        self.feed.poll(cx).map(|(delivery, parts)| {
             let WorkerShared { registry, env, ambient, reporter, .. } = &*self.shared;
-            let work = Work::new(delivery, Some((settler, id)), reporter.as_ref(), registry, env, ambient);
+            let work = Work::new(delivery, Some(parts), reporter.as_ref(), registry, env, ambient);
             let run = Arc::clone(&work.run);
             Some(Ok(TaskBuilder::new(work).data(run).build()))
         })

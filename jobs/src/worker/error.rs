@@ -27,6 +27,11 @@ pub enum WorkerError {
         "job kind `{kind}` has a TIMEOUT of {timeout:?}; the {engine} engine allows runs of {limit:?} at most"
     )]
     TimeoutTooLong { kind: &'static str, timeout: Duration, engine: &'static str, limit: Duration },
+    /// The limit holds over all processes only by a store that they share.
+    #[error(
+        "limit `{limit}` of job kind `{kind}` needs a store: give one to the workers with `Workers::limiter`"
+    )]
+    NoLimiter { kind: &'static str, limit: String },
     /// The engine rejects the configuration or is closed; retrying does not help.
     #[error("cannot consume queue `{queue}`")]
     Engine { queue: String, source: EngineError },

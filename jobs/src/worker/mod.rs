@@ -29,6 +29,10 @@
 //! stops fetching, releases what it has not started, and the next one starts at once with the other prefetch; running
 //! jobs end in their own time. With more slots, more jobs start then; with fewer, none until enough have ended.
 //!
+//! # Limits
+//! Kinds with a [limit](Registry::limit) start in this process only with slots that it has leased from the store given
+//! to [`Workers::limiter`]; a run that outlives the lease is dropped. See [`crate::limits`].
+//!
 //! # Lease and timeout
 //! A job may run longer than [`Workers::lease`]: an engine renews leases while the consumer lives, so the lease only
 //! says how soon the jobs of a dead process are taken over. How long a run may take is [`crate::Job::TIMEOUT`].
@@ -80,7 +84,12 @@ pub use self::{
 #[cfg(doc)]
 use crate::engine::{Interrupt, Settlement, Settler};
 use crate::{
-    engine::Consume, job_store::WorkerNotes, recorder::Recorder, registry::Registry, reporter::Reporter,
+    engine::{Admin, Consume},
+    job_store::{SharedLimits, WorkerNotes},
+    limits::{self, Keeper, Limiter},
+    recorder::Recorder,
+    registry::Registry,
+    reporter::Reporter,
 };
 
 /// The workers of one process: configured first, then run.
@@ -88,6 +97,8 @@ pub struct Workers<E> {
     shared: WorkerShared<E>,
     health: WorkersHealth,
     listing: Option<Listing>,
+    limits: Option<(Arc<dyn SharedLimits>, Arc<dyn Admin>)>,
+    limit_lease: Duration,
 }
 
 impl<E: Clone + Send + Sync + 'static> Workers<E> {
@@ -106,8 +117,10 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
             name: format!("worker-{}", std::process::id()),
             stop: Stop { shutdown, abort, drain: Duration::from_secs(30) },
             running: Arc::default(),
+            limiter: None,
         };
-        Self { shared, health: WorkersHealth::default(), listing: None }
+        let (health, limit_lease) = (WorkersHealth::default(), limits::LEASE);
+        Self { shared, health, listing: None, limits: None, limit_lease }
     }
 
     /// Adds a queue with up to `concurrency` jobs at a time; see [`prefetch_for`] for the number fetched ahead.
@@ -156,6 +169,22 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
         self
     }
 
+    /// Keeps the limits of the registry in this store, which all worker processes share; through the engine, that of
+    /// the workers, jobs that wait for a limit are made ready. See [`crate::limits`].
+    #[must_use]
+    pub fn limiter(mut self, store: Arc<dyn SharedLimits>, engine: Arc<dyn Admin>) -> Self {
+        self.limits = Some((store, engine));
+        self
+    }
+
+    /// Time after which the slots of this process under limits go to others when it dies or cannot reach the store, and
+    /// after which its runs end then: [`limits::LEASE`], unless set; at least a second.
+    #[must_use]
+    pub fn limit_lease(mut self, lease: Duration) -> Self {
+        self.limit_lease = lease.max(Duration::from_secs(1));
+        self
+    }
+
     /// Time after which the jobs of this process are taken over when it dies.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
@@ -201,8 +230,15 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
         let mut shared = self.shared;
         // A child token, so that one failed queue can stop the others without cancelling the caller's token.
         shared.stop.shutdown = shutdown.child_token();
-        let shared = Arc::new(shared);
         let ended = CancellationToken::new();
+        let kinds = shared.registry.limits();
+        let keeper = self.limits.filter(|_| !kinds.is_empty()).map(|limits| {
+            let limiter = Limiter::new(kinds, shared.ambient.clone());
+            shared.limiter = Some(Arc::clone(&limiter));
+            let keeper = Keeper::new(limiter, limits, &shared.name, self.limit_lease);
+            AbortOnDropHandle::new(tokio::spawn(keeper.run(ended.clone())))
+        });
+        let shared = Arc::new(shared);
         let lister = match self.listing {
             Some(listing) => {
                 let lister = Lister::begin(listing, &shared.name, &queues, &shared.ambient).await;
@@ -231,6 +267,10 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
             // With its error: it panicked, and is no longer listed.
             let _ = lister.await;
         }
+        if let Some(keeper) = keeper {
+            // With its error: it panicked, and its leases end by themselves.
+            let _ = keeper.await;
+        }
         first_error.map_or(Ok(()), Err)
     }
 
@@ -240,6 +280,11 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
             return Err(WorkerError::NoQueues);
         }
         let WorkerShared { engine, registry, stop, .. } = &self.shared;
+        if self.limits.is_none()
+            && let Some((kind, limited)) = registry.limits().into_iter().min_by_key(|(kind, _)| *kind)
+        {
+            return Err(WorkerError::NoLimiter { kind, limit: limited.limit.name().to_owned() });
+        }
         let known = registry.queues();
         for (index, state) in queues.iter().enumerate() {
             let queue = &state.name;

@@ -16,6 +16,7 @@ use crate::{
     envelope::Envelope,
     failure::Failure,
     job::JobContext,
+    limits::{LimitSlot, while_leased},
     registry::{Policy, Registry},
     reporter::{Reporter, RunReporter, run::ReportsEnd},
 };
@@ -49,6 +50,13 @@ impl RunSettler {
     }
 }
 
+/// What a worker gives to a run: the settler of its delivery, the id taken for it, and the slot of its limit.
+pub(crate) struct RunParts {
+    pub(super) settler: RunSettler,
+    pub(super) id: RunningId,
+    pub(super) slot: Option<LimitSlot>,
+}
+
 impl Run {
     /// Number of this attempt, from 1.
     pub(crate) fn attempt(&self) -> u32 {
@@ -79,22 +87,26 @@ pub(crate) struct Work {
     pub(crate) run: Arc<Run>,
     job: BoxFuture<'static, Result<(), Failure>>,
     reports: ReportsEnd,
-    /// The last field: dropped after the job.
+    /// With the id the last fields: dropped after the job.
+    slot: Option<LimitSlot>,
     id: Option<RunningId>,
 }
 
 impl Work {
-    /// Prepares a run that starts now, in a worker with settler and id, and with its reporter if there is one. The
+    /// Prepares a run that starts now, in a worker with its parts, and with its reporter if there is one. The
     /// payload is decoded by the run, where a failure is an outcome like any other.
     pub(crate) fn new<E: Clone + Send + Sync + 'static>(
         delivery: Delivery,
-        worker: Option<(RunSettler, RunningId)>,
+        worker: Option<RunParts>,
         reporter: Option<&Reporter>,
         registry: &Registry<E>,
         env: &E,
         ambient: &Ambient,
     ) -> Self {
-        let (settler, id) = worker.unzip();
+        let (settler, id, slot) = match worker {
+            Some(RunParts { settler, id, slot }) => (Some(settler), Some(id), slot),
+            None => (None, None, None),
+        };
         let entry = registry.entry(&delivery.envelope.kind);
         let run = Run {
             envelope: delivery.envelope,
@@ -114,13 +126,17 @@ impl Work {
             }
             None => ready(Err(Failure::UnknownKind(run.envelope.kind.clone()))).boxed(),
         };
-        Self { run: Arc::new(run), job, reports: ReportsEnd(reports), id }
+        Self { run: Arc::new(run), job, reports: ReportsEnd(reports), slot, id }
     }
 
-    /// Runs the job; drops it at an await point once the timeout of its kind has passed.
+    /// Runs the job; drops it at an await point once the timeout of its kind has passed, or the lease of its limit.
     pub(crate) async fn execute(self) -> Result<(), Failure> {
         // Free once the job is dropped, whatever its end.
-        let Self { run, job, reports: _reports, id: _id } = self;
+        let Self { run, job, reports: _reports, slot, id: _id } = self;
+        let job = match slot {
+            Some(slot) => while_leased(slot, run.signal.clone(), job).boxed(),
+            None => job,
+        };
         let limit = run.policy.timeout;
         let ended = match run.policy.soft_timeout {
             None => timeout(limit, job).await,

@@ -36,7 +36,8 @@ impl Runner {
         queue: &Arc<QueueState>,
     ) -> Self {
         let running = Arc::clone(&shared.running);
-        let feed = Arc::new(Feed::new(shared.stop.clone(), Arc::clone(queue), running));
+        let limiter = shared.limiter.clone();
+        let feed = Arc::new(Feed::new(shared.stop.clone(), Arc::clone(queue), running, limiter));
         let jobs = TaskTracker::new();
         let worker = WorkerBuilder::new(format!("{}/{}", shared.name, queue.name).as_str())
             .backend(DeliveryBackend { feed: Arc::clone(&feed), shared: Arc::clone(shared) })

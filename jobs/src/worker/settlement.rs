@@ -21,8 +21,8 @@ use crate::{
 /// Longest error text kept with a job, in bytes; the outermost cause stands first.
 const ERROR_BYTES_MAX: usize = 4096;
 
-/// Delay of a job during an outage: short, as most outages are, and spread, so that its end does not start all jobs at
-/// once.
+/// Delay of a job during an outage, and after the loss of its limit's lease: short, as most outages are, and spread, so
+/// that its end does not start all jobs at once.
 const OUTAGE_PAUSE_MIN: Duration = Duration::from_secs(1);
 const OUTAGE_PAUSE_SPREAD: Duration = Duration::from_secs(4);
 
@@ -71,15 +71,16 @@ pub(crate) fn settlement_for(result: &Result<(), BoxDynError>, run: &Run, ambien
         Some(Failure::UnknownKind(_)) => until_rolled_out(DeadReason::UnknownKind),
         Some(Failure::NewerVersion(_)) => until_rolled_out(DeadReason::Undecodable),
         Some(Failure::Undecodable(_)) => dead(DeadReason::Undecodable),
+        // No fault of the job, so no attempt. Not a release: this process has no slot for it, and would meet it at
+        // once.
+        Some(Failure::LimitLost) => Settlement::Snooze { at: later(ambient, outage_pause(ambient)) },
         Some(Failure::Job(JobError::Cancel(_))) => Settlement::Cancelled { error: text(error) },
         Some(Failure::Job(JobError::Snooze(delay))) => Settlement::Snooze { at: later(ambient, *delay) },
         Some(Failure::Job(JobError::RetryAfter(delay, _))) => retry(*delay),
         Some(Failure::Job(JobError::Retry(cause))) => match (run.policy.classify)(cause.as_ref()) {
             Some(class) if class.is_transient() => {
                 tracing::debug!(error = text(error), "job snoozed during an outage");
-                Settlement::Snooze {
-                    at: later(ambient, OUTAGE_PAUSE_MIN + ambient.jitter(OUTAGE_PAUSE_SPREAD)),
-                }
+                Settlement::Snooze { at: later(ambient, outage_pause(ambient)) }
             }
             class => {
                 if class.is_some() {
@@ -93,7 +94,8 @@ pub(crate) fn settlement_for(result: &Result<(), BoxDynError>, run: &Run, ambien
 }
 
 /// The outcome and error of a run for logs and attempt records; `None` for a run that does not count. A run that lost
-/// its lease is stale however it ended, as the engine drops its settlement.
+/// its lease is stale however it ended: the engine drops its settlement, or, if only the lease of its limit was lost,
+/// snoozes it.
 pub(crate) fn outcome_of<'a>(
     settlement: &'a Settlement,
     run: &Run,
@@ -115,6 +117,10 @@ fn text(error: &BoxDynError) -> String {
     let mut text = crate::error::describe(error.as_ref());
     text.truncate(text.floor_char_boundary(ERROR_BYTES_MAX));
     text
+}
+
+fn outage_pause(ambient: &Ambient) -> Duration {
+    OUTAGE_PAUSE_MIN + ambient.jitter(OUTAGE_PAUSE_SPREAD)
 }
 
 /// Now plus a delay, rounded up to the stored millisecond: rounding down would start the job early.

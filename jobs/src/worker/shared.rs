@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::running::RunningIds;
 #[cfg(doc)]
 use crate::engine::Interrupt;
-use crate::{engine::Consume, recorder::Recorder, registry::Registry, reporter::Reporter};
+use crate::{engine::Consume, limits::Limiter, recorder::Recorder, registry::Registry, reporter::Reporter};
 
 /// Time a job has after [`Interrupt::Shutdown`] was fired at it.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -32,6 +32,8 @@ pub(super) struct WorkerShared<E> {
     pub(super) name: String,
     pub(super) stop: Stop,
     pub(super) running: Arc<RunningIds>,
+    /// `None` if no kind has a limit.
+    pub(super) limiter: Option<Arc<Limiter>>,
 }
 
 #[derive(Clone)]

@@ -65,6 +65,18 @@ fn shares_of_webhooks_are_a_quarter_of_the_slots_unless_set() {
 }
 
 #[test]
+fn jobs_have_no_limit_over_all_workers_unless_set() {
+    let limits = |pairs: &[(&str, &str)]| {
+        let config = with_env(pairs).expect("valid");
+        (config.payments.concurrent_max, config.webhooks.per_endpoint_total)
+    };
+    let set =
+        [("ORDERWORKS_PAYMENTS_CONCURRENT_MAX", "5"), ("ORDERWORKS_WEBHOOKS_PER_ENDPOINT_TOTAL", "10000")];
+    assert_eq!((limits(&[]), limits(&set)), ((None, None), (Some(5), Some(10_000))));
+    with_env(&[("ORDERWORKS_PAYMENTS_CONCURRENT_MAX", "10001")]).expect_err("too many");
+}
+
+#[test]
 fn all_mistakes_are_told_at_once_by_name() {
     let error = with_env(&[
         ("ORDERWORKS_SERVER_LISTEN", "nonsense"),

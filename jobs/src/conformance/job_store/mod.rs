@@ -9,6 +9,7 @@ pub mod control;
 pub mod dead;
 pub mod defects;
 pub mod keys;
+pub mod limits;
 pub mod notes;
 pub mod operations;
 pub mod reports;
@@ -79,6 +80,10 @@ macro_rules! job_store_conformance_tests {
                 a_confirmed_reservation_lasts, reserving_again_renews,
                 only_a_reservation_of_the_same_call_is_withdrawn, a_released_key_lasts_for_its_period,
                 a_reservation_without_a_job_has_no_period, a_purge_leaves_periods;
+            limits: slots_are_shared_by_holders, racing_holders_never_exceed_the_limit,
+                a_lease_ends_unless_it_is_renewed, no_window_has_more_starts_than_the_limit,
+                returned_starts_are_granted_again, parked_jobs_leave_in_order, ended_rows_of_limits_expire,
+                limits_in_use_are_listed;
             notes: the_last_note_of_a_consumer_counts, a_note_names_its_jobs,
                 what_a_queue_has_reached_never_falls, notes_expire;
             operations: an_operation_reads_back_whole, operations_are_listed_newest_first,

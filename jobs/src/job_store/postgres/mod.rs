@@ -7,6 +7,7 @@
 mod control;
 mod dead;
 mod keys;
+mod limits;
 mod notes;
 mod operations;
 mod reports;
@@ -26,8 +27,8 @@ use sqlx::{Row, postgres::PgRow};
 
 use crate::{engine::EngineError, postgres::PostgresFault};
 
-/// Scheduled and dead jobs, schedules, bulk operations, run reports, cancel requests, pauses and unique keys in the
-/// schema `jobs`. Clones share the connections.
+/// Scheduled and dead jobs, schedules, bulk operations, limits, run reports, cancel requests, pauses and unique keys in
+/// the schema `jobs`. Clones share the connections.
 #[derive(Debug, Clone)]
 pub struct PostgresJobStore {
     database: Database,

@@ -5,7 +5,7 @@ use base::{
     testing::scratch::{self, Scratch},
 };
 
-use super::{control, dead, keys, notes, reports, schedule};
+use super::{control, dead, keys, limits, notes, reports, schedule};
 use crate::{
     JobId, Timestamp,
     engine::{DeadFilter, JobFilter},
@@ -26,7 +26,13 @@ const FILL: &str = "
       SELECT gen_random_uuid(), 'queue ' || n % 5, 'kind ' || n % 9, 'exhausted', n, n, 0, '{}'
       FROM generate_series(1, 60000) AS n;
     INSERT INTO jobs.run_reports (job, started_at, report)
-      SELECT gen_random_uuid(), n, '{}' FROM generate_series(1, 60000) AS n";
+      SELECT gen_random_uuid(), n, '{}' FROM generate_series(1, 60000) AS n;
+    INSERT INTO jobs.limit_leases (limit_name, limit_key, holder, slots, expires_at)
+      SELECT 'limit ' || n % 5, 'key ' || n, 'holder', 1, n FROM generate_series(1, 60000) AS n;
+    INSERT INTO jobs.limit_blocks (limit_name, limit_key, id, starts, granted_at, ends_at, counts_until)
+      SELECT 'limit ' || n % 5, 'key ' || n, n, 1, n, n, n FROM generate_series(1, 60000) AS n;
+    INSERT INTO jobs.limit_parked (job, limit_name, limit_key, parked_at, ends_at)
+      SELECT gen_random_uuid(), 'limit ' || n % 5, 'key ' || n % 1000, n, n FROM generate_series(1, 60000) AS n";
 
 const ID: &str = "'00000000-0000-0000-0000-000000000000'";
 const IDS: &str = "'{00000000-0000-0000-0000-000000000000,00000000-0000-0000-0000-000000000001}'";
@@ -74,6 +80,15 @@ async fn no_statement_scans_a_large_table() {
         (control::EXPIRE_NOTES, "100", "consumers_age"),
         (reports::REPORTS, IDS, "run_reports_pkey"),
         (reports::EXPIRE_REPORTS, "100, 500", "run_reports_age"),
+        (limits::LEASE, "'holder', '{limit 1}', '{key 1}', '{1}', '{3}', 1000", "limit_leases_pkey"),
+        (
+            limits::STARTS,
+            "'{limit 1}', '{key 1}', '{1}', '{3}', '{1000}', '{250}', '{7}'",
+            "limit_blocks_pkey",
+        ),
+        (limits::UNPARK, "'limit 1', 'key 1', 3", "limit_parked_line"),
+        (limits::EXPIRE[1], "500", "limit_blocks_expiry"),
+        (limits::EXPIRE[2], "500", "limit_parked_expiry"),
     ];
     for (sql, values, index) in statements {
         plans::uses_index(&database, sql, values, index).await;

@@ -3,6 +3,7 @@
 mod control;
 mod dead;
 mod keys;
+mod limits;
 mod notes;
 mod operations;
 mod reports;
@@ -24,8 +25,8 @@ use crate::{engine::EngineError, sqlite::fault::SqliteFault};
 /// Read connections beside the one writer.
 const READERS_MAX: u32 = 3;
 
-/// Scheduled and dead jobs, schedules, bulk operations, run reports, cancel requests, pauses and unique keys in a file.
-/// Clones share it.
+/// Scheduled and dead jobs, schedules, bulk operations, limits, run reports, cancel requests, pauses and unique keys in
+/// a file. Clones share it.
 #[derive(Clone)]
 pub struct SqliteJobStore {
     database: Database,
@@ -77,7 +78,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0006_run_reports",
             "0007_unique",
             "0008_worker_notes",
-            "0009_operations"
+            "0009_operations",
+            "0010_limits"
         ]
     )
 }

@@ -16,6 +16,9 @@ use crate::{
     util::broker::{self, needs_broker},
     worker::{
         gate::Process,
+        limits::shared::{
+            a_hanging_key_holds_up_no_other, holds_over_two_processes, slots_of_a_dead_process_go_to_others,
+        },
         reports::are_seen_live,
         resize::resizes_while_it_runs,
         rig::{Act, Event},
@@ -77,6 +80,34 @@ async fn a_queue_is_resized_while_it_runs() {
     let file = harness.folder.path().join("jobs.db");
     let store = SqliteJobStore::open(&file, Ambient::system()).await.expect("opens");
     resizes_while_it_runs(harness.engine(), harness.second().await, Arc::new(store)).await;
+}
+
+/// The job store of a harness, as its engines have it.
+async fn store_of(harness: &RabbitHarness) -> Arc<SqliteJobStore> {
+    let file = harness.folder.path().join("jobs.db");
+    Arc::new(SqliteJobStore::open(&file, Ambient::system()).await.expect("opens"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_holds_over_two_processes() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    holds_over_two_processes(harness.engine(), harness.second().await, store_of(&harness).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hanging_key_leaves_the_queue_to_others() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    a_hanging_key_holds_up_no_other(harness.engine(), store_of(&harness).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_of_a_killed_process_are_free_after_their_lease() {
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let second = harness.second().await;
+    slots_of_a_dead_process_go_to_others(harness.engine(), second, store_of(&harness).await).await;
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]

@@ -114,6 +114,7 @@ mod job_store_by_bouncer {
         claims: processes_never_share_a_claim, publishing_deletes_under_its_claim_alone;
         control: a_job_elsewhere_gets_a_request, requests_expire;
         keys: a_key_has_one_holder;
+        limits: slots_are_shared_by_holders, parked_jobs_leave_in_order;
         notes: the_last_note_of_a_consumer_counts;
         reports: an_earlier_run_never_replaces_a_later_one, old_reports_expire_in_slices;
         schedule: attempts_never_go_back, listing_pages_and_filters, a_purge_takes_jobs_and_keys_of_its_queue;

@@ -16,6 +16,7 @@ mod engine;
 pub(crate) mod gate;
 mod kit;
 mod lease;
+pub(crate) mod limits;
 mod listing;
 mod outcomes;
 mod records;

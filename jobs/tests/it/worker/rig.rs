@@ -166,6 +166,14 @@ impl Rig {
     }
 
     async fn build(configure: impl FnOnce(Workers<Probe>) -> Workers<Probe>) -> Self {
+        Self::of(registry().unwrap(), |workers, _| configure(workers)).await
+    }
+
+    /// Starts workers with this registry, which may be configured with their engine.
+    pub(crate) async fn of(
+        registry: Arc<Registry<Probe>>,
+        configure: impl FnOnce(Workers<Probe>, Arc<dyn Engine>) -> Workers<Probe>,
+    ) -> Self {
         let ambient = virtual_time(7);
         let engine = MemoryEngine::new(ambient.clone());
         engine.declare(&[QueueSpec::new(QUEUE)]).await.unwrap();
@@ -173,10 +181,9 @@ impl Rig {
         let (probe, events) = Probe::new(mpsc::unbounded_channel());
         let gate = Arc::clone(&probe.gate);
         let (shutdown, abort) = (CancellationToken::new(), CancellationToken::new());
-        let workers = Workers::new(shared.clone(), registry().unwrap(), probe, ambient.clone())
-            .name("rig")
-            .abort(abort.clone());
-        let running = tokio::spawn(configure(workers).run(shutdown.clone()));
+        let workers =
+            Workers::new(shared.clone(), registry, probe, ambient.clone()).name("rig").abort(abort.clone());
+        let running = tokio::spawn(configure(workers, shared.clone()).run(shutdown.clone()));
         let producer = Producer::new(shared, ambient.clone());
         Self { engine, producer, ambient, gate, shutdown, abort, running, events }
     }

@@ -20,6 +20,7 @@ use jobs::{
     engine::QueueSpec,
     envelope::EnqueueOptions,
     job_store::SqliteJobStore,
+    limits::{CONCURRENT_MAX, Limit},
     rabbitmq::{RabbitEngine, RabbitServer},
     recorder::{Recorder, RecorderConfig},
     registry::Registry,
@@ -49,9 +50,13 @@ pub(crate) enum Queue {
     Noop,
     Small,
     Million,
+    /// As the first, and each job has one of [`KEYS`] keys of a limit that is never reached.
+    Limited,
 }
 
-const NAMES: [&str; 3] = ["noop", "small", "million"];
+const NAMES: [&str; 4] = ["noop", "small", "million", "limited"];
+/// Keys of the jobs of a limited queue.
+const KEYS: u64 = 16;
 
 impl Queue {
     fn name(self) -> &'static str {
@@ -64,12 +69,18 @@ impl Queue {
     }
 
     /// Registry of this queue's job type only, as a worker registers.
-    fn registry(self) -> Result<Registry<Arc<Progress>>, jobs::registry::RegisterError> {
-        match self {
-            Self::Noop => Registry::new().register::<Noop<0>>(),
-            Self::Small => Registry::new().register::<Noop<1>>(),
-            Self::Million => Registry::new().register::<Noop<2>>(),
-        }
+    fn registry(self) -> anyhow::Result<Registry<Arc<Progress>>> {
+        Ok(match self {
+            Self::Noop => Registry::new().register::<Noop<0>>()?,
+            Self::Small => Registry::new().register::<Noop<1>>()?,
+            Self::Million => Registry::new().register::<Noop<2>>()?,
+            Self::Limited => {
+                let limit = Limit::concurrent("bench", CONCURRENT_MAX)?;
+                Registry::new()
+                    .register::<Noop<3>>()?
+                    .limit(limit, |job: &Noop<3>| Some((job.at % KEYS).to_string()))?
+            }
+        })
     }
 }
 
@@ -81,7 +92,7 @@ fn on_broker(queue: &str) -> String {
 /// A job that counts its runs, one type per queue number.
 #[derive(Serialize, Deserialize)]
 struct Noop<const QUEUE: usize> {
-    /// Time of publishing, for latencies.
+    /// Time of publishing, for latencies; any number else, for the key of a limit.
     at: u64,
     filler: String,
 }
@@ -189,15 +200,15 @@ async fn send(
             (engine.clone(), ambient.clone(), left.clone(), queue.to_owned());
         running.spawn(async move {
             let producer = Producer::new(engine, ambient.clone());
-            let job = Noop::<0>::new(0);
+            let jobs: Vec<_> = (0..KEYS).map(Noop::<0>::new).collect();
             let options = EnqueueOptions::default;
             let take = |left| Some(usize::saturating_sub(left, bulk));
             while let Ok(before) = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
                 if before == 0 {
                     break;
                 }
-                let envelopes = (0..before.min(bulk)).map(|_| {
-                    let envelope = Envelope::new(&job, options(), &ambient)?;
+                let envelopes = (0..before.min(bulk)).map(|n| {
+                    let envelope = Envelope::new(&jobs[n % jobs.len()], options(), &ambient)?;
                     Ok(Envelope { queue: queue.clone(), ..envelope })
                 });
                 producer.publish(envelopes.collect::<Result<_, jobs::engine::EngineError>>()?).await?;
@@ -306,7 +317,9 @@ impl Worker {
         let records = SqliteRecords::open(&folder.join("records.db")).await?;
         let recorder = Recorder::spawn(Arc::new(records), RecorderConfig::default());
         let stop = CancellationToken::new();
-        let mut workers = Workers::new(engine, Arc::new(registry), env, Ambient::system());
+        let store = Arc::new(SqliteJobStore::open(&folder.join("jobs.db"), Ambient::system()).await?);
+        let mut workers =
+            Workers::new(engine.clone(), Arc::new(registry), env, Ambient::system()).limiter(store, engine);
         for (queue, concurrency) in queues {
             workers = workers.queue(*queue, *concurrency);
         }

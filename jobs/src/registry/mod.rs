@@ -3,6 +3,10 @@
 //! Guarantees: one type per kind, checked at boot and not at the first message; [`Registry::check`] tells beforehand
 //! whether a job can be read. Does not run jobs: see [`crate::worker`].
 
+mod error;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -17,38 +21,17 @@ use crate::{
     envelope::Envelope,
     failure::Failure,
     job::{Backoff, Job, JobContext},
+    limits::{KindLimit, Limit},
     payload,
 };
 
+pub use self::error::RegisterError;
 pub use crate::payload::Unreadable;
 
 /// The job types that share one environment `E`.
 pub struct Registry<E> {
     entries: HashMap<&'static str, Entry<E>>,
     classify: ClassifyFn,
-}
-
-/// Reason why a job type cannot join a registry.
-#[expect(missing_docs, reason = "the message of each says what it means")]
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RegisterError {
-    /// A message could not tell the two types apart.
-    #[error("kind `{kind}` is claimed by both `{first}` and `{second}`")]
-    DuplicateKind { kind: &'static str, first: &'static str, second: &'static str },
-    #[error("kind `{kind}` of `{job}` must match [a-z0-9_]{{1,60}}")]
-    BadKind { kind: &'static str, job: &'static str },
-    #[error("queue `{queue}` of `{job}` must match [a-z0-9_]{{1,60}}")]
-    BadQueue { queue: &'static str, job: &'static str },
-    #[error("`{job}` allows no attempt; MAX_ATTEMPTS counts the first run too")]
-    NoAttempts { job: &'static str },
-    #[error("`{job}` has a UNIQUE with a period of {period:?}, which must be 1 s to 31 days")]
-    BadUniquePeriod { job: &'static str, period: Duration },
-    /// Its signal would fire at once, or never.
-    #[error(
-        "`{job}` has a SOFT_TIMEOUT of {soft:?}, which must be above zero and below its TIMEOUT of {timeout:?}"
-    )]
-    BadSoftTimeout { job: &'static str, soft: Duration, timeout: Duration },
 }
 
 /// Runs one delivery: decodes its payload and calls the job.
@@ -63,6 +46,7 @@ pub(crate) struct Entry<E> {
     check: CheckFn,
     queue: &'static str,
     type_name: &'static str,
+    limit: Option<KindLimit>,
 }
 
 /// The constants and rules that decide about timeout, backoff and classes of errors.
@@ -134,7 +118,39 @@ impl<E: Clone + Send + Sync + 'static> Registry<E> {
             classify: self.classify,
         };
         let (run, check) = (run_erased::<J>, payload::check::<J>);
-        self.entries.insert(J::KIND, Entry { policy, run, check, queue: J::QUEUE, type_name: job });
+        self.entries
+            .insert(J::KIND, Entry { policy, run, check, queue: J::QUEUE, type_name: job, limit: None });
+        Ok(self)
+    }
+
+    /// Gives a registered kind a limit, and the function that takes the key from a job: `None` for one without a limit,
+    /// at most [`KEY_BYTES_MAX`](crate::limits::KEY_BYTES_MAX) otherwise; a job with a longer key is dead when it is
+    /// delivered. Kinds with limits of one name share it. Workers with such a registry need
+    /// [`crate::Workers::limiter`].
+    ///
+    /// # Errors
+    /// A job that is not registered or has a limit already, or a limit of this name with other numbers.
+    pub fn limit<J: Job<Env = E>>(
+        mut self,
+        limit: Limit,
+        key: impl Fn(&J) -> Option<String> + Send + Sync + 'static,
+    ) -> Result<Self, RegisterError> {
+        let job = std::any::type_name::<J>();
+        let named = self.entries.values().filter_map(|entry| entry.limit.as_ref());
+        let shared =
+            named.map(|kind| &kind.limit).find(|shared| shared.name() == limit.name()).map(Arc::clone);
+        let limit = match shared {
+            Some(shared) if *shared == limit => shared,
+            Some(_) => return Err(RegisterError::UnequalLimits { limit: limit.name().to_owned(), job }),
+            None => Arc::new(limit),
+        };
+        let entry = self.entries.get_mut(J::KIND).filter(|entry| entry.type_name == job);
+        let entry = entry.ok_or(RegisterError::LimitBeforeJob { job })?;
+        if entry.limit.is_some() {
+            return Err(RegisterError::SecondLimit { job });
+        }
+        let key = move |version: u16, payload: &str| key(&payload::decode::<J>(version, payload).ok()?);
+        entry.limit = Some(KindLimit { limit, key: Arc::new(key) });
         Ok(self)
     }
 
@@ -173,6 +189,11 @@ impl<E: Clone + Send + Sync + 'static> Registry<E> {
         self.entries.get(kind)
     }
 
+    /// The kinds with a limit.
+    pub(crate) fn limits(&self) -> HashMap<&'static str, KindLimit> {
+        self.entries.iter().filter_map(|(kind, entry)| Some((*kind, entry.limit.clone()?))).collect()
+    }
+
     /// The kinds of a queue, each with its timeout.
     pub(crate) fn timeouts(&self, queue: &str) -> impl Iterator<Item = (&'static str, Duration)> {
         let of_queue = self.entries.iter().filter(move |(_, entry)| entry.queue == queue);
@@ -206,142 +227,4 @@ fn run_erased<J: Job>(
         drop(envelope);
         job.run(&ctx).await.map_err(Failure::Job)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use serde::{Deserialize, Serialize};
-
-    use super::*;
-    use crate::{JobError, Unique, engine::EngineError, envelope::EnqueueOptions};
-
-    #[derive(Serialize, Deserialize)]
-    struct Move {
-        metres: u32,
-    }
-
-    impl Job for Move {
-        type Env = ();
-        const KIND: &'static str = "move";
-        const VERSION: u16 = 2;
-        const QUEUE: &'static str = "floor";
-
-        async fn run(&self, _ctx: &JobContext<()>) -> Result<(), JobError> {
-            Ok(())
-        }
-    }
-
-    #[derive(Serialize, Deserialize)]
-    struct Other;
-
-    impl Job for Other {
-        type Env = ();
-        const KIND: &'static str = "move";
-        async fn run(&self, _ctx: &JobContext<()>) -> Result<(), JobError> {
-            Ok(())
-        }
-    }
-
-    #[derive(Serialize, Deserialize)]
-    struct Shouting;
-
-    impl Job for Shouting {
-        type Env = ();
-        const KIND: &'static str = "Shout!";
-        async fn run(&self, _ctx: &JobContext<()>) -> Result<(), JobError> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_duplicate_kind_names_both_types() {
-        let error = Registry::new().register::<Move>().unwrap().register::<Other>().unwrap_err();
-        let text = error.to_string();
-        assert!(
-            text.contains("`move`") && text.contains("tests::Move") && text.contains("tests::Other"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn names_no_engine_could_carry_are_refused() {
-        let error = Registry::new().register::<Shouting>().unwrap_err();
-        assert!(matches!(error, RegisterError::BadKind { kind: "Shout!", .. }));
-        for (name, good) in [("a_1", true), ("", false), ("a-b", false), (&"x".repeat(61), false)] {
-            assert_eq!(is_name(name), good, "{name}");
-        }
-    }
-
-    /// A job whose signal fires after this many seconds, of ten.
-    #[derive(Serialize, Deserialize)]
-    struct Soft<const SECONDS: u64>;
-
-    impl<const SECONDS: u64> Job for Soft<SECONDS> {
-        type Env = ();
-        const KIND: &'static str = "soft";
-        const TIMEOUT: Duration = Duration::from_secs(10);
-        const SOFT_TIMEOUT: Option<Duration> = Some(Duration::from_secs(SECONDS));
-        async fn run(&self, _ctx: &JobContext<()>) -> Result<(), JobError> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_soft_timeout_lies_within_the_timeout() {
-        assert!(Registry::new().register::<Soft<9>>().is_ok());
-        let refused = [Registry::new().register::<Soft<10>>(), Registry::new().register::<Soft<0>>()];
-        for (refused, soft) in refused.into_iter().zip(["10s", "0ns"]) {
-            let error = refused.unwrap_err().to_string();
-            let soft = format!("SOFT_TIMEOUT of {soft}");
-            let told = [soft.as_str(), "TIMEOUT of 10s", "Soft<"];
-            assert!(told.into_iter().all(|text| error.contains(text)), "{error}");
-        }
-    }
-
-    /// A job whose unique key is held for this many seconds at least.
-    #[derive(Serialize, Deserialize)]
-    struct Keyed<const SECONDS: u64>;
-
-    impl<const SECONDS: u64> Job for Keyed<SECONDS> {
-        type Env = ();
-        const KIND: &'static str = "keyed";
-        const UNIQUE: Unique = Unique::WHILE_ACTIVE.within(Duration::from_secs(SECONDS));
-        async fn run(&self, _ctx: &JobContext<()>) -> Result<(), JobError> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn the_period_of_a_unique_key_has_bounds() {
-        assert!(Registry::new().register::<Keyed<1>>().is_ok());
-        let error = Registry::new().register::<Keyed<0>>().unwrap_err();
-        assert!(matches!(error, RegisterError::BadUniquePeriod { period: Duration::ZERO, .. }), "{error}");
-        let ambient = base::Ambient::system();
-        let refused = Envelope::new(&Keyed::<0>, EnqueueOptions::default(), &ambient).unwrap_err();
-        assert!(matches!(&refused, EngineError::Refused(why) if why.contains("0ns")), "{refused}");
-        let options = EnqueueOptions { unique: Some(Unique::WHILE_KEPT), ..EnqueueOptions::default() };
-        let envelope = Envelope::new(&Keyed::<0>, options, &ambient).unwrap();
-        assert_eq!(envelope.unique, Unique::WHILE_KEPT, "for one call");
-    }
-
-    #[test]
-    fn a_job_is_readable_by_kind_version_and_payload() {
-        let registry = Registry::new().register::<Move>().unwrap();
-        let ambient = base::Ambient::system();
-        let good = Envelope::new(&Move { metres: 1 }, EnqueueOptions::default(), &ambient).unwrap();
-        assert_eq!(registry.check(&good), Ok(()));
-        let of_kind = |kind: &str| Envelope { kind: kind.to_owned(), ..good.clone() };
-        assert_eq!(registry.check(&of_kind("shove")), Err(Unreadable::UnknownKind));
-        assert_eq!(registry.check(&of_kind("")), Err(Unreadable::NoJob));
-        let newer = Envelope { version: 3, ..good.clone() };
-        assert_eq!(registry.check(&newer), Err(Unreadable::NewerVersion { known: 2 }));
-        let broken = registry.check_payload("move", 2, "{}");
-        assert_eq!(broken, Err(Unreadable::Payload("does not decode: missing field `metres`".to_owned())));
-    }
-
-    #[test]
-    fn queues_and_kinds_are_listed_once() {
-        let registry = Registry::new().register::<Move>().unwrap();
-        assert_eq!((registry.kinds(), registry.queues()), (vec!["move"], vec!["floor"]));
-    }
 }
