@@ -90,6 +90,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Ok::<_, Box<dyn Error>>(())
     };
     let (here, there, watched) = tokio::join!(here, there, watch);
-    (here?, there?);
+    here?;
+    there?;
     watched
 }

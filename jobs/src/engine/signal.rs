@@ -26,7 +26,8 @@ struct Signal {
 pub enum Interrupt {
     /// The job was cancelled; a failure after this is final.
     Cancelled,
-    /// The lease was lost: another consumer may run the job already, and this outcome will be dropped.
+    /// The lease was lost: another consumer may run the job already, and this outcome will be dropped. Or the lease of
+    /// its [limit](crate::limits) was lost: then the run is dropped, and comes again.
     LeaseLost,
     /// The worker is shutting down; the job will be released to its queue.
     Shutdown,

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -123,12 +124,15 @@ impl Limiter {
     /// The limit and key of a job; `None` without.
     ///
     /// # Errors
-    /// A key of more than [`KEY_BYTES_MAX`], as a text for people.
+    /// A key of more than [`KEY_BYTES_MAX`], or a panic of the function that takes it, as a text for people.
     pub(crate) fn key_of(&self, envelope: &Envelope) -> Result<Option<LimitKey>, String> {
         let Some(kind) = self.kinds.get(envelope.kind.as_str()) else { return Ok(None) };
-        let Some(key) = (kind.key)(envelope.version, envelope.payload.get()) else { return Ok(None) };
+        let limit = kind.limit.name();
+        // It would take down the worker of the queue, again and again.
+        let key = catch_unwind(AssertUnwindSafe(|| (kind.key)(envelope.version, envelope.payload.get())));
+        let key = key.map_err(|_| format!("panicked while its key for limit `{limit}` was taken"))?;
+        let Some(key) = key else { return Ok(None) };
         if key.len() > KEY_BYTES_MAX {
-            let limit = kind.limit.name();
             return Err(format!("key of {} bytes for limit `{limit}`, at most {KEY_BYTES_MAX}", key.len()));
         }
         Ok(Some(LimitKey { limit: Arc::clone(&kind.limit), key: key.into() }))

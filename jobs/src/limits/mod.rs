@@ -9,8 +9,8 @@
 //!   queue or a place among the jobs fetched ahead. Jobs with other keys go on.
 //! - When slots or starts become free, the jobs parked first are made ready. One whose wake-up is lost comes when its
 //!   snooze ends, after [`PARKED_FOR`] and half as long again at most.
-//! - While the store is away, runs go on until their leases end, jobs with a limit wait outside, and all other jobs are
-//!   untouched. The slots of a process that died are free once its lease has ended.
+//! - While the store is away, slots are used until their leases end, further jobs with a limit wait outside, and all
+//!   other jobs are untouched. The slots of a process that died are free once its lease has ended.
 //!
 //! A store call is made for all keys of a process together, when jobs wait and when leases are renewed, not for each
 //! job. A slot that is free while jobs are parked goes through the store to the process that gets the job. No order is

@@ -54,7 +54,7 @@ pub enum AttemptOutcome {
     Cancelled,
     /// Sent to the dead queue.
     Dead,
-    /// Ended in any way after its lease was lost: without effect on the job, which was delivered again.
+    /// Ended in any way after its lease, or that of its limit, was lost: without effect on the job, which runs again.
     Stale,
 }
 

@@ -170,13 +170,13 @@ impl Source {
     /// The next delivery to start, with its id and slot taken; those put aside come first.
     fn next(&mut self, guards: Guards<'_>, context: &mut Context<'_>) -> Option<Start> {
         let mut started = None;
-        for waiting in std::mem::take(&mut self.aside) {
-            if started.is_some() {
-                self.aside.push(waiting);
-            } else {
-                started = self.start(waiting, guards);
-            }
+        let mut aside = std::mem::take(&mut self.aside).into_iter();
+        while started.is_none()
+            && let Some(waiting) = aside.next()
+        {
+            started = self.start(waiting, guards);
         }
+        self.aside.extend(aside);
         while started.is_none()
             && let Poll::Ready(Some(delivery)) = self.deliveries.poll_recv(context)
         {

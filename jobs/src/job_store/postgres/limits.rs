@@ -253,8 +253,11 @@ impl SharedLimits for PostgresJobStore {
         let limits: Vec<String> = column(&jobs, |parked| text(&parked.limit).into_owned());
         let keys: Vec<String> = column(&jobs, |parked| text(&parked.key).into_owned());
         let comes_in: Vec<i64> = column(&jobs, |parked| millis(parked.comes_in));
-        let park = || sqlx::query(PARK).bind(&ids).bind(&limits).bind(&keys).bind(&comes_in);
-        self.execute(|| park().bind(i64::from(PARKED_MAX))).await
+        self.execute(|| {
+            let park = sqlx::query(PARK).bind(&ids).bind(&limits).bind(&keys).bind(&comes_in);
+            park.bind(i64::from(PARKED_MAX))
+        })
+        .await
     }
 
     async fn unpark(&self, limit: &str, key: &str, most: u32) -> Result<Vec<JobId>, EngineError> {
