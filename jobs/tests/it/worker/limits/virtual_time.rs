@@ -106,6 +106,7 @@ async fn a_run_past_its_lease_is_dropped_and_run_again_without_blame() {
     let ledger: Arc<Ledger> = Arc::default();
     let mut rig = rig(one_at_a_time(), &ledger).await;
     let id = rig.enqueue("a/long", Act::Hang).await;
+    rig.started("a/long").await;
     let plain = rig.enqueue("plain", Act::Gate).await;
     rig.started("plain").await;
     sleep(LEASE * 3).await;
