@@ -76,7 +76,8 @@ async fn jobs_under_a_limit_that_is_never_reached_cost_few_calls() {
     while finished < 200 {
         finished += u32::from(matches!(rig.event().await, Event::Finished { .. }));
     }
-    let (leases, parkings) = (ledger.page().leases, ledger.page().parkings);
+    let leases = ledger.page().leases;
+    let parkings = ledger.page().parkings;
     assert!(leases < 50 && parkings == 0, "{leases} calls for 200 jobs, {parkings} parked");
     rig.stop().await.unwrap();
 }
