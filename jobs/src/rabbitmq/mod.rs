@@ -125,6 +125,7 @@ impl EngineInfo for RabbitEngine {
             cancels_ready: false,
             fifo: true,
             concurrency_keys: false,
+            fair_share: true,
             isolates_suspects: true,
             publishes_events: true,
             longest_run: Some(RUN_MAX),
