@@ -47,7 +47,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0009_worker_notes.down",
             "0009_worker_notes.up",
             "0010_operations.down",
-            "0010_operations.up"
+            "0010_operations.up",
+            "0012_fair.down",
+            "0012_fair.up"
         ]
     );
     migrations.create_schema("jobs");

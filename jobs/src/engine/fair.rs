@@ -38,7 +38,7 @@ impl Weights {
     }
 
     /// The keys that have a weight of their own, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, u32)> {
+    pub fn named(&self) -> impl Iterator<Item = (&str, u32)> {
         self.0.iter().map(|(key, weight)| (key.as_str(), *weight))
     }
 
@@ -51,7 +51,7 @@ impl Weights {
         let is_bad = |(key, weight): (&str, u32)| {
             key.len() > KEY_BYTES_MAX || key.contains('\0') || !(1..=Self::WEIGHT_MAX).contains(&weight)
         };
-        if self.0.len() <= Self::KEYS_MAX && !self.iter().any(is_bad) {
+        if self.0.len() <= Self::KEYS_MAX && !self.named().any(is_bad) {
             return Ok(());
         }
         Err(EngineError::Refused(format!(

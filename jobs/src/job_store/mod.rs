@@ -1,7 +1,7 @@
 //! The contracts of a job store: the state a broker cannot keep for its jobs, in a relational store beside it.
 //!
 //! Guarantees of every implementation: each method is one transaction, durable when it returns. Written only for jobs
-//! that are scheduled, unique, cancelled or dead or report something, for pauses, schedules and bulk operations, and
+//! that are scheduled, unique, cancelled or dead, wait in a fair queue or report something, for pauses, schedules and bulk operations, and
 //! every few seconds for the notes of consumers and workers and the age of each backlog; a plain job touches the broker
 //! alone. Does not publish: the queue engine does, and deletes a scheduled or dead job only after the broker has
 //! confirmed it.
@@ -11,6 +11,7 @@
 //! [`crate::bulk`].
 
 mod dead;
+mod fair;
 mod keys;
 mod operations;
 #[cfg(feature = "postgres")]
@@ -30,6 +31,7 @@ use base::{Ambient, ErrorClass, Timestamp};
 pub use self::postgres::PostgresJobStore;
 pub use self::{
     dead::{DeadJob, DeadJobs, DeadMessage, DeadPage},
+    fair::{Backlog, FairBacklog, FairQueue, HELD_AT_ONCE_MAX},
     keys::{KEYS_EXPIRED_MAX, KeyRequest, Reservation, UniqueKeys},
     operations::{OPERATIONS_ENDED_MAX, OPERATIONS_OPEN_MAX, OperationRow, OperationState, Operations},
     reports::{LogLine, Progress, REPORTS_EXPIRED_MAX, RunReport, RunReports},
@@ -49,13 +51,15 @@ pub const CANCELS_MAX: u32 = 10_000;
 /// Most jobs named in one note of a consumer.
 pub const NOTED_JOBS_MAX: usize = 100;
 
-/// A job that waits for its earliest start outside the broker.
+/// A job that waits outside the broker, for its earliest start or for its turn in a fair queue.
 #[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone)]
 pub struct ScheduledJob {
     pub envelope: Envelope,
-    /// Earliest publish.
+    /// Earliest publish; of a job that waits for its turn, the time since when it does.
     pub due_at: Timestamp,
+    /// Whether it waits for its turn, see [`FairBacklog`]. Read only: the method that stores a job says how it waits.
+    pub fair: bool,
     /// Consumers the job has lost.
     pub crashes: u32,
     pub last_error: Option<String>,
@@ -102,6 +106,7 @@ pub struct ConsumerNote {
 pub trait JobStore:
     ScheduledJobs
     + DeadJobs
+    + FairBacklog
     + UniqueKeys
     + QueueControl
     + ConsumerNotes
@@ -115,6 +120,7 @@ pub trait JobStore:
 impl<T> JobStore for T where
     T: ScheduledJobs
         + DeadJobs
+        + FairBacklog
         + UniqueKeys
         + QueueControl
         + ConsumerNotes
@@ -125,7 +131,8 @@ impl<T> JobStore for T where
 {
 }
 
-/// Jobs that wait for their earliest start outside the broker, and the claims under which they are published.
+/// Jobs that wait for their earliest start outside the broker, and the claims under which they are published. Jobs of
+/// [`FairBacklog`] are among them for all methods but [`Self::claim_due`] and [`Self::scheduled_count`].
 #[async_trait]
 pub trait ScheduledJobs: Send + Sync + 'static {
     /// Stores jobs; rows with the same ids are replaced, but for an envelope with more attempts used: of two copies of
@@ -152,7 +159,8 @@ pub trait ScheduledJobs: Send + Sync + 'static {
     /// Deletes published jobs, each only under its own claim.
     async fn unschedule(&self, claims: &[(JobId, i64)]) -> Result<(), EngineError>;
 
-    /// Lists scheduled jobs by id; [`JobFilter::state`] is ignored.
+    /// Lists scheduled jobs by id; of [`JobFilter::state`], `Ready` wants those that wait for their turn and `Delayed`
+    /// those that wait for a time, all others mean both.
     async fn scheduled(&self, filter: &JobFilter) -> Result<Vec<ScheduledJob>, EngineError>;
 
     /// One scheduled job by id.

@@ -29,10 +29,10 @@ const MOVE_ON: &str = "INSERT INTO fair_times (queue, priority, tag)
     WHERE sequence IN (SELECT value FROM json_each(?1)) AND tag IS NOT NULL GROUP BY queue, priority
     ON CONFLICT (queue, priority) DO UPDATE SET tag = max(tag, excluded.tag)";
 
+/// A cross join, because the planner would look at every key.
 const FORGET_BEHIND: &str = "DELETE FROM fair_keys WHERE rowid IN (
-    SELECT k.rowid FROM fair_times AS t JOIN fair_keys AS k
-      ON k.queue = t.queue AND k.priority = t.priority AND k.next_tag <= t.tag
-    WHERE t.queue = ?1 LIMIT ?2)";
+    SELECT k.rowid FROM fair_times AS t CROSS JOIN fair_keys AS k
+    WHERE t.queue = ?1 AND k.queue = t.queue AND k.priority = t.priority AND k.next_tag <= t.tag LIMIT ?2)";
 
 #[derive(Serialize)]
 struct KeyWeight<'k> {
@@ -49,7 +49,7 @@ pub(super) async fn declare(c: &mut SqliteConnection, queues: Vec<QueueSpec>) ->
         sqlx::query(ADOPT).bind(&name).execute(&mut *c).await?;
         sqlx::query("UPDATE queues SET fair = 1 WHERE name = ?1").bind(&name).execute(&mut *c).await?;
         sqlx::query("DELETE FROM fair_weights WHERE queue = ?1").bind(&name).execute(&mut *c).await?;
-        let weights: Vec<KeyWeight> = weights.iter().map(|(key, weight)| KeyWeight { key, weight }).collect();
+        let weights: Vec<KeyWeight> = weights.named().map(|(key, weight)| KeyWeight { key, weight }).collect();
         let json = serde_json::to_string(&weights)?;
         sqlx::query(ADD_WEIGHTS).bind(&name).bind(json).execute(&mut *c).await?;
     }

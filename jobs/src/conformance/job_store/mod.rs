@@ -131,7 +131,15 @@ fn job() -> ScheduledJob {
 fn job_in(queue: &str) -> ScheduledJob {
     let envelope = plain_job(queue, &Ambient::system());
     let due_at = noon();
-    ScheduledJob { envelope, due_at, crashes: 0, last_error: None, first_failed_at: None, claim: 0 }
+    ScheduledJob {
+        envelope,
+        due_at,
+        fair: false,
+        crashes: 0,
+        last_error: None,
+        first_failed_at: None,
+        claim: 0,
+    }
 }
 
 /// A request for a key that is held while its job waits or runs.

@@ -2,6 +2,7 @@
 
 mod control;
 mod dead;
+mod fair;
 mod keys;
 mod notes;
 mod operations;
@@ -77,7 +78,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0006_run_reports",
             "0007_unique",
             "0008_worker_notes",
-            "0009_operations"
+            "0009_operations",
+            "0011_fair"
         ]
     )
 }

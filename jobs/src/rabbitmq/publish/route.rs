@@ -58,6 +58,7 @@ fn scheduled(envelope: &Envelope, meta: Meta, due_at: Timestamp) -> ScheduledJob
     ScheduledJob {
         envelope: envelope.clone(),
         due_at,
+        fair: false,
         crashes: meta.crashes,
         last_error: meta.last_error,
         first_failed_at: meta.first_failed_at,
