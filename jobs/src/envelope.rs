@@ -45,7 +45,7 @@ pub struct Envelope {
     #[serde(default, skip_serializing_if = "Unique::is_default")]
     pub unique: Unique,
     pub concurrency_key: Option<String>,
-    /// [`crate::Job::fair_key`]; counts only in a queue that is [fair](crate::engine::QueueSpec::fair).
+    /// [`crate::Job::fair_key`]; counts only in a queue that is [fair](crate::engine::QueueSpec::fair()).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fair_key: Option<String>,
     pub subject: Option<String>,

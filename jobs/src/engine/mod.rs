@@ -25,7 +25,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base::TraceContext;
 
-pub(crate) use self::{consuming::SharedHealth, fair::FAIR_UNIT};
 pub use self::{
     alteration::Alteration,
     consuming::{
@@ -36,6 +35,7 @@ pub use self::{
     inspected::{ConsumerInfo, DeadFilter, DeadInfo, Depth, InspectedJob, JobFilter, JobState},
     signal::{Interrupt, JobSignal},
 };
+pub(crate) use self::{consuming::SharedHealth, fair::FAIR_UNIT};
 use crate::envelope::{Envelope, JobId};
 pub use crate::unique::{HolderState, KeyHolder};
 
@@ -191,7 +191,7 @@ pub struct Capabilities {
     pub exact_priority: bool,
     /// Publishing an id that is waiting, running or dead returns [`Published::Duplicate`].
     pub dedupes_ids: bool,
-    /// [`Admin::list`] returns ready jobs, not only delayed, running and dead ones.
+    /// [`Admin::list`] returns every ready job, not only those that wait for their turn in a fair queue.
     pub lists_ready: bool,
     /// [`Admin::list`] returns every delayed job, not only those that are delayed for more than [`SHORT_DELAY_MAX`].
     pub lists_delayed: bool,
@@ -201,7 +201,7 @@ pub struct Capabilities {
     pub fifo: bool,
     /// `concurrency_key` holds across processes, not only within one.
     pub concurrency_keys: bool,
-    /// A queue that is [fair](QueueSpec::fair) divides its starts among the keys of its jobs.
+    /// A queue that is [fair](QueueSpec::fair()) divides its starts among the keys of its jobs.
     pub fair_share: bool,
     /// Suspects run alone in their process; without the flag, a crash with several jobs in flight counts for none.
     pub isolates_suspects: bool,

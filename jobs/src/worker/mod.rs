@@ -56,7 +56,7 @@ pub(crate) mod settlement;
 mod shared;
 mod supervise;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use base::Ambient;
 use tokio::{sync::watch, task::JoinSet};
@@ -77,7 +77,11 @@ use self::{
 #[cfg(doc)]
 use crate::engine::{Interrupt, Settlement, Settler};
 use crate::{
-    engine::Consume, job_store::WorkerNotes, recorder::Recorder, registry::Registry, reporter::Reporter,
+    engine::{Consume, Weights},
+    job_store::WorkerNotes,
+    recorder::Recorder,
+    registry::Registry,
+    reporter::Reporter,
 };
 
 /// The workers of one process: configured first, then run.
@@ -103,6 +107,7 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
             name: format!("worker-{}", std::process::id()),
             stop: Stop { shutdown, abort, drain: Duration::from_secs(30) },
             running: Arc::default(),
+            fair: HashMap::new(),
         };
         Self { shared, health: WorkersHealth::default(), listing: None }
     }
@@ -124,6 +129,14 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
         open: watch::Receiver<bool>,
     ) -> Self {
         self.health.add(QueueState::new(name.into(), concurrency, Gate(open)));
+        self
+    }
+
+    /// Declares one of these queues as [fair](crate::engine::QueueSpec::fair()), with these weights of its
+    /// [keys](crate::Job::fair_key). Without this call a queue stays as it was declared before.
+    #[must_use]
+    pub fn fair(mut self, queue: impl Into<String>, weights: Weights) -> Self {
+        self.shared.fair.insert(queue.into(), weights);
         self
     }
 
