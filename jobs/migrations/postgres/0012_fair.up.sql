@@ -1,8 +1,8 @@
--- Fair queues over a broker: jobs that wait for their turn in the store, because the broker's queue is long enough. They
--- are rows of `scheduled`, so that listing, cancelling, altering and publishing of them are those of scheduled jobs;
--- `tag` is not NULL, `due_at` is the time since when they wait. Of a priority, the lowest tag is published next: the
--- virtual time at which the key may have its next start. `fair_times` is the clock of a queue, `fair_keys` those of its
--- keys, with the `step` that the last batch moved each on. Keys behind their queue are as good as new, and deleted.
+-- Fair queues over a broker: jobs that wait for their turn in the store, because the broker's queue is long enough.
+-- They are rows of `scheduled`, so that listing, cancelling, altering and publishing of them are those of scheduled
+-- jobs; `tag` is not NULL, `due_at` is the time since when they wait. Of a priority, the lowest tag is published next:
+-- the virtual time at which the key may have its next start. `fair_times` is the clock of a queue, `fair_keys` those of
+-- its keys, with the `step` that the last batch moved each on. Keys behind their queue are as good as new, and deleted.
 -- A release before this one takes such jobs for due ones and publishes them.
 --
 -- Indexes, proven by a test that plans each statement over a large table:

@@ -1,7 +1,7 @@
 //! Cases of fair queues: shares among keys, order within a key, and the backlog behind a broker.
 //!
-//! An engine over a broker has some jobs in its queue already, which start in the order of publishing; cases look behind
-//! these. Rates are not tested here: a job of another key starts after a few jobs, however long these take.
+//! An engine over a broker has some jobs in its queue already, which start in the order of publishing; cases look
+//! behind these. Rates are not tested here: a job of another key starts after a few jobs, however long these take.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 

@@ -1,8 +1,8 @@
 //! Weights of the keys of a fair queue.
 //!
 //! Start-time fair queueing: each key has a clock of its own, which a job moves on by one unit over the weight of the
-//! key, and jobs start in the order of these clocks. A key that had nothing waiting begins at the clock of the queue, so
-//! a share that was not used is not saved up. Engines keep the clocks, see `docs/adr/0023-fair-share.md`.
+//! key, and jobs start in the order of these clocks. A key that had nothing waiting begins at the clock of the queue,
+//! so a share that was not used is not saved up. Engines keep the clocks, see `docs/adr/0023-fair-share.md`.
 
 use std::collections::BTreeMap;
 

@@ -3,14 +3,14 @@
 //!
 //! Guarantees of every implementation: as for [`super`]. Jobs of one key are claimed in the order in which they were
 //! held; while several keys have jobs, each gets starts by its weight, and is at no moment further from its share than
-//! by one job of its own and one of another key. Such jobs are scheduled jobs with [`ScheduledJob::fair`]: listed, found,
-//! claimed by id, removed, purged and cancelled by [`ScheduledJobs`](super::ScheduledJobs). Does not decide which jobs
-//! wait here, see `crate::rabbitmq`; the arithmetic is told in [`Weights`].
+//! by one job of its own and one of another key. Such jobs are scheduled jobs with [`ScheduledJob::fair`]: listed,
+//! found, claimed by id, removed, purged and cancelled by [`ScheduledJobs`](super::scheduled::ScheduledJobs). Does not
+//! decide which jobs wait here, see `crate::rabbitmq`; the arithmetic is told in [`Weights`].
 
 use async_trait::async_trait;
 use base::Timestamp;
 
-use super::ScheduledJob;
+use super::scheduled::ScheduledJob;
 use crate::{
     engine::{EngineError, JobFilter, JobState, Weights},
     job::Priority,
@@ -50,7 +50,8 @@ pub trait FairBacklog: Send + Sync + 'static {
     async fn fair_queues(&self) -> Result<Vec<FairQueue>, EngineError>;
 
     /// Stores jobs that may start now, [`HELD_AT_ONCE_MAX`] at most; [`ScheduledJob::due_at`] is the time since when
-    /// they wait. Rows with the same ids are replaced as by [`ScheduledJobs::schedule`](super::ScheduledJobs::schedule).
+    /// they wait. Rows with the same ids are replaced as by
+    /// [`ScheduledJobs::schedule`](super::ScheduledJobs::schedule).
     async fn hold(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError>;
 
     /// Claims up to `limit` jobs of a priority in the order of their turns; one that is not removed by
@@ -83,8 +84,8 @@ pub(super) fn wants_fair(filter: &JobFilter) -> Option<bool> {
     }
 }
 
-/// Jobs of one statement, which changes a row once: of several with one id the one with the most attempts used stays, in
-/// the place of the first.
+/// Jobs of one statement, which changes a row once: of several with one id the one with the most attempts used stays,
+/// in the place of the first.
 pub(super) fn distinct(jobs: Vec<ScheduledJob>) -> Vec<ScheduledJob> {
     let mut distinct: Vec<ScheduledJob> = Vec::with_capacity(jobs.len());
     let mut places = std::collections::HashMap::with_capacity(jobs.len());

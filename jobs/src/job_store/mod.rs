@@ -1,10 +1,10 @@
 //! The contracts of a job store: the state a broker cannot keep for its jobs, in a relational store beside it.
 //!
 //! Guarantees of every implementation: each method is one transaction, durable when it returns. Written only for jobs
-//! that are scheduled, unique, cancelled or dead, wait in a fair queue or report something, for pauses, schedules and bulk operations, and
-//! every few seconds for the notes of consumers and workers and the age of each backlog; a plain job touches the broker
-//! alone. Does not publish: the queue engine does, and deletes a scheduled or dead job only after the broker has
-//! confirmed it.
+//! that are scheduled, unique, cancelled or dead, wait in a fair queue or report something, for pauses, schedules and
+//! bulk operations, and every few seconds for the notes of consumers and workers and the age of each backlog; a plain
+//! job touches the broker alone. Does not publish: the queue engine does, and deletes a scheduled or dead job only
+//! after the broker has confirmed it.
 //!
 //! Implementations are [`sqlite`] and `postgres`, both tested by `crate::conformance::job_store`; users are the
 //! `RabbitMQ` engine and, over any engine, [`crate::schedule`], [`crate::reporter`], [`crate::worker`] and
@@ -18,6 +18,7 @@ mod operations;
 pub mod postgres;
 mod reports;
 mod row;
+mod scheduled;
 mod schedules;
 pub mod sqlite;
 mod workers;
@@ -35,6 +36,7 @@ pub use self::{
     keys::{KEYS_EXPIRED_MAX, KeyRequest, Reservation, UniqueKeys},
     operations::{OPERATIONS_ENDED_MAX, OPERATIONS_OPEN_MAX, OperationRow, OperationState, Operations},
     reports::{LogLine, Progress, REPORTS_EXPIRED_MAX, RunReport, RunReports},
+    scheduled::{ScheduledJob, ScheduledJobs},
     schedules::{Advance, NewSchedule, SCHEDULES_MAX, ScheduleRow, Schedules, Term},
     sqlite::SqliteJobStore,
     workers::{
@@ -42,37 +44,14 @@ pub use self::{
     },
 };
 use crate::{
-    engine::{EngineError, InspectedJob, JobFilter, page::Listed},
-    envelope::{Envelope, JobId},
+    engine::{EngineError, InspectedJob},
+    envelope::JobId,
 };
 
 /// Most cancel requests in force at a time; a further one is refused.
 pub const CANCELS_MAX: u32 = 10_000;
 /// Most jobs named in one note of a consumer.
 pub const NOTED_JOBS_MAX: usize = 100;
-
-/// A job that waits outside the broker, for its earliest start or for its turn in a fair queue.
-#[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
-#[derive(Debug, Clone)]
-pub struct ScheduledJob {
-    pub envelope: Envelope,
-    /// Earliest publish; of a job that waits for its turn, the time since when it does.
-    pub due_at: Timestamp,
-    /// Whether it waits for its turn, see [`FairBacklog`]. Read only: the method that stores a job says how it waits.
-    pub fair: bool,
-    /// Consumers the job has lost.
-    pub crashes: u32,
-    pub last_error: Option<String>,
-    pub first_failed_at: Option<Timestamp>,
-    /// Id of the claim under which the job was returned; see [`ScheduledJobs::unschedule`].
-    pub claim: i64,
-}
-
-impl Listed for ScheduledJob {
-    fn envelope(&self) -> &Envelope {
-        &self.envelope
-    }
-}
 
 /// Pauses and cancel requests that consumers carry out.
 #[derive(Debug, Clone, Default)]
@@ -129,56 +108,6 @@ impl<T> JobStore for T where
         + WorkerNotes
         + Operations
 {
-}
-
-/// Jobs that wait for their earliest start outside the broker, and the claims under which they are published. Jobs of
-/// [`FairBacklog`] are among them for all methods but [`Self::claim_due`] and [`Self::scheduled_count`].
-#[async_trait]
-pub trait ScheduledJobs: Send + Sync + 'static {
-    /// Stores jobs; rows with the same ids are replaced, but for an envelope with more attempts used: of two copies of
-    /// a job, as a publish of unknown outcome leaves, one stays, and its attempts do not go back.
-    async fn schedule(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError>;
-
-    /// Claims up to `limit` due jobs, oldest first; a job that is not unscheduled is due again at `until`. A row that
-    /// cannot be read is logged and set aside: it stays, counted, and is not claimed again.
-    async fn claim_due(
-        &self,
-        now: Timestamp,
-        until: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<ScheduledJob>, EngineError>;
-
-    /// Claims one job, due or not; `None` when it does not exist or another claim is in force.
-    async fn claim(
-        &self,
-        id: JobId,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Result<Option<ScheduledJob>, EngineError>;
-
-    /// Deletes published jobs, each only under its own claim.
-    async fn unschedule(&self, claims: &[(JobId, i64)]) -> Result<(), EngineError>;
-
-    /// Lists scheduled jobs by id; of [`JobFilter::state`], `Ready` wants those that wait for their turn and `Delayed`
-    /// those that wait for a time, all others mean both.
-    async fn scheduled(&self, filter: &JobFilter) -> Result<Vec<ScheduledJob>, EngineError>;
-
-    /// One scheduled job by id.
-    async fn find(&self, id: JobId) -> Result<Option<ScheduledJob>, EngineError>;
-
-    /// Number of scheduled jobs of a queue.
-    async fn scheduled_count(&self, queue: &str) -> Result<u64, EngineError>;
-
-    /// Deletes the scheduled jobs of a queue and frees its unique keys that were reserved before this time, but for
-    /// those of the `running` and of dead jobs, and for the rest of a period. Returns the number of jobs.
-    async fn purge(&self, queue: &str, before: Timestamp, running: &[JobId]) -> Result<u64, EngineError>;
-
-    /// Deletes a scheduled job and frees its unique key (returns true), or else stores a cancel request (returns
-    /// false).
-    ///
-    /// # Errors
-    /// [`ErrorClass::Busy`] when [`CANCELS_MAX`] requests of other jobs are in force.
-    async fn cancel(&self, id: JobId, reason: &str, now: Timestamp) -> Result<bool, EngineError>;
 }
 
 /// Declared queues, pauses and cancel requests.

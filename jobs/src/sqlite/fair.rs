@@ -1,8 +1,8 @@
 //! Clocks of fair queues, and how a queue becomes fair.
 //!
-//! Guarantees: a queue is fair once it was declared so, from then on and in every process; jobs that waited before start
-//! first, in the order of publishing. The triggers of migration 0007 give each row its tag; a claim in this module's
-//! queues moves the clock and deletes keys that are behind it.
+//! Guarantees: a queue is fair once it was declared so, from then on and in every process; jobs that waited before
+//! start first, in the order of publishing. The triggers of migration 0007 give each row its tag; a claim in this
+//! module's queues moves the clock and deletes keys that are behind it.
 
 use serde::Serialize;
 use sqlx::SqliteConnection;
@@ -49,7 +49,8 @@ pub(super) async fn declare(c: &mut SqliteConnection, queues: Vec<QueueSpec>) ->
         sqlx::query(ADOPT).bind(&name).execute(&mut *c).await?;
         sqlx::query("UPDATE queues SET fair = 1 WHERE name = ?1").bind(&name).execute(&mut *c).await?;
         sqlx::query("DELETE FROM fair_weights WHERE queue = ?1").bind(&name).execute(&mut *c).await?;
-        let weights: Vec<KeyWeight> = weights.named().map(|(key, weight)| KeyWeight { key, weight }).collect();
+        let weights: Vec<KeyWeight> =
+            weights.named().map(|(key, weight)| KeyWeight { key, weight }).collect();
         let json = serde_json::to_string(&weights)?;
         sqlx::query(ADD_WEIGHTS).bind(&name).bind(json).execute(&mut *c).await?;
     }

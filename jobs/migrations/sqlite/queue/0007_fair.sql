@@ -1,12 +1,13 @@
 -- Fair queues: within a priority, jobs start in the order of their `tag`, the virtual time at which their key may have
--- its next start. A row that becomes ready in a fair queue gets the later of the queue's clock (`fair_times`) and that of
--- its key (`fair_keys`), which it moves on by a unit of 1000000 over the weight of the key. A retry that becomes ready is
--- such a row; one that is released or rescued keeps its tag, and with it its position. A claim sets the queue's clock
--- and deletes keys that are behind it, which are as good as new. Triggers, because no statement that makes a row ready
--- can forget them. In all other queues `tag` is NULL: their claims, and the index of these, are as before.
+-- its next start. A row that becomes ready in a fair queue gets the later of the queue's clock (`fair_times`) and that
+-- of its key (`fair_keys`), which it moves on by a unit of 1000000 over the weight of the key. A retry that becomes
+-- ready is such a row; one that is released or rescued keeps its tag, and with it its position. A claim sets the
+-- queue's clock and deletes keys that are behind it, which are as good as new. Triggers, because no statement that
+-- makes a row ready can forget them. In all other queues `tag` is NULL: their claims, and the index of these, are as
+-- before.
 --
 -- Indexes, by EXPLAIN QUERY PLAN:
---   fair claim  WHERE queue=? AND state='ready' AND blocked=0 AND tag IS NOT NULL ORDER BY priority, tag, sequence LIMIT ?
+--   fair claim  WHERE queue=? AND state='ready' AND blocked=0 AND tag IS NOT NULL ORDER BY priority, tag, sequence
 --               SEARCH jobs USING INDEX jobs_fair (queue=? AND blocked=?), no sort; named in the statement
 --   share       ... AND priority=? AND (tag, sequence)>(?, ?) ORDER BY tag, sequence LIMIT ?
 --               SEARCH jobs USING INDEX jobs_fair (queue=? AND blocked=? AND priority=? AND tag>?), no sort

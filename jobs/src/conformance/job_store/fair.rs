@@ -102,7 +102,8 @@ fn check_shares(weights: &HashMap<&String, u64>, started: &HashMap<String, u64>)
     }
 }
 
-/// A key that had nothing waiting begins now: neither behind the backlog of others, nor with what it did not use before.
+/// A key that had nothing waiting begins now: neither behind the backlog of others, nor with what it did not use
+/// before.
 pub async fn a_newcomer_begins_with_the_next_turn(h: &impl StoreHarness) {
     let store = fair_store(h, &Weights::equal()).await;
     hold_many(&*store, "flood", 1000).await;

@@ -1,7 +1,7 @@
 //! The backlog of fair queues.
 //!
-//! The row of a key in `jobs.fair_keys` is its lock: while one process holds jobs of a key, another one that does waits.
-//! The clock of the queue is read without a lock; that of an instant ago gives a newcomer a turn hardly earlier.
+//! The row of a key in `jobs.fair_keys` is its lock: while one process holds jobs of a key, another one that does
+//! waits. The clock of the queue is read without a lock; that of an instant ago gives a newcomer a turn hardly earlier.
 
 use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid, time::ceil_ms};
@@ -143,8 +143,8 @@ impl FairBacklog for PostgresJobStore {
         .await
     }
 
-    /// Moves the clock of the queue to the last job claimed, or one unit further when no other is left, so that all keys
-    /// begin equal.
+    /// Moves the clock of the queue to the last job claimed, or one unit further when no other is left, so that all
+    /// keys begin equal.
     async fn claim_next(
         &self,
         queue: &str,

@@ -181,8 +181,8 @@ struct FairClaim {
 }
 
 impl FairClaim {
-    /// Claims rows, moves the clock of the queue to the last of them, or one unit further when no other is left, so that
-    /// all keys begin equal.
+    /// Claims rows, moves the clock of the queue to the last of them, or one unit further when no other is left, so
+    /// that all keys begin equal.
     async fn run(self, c: &mut SqliteConnection) -> Result<Vec<SqliteRow>, SqliteFault> {
         let claim = sqlx::query(CLAIM_NEXT).bind(self.now).bind(self.until).bind(self.claim);
         let claim = claim.bind(&self.queue).bind(self.priority).bind(self.limit);

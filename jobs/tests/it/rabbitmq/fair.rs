@@ -43,7 +43,8 @@ async fn run_those_that_come(consumer: &mut Renewed, left: &mut HashSet<JobId>) 
 /// The store is broken, not away, so that its answers come at once.
 async fn alter_store(harness: &RabbitHarness, statement: &'static str) {
     let file = SqliteConnectOptions::new().filename(harness.folder.path().join("jobs.db"));
-    file.connect().await.expect("connects").execute(statement).await.expect("alters");
+    let mut other = file.connect().await.expect("connects");
+    other.execute(statement).await.expect("alters");
 }
 
 /// A relay publishes, and two processes consume: each job of both keys arrives, none waits for another process.
