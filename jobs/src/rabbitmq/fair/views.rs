@@ -16,8 +16,10 @@ use crate::{job::Priority, job_store::FairQueue};
 pub(super) const SHORT: u64 = 64;
 /// Age at which a count is read again.
 const COUNT_VALID: Duration = Duration::from_millis(250);
-/// The same when the count leaves no room: it may have fallen.
-const FULL_VALID: Duration = Duration::from_millis(10);
+/// The same when the count leaves no room: consumers may have emptied the queue within a moment.
+const FULL_VALID: Duration = Duration::from_millis(2);
+/// The same while jobs wait in the store, so that not every job of a flood asks.
+const WAITS_VALID: Duration = Duration::from_millis(50);
 /// How long jobs go straight to the broker after the store, or a count, has failed.
 const SUSPENDED_FOR: Duration = Duration::from_secs(5);
 
@@ -91,8 +93,13 @@ impl FairViews {
     pub(super) fn is_stale(&self, queue: &str, priority: Priority, wanted: u64) -> bool {
         let queues = self.queues.lock();
         let Some(view) = queues.get(queue).map(|views| views[priority as usize]) else { return true };
-        let is_full = view.waits || view.ready.saturating_add(wanted) > SHORT;
-        let valid = if is_full { FULL_VALID } else { COUNT_VALID };
+        let valid = if view.waits {
+            WAITS_VALID
+        } else if view.ready.saturating_add(wanted) > SHORT {
+            FULL_VALID
+        } else {
+            COUNT_VALID
+        };
         view.counted_at.is_none_or(|at| at.elapsed() >= valid)
     }
 

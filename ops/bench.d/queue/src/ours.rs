@@ -54,7 +54,7 @@ pub(crate) enum Queue {
 const NAMES: [&str; 3] = ["noop", "small", "million"];
 
 impl Queue {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         NAMES[self as usize]
     }
 
@@ -64,7 +64,7 @@ impl Queue {
     }
 
     /// Registry of this queue's job type only, as a worker registers.
-    fn registry(self) -> Result<Registry<Arc<Progress>>, jobs::registry::RegisterError> {
+    pub(crate) fn registry(self) -> Result<Registry<Arc<Progress>>, jobs::registry::RegisterError> {
         match self {
             Self::Noop => Registry::new().register::<Noop<0>>(),
             Self::Small => Registry::new().register::<Noop<1>>(),
@@ -80,14 +80,14 @@ fn on_broker(queue: &str) -> String {
 
 /// A job that counts its runs, one type per queue number.
 #[derive(Serialize, Deserialize)]
-struct Noop<const QUEUE: usize> {
+pub(crate) struct Noop<const QUEUE: usize> {
     /// Time of publishing, for latencies.
     at: u64,
     filler: String,
 }
 
 impl<const QUEUE: usize> Noop<QUEUE> {
-    fn new(at: u64) -> Self {
+    pub(crate) fn new(at: u64) -> Self {
         let mut job = Self { at, filler: String::new() };
         let bytes = serde_json::to_string(&job).map_or(0, |text| text.len());
         job.filler = "x".repeat(BODY_BYTES.saturating_sub(bytes));
@@ -132,6 +132,11 @@ impl Progress {
             self.ended.get_or_init(Instant::now);
             self.all.notify_one();
         }
+    }
+
+    /// Runs that have ended.
+    pub(crate) fn done(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
     }
 
     /// Measured runs a second.

@@ -124,6 +124,8 @@ impl Plan<'_> {
             self.piece(&["ours-fill", "noop", &needed]).await?;
         }
         self.rate("process_noop", &["ours-process", "noop", &consumed]).await?;
+        self.rate("process_flow", &["ours-flow", "0", &fast]).await?;
+        self.rate("process_fair", &["ours-flow", "16", &fast]).await?;
         self.rate("raw_consume_ack_1", &["raw-consume", "1", &consumed]).await?;
         self.rate("apalis_amqp_process", &["apalis-process", &consumed]).await?;
         self.celery("celery_process", &["process", &tasks]).await?;
@@ -270,7 +272,7 @@ enum Limit {
 }
 
 /// Name, unit and limit of each figure.
-const FIGURES: [(&str, &str, Limit); 32] = [
+const FIGURES: [(&str, &str, Limit); 34] = [
     ("raw_publish_1", "messages/s", Limit::None),
     ("raw_publish_256", "messages/s", Limit::None),
     ("raw_consume_ack_1", "messages/s", Limit::None),
@@ -281,6 +283,8 @@ const FIGURES: [(&str, &str, Limit); 32] = [
     ("publish_many", "jobs/s", Limit::Of("publish_many", "raw_publish_256")),
     ("publish_bulk", "jobs/s", Limit::Of("publish_bulk", "raw_publish_256")),
     ("process_noop", "jobs/s", Limit::Of("process_noop", "raw_consume_ack_64")),
+    ("process_flow", "jobs/s", Limit::None),
+    ("process_fair", "jobs/s", Limit::Of("process_fair", "process_flow")),
     ("latency_p50", "ms", Limit::Of("latency_p50", "raw_latency_p50")),
     ("latency_p99", "ms", Limit::Of("latency_p99", "raw_latency_p99")),
     ("delay_accuracy_p50", "ms", Limit::Of("delay_accuracy_p50", "delay_accuracy_limit")),
