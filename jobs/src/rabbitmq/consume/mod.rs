@@ -54,6 +54,7 @@ impl Consume for RabbitEngine {
             }
         }
         self.client.refresh_fair().await?;
+        self.client.fair.wake();
         for name in &names {
             self.client.observe(name).await?;
         }

@@ -69,7 +69,7 @@ impl RabbitClient {
             }
         }
         if !held.jobs.is_empty() {
-            self.fair.woken.notify_one();
+            self.fair.wake();
         }
         Ok(())
     }

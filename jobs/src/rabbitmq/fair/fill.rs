@@ -20,6 +20,8 @@ use crate::{
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 /// Interval of asking the store while no job waits in it; this process wakes the task when it holds one.
 const IDLE_EVERY: Duration = Duration::from_millis(250);
+/// The same while no queue is fair: how late this process learns that another one has declared one.
+const UNUSED_EVERY: Duration = Duration::from_secs(2);
 /// Least and greatest number of jobs up to which a broker queue is filled; between them, twice what the consumers of
 /// this process hold at most.
 const TARGET: (u64, u64) = (super::views::SHORT, 1024);
@@ -46,10 +48,11 @@ pub(in crate::rabbitmq) async fn run(client: Weak<RabbitClient>) {
         pause = match &filled {
             Ok(Backlogs::Moved) => PAUSE.0,
             Ok(Backlogs::Wait) => (pause * 2).clamp(PAUSE.0, PAUSE.1),
-            Ok(Backlogs::None) | Err(_) => IDLE_EVERY,
+            Ok(Backlogs::None) | Err(_) if client.fair.has_queues() => IDLE_EVERY,
+            Ok(Backlogs::None) | Err(_) => UNUSED_EVERY,
         };
         match filled {
-            Err(error) if well => {
+            Err(error) if well && client.fair.has_queues() => {
                 tracing::warn!(
                     error = describe(&error),
                     "jobs of fair queues stay in the job store, retrying"

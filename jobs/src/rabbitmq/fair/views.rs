@@ -66,6 +66,11 @@ impl FairViews {
         self.queues.lock().contains_key(queue)
     }
 
+    /// Whether any queue is.
+    pub(super) fn has_queues(&self) -> bool {
+        !self.queues.lock().is_empty()
+    }
+
     /// Whether jobs of a priority wait in the store, as far as this process knows.
     pub(super) fn is_contended(&self, queue: &str, priority: Priority) -> bool {
         self.queues.lock().get(queue).is_some_and(|views| views[priority as usize].waits)
@@ -126,6 +131,11 @@ impl FairViews {
     fn change<T>(&self, queue: &str, priority: Priority, act: impl FnOnce(&mut PriorityView) -> T) -> T {
         let mut queues = self.queues.lock();
         act(&mut queues.entry(queue.to_owned()).or_default()[priority as usize])
+    }
+
+    /// Wakes the task that fills broker queues, which learns of fair queues and of jobs in the store.
+    pub(crate) fn wake(&self) {
+        self.woken.notify_one();
     }
 
     /// Whether jobs go straight to the broker now.
