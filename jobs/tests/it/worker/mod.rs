@@ -12,6 +12,7 @@
 
 mod boot;
 mod engine;
+mod fair;
 pub(crate) mod gate;
 mod kit;
 mod lease;
