@@ -67,7 +67,7 @@ pub async fn shares_keep_within_a_job_of_their_weights(h: &impl StoreHarness) {
         });
         let store = fair_store(h, &declared).await;
         let mut jobs: Vec<ScheduledJob> =
-            names.iter().flat_map(|name| (0..JOBS).map(|_| of_key(name))).collect();
+            names.iter().flat_map(|name| (0..JOBS).map(move |_| of_key(name))).collect();
         // In any order, and in several batches.
         jobs.sort_by_cached_key(|_| draw(1 << 30));
         for batch in jobs.chunks(100) {
@@ -167,7 +167,7 @@ pub async fn a_turn_is_waited_for_like_a_time(h: &impl StoreHarness) {
     let store = fair_store(h, &Weights::equal()).await;
     let held = hold_many(&*store, "a", 4).await;
     let scheduled = super::schedule(&*store, &[job()]).await;
-    let list = async |state| {
+    let list = async |state: Option<JobState>| {
         let filter = JobFilter { state, limit: 100, ..JobFilter::default() };
         ids(&store.scheduled(&filter).await.expect("lists"))
     };

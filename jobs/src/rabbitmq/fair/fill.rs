@@ -24,7 +24,7 @@ const IDLE_EVERY: Duration = Duration::from_millis(250);
 const UNUSED_EVERY: Duration = Duration::from_secs(2);
 /// Least and greatest number of jobs up to which a broker queue is filled; between them, twice what the consumers of
 /// this process hold at most.
-const TARGET: (u64, u64) = (super::views::SHORT, 1024);
+const TARGET: (u64, u64) = (super::views::SHORT, 512);
 
 /// Result of a look at all queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
