@@ -108,7 +108,8 @@ impl RabbitClient {
     }
 
     async fn room_for(&self, queue: &str, priority: Priority, wanted: u64) -> (u64, Option<HoldingCall>) {
-        if self.fair.is_suspended() {
+        // While nothing can be published, the caller is told so at once.
+        if self.fair.is_suspended() || self.publisher.trouble().is_some() {
             return (wanted, None);
         }
         if self.fair.is_stale(queue, priority, wanted) {
