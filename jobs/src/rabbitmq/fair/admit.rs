@@ -108,8 +108,8 @@ impl RabbitClient {
     }
 
     async fn room_for(&self, queue: &str, priority: Priority, wanted: u64) -> (u64, Option<HoldingCall>) {
-        // While nothing can be published, the caller is told so at once.
-        if self.fair.is_suspended() || self.publisher.trouble().is_some() {
+        // While nothing can be published, publishing tells the caller so.
+        if self.fair.is_suspended() || self.publisher.wait_until_up().await.is_err() {
             return (wanted, None);
         }
         if self.fair.is_stale(queue, priority, wanted) {
