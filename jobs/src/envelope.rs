@@ -45,6 +45,9 @@ pub struct Envelope {
     #[serde(default, skip_serializing_if = "Unique::is_default")]
     pub unique: Unique,
     pub concurrency_key: Option<String>,
+    /// [`crate::Job::fair_key`]; counts only in a queue that is [fair](crate::engine::QueueSpec::fair()).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fair_key: Option<String>,
     pub subject: Option<String>,
     /// The job struct as JSON, at most [`PAYLOAD_BYTES_MAX`] bytes.
     pub payload: Box<RawValue>,
@@ -99,6 +102,7 @@ impl Envelope {
             unique_key: job.unique_key().map(|key| format!("{}/{key}", J::KIND)),
             unique: options.unique.unwrap_or(J::UNIQUE),
             concurrency_key: job.concurrency_key(),
+            fair_key: job.fair_key(),
             subject: job.subject(),
             payload,
         };
@@ -142,6 +146,7 @@ impl Envelope {
             unique_key: None,
             unique: Unique::default(),
             concurrency_key: None,
+            fair_key: None,
             subject: None,
             payload: serde_json::value::to_raw_value(raw).unwrap_or_else(|_| RawValue::NULL.to_owned()),
         }

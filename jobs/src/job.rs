@@ -76,6 +76,13 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
         None
     }
 
+    /// The owner of the job, such as a tenant: a [fair](crate::engine::QueueSpec::fair()) queue divides its starts
+    /// among owners, and jobs without a key have one together. Of no effect in other queues, and with engines without
+    /// [`crate::engine::Capabilities::fair_share`].
+    fn fair_key(&self) -> Option<String> {
+        None
+    }
+
     /// Opaque id of the object the job is about, by which attempt records can be listed.
     fn subject(&self) -> Option<String> {
         None

@@ -75,11 +75,16 @@ pub async fn check(
     sample: u32,
 ) -> Result<Checked, EngineError> {
     let mut tally = Tally::default();
+    // Ready jobs that were listed, by queue: those that wait for their turn in a fair queue, with any engine.
+    let mut listed: BTreeMap<String, u64> = BTreeMap::new();
     let mut after = None;
     loop {
         let page = engine.list(&JobFilter { after, limit: LIST_MAX, ..JobFilter::default() }).await?;
         for job in &page {
             tally.add(job, reads(&job.envelope));
+            if job.state == JobState::Ready {
+                *listed.entry(job.envelope.queue.clone()).or_default() += 1;
+            }
         }
         // The greatest, as that of a corrupt row may not be behind those before it.
         let last = page.iter().map(|job| job.envelope.id).max().filter(|last| Some(*last) > after);
@@ -90,7 +95,8 @@ pub async fn check(
     }
     if !engine.capabilities().lists_ready {
         for queue in engine.queues().await? {
-            let mut ready = engine.depth(&queue).await?.ready;
+            let listed = listed.get(&queue).copied().unwrap_or_default();
+            let mut ready = engine.depth(&queue).await?.ready.saturating_sub(listed);
             if ready > 0 && sample > 0 {
                 let sampled = engine.sample_ready(&queue, sample).await?;
                 for job in &sampled {

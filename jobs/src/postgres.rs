@@ -49,7 +49,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0010_operations.down",
             "0010_operations.up",
             "0011_limits.down",
-            "0011_limits.up"
+            "0011_limits.up",
+            "0012_fair.down",
+            "0012_fair.up"
         ]
     );
     migrations.create_schema("jobs");

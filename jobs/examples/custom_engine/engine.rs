@@ -57,10 +57,12 @@ impl EngineInfo for VecEngine {
         NAME
     }
 
-    /// Says what it does not do: publishing one id twice stores it twice, and a job that crashed runs beside others.
+    /// Says what it does not do: publishing one id twice stores it twice, a job that crashed runs beside others, and no
+    /// queue is fair.
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::FULL;
         capabilities.dedupes_ids = false;
+        capabilities.fair_share = false;
         capabilities.isolates_suspects = false;
         capabilities
     }

@@ -30,6 +30,7 @@ pub async fn a_published_job_arrives_whole_and_is_done_once(h: &impl Harness) {
         unique_key: Some("u-1 \"ü\"".to_owned()),
         unique: Unique::WHILE_KEPT.within(std::time::Duration::from_millis(90_500)),
         concurrency_key: Some("c-1".to_owned()),
+        fair_key: Some("f-1".to_owned()),
         subject: Some("ord_1".to_owned()),
         payload: to_raw_value(&serde_json::json!({"text": "a \"quote\", \u{0} and ü", "n": 1.50}))
             .expect("payload"),

@@ -46,6 +46,7 @@ pub fn plain_job(queue: &str, ambient: &Ambient) -> Envelope {
         unique_key: None,
         unique: Unique::default(),
         concurrency_key: None,
+        fair_key: None,
         subject: None,
         payload: to_raw_value("p-1").expect("a payload"),
     }

@@ -15,6 +15,7 @@ pub mod crash;
 pub mod dead;
 pub mod defects;
 pub mod delivery;
+pub mod fair;
 pub mod inspect;
 pub mod job_store;
 mod kit;
@@ -113,6 +114,10 @@ macro_rules! conformance_tests {
                 a_unique_key_holds_until_the_job_ends, what_can_never_be_accepted_is_refused,
                 the_prefetch_bounds_what_is_unsettled, five_thousand_in_one_call,
                 a_waiting_consumer_hears_of_another_handles_publish;
+            fair: starts_follow_the_weights, a_flood_of_one_key_delays_no_other, jobs_without_a_key_share_one,
+                a_higher_priority_goes_first, retries_and_snoozes_take_turns, a_key_keeps_its_order,
+                no_turn_is_lost_with_a_consumer, what_waits_for_its_turn_is_in_sight,
+                a_queue_becomes_fair_with_jobs_in_it, a_waiting_job_is_altered;
             inspect: running_jobs_are_seen_by_every_handle, consumers_are_seen_by_every_handle,
                 a_clock_ahead_hides_no_backlog,
                 the_oldest_ready_job_has_an_age_without_consumers, what_is_held_nowhere_is_not_found,

@@ -15,6 +15,7 @@
 mod alteration;
 mod consuming;
 mod error;
+mod fair;
 mod inspected;
 pub(crate) mod page;
 mod signal;
@@ -24,16 +25,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base::TraceContext;
 
-pub(crate) use self::consuming::SharedHealth;
 pub use self::{
     alteration::Alteration,
     consuming::{
         ConsumeOptions, Consumer, ConsumerHealth, DeadReason, Delivery, Receipt, Settlement, Settler,
     },
     error::EngineError,
+    fair::Weights,
     inspected::{ConsumerInfo, DeadFilter, DeadInfo, Depth, InspectedJob, JobFilter, JobState},
     signal::{Interrupt, JobSignal},
 };
+pub(crate) use self::{consuming::SharedHealth, fair::FAIR_UNIT};
 use crate::envelope::{Envelope, JobId};
 pub use crate::unique::{HolderState, KeyHolder};
 
@@ -189,7 +191,7 @@ pub struct Capabilities {
     pub exact_priority: bool,
     /// Publishing an id that is waiting, running or dead returns [`Published::Duplicate`].
     pub dedupes_ids: bool,
-    /// [`Admin::list`] returns ready jobs, not only delayed, running and dead ones.
+    /// [`Admin::list`] returns every ready job, not only those that wait for their turn in a fair queue.
     pub lists_ready: bool,
     /// [`Admin::list`] returns every delayed job, not only those that are delayed for more than [`SHORT_DELAY_MAX`].
     pub lists_delayed: bool,
@@ -199,6 +201,8 @@ pub struct Capabilities {
     pub fifo: bool,
     /// `concurrency_key` holds across processes, not only within one.
     pub concurrency_keys: bool,
+    /// A queue that is [fair](QueueSpec::fair()) divides its starts among the keys of its jobs.
+    pub fair_share: bool,
     /// Suspects run alone in their process; without the flag, a crash with several jobs in flight counts for none.
     pub isolates_suspects: bool,
     /// [`Publish::publish_events`] reaches outside consumers.
@@ -219,6 +223,7 @@ impl Capabilities {
         cancels_ready: true,
         fifo: true,
         concurrency_keys: true,
+        fair_share: true,
         isolates_suspects: true,
         publishes_events: false,
         longest_run: None,
@@ -230,21 +235,32 @@ impl Capabilities {
 pub struct QueueSpec {
     /// Queue name, `[a-z0-9_]{1,60}`.
     pub name: String,
+    /// Weights of a fair queue; `None` leaves a queue as it was declared before.
+    pub fair: Option<Weights>,
 }
 
 impl QueueSpec {
     /// A queue with this name.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into() }
+        Self { name: name.into(), fair: None }
     }
 
-    /// Checks the name, as each engine does before it declares a queue.
+    /// Makes the queue fair, for good: within a priority its starts are divided among the
+    /// [keys](crate::Job::fair_key) of its jobs by these weights, however many jobs of one key wait. The weights
+    /// declared last count, in all processes. Needs [`Capabilities::fair_share`]; other engines ignore it.
+    #[must_use]
+    pub fn fair(self, weights: Weights) -> Self {
+        Self { fair: Some(weights), ..self }
+    }
+
+    /// Checks name and weights, as each engine does before it declares a queue.
     ///
     /// # Errors
-    /// [`EngineError::Refused`] for a name other than `[a-z0-9_]{1,60}`; engines build further names from it with dots.
+    /// [`EngineError::Refused`] for a name other than `[a-z0-9_]{1,60}` (engines build further names from it with dots)
+    /// or weights out of bounds.
     pub fn check(&self) -> Result<(), EngineError> {
         if is_name(&self.name) {
-            return Ok(());
+            return self.fair.as_ref().map_or(Ok(()), |weights| weights.check(&self.name));
         }
         Err(EngineError::Refused(format!("queue name `{}`: use [a-z0-9_]{{1,{NAME_BYTES_MAX}}}", self.name)))
     }

@@ -1,16 +1,17 @@
 //! The contracts of a job store: the state a broker cannot keep for its jobs, in a relational store beside it.
 //!
 //! Guarantees of every implementation: each method is one transaction, durable when it returns. Written only for jobs
-//! that are scheduled, unique, cancelled or dead or report something, for pauses, schedules and bulk operations, and
-//! every few seconds for the notes of consumers and workers, the age of each backlog and the limits in use; a plain job
-//! touches the broker alone. Does not publish: the queue engine does, and deletes a scheduled or dead job only after
-//! the broker has confirmed it.
+//! that are scheduled, unique, cancelled or dead, wait in a fair queue or report something, for pauses, schedules and
+//! bulk operations, and every few seconds for the notes of consumers and workers, the age of each backlog and the limits
+//! in use; a plain job touches the broker alone. Does not publish: the queue engine does, and deletes a scheduled or
+//! dead job only after the broker has confirmed it.
 //!
 //! Implementations are [`sqlite`] and `postgres`, both tested by `crate::conformance::job_store`; users are the
 //! `RabbitMQ` engine and, over any engine, [`crate::schedule`], [`crate::reporter`], [`crate::worker`],
 //! [`crate::bulk`] and [`crate::limits`].
 
 mod dead;
+mod fair;
 mod keys;
 mod limits;
 mod operations;
@@ -18,6 +19,7 @@ mod operations;
 pub mod postgres;
 mod reports;
 mod row;
+mod scheduled;
 mod schedules;
 pub mod sqlite;
 mod workers;
@@ -31,6 +33,7 @@ use base::{Ambient, ErrorClass, Timestamp};
 pub use self::postgres::PostgresJobStore;
 pub use self::{
     dead::{DeadJob, DeadJobs, DeadMessage, DeadPage},
+    fair::{Backlog, FairBacklog, FairQueue, HELD_AT_ONCE_MAX},
     keys::{KEYS_EXPIRED_MAX, KeyRequest, Reservation, UniqueKeys},
     limits::{
         GrantedStarts, LIMIT_KEYS_MAX, LIMITS_EXPIRED_MAX, LIMITS_LISTED_MAX, LeaseWant, LeasedSlots,
@@ -38,6 +41,7 @@ pub use self::{
     },
     operations::{OPERATIONS_ENDED_MAX, OPERATIONS_OPEN_MAX, OperationRow, OperationState, Operations},
     reports::{LogLine, Progress, REPORTS_EXPIRED_MAX, RunReport, RunReports},
+    scheduled::{ScheduledJob, ScheduledJobs},
     schedules::{Advance, NewSchedule, SCHEDULES_MAX, ScheduleRow, Schedules, Term},
     sqlite::SqliteJobStore,
     workers::{
@@ -45,35 +49,14 @@ pub use self::{
     },
 };
 use crate::{
-    engine::{EngineError, InspectedJob, JobFilter, page::Listed},
-    envelope::{Envelope, JobId},
+    engine::{EngineError, InspectedJob},
+    envelope::JobId,
 };
 
 /// Most cancel requests in force at a time; a further one is refused.
 pub const CANCELS_MAX: u32 = 10_000;
 /// Most jobs named in one note of a consumer.
 pub const NOTED_JOBS_MAX: usize = 100;
-
-/// A job that waits for its earliest start outside the broker.
-#[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
-#[derive(Debug, Clone)]
-pub struct ScheduledJob {
-    pub envelope: Envelope,
-    /// Earliest publish.
-    pub due_at: Timestamp,
-    /// Consumers the job has lost.
-    pub crashes: u32,
-    pub last_error: Option<String>,
-    pub first_failed_at: Option<Timestamp>,
-    /// Id of the claim under which the job was returned; see [`ScheduledJobs::unschedule`].
-    pub claim: i64,
-}
-
-impl Listed for ScheduledJob {
-    fn envelope(&self) -> &Envelope {
-        &self.envelope
-    }
-}
 
 /// Pauses and cancel requests that consumers carry out.
 #[derive(Debug, Clone, Default)]
@@ -108,6 +91,7 @@ pub struct ConsumerNote {
 pub trait JobStore:
     ScheduledJobs
     + DeadJobs
+    + FairBacklog
     + UniqueKeys
     + QueueControl
     + ConsumerNotes
@@ -122,6 +106,7 @@ pub trait JobStore:
 impl<T> JobStore for T where
     T: ScheduledJobs
         + DeadJobs
+        + FairBacklog
         + UniqueKeys
         + QueueControl
         + ConsumerNotes
@@ -131,54 +116,6 @@ impl<T> JobStore for T where
         + Operations
         + SharedLimits
 {
-}
-
-/// Jobs that wait for their earliest start outside the broker, and the claims under which they are published.
-#[async_trait]
-pub trait ScheduledJobs: Send + Sync + 'static {
-    /// Stores jobs; rows with the same ids are replaced, but for an envelope with more attempts used: of two copies of
-    /// a job, as a publish of unknown outcome leaves, one stays, and its attempts do not go back.
-    async fn schedule(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError>;
-
-    /// Claims up to `limit` due jobs, oldest first; a job that is not unscheduled is due again at `until`. A row that
-    /// cannot be read is logged and set aside: it stays, counted, and is not claimed again.
-    async fn claim_due(
-        &self,
-        now: Timestamp,
-        until: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<ScheduledJob>, EngineError>;
-
-    /// Claims one job, due or not; `None` when it does not exist or another claim is in force.
-    async fn claim(
-        &self,
-        id: JobId,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Result<Option<ScheduledJob>, EngineError>;
-
-    /// Deletes published jobs, each only under its own claim.
-    async fn unschedule(&self, claims: &[(JobId, i64)]) -> Result<(), EngineError>;
-
-    /// Lists scheduled jobs by id; [`JobFilter::state`] is ignored.
-    async fn scheduled(&self, filter: &JobFilter) -> Result<Vec<ScheduledJob>, EngineError>;
-
-    /// One scheduled job by id.
-    async fn find(&self, id: JobId) -> Result<Option<ScheduledJob>, EngineError>;
-
-    /// Number of scheduled jobs of a queue.
-    async fn scheduled_count(&self, queue: &str) -> Result<u64, EngineError>;
-
-    /// Deletes the scheduled jobs of a queue and frees its unique keys that were reserved before this time, but for
-    /// those of the `running` and of dead jobs, and for the rest of a period. Returns the number of jobs.
-    async fn purge(&self, queue: &str, before: Timestamp, running: &[JobId]) -> Result<u64, EngineError>;
-
-    /// Deletes a scheduled job and frees its unique key (returns true), or else stores a cancel request (returns
-    /// false).
-    ///
-    /// # Errors
-    /// [`ErrorClass::Busy`] when [`CANCELS_MAX`] requests of other jobs are in force.
-    async fn cancel(&self, id: JobId, reason: &str, now: Timestamp) -> Result<bool, EngineError>;
 }
 
 /// Declared queues, pauses and cancel requests.

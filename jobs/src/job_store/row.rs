@@ -19,7 +19,7 @@ use crate::{
 /// Columns read by [`scheduled`], and the id.
 macro_rules! columns {
     () => {
-        "id, due_at, envelope, crashes, last_error, first_failed_at, claim"
+        "id, due_at, envelope, crashes, last_error, first_failed_at, claim, tag"
     };
 }
 pub(super) use columns;
@@ -62,6 +62,7 @@ where
     Ok(ScheduledJob {
         envelope,
         due_at: time(row.get("due_at")),
+        fair: row.get::<Option<i64>, _>("tag").is_some(),
         crashes: u32::try_from(row.get::<i64, _>("crashes")).unwrap_or(0),
         last_error: row.get("last_error"),
         first_failed_at: row.get::<Option<i64>, _>("first_failed_at").map(time),
@@ -69,9 +70,24 @@ where
     })
 }
 
-/// Jobs of claimed rows, by due time, and ids of corrupt ones, which are logged and have to be set aside: due again,
-/// they would take the place of others.
+/// Jobs of claimed rows, by due time, and ids of corrupt ones; see [`readable`].
 pub(super) fn claimed<'r, R: Row, I: Display>(
+    rows: &'r [R],
+    id: impl Fn(&R) -> I,
+) -> (Vec<ScheduledJob>, Vec<I>)
+where
+    &'static str: ColumnIndex<R>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let (mut jobs, corrupt) = readable(rows, id);
+    jobs.sort_by_key(|job| (job.due_at, job.envelope.id));
+    (jobs, corrupt)
+}
+
+/// Jobs of claimed rows, in the order of these, and ids of corrupt ones, which are logged and have to be set aside: due
+/// again, they would take the place of others.
+pub(super) fn readable<'r, R: Row, I: Display>(
     rows: &'r [R],
     id: impl Fn(&R) -> I,
 ) -> (Vec<ScheduledJob>, Vec<I>)
@@ -91,7 +107,6 @@ where
             }
         }
     }
-    jobs.sort_by_key(|job| (job.due_at, job.envelope.id));
     (jobs, corrupt)
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::{
     consume::{consumer::ConsumerShared, keys::Keys, solo::Solo},
+    fair::views::FairViews,
     publish::publisher::Publisher,
     wire::connect::{Address, AdminConnection},
 };
@@ -41,6 +42,8 @@ pub(super) struct RabbitClient {
     pub(super) control_applied: AtomicU64,
     pub(super) keys: Arc<Keys>,
     pub(super) solo: Solo,
+    /// What this handle knows of fair queues.
+    pub(super) fair: Arc<FairViews>,
     /// Consumers of this handle.
     pub(super) consumers: Mutex<Vec<Weak<ConsumerShared>>>,
     pub(super) declared: Mutex<HashSet<String>>,
@@ -80,6 +83,7 @@ impl RabbitClient {
         if names.iter().all(|name| self.declared.lock().contains(*name)) {
             return Ok(());
         }
+        self.refresh_fair().await?;
         let known: HashSet<String> = self.store.queues().await?.into_iter().collect();
         let missing = names.into_iter().find(|name| !known.contains(*name)).map(str::to_owned);
         *self.declared.lock() = known;

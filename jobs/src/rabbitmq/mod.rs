@@ -18,12 +18,14 @@
 //!   their consumers, about two seconds late.
 //! - `fifo: true`. One batch uses one channel; a job released while its consumer continues keeps its position. A job
 //!   released by `close` goes to the end of its queue.
+//! - `fair_share: true`, but for the jobs that are in the broker already: 64, or twice what its consumers hold.
 //! - `concurrency_keys: false`. Keys hold within one engine handle, over all its queues.
 //! - `longest_run` is 25 minutes. The broker takes a delivery away that is not acknowledged for 30.
 //!
 //! # Rooms
 //! - `wire`: connections, the message format, names and arguments of broker queues, error classes;
 //! - `publish`: confirms, routing by delay, events;
+//! - `fair`: the backlog of fair queues in the job store, and the task that moves it to the broker;
 //! - `consume`: one session and one connection per consumer, acknowledgements and other settlements;
 //! - `admin`: depths, listings, dead jobs, pauses and cancel requests, queues of earlier releases, and the background
 //!   tasks.
@@ -31,6 +33,7 @@
 mod admin;
 mod client;
 mod consume;
+mod fair;
 mod publish;
 mod wire;
 
@@ -47,6 +50,7 @@ use self::{
     admin::{housekeeping, mailbox, older},
     client::RabbitClient,
     consume::{keys::Keys, solo::Solo},
+    fair::fill,
     publish::publisher::Publisher,
     wire::{
         connect::{Address, AdminConnection},
@@ -88,6 +92,7 @@ impl RabbitEngine {
             control_applied: AtomicU64::new(0),
             keys: Arc::new(Keys::default()),
             solo: Solo::default(),
+            fair: Arc::default(),
             consumers: Mutex::default(),
             declared: Mutex::default(),
             uncleared: Mutex::default(),
@@ -97,6 +102,7 @@ impl RabbitEngine {
         tokio::spawn(housekeeping::run(Arc::downgrade(&client)));
         tokio::spawn(mailbox::run(Arc::downgrade(&client)));
         tokio::spawn(older::run(Arc::downgrade(&client)));
+        tokio::spawn(fill::run(Arc::downgrade(&client)));
         Ok(Self { client })
     }
 
@@ -125,6 +131,7 @@ impl EngineInfo for RabbitEngine {
             cancels_ready: false,
             fifo: true,
             concurrency_keys: false,
+            fair_share: true,
             isolates_suspects: true,
             publishes_events: true,
             longest_run: Some(RUN_MAX),

@@ -1,14 +1,15 @@
 //! Claims: the next jobs of a queue are given to a consumer, in one transaction.
 //!
-//! Guarantees: highest priority first, but for the share of lower ones, then order of publishing; no job before its
-//! time; none of a paused queue; one per concurrency key over the whole file; a suspect only alone in its process. A
-//! row that cannot be decoded is moved to the dead queue and never reaches the consumer.
+//! Guarantees: highest priority first, but for the share of lower ones, then order of publishing, or in a fair queue of
+//! tags; no job before its time; none of a paused queue; one per concurrency key over the whole file; a suspect only
+//! alone in its process. A row that cannot be decoded is moved to the dead queue and never reaches the consumer.
 
 use std::collections::{HashSet, VecDeque};
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
+    fair,
     fault::SqliteFault,
     row::{self, envelope_columns},
     suspect::{self, SuspectTurn},
@@ -19,6 +20,34 @@ use crate::{engine::DeadReason, envelope::Envelope, error::bounded, job::Priorit
 const ROUNDS_MAX: usize = 8;
 /// Most delayed jobs made ready in one transaction.
 const PROMOTED_MAX: i64 = 1000;
+
+/// Next ready rows of a queue that is not fair.
+const NEXT: &str = concat!(
+    "SELECT ",
+    envelope_columns!(),
+    " FROM jobs WHERE queue = ?1 AND state = 'ready' AND blocked = 0 ORDER BY priority, sequence LIMIT ?2"
+);
+const BEHIND: &str = concat!(
+    "SELECT ",
+    envelope_columns!(),
+    " FROM jobs WHERE queue = ?1 AND state = 'ready' AND blocked = 0 AND priority = ?2 AND sequence > ?3
+     ORDER BY sequence LIMIT ?4"
+);
+
+/// The same of a fair queue.
+const NEXT_BY_TAG: &str = concat!(
+    "SELECT tag, ",
+    envelope_columns!(),
+    " FROM jobs INDEXED BY jobs_fair WHERE queue = ?1 AND state = 'ready' AND blocked = 0 AND tag IS NOT NULL
+     ORDER BY priority, tag, sequence LIMIT ?2"
+);
+const BEHIND_BY_TAG: &str = concat!(
+    "SELECT tag, ",
+    envelope_columns!(),
+    " FROM jobs INDEXED BY jobs_fair WHERE queue = ?1 AND state = 'ready' AND blocked = 0 AND tag IS NOT NULL
+       AND priority = ?2 AND (tag, sequence) > (?5, ?3)
+     ORDER BY tag, sequence LIMIT ?4"
+);
 
 pub(super) struct Claimed {
     pub(super) envelope: Envelope,
@@ -50,16 +79,16 @@ pub(super) async fn claim(
     starts: u64,
 ) -> Result<Claim, SqliteFault> {
     let mut claim = Claim::default();
-    let (paused, mut due, mut suspects) = head(c, queue).await?;
-    if paused {
+    let mut head = head_of(c, queue).await?;
+    if head.paused {
         return Ok(claim);
     }
-    if due.is_some_and(|at| at <= now) {
+    if head.next_due.is_some_and(|at| at <= now) {
         promote(c, queue, now).await?;
-        (_, due, suspects) = head(c, queue).await?;
+        head = head_of(c, queue).await?;
     }
-    claim.next_due = due;
-    if suspects {
+    claim.next_due = head.next_due;
+    if head.suspects {
         match suspect::turn(c, process, queue).await? {
             SuspectTurn::Open => {}
             SuspectTurn::Wait => return Ok(Claim { held_up: true, ..claim }),
@@ -74,7 +103,8 @@ pub(super) async fn claim(
     }
     for _ in 0..ROUNDS_MAX {
         let wanted = free - claim.jobs.len();
-        let rows = candidates(c, queue, starts + claim.jobs.len() as u64, wanted).await?;
+        let from = starts + claim.jobs.len() as u64;
+        let rows = candidates(c, (queue, head.fair), from, wanted).await?;
         claim.more = rows.len() == wanted;
         if rows.is_empty() {
             break;
@@ -84,17 +114,31 @@ pub(super) async fn claim(
             break;
         }
     }
+    if head.fair && !claim.jobs.is_empty() {
+        let sequences: Vec<i64> = claim.jobs.iter().map(|job| job.sequence).collect();
+        fair::move_on(c, queue, sequences, !claim.more).await?;
+    }
     Ok(claim)
 }
 
-/// Whether the queue is paused, its next due time, and whether any queue has suspects, ready or running.
-async fn head(c: &mut SqliteConnection, queue: &str) -> Result<(bool, Option<i64>, bool), SqliteFault> {
+struct QueueHead {
+    paused: bool,
+    next_due: Option<i64>,
+    /// Whether any queue has suspects, ready or running.
+    suspects: bool,
+    fair: bool,
+}
+
+async fn head_of(c: &mut SqliteConnection, queue: &str) -> Result<QueueHead, SqliteFault> {
     let head = sqlx::query_as(
         "SELECT paused, (SELECT min(run_at) FROM jobs WHERE queue = q.name AND state = 'delayed'),
-           EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_suspects WHERE blocked = 2 AND state IN ('ready', 'running'))
+           EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_suspects WHERE blocked = 2 AND state IN ('ready', 'running')),
+           fair
          FROM queues AS q WHERE name = ?1",
     );
-    Ok(head.bind(queue).fetch_optional(c).await?.unwrap_or((true, None, false)))
+    let head: Option<(bool, Option<i64>, bool, bool)> = head.bind(queue).fetch_optional(c).await?;
+    let (paused, next_due, suspects, fair) = head.unwrap_or((true, None, false, false));
+    Ok(QueueHead { paused, next_due, suspects, fair })
 }
 
 async fn promote(c: &mut SqliteConnection, queue: &str, now: i64) -> Result<(), SqliteFault> {
@@ -111,15 +155,11 @@ async fn promote(c: &mut SqliteConnection, queue: &str, now: i64) -> Result<(), 
 /// and all are picked in turn.
 async fn candidates(
     c: &mut SqliteConnection,
-    queue: &str,
+    (queue, fair): (&str, bool),
     starts: u64,
     wanted: usize,
 ) -> Result<Vec<SqliteRow>, SqliteFault> {
-    let candidates = sqlx::query(concat!(
-        "SELECT ",
-        envelope_columns!(),
-        " FROM jobs WHERE queue = ?1 AND state = 'ready' AND blocked = 0 ORDER BY priority, sequence LIMIT ?2"
-    ));
+    let candidates = sqlx::query(if fair { NEXT_BY_TAG } else { NEXT });
     let limit = i64::try_from(wanted).unwrap_or(i64::MAX);
     let mut rows = candidates.bind(queue).bind(limit).fetch_all(&mut *c).await?;
     // Fewer rows than wanted are all there are.
@@ -131,8 +171,9 @@ async fn candidates(
         let there = rows.iter().rev().take_while(|row| priority(row) == lower);
         let missing = turns.count().saturating_sub(there.count());
         if missing > 0 {
-            let after = if lower == last { rows.last().map_or(0, sequence) } else { 0 };
-            behind.extend(ready_of(c, queue, lower, after, missing).await?);
+            let after =
+                rows.last().filter(|_| lower == last).map_or((-1, 0), |row| (tag(row), sequence(row)));
+            behind.extend(ready_of(c, (queue, fair), lower, after, missing).await?);
         }
     }
     if behind.is_empty() {
@@ -142,22 +183,18 @@ async fn candidates(
     Ok(in_turn(rows, starts, wanted))
 }
 
-/// Ready rows of one priority, published after the row `after`.
+/// Ready rows of one priority, behind the row with the tag and sequence `after`.
 async fn ready_of(
     c: &mut SqliteConnection,
-    queue: &str,
+    (queue, fair): (&str, bool),
     priority: i64,
-    after: i64,
+    (after_tag, after): (i64, i64),
     limit: usize,
 ) -> Result<Vec<SqliteRow>, SqliteFault> {
-    let ready = sqlx::query(concat!(
-        "SELECT ",
-        envelope_columns!(),
-        " FROM jobs WHERE queue = ?1 AND state = 'ready' AND blocked = 0 AND priority = ?2 AND sequence > ?3
-         ORDER BY sequence LIMIT ?4"
-    ));
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    Ok(ready.bind(queue).bind(priority).bind(after).bind(limit).fetch_all(c).await?)
+    let ready = sqlx::query(if fair { BEHIND_BY_TAG } else { BEHIND }).bind(queue).bind(priority).bind(after);
+    let ready = ready.bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    let ready = if fair { ready.bind(after_tag) } else { ready };
+    Ok(ready.fetch_all(c).await?)
 }
 
 /// Picks the rows of the next starts, each in the order of [`Priority::in_turn`].
@@ -174,6 +211,10 @@ fn in_turn(rows: Vec<SqliteRow>, starts: u64, wanted: usize) -> Vec<SqliteRow> {
 
 fn priority(row: &SqliteRow) -> i64 {
     row.try_get("priority").unwrap_or(i64::MAX)
+}
+
+fn tag(row: &SqliteRow) -> i64 {
+    row.try_get("tag").unwrap_or(0)
 }
 
 fn sequence(row: &SqliteRow) -> i64 {

@@ -82,7 +82,7 @@ pub(super) async fn retry_now(
 }
 
 /// Alters a ready or delayed row; returns its queue, if there was one. A row that no longer waits for its concurrency
-/// key in its place is looked at again by the next claim.
+/// key in its place is looked at again by the next claim. In a fair queue, a trigger gives a moved row another tag.
 pub(super) async fn alter(
     c: &mut SqliteConnection,
     id: JobId,
@@ -99,12 +99,13 @@ pub(super) async fn alter(
         .bind(ceil_ms(at))
         .bind(now),
         Alteration::Queue(queue) => alter(
-            "UPDATE jobs SET queue = ?2, blocked = iif(blocked = 1, 0, blocked)
+            "UPDATE jobs SET queue = ?2, tag = NULL, blocked = iif(blocked = 1, 0, blocked)
              WHERE id = ?1 AND state IN ('ready', 'delayed') RETURNING queue",
         )
         .bind(queue),
         Alteration::Priority(priority) => alter(
-            "UPDATE jobs SET priority = ?2 WHERE id = ?1 AND state IN ('ready', 'delayed') RETURNING queue",
+            "UPDATE jobs SET priority = ?2, tag = NULL
+             WHERE id = ?1 AND state IN ('ready', 'delayed') RETURNING queue",
         )
         .bind(priority as u8),
     };

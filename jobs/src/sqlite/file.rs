@@ -115,6 +115,6 @@ impl QueueFile {
 pub(super) fn migrations() -> sqlx::migrate::Migrator {
     base::migrations!(
         "migrations/sqlite/queue",
-        ["0001_jobs", "0002_attempts", "0003_suspects", "0005_dead_age", "0006_unique"]
+        ["0001_jobs", "0002_attempts", "0003_suspects", "0005_dead_age", "0006_unique", "0007_fair"]
     )
 }

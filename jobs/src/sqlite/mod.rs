@@ -3,8 +3,8 @@
 //! Guarantees the whole of [`crate::engine`] with [`Capabilities::FULL`], after a kill and a power cut, for any number
 //! of processes on the same file. Does not scale beyond one machine.
 //!
-//! Read on in `publish`, `driver` (loop of a consumer), `exchange` (its transaction), `lease` (ownership of running
-//! jobs), `admin` and `control` (operator actions and their transactions).
+//! Read on in `publish`, `driver` (loop of a consumer), `exchange` (its transaction), `fair` (clocks of fair queues),
+//! `lease` (ownership of running jobs), `admin` and `control` (operator actions and their transactions).
 
 mod admin;
 mod claim;
@@ -12,6 +12,7 @@ mod consumer;
 mod control;
 mod driver;
 mod exchange;
+mod fair;
 pub(crate) mod fault;
 mod file;
 mod lease;
@@ -83,10 +84,8 @@ impl Consume for SqliteEngine {
     async fn declare(&self, queues: &[QueueSpec]) -> Result<(), EngineError> {
         queues.iter().try_for_each(QueueSpec::check)?;
         let names: Vec<String> = queues.iter().map(|q| q.name.clone()).collect();
-        let declare = sqlx::query(
-            "INSERT INTO queues (name) SELECT value FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING",
-        );
-        self.file.execute(declare.bind(serde_json::Value::from(names.clone()).to_string())).await?;
+        let queues = queues.to_vec();
+        self.file.write(move |c| Box::pin(fair::declare(c, queues))).await?;
         self.file.declared.lock().extend(names);
         Ok(())
     }

@@ -41,6 +41,7 @@ struct NewJob {
     trace: Option<String>,
     unique_key: Option<String>,
     concurrency_key: Option<String>,
+    fair_key: Option<String>,
     subject: Option<String>,
     payload: String,
 }
@@ -67,7 +68,7 @@ impl Publish for SqliteEngine {
 
 fn check(envelope: &Envelope) -> Result<(), EngineError> {
     envelope.check_payload()?;
-    let keys = [&envelope.unique_key, &envelope.concurrency_key, &envelope.subject];
+    let keys = [&envelope.unique_key, &envelope.concurrency_key, &envelope.fair_key, &envelope.subject];
     let mut names = keys.into_iter().flatten().chain([&envelope.kind]);
     if names.any(|name| name.len() > NAME_BYTES_MAX || name.contains('\0')) {
         let why = format!("a kind or key of more than {NAME_BYTES_MAX} bytes, or with a NUL in it");
@@ -108,6 +109,7 @@ fn new_job(envelope: &Envelope, now: i64) -> NewJob {
         trace: envelope.trace.as_ref().map(ToString::to_string),
         unique_key: envelope.unique_key.clone(),
         concurrency_key: envelope.concurrency_key.clone(),
+        fair_key: envelope.fair_key.clone(),
         subject: envelope.subject.clone(),
         payload: envelope.payload.get().to_owned(),
     }
@@ -124,15 +126,15 @@ async fn insert(
     let rows: Vec<NewJob> = unit.iter().filter(is_free).map(|envelope| new_job(envelope, now)).collect();
     let json = serde_json::to_string(&rows).map_err(|error| EngineError::Refused(error.to_string()))?;
     let before = last_sequence(c, unit.len()).await?;
-    // One JSON parameter instead of 15 parameters a row: the statement text is the same for every batch, and sqlx pays
+    // One JSON parameter instead of 16 parameters a row: the statement text is the same for every batch, and sqlx pays
     // per statement and per parameter. `json_each` yields the array in order, so `sequence` follows it.
     let inserted = sqlx::query(
         "INSERT INTO jobs (id, queue, state, priority, kind, version, attempt, max_attempts, created_at, run_at,
-           ready_at, trace, unique_key, concurrency_key, subject, payload)
+           ready_at, trace, unique_key, concurrency_key, fair_key, subject, payload)
          SELECT value->>'id', value->>'queue', value->>'state', value->>'priority', value->>'kind',
            value->>'version', value->>'attempt', value->>'max_attempts', value->>'created_at', value->>'run_at',
-           ?2, value->>'trace', value->>'unique_key', value->>'concurrency_key', value->>'subject',
-           value->>'payload'
+           ?2, value->>'trace', value->>'unique_key', value->>'concurrency_key', value->>'fair_key',
+           value->>'subject', value->>'payload'
          FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING",
     )
     .bind(json)

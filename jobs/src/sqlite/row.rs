@@ -18,7 +18,7 @@ use crate::{
 macro_rules! envelope_columns {
     () => {
         "sequence, id, kind, version, queue, priority, attempt, max_attempts, created_at, run_at, trace, \
-         unique_key, unique_states, unique_period, concurrency_key, subject, payload, crashes"
+         unique_key, unique_states, unique_period, concurrency_key, fair_key, subject, payload, crashes"
     };
 }
 pub(super) use envelope_columns;
@@ -43,6 +43,7 @@ pub(super) fn envelope(row: &SqliteRow) -> Result<Envelope, String> {
         unique_key,
         unique,
         concurrency_key: get(row, "concurrency_key")?,
+        fair_key: get(row, "fair_key")?,
         subject: get(row, "subject")?,
         payload: RawValue::from_string(get(row, "payload")?)
             .map_err(|error| unreadable("payload", format!("not JSON: {error}")))?,

@@ -61,7 +61,7 @@ pub(crate) mod settlement;
 mod shared;
 mod supervise;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use base::Ambient;
 use tokio::{sync::watch, task::JoinSet};
@@ -84,7 +84,7 @@ pub use self::{
 #[cfg(doc)]
 use crate::engine::{Interrupt, Settlement, Settler};
 use crate::{
-    engine::{Admin, Consume},
+    engine::{Admin, Consume, Weights},
     job_store::{SharedLimits, WorkerNotes},
     limits::{self, Keeper, Limiter},
     recorder::Recorder,
@@ -118,6 +118,7 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
             stop: Stop { shutdown, abort, drain: Duration::from_secs(30) },
             running: Arc::default(),
             limiter: None,
+            fair: HashMap::new(),
         };
         let (health, limit_lease) = (WorkersHealth::default(), limits::LEASE);
         Self { shared, health, listing: None, limits: None, limit_lease }
@@ -143,6 +144,14 @@ impl<E: Clone + Send + Sync + 'static> Workers<E> {
         let own: Vec<&str> = registry.timeouts(&name).map(|(kind, _)| kind).collect();
         let runs = RunCounts::new(registry.kinds(), &own);
         self.health.add(QueueState::new(name, concurrency, Gate(open), runs));
+        self
+    }
+
+    /// Declares one of these queues as [fair](crate::engine::QueueSpec::fair()), with these weights of its
+    /// [keys](crate::Job::fair_key). Without this call a queue stays as it was declared before.
+    #[must_use]
+    pub fn fair(mut self, queue: impl Into<String>, weights: Weights) -> Self {
+        self.shared.fair.insert(queue.into(), weights);
         self
     }
 

@@ -99,7 +99,8 @@ async fn consume<E>(
         prefetch: prefetch_for(slots),
         lease: shared.lease,
     };
-    shared.engine.declare(&[QueueSpec::new(&queue.name)]).await?;
+    let fair = shared.fair.get(&queue.name).cloned();
+    shared.engine.declare(&[QueueSpec { fair, ..QueueSpec::new(&queue.name) }]).await?;
     shared.engine.consume(&queue.name, options).await
 }
 

@@ -1,6 +1,6 @@
 //! Dependencies, stop tokens and time limits of the workers of one process.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use base::Ambient;
 use tokio::time::sleep;
@@ -9,7 +9,13 @@ use tokio_util::sync::CancellationToken;
 use super::running::RunningIds;
 #[cfg(doc)]
 use crate::engine::Interrupt;
-use crate::{engine::Consume, limits::Limiter, recorder::Recorder, registry::Registry, reporter::Reporter};
+use crate::{
+    engine::{Consume, Weights},
+    limits::Limiter,
+    recorder::Recorder,
+    registry::Registry,
+    reporter::Reporter,
+};
 
 /// Time a job has after [`Interrupt::Shutdown`] was fired at it.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -34,6 +40,8 @@ pub(super) struct WorkerShared<E> {
     pub(super) running: Arc<RunningIds>,
     /// `None` if no kind has a limit.
     pub(super) limiter: Option<Arc<Limiter>>,
+    /// Weights of fair queues, by name.
+    pub(super) fair: HashMap<String, Weights>,
 }
 
 #[derive(Clone)]

@@ -8,6 +8,7 @@ pub mod claims;
 pub mod control;
 pub mod dead;
 pub mod defects;
+pub mod fair;
 pub mod keys;
 pub mod limits;
 pub mod notes;
@@ -75,6 +76,10 @@ macro_rules! job_store_conformance_tests {
                 a_dead_job_frees_its_unique_key, a_kept_key_stays_with_a_dead_job,
                 those_that_died_first_are_dropped_first;
             defects: a_renamed_column_is_a_defect;
+            fair: shares_keep_within_a_job_of_their_weights, a_newcomer_begins_with_the_next_turn,
+                a_key_keeps_its_order, a_claim_on_a_turn_ends, priorities_wait_apart,
+                a_turn_is_waited_for_like_a_time, a_job_changes_how_it_waits, a_batch_may_hold_a_job_twice,
+                processes_never_share_a_turn, an_unreadable_turn_is_set_aside;
             keys: a_key_has_one_holder, a_batch_may_name_a_key_twice, racing_reservations_have_one_winner,
                 processes_that_reserve_and_release_never_fail, a_reservation_without_a_job_ends,
                 a_confirmed_reservation_lasts, reserving_again_renews,
@@ -136,7 +141,15 @@ fn job() -> ScheduledJob {
 fn job_in(queue: &str) -> ScheduledJob {
     let envelope = plain_job(queue, &Ambient::system());
     let due_at = noon();
-    ScheduledJob { envelope, due_at, crashes: 0, last_error: None, first_failed_at: None, claim: 0 }
+    ScheduledJob {
+        envelope,
+        due_at,
+        fair: false,
+        crashes: 0,
+        last_error: None,
+        first_failed_at: None,
+        claim: 0,
+    }
 }
 
 /// A request for a key that is held while its job waits or runs.

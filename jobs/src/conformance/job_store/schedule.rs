@@ -26,6 +26,7 @@ pub async fn a_job_reads_back_whole(h: &impl StoreHarness) {
         unique_key: Some("pack_parcel:1".to_owned()),
         unique: Unique::WHILE_WAITING.within(Duration::from_hours(1)),
         concurrency_key: Some("customer 7".to_owned()),
+        fair_key: Some("merchant 3".to_owned()),
         subject: Some("ord_1 'quoted\" 📦".to_owned()),
         payload: RawValue::from_string(payload.to_owned()).expect("JSON"),
         ..job().envelope

@@ -6,6 +6,7 @@
 
 mod control;
 mod dead;
+mod fair;
 mod keys;
 mod limits;
 mod notes;

@@ -15,6 +15,7 @@ use crate::{
     envelope::JobId,
     job_store::{
         CANCELS_MAX, ScheduledJob, ScheduledJobs, draw_claim,
+        fair::wants_fair,
         row::{self, columns},
         too_many_cancels,
     },
@@ -37,13 +38,13 @@ pub(super) const SCHEDULE: &str = r#"
           > substring(EXCLUDED.envelope FROM '"attempt":([0-9]+)')::bigint
         THEN held.envelope ELSE EXCLUDED.envelope END,
       crashes = EXCLUDED.crashes, last_error = EXCLUDED.last_error,
-      first_failed_at = EXCLUDED.first_failed_at, claim = 0, claimed_until = 0"#;
+      first_failed_at = EXCLUDED.first_failed_at, priority = NULL, tag = NULL, claim = 0, claimed_until = 0"#;
 
 // An array, because with a join the planner may scan the table once the limit is a parameter.
 pub(super) const CLAIM_DUE: &str = concat!(
     "UPDATE jobs.scheduled SET claim = $3, claimed_until = $2
      WHERE id = ANY(ARRAY(
-       SELECT id FROM jobs.scheduled WHERE due_at <= $1 AND claimed_until <= $1
+       SELECT id FROM jobs.scheduled WHERE due_at <= $1 AND claimed_until <= $1 AND tag IS NULL
        ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED))
      RETURNING ",
     columns!()
@@ -61,18 +62,23 @@ pub(super) const UNSCHEDULE: &str = "
 pub(super) const LIST: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM jobs.scheduled WHERE id > $1 AND ($2::text IS NULL OR kind = $2) ORDER BY id LIMIT $3"
+    " FROM jobs.scheduled WHERE id > $1 AND ($2::text IS NULL OR kind = $2)
+       AND ($4::boolean IS NULL OR (tag IS NOT NULL) = $4) ORDER BY id LIMIT $3"
 );
 
 pub(super) const LIST_QUEUE: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM jobs.scheduled WHERE id > $1 AND ($2::text IS NULL OR kind = $2) AND queue = $4 ORDER BY id LIMIT $3"
+    " FROM jobs.scheduled WHERE id > $1 AND ($2::text IS NULL OR kind = $2)
+       AND ($4::boolean IS NULL OR (tag IS NOT NULL) = $4) AND queue = $5 ORDER BY id LIMIT $3"
 );
 
 pub(super) const FIND: &str = concat!("SELECT ", columns!(), " FROM jobs.scheduled WHERE id = $1");
 
-pub(super) const COUNT: &str = "SELECT count(*) FROM jobs.scheduled WHERE queue = $1";
+// A difference, because both indexes tell their count, and no index tells that of the rest.
+pub(super) const COUNT: &str = "
+    SELECT (SELECT count(*) FROM jobs.scheduled WHERE queue = $1)
+      - (SELECT count(*) FROM jobs.scheduled WHERE queue = $1 AND tag IS NOT NULL)";
 
 pub(super) const PURGE: &str = "DELETE FROM jobs.scheduled WHERE queue = $1";
 
@@ -171,7 +177,7 @@ impl ScheduledJobs for PostgresJobStore {
         let list = || {
             let sql = if filter.queue.is_some() { LIST_QUEUE } else { LIST };
             let list = sqlx::query(sql).bind(filter.after.map_or(Uuid::nil(), |id| id.0)).bind(&filter.kind);
-            let list = list.bind(i64::from(filter.limit.min(LIST_MAX)));
+            let list = list.bind(i64::from(filter.limit.min(LIST_MAX))).bind(wants_fair(filter));
             if filter.queue.is_some() { list.bind(&filter.queue) } else { list }
         };
         Ok(self.rows(list).await?.iter().filter_map(scheduled).collect())

@@ -5,7 +5,7 @@ use base::{
     testing::scratch::{self, Scratch},
 };
 
-use super::{control, dead, keys, limits, notes, reports, schedule};
+use super::{control, dead, fair, keys, limits, notes, reports, schedule};
 use crate::{
     JobId, Timestamp,
     engine::{DeadFilter, JobFilter},
@@ -15,6 +15,11 @@ use crate::{
 const FILL: &str = "
     INSERT INTO jobs.scheduled (id, queue, kind, due_at, envelope)
       SELECT gen_random_uuid(), 'queue ' || n % 5, 'kind ' || n % 9, n, '{}' FROM generate_series(1, 60000) AS n;
+    INSERT INTO jobs.scheduled (id, queue, kind, due_at, envelope, priority, tag)
+      SELECT gen_random_uuid(), 'queue ' || n % 5, 'kind ' || n % 9, n, '{}', n % 3, n
+      FROM generate_series(1, 60000) AS n;
+    INSERT INTO jobs.fair_keys (queue, priority, key, next_tag, step)
+      SELECT 'queue ' || n % 5, n % 3, 'key ' || n, n, 1 FROM generate_series(1, 60000) AS n;
     INSERT INTO jobs.unique_keys (key, job, queue, reserved_at, expires_at)
       SELECT 'key ' || n, gen_random_uuid(), 'queue ' || n % 5, n, CASE WHEN n % 10 = 0 THEN n END
       FROM generate_series(1, 60000) AS n;
@@ -56,11 +61,14 @@ async fn no_statement_scans_a_large_table() {
         (schedule::CLAIM_DUE, "100, 200, 1, 500", "scheduled_due"),
         (schedule::CLAIM_ONE, &format!("100, 200, 1, {ID}"), "scheduled_pkey"),
         (schedule::UNSCHEDULE, &format!("{IDS}, '{{1,2}}'"), "scheduled_pkey"),
-        (schedule::LIST, &format!("{ID}, 'kind 1', 50"), "scheduled_pkey"),
-        (schedule::LIST_QUEUE, &format!("{ID}, NULL, 50, 'queue 1'"), "scheduled_queue"),
+        (schedule::LIST, &format!("{ID}, 'kind 1', 50, NULL"), "scheduled_pkey"),
+        (schedule::LIST_QUEUE, &format!("{ID}, NULL, 50, NULL, 'queue 1'"), "scheduled_queue"),
         (schedule::FIND, ID, "scheduled_pkey"),
         (schedule::COUNT, "'queue 1'", "scheduled_queue"),
         (schedule::PURGE, "'queue 1'", "scheduled_queue"),
+        (fair::CLAIM_NEXT, "100000, 200000, 1, 'queue 1', 1, 64", "scheduled_fair"),
+        (fair::BACKLOG, "'queue 1'", "scheduled_fair"),
+        (fair::FORGET_BEHIND, "'queue 1', 1, 100, 1000", "fair_keys"),
         (dead::FIND, ID, "dead_jobs_pkey"),
         (dead::CLAIM, &format!("100, 200, 1, {IDS}"), "dead_jobs_pkey"),
         (dead::REMOVE, &format!("{IDS}, '{{1,2}}'"), "dead_jobs_pkey"),

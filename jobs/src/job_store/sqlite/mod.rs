@@ -2,6 +2,7 @@
 
 mod control;
 mod dead;
+mod fair;
 mod keys;
 mod limits;
 mod notes;
@@ -79,7 +80,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0007_unique",
             "0008_worker_notes",
             "0009_operations",
-            "0010_limits"
+            "0010_limits",
+            "0011_fair"
         ]
     )
 }

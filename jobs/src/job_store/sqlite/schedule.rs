@@ -11,6 +11,7 @@ use crate::{
     envelope::JobId,
     job_store::{
         CANCELS_MAX, ScheduledJob, ScheduledJobs, draw_claim,
+        fair::wants_fair,
         row::{self, columns},
         too_many_cancels,
     },
@@ -27,12 +28,13 @@ const SCHEDULE: &str = "
     ON CONFLICT (id) DO UPDATE SET queue = excluded.queue, kind = excluded.kind, due_at = excluded.due_at,
       envelope = iif(iif(json_valid(envelope), envelope->>'attempt', 0) > excluded.envelope->>'attempt',
         envelope, excluded.envelope), crashes = excluded.crashes, last_error = excluded.last_error,
-      first_failed_at = excluded.first_failed_at, claim = 0, claimed_until = 0";
+      first_failed_at = excluded.first_failed_at, priority = NULL, tag = NULL, claim = 0, claimed_until = 0";
 
 const CLAIM_DUE: &str = concat!(
     "UPDATE scheduled SET claim = ?3, claimed_until = ?2
      WHERE rowid IN (
-       SELECT rowid FROM scheduled WHERE due_at <= ?1 AND claimed_until <= ?1 ORDER BY due_at LIMIT ?4)
+       SELECT rowid FROM scheduled WHERE due_at <= ?1 AND claimed_until <= ?1 AND tag IS NULL
+       ORDER BY due_at LIMIT ?4)
      RETURNING ",
     columns!()
 );
@@ -46,6 +48,7 @@ const LIST: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM scheduled WHERE (?1 IS NULL OR queue = ?1) AND (?2 IS NULL OR kind = ?2) AND id > ?3
+       AND (?5 IS NULL OR (tag IS NOT NULL) = ?5)
      ORDER BY id LIMIT ?4"
 );
 
@@ -128,6 +131,7 @@ impl ScheduledJobs for SqliteJobStore {
             .bind(&filter.kind)
             .bind(filter.after.map(|id| id.to_string()).unwrap_or_default())
             .bind(filter.limit.min(LIST_MAX))
+            .bind(wants_fair(filter))
             .fetch_all(self.database.readers())
             .await
             .map_err(engine_error)?;
@@ -141,7 +145,8 @@ impl ScheduledJobs for SqliteJobStore {
     }
 
     async fn scheduled_count(&self, queue: &str) -> Result<u64, EngineError> {
-        let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM scheduled WHERE queue = ?1");
+        let count =
+            sqlx::query_scalar::<_, i64>("SELECT count(*) FROM scheduled WHERE queue = ?1 AND tag IS NULL");
         let count = count.bind(queue).fetch_one(self.database.readers()).await.map_err(engine_error)?;
         Ok(u64::try_from(count).unwrap_or(0))
     }

@@ -11,7 +11,7 @@ use crate::{
     job_store::DeadJob,
     rabbitmq::{
         client::RabbitClient,
-        publish::batch::Outgoing,
+        publish::{batch::Outgoing, route::scheduled},
         wire::{headers::Meta, message, topology::work_queue},
     },
 };
@@ -55,17 +55,23 @@ impl RabbitClient {
         self.forget_cancels(&ids).await?;
         let holders = self.reserve(jobs.iter().map(|job| &job.envelope)).await?;
         let (mut outgoing, mut claims, mut stay) = (Vec::new(), Vec::new(), Vec::new());
-        let mut not_unique = Vec::new();
+        let (mut not_unique, mut fair) = (Vec::new(), Vec::new());
         for (job, holder) in jobs.into_iter().zip(holders) {
             not_unique.extend(holder.map(|holder| (job.envelope.id, holder)));
             if let Some(message) = fresh_copy(&job).filter(|_| holder.is_none()) {
                 claims.push((job.envelope.id, job.claim));
-                outgoing.push(message);
+                if job.message.is_none() && self.fair.is_fair(&job.envelope.queue) {
+                    let envelope = Envelope { attempt: 0, run_at: None, ..job.envelope };
+                    fair.push(scheduled(&envelope, Meta::default(), now));
+                } else {
+                    outgoing.push(message);
+                }
             } else {
                 stay.push(job);
             }
         }
         self.publisher.publish(outgoing).await?;
+        self.publish_fairly(fair).await?;
         self.store.remove_dead(&claims).await?;
         if !stay.is_empty() {
             // Ends their claims.

@@ -24,7 +24,7 @@ const DUE_EVERY: Duration = Duration::from_secs(1);
 /// Most scheduled jobs published in one batch.
 const DUE_MAX: u32 = 500;
 /// Duration of a claim on a scheduled job that is being published.
-pub(super) const CLAIM_FOR: Duration = Duration::from_secs(30);
+pub(in crate::rabbitmq) const CLAIM_FOR: Duration = Duration::from_secs(30);
 /// Interval of looking how old ready jobs can be.
 const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 /// Interval of deleting expired requests and notes.
@@ -119,15 +119,24 @@ impl RabbitClient {
         }
     }
 
-    /// Publishes claimed jobs, then deletes them: a crash in between publishes them again, under the same ids.
+    /// Publishes claimed jobs, then deletes them: a crash in between publishes them again, under the same ids. Jobs of
+    /// fair queues may have to wait for their turn in the store.
     pub(super) async fn move_to_broker(
         &self,
         jobs: Vec<ScheduledJob>,
         at_once: bool,
     ) -> Result<(), EngineError> {
         let claims: Vec<_> = jobs.iter().map(|job| (job.envelope.id, job.claim)).collect();
-        let mut outgoing = Vec::with_capacity(jobs.len());
-        for job in jobs {
+        let now = self.ambient.now();
+        // One that waits for its turn already is to have it now.
+        let is_fair = |job: &ScheduledJob| !job.fair && self.fair.is_fair(&job.envelope.queue);
+        let (mut fair, plain): (Vec<_>, Vec<_>) = jobs.into_iter().partition(is_fair);
+        if at_once {
+            fair.iter_mut().for_each(|job| job.due_at = now);
+        }
+        let wanted = plain.len();
+        let mut outgoing = Vec::with_capacity(wanted);
+        for job in plain {
             let at = Some(job.due_at).filter(|_| !at_once);
             let meta = Meta {
                 crashes: job.crashes,
@@ -140,10 +149,12 @@ impl RabbitClient {
                 outgoing.push(message);
             }
         }
-        if outgoing.len() < claims.len() {
+        if outgoing.len() < wanted || fair.iter().any(|job| job.due_at > now) {
             return Ok(());
         }
         self.publisher.publish(outgoing).await?;
+        // Held again, a job has another claim and is not deleted.
+        self.publish_fairly(fair).await?;
         self.store.unschedule(&claims).await
     }
 }

@@ -24,7 +24,7 @@ pub(super) const NOTE_VALID_FOR: Duration = Duration::from_secs(45);
 
 impl RabbitClient {
     /// Ready messages in these broker queues. One that was deleted is declared again, as by publishing.
-    pub(super) async fn count(&self, names: &[String]) -> Result<u64, EngineError> {
+    pub(in crate::rabbitmq) async fn count(&self, names: &[String]) -> Result<u64, EngineError> {
         let mut channel = self.admin.channel().await?;
         let mut sum = 0;
         for name in names {
@@ -39,8 +39,10 @@ impl RabbitClient {
         Ok(sum)
     }
 
+    /// Ready jobs of a queue, in the broker and in the backlog.
     pub(super) async fn ready_count(&self, queue: &str) -> Result<u64, EngineError> {
-        self.count(&Priority::ALL.map(|class| work_queue(queue, class))).await
+        let waiting = self.store.backlog(queue).await?.jobs;
+        Ok(waiting + self.count(&Priority::ALL.map(|class| work_queue(queue, class))).await?)
     }
 
     /// Jobs of all queues in short delays. Declares the rungs, as a look at a missing one would close the channel.
@@ -109,8 +111,13 @@ impl RabbitClient {
     }
 }
 
-pub(super) fn delayed(job: ScheduledJob) -> InspectedJob {
+/// A job of the store, which waits for its time or for its turn.
+pub(super) fn waiting(job: ScheduledJob) -> InspectedJob {
     let (crashes, last_error) = (job.crashes, job.last_error);
-    let envelope = Envelope { run_at: Some(job.due_at), ..job.envelope };
-    InspectedJob { envelope, state: JobState::Delayed, crashes, last_error, dead: None }
+    let (state, envelope) = if job.fair {
+        (JobState::Ready, job.envelope)
+    } else {
+        (JobState::Delayed, Envelope { run_at: Some(job.due_at), ..job.envelope })
+    };
+    InspectedJob { envelope, state, crashes, last_error, dead: None }
 }

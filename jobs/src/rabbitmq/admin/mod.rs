@@ -13,11 +13,11 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
-use lapin::options::QueuePurgeOptions;
+use lapin::{Channel, options::QueuePurgeOptions};
 
 use self::{
     housekeeping::CLAIM_FOR,
-    inspect::{NOTE_VALID_FOR, delayed},
+    inspect::{NOTE_VALID_FOR, waiting},
 };
 use super::{
     client::RabbitEngine,
@@ -43,7 +43,7 @@ impl Admin for RabbitEngine {
         let client = &self.client;
         client.refresh_control().await?;
         client.require_queues([queue].into()).await?;
-        let ready = client.ready_count(queue).await?;
+        let (ready, backlog) = (client.ready_count(queue).await?, client.store.backlog(queue).await?);
         let dead = client.store.dead_count(queue).await? + client.count(&[dead_queue(queue)]).await?;
         let delayed = client.store.scheduled_count(queue).await?;
         let here = client.consumers_of(queue);
@@ -52,7 +52,8 @@ impl Admin for RabbitEngine {
         let running = here + others.iter().map(|note| note.running).sum::<u64>();
         let paused = client.control.borrow().paused.contains(queue);
         let reached = client.reached(queue, &others).max(client.store.reached_at(queue).await?);
-        let oldest_ready_at = reached.filter(|_| ready > 0);
+        // In a fair queue consumers reach jobs that are younger than others which wait for their turn.
+        let oldest_ready_at = [reached, backlog.oldest].into_iter().flatten().min().filter(|_| ready > 0);
         Ok(Depth { queue: queue.to_owned(), ready, delayed, running, dead, oldest_ready_at, paused })
     }
 
@@ -98,16 +99,15 @@ impl Admin for RabbitEngine {
         client.require_queues([queue].into()).await?;
         let began = client.ambient.now();
         let channel = client.admin.channel().await?;
-        let purge = Priority::ALL.map(|class| work_queue(queue, class)).map(|name| {
-            let channel = &channel;
-            async move { answer(channel.queue_purge(name.into(), QueuePurgeOptions::default())).await }
-        });
-        let ready: u64 = try_join_all(purge).await?.into_iter().map(u64::from).sum();
+        let ready = purge_broker(&channel, queue).await?;
         // The keys afterwards: until then, no other job takes the place of one that may still start.
         let mut running = client.running_here(queue, None).await;
         running.extend(client.notes_of_others(queue).await?.into_iter().flat_map(|note| note.jobs));
         let running: Vec<JobId> = running.iter().map(|job| job.envelope.id).collect();
-        Ok(ready + client.store.purge(queue, began, &running).await?)
+        let stored = client.store.purge(queue, began, &running).await?;
+        // What was on its way from the backlog to the broker.
+        let moved = if client.fair.is_fair(queue) { purge_broker(&channel, queue).await? } else { 0 };
+        Ok(ready + stored + moved)
     }
 
     async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError> {
@@ -158,10 +158,10 @@ impl Admin for RabbitEngine {
         let client = &self.client;
         let wants = |state| filter.state.is_none_or(|wanted| wanted == state);
         let (mut jobs, mut ends) = (Vec::new(), Vec::new());
-        if wants(JobState::Delayed) {
+        if wants(JobState::Ready) || wants(JobState::Delayed) {
             let page = read_page(filter, |after, limit| client.scheduled_chunk(filter, after, limit)).await?;
             ends.extend(page.end());
-            jobs.extend(page.jobs.into_iter().map(delayed));
+            jobs.extend(page.jobs.into_iter().map(waiting));
         }
         if wants(JobState::Dead) {
             let page = client.store.dead_jobs(filter).await?;
@@ -195,7 +195,7 @@ impl Admin for RabbitEngine {
 
     async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {
         if let Some(job) = self.client.store.find(id).await? {
-            return Ok(Some(delayed(job)));
+            return Ok(Some(waiting(job)));
         }
         let queues = self.queues().await?;
         for queue in &queues {
@@ -229,4 +229,12 @@ impl Admin for RabbitEngine {
         }
         self.client.store.drop_dead(filter).await
     }
+}
+
+/// Deletes the ready messages of a job queue; returns how many.
+async fn purge_broker(channel: &Channel, queue: &str) -> Result<u64, EngineError> {
+    let purge = Priority::ALL
+        .map(|priority| work_queue(queue, priority))
+        .map(|name| answer(channel.queue_purge(name.into(), QueuePurgeOptions::default())));
+    Ok(try_join_all(purge).await?.into_iter().map(u64::from).sum())
 }

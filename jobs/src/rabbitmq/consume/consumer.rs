@@ -28,6 +28,8 @@ pub(crate) enum Command {
 /// Shared by settler, session and engine.
 pub(crate) struct ConsumerShared {
     pub(crate) queue: String,
+    /// Most deliveries it holds.
+    pub(crate) prefetch: usize,
     pub(crate) session: AtomicU64,
     /// Deliveries not yet acknowledged.
     pub(crate) held: AtomicUsize,
@@ -47,9 +49,15 @@ pub(crate) struct ConsumerShared {
 }
 
 impl ConsumerShared {
-    pub(super) fn new(queue: &str, now: Timestamp, commands: mpsc::WeakUnboundedSender<Command>) -> Self {
+    pub(super) fn new(
+        queue: &str,
+        prefetch: usize,
+        now: Timestamp,
+        commands: mpsc::WeakUnboundedSender<Command>,
+    ) -> Self {
         Self {
             queue: queue.to_owned(),
+            prefetch,
             session: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             handed_out: AtomicUsize::new(0),

@@ -48,6 +48,13 @@ impl Consume for RabbitEngine {
         }
         let names: Vec<String> = queues.iter().map(|queue| queue.name.clone()).collect();
         self.client.store.add_queues(&names).await?;
+        for queue in queues {
+            if let Some(weights) = &queue.fair {
+                self.client.store.set_fair(&queue.name, weights).await?;
+            }
+        }
+        self.client.refresh_fair().await?;
+        self.client.fair.wake();
         for name in &names {
             self.client.observe(name).await?;
         }
@@ -63,7 +70,7 @@ impl Consume for RabbitEngine {
         let (deliveries, to_worker) = mpsc::channel(prefetch);
         let (lost, ended) = oneshot::channel();
         let now = self.client.ambient.now();
-        let shared = Arc::new(ConsumerShared::new(queue, now, to_session.downgrade()));
+        let shared = Arc::new(ConsumerShared::new(queue, prefetch, now, to_session.downgrade()));
         let plan = Plan {
             inner: self.client.clone(),
             shared: shared.clone(),

@@ -97,12 +97,12 @@ impl Settling {
                 meta.last_error = Some(bounded(error));
                 meta.first_failed_at.get_or_insert(now);
                 (meta.alone, meta.key_waits) = (None, 0);
-                return self.inner.requeue(&envelope, meta, Some(*at)).await;
+                return self.inner.requeue_fairly(&envelope, meta, *at).await;
             }
             DeliveryOutcome::Snooze { at } => {
                 let (envelope, meta) = self.job()?;
                 let meta = Meta { alone: None, key_waits: 0, ..meta };
-                return self.inner.requeue(&envelope, meta, Some(*at)).await;
+                return self.inner.requeue_fairly(&envelope, meta, *at).await;
             }
             DeliveryOutcome::Again(at) => {
                 let (envelope, meta) = self.job()?;

@@ -1,5 +1,5 @@
-//! Publishing: plain jobs go straight to the broker, long delays to the job store; events go to the topic exchange
-//! `orderworks.events`.
+//! Publishing: plain jobs go straight to the broker, long delays to the job store, jobs of fair queues where
+//! [`super::fair`] says; events go to the topic exchange `orderworks.events`.
 //!
 //! A unique key is reserved before its job is published, for two minutes, and the reservation is confirmed afterwards.
 //! A job that was published before and has ended, while the period of its key lasts, is a duplicate.
@@ -26,7 +26,7 @@ use base::Timestamp;
 
 use self::{
     batch::Outgoing,
-    route::{Route, route},
+    route::{Route, route, scheduled as waiting},
 };
 use super::{
     client::{RabbitClient, RabbitEngine},
@@ -53,7 +53,7 @@ impl Publish for RabbitEngine {
         let reservations = client.reserve_until(envelopes.iter(), reserved_at, until).await?;
         let mut published = Vec::with_capacity(envelopes.len());
         let (mut outgoing, mut scheduled) = (Vec::with_capacity(envelopes.len()), Vec::new());
-        let mut keyed = Vec::new();
+        let (mut keyed, mut fair) = (Vec::new(), Vec::new());
         for (envelope, reservation) in envelopes.iter().zip(reservations) {
             let answer = match reservation {
                 Reservation::Reserved => Published::Accepted,
@@ -65,6 +65,14 @@ impl Publish for RabbitEngine {
                 continue;
             }
             keyed.extend(envelope.unique_key.is_some().then_some(envelope.id));
+            let at = envelope.run_at.filter(|&at| at > reserved_at);
+            if client.fair.is_fair(&envelope.queue) && (at.is_none() || !client.fair.is_suspended()) {
+                let job = waiting(envelope, Meta::default(), at.unwrap_or(reserved_at));
+                // Short delays, too: from the delay ladder a flood would come to the broker's queue at once.
+                let target = if at.is_some() { &mut scheduled } else { &mut fair };
+                target.push(job);
+                continue;
+            }
             match route(envelope, Meta::default(), envelope.run_at, &client.ambient) {
                 Route::Publish(message) => outgoing.push(message),
                 Route::Schedule(job) => scheduled.push(job),
@@ -74,6 +82,8 @@ impl Publish for RabbitEngine {
         if !none_scheduled {
             client.store.schedule(scheduled).await?;
         }
+        let (direct, held) = client.admit(fair).await;
+        outgoing.extend(direct);
         if let Err(failed) = client.publisher.try_publish(outgoing).await {
             if none_scheduled && !failed.may_be_stored && !keyed.is_empty() {
                 // Without it, they end by themselves.
@@ -81,6 +91,7 @@ impl Publish for RabbitEngine {
             }
             return Err(failed.error);
         }
+        client.hold(held).await?;
         if !keyed.is_empty() {
             client.store.confirm(&keyed).await?;
         }

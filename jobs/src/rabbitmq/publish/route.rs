@@ -54,10 +54,12 @@ pub(crate) fn route(envelope: &Envelope, mut meta: Meta, at: Option<Timestamp>, 
     Route::Publish(on_ladder(envelope, Meta { not_before: Some(at), ..meta }, left))
 }
 
-fn scheduled(envelope: &Envelope, meta: Meta, due_at: Timestamp) -> ScheduledJob {
+/// A job as the job store keeps it.
+pub(crate) fn scheduled(envelope: &Envelope, meta: Meta, due_at: Timestamp) -> ScheduledJob {
     ScheduledJob {
         envelope: envelope.clone(),
         due_at,
+        fair: false,
         crashes: meta.crashes,
         last_error: meta.last_error,
         first_failed_at: meta.first_failed_at,
@@ -120,7 +122,7 @@ impl RabbitClient {
     }
 
     /// Writes a job into the job store; false when that fails or takes too long.
-    async fn schedule(&self, job: ScheduledJob) -> bool {
+    pub(in crate::rabbitmq) async fn schedule(&self, job: ScheduledJob) -> bool {
         matches!(timeout(STORE_PATIENCE, self.store.schedule(vec![job])).await, Ok(Ok(())))
     }
 }

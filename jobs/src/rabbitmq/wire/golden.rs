@@ -39,6 +39,7 @@ ow-crashes 2
 ow-created-at 1780000000000
 ow-dead-reason exhausted
 ow-died-at 1780000004000
+ow-fair-key f
 ow-first-failed-at 1780000002000
 ow-last-error no paper
 ow-max-attempts 5
@@ -74,6 +75,7 @@ fn plain() -> Envelope {
         unique_key: None,
         unique: Unique::default(),
         concurrency_key: None,
+        fair_key: None,
         subject: None,
         payload: serde_json::value::RawValue::from_string(r#"{"parcel":"p-1"}"#.to_owned()).unwrap(),
     }
@@ -92,6 +94,7 @@ fn full() -> (Envelope, Meta) {
         unique_key: Some("u".to_owned()),
         unique: Unique::WHILE_KEPT.within(Duration::from_hours(1)),
         concurrency_key: Some("c".to_owned()),
+        fair_key: Some("f".to_owned()),
         subject: Some("ord_1".to_owned()),
         ..plain()
     };
@@ -159,6 +162,7 @@ fn no_field_is_read_that_a_copy_could_not_carry() {
         Envelope { subject: long(), ..plain() },
         Envelope { unique_key: long(), ..plain() },
         Envelope { concurrency_key: long(), ..plain() },
+        Envelope { fair_key: long(), ..plain() },
         Envelope {
             unique: Unique::WHILE_ACTIVE.within(Duration::MAX),
             unique_key: Some("u".to_owned()),

@@ -78,6 +78,7 @@ known_headers! {
     unique_states: "ow-unique-states",
     unique_period: "ow-unique-period",
     concurrency_key: "ow-concurrency-key",
+    fair_key: "ow-fair-key",
     crashes: "ow-crashes",
     alone: "ow-alone",
     turn: "ow-turn",

@@ -3,6 +3,7 @@
 mod consuming;
 mod dead_letters;
 mod events;
+mod fair;
 mod faults;
 mod inspection;
 mod keys;

@@ -13,6 +13,7 @@
 mod boot;
 mod counts;
 mod engine;
+mod fair;
 pub(crate) mod gate;
 mod kit;
 mod lease;

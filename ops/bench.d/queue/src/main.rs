@@ -5,6 +5,7 @@ mod broker;
 mod celery;
 mod delays;
 mod figures;
+mod flow;
 mod ours;
 mod peer;
 mod plan;
@@ -64,6 +65,8 @@ enum Piece {
         #[arg(long)]
         keep: bool,
     },
+    /// Publishes and runs jobs of this many fair keys at once, a few ahead; of a plain queue with none
+    OursFlow { keys: usize, count: usize },
     /// Latency from publish to the start of the run, at this many a second
     OursLatency { rate: u32, count: usize },
     /// Lateness of short delays
@@ -105,6 +108,7 @@ async fn main() -> anyhow::Result<()> {
             Piece::OursPublish { callers, bulk, count } => ours::publish(&url, callers, bulk, count).await?,
             Piece::OursFill { queue, count } => ours::fill(&url, queue, count).await?,
             Piece::OursProcess { queue, count, keep } => ours::process(&url, queue, count, keep).await?,
+            Piece::OursFlow { keys, count } => flow::flow(&url, keys, count).await?,
             Piece::OursLatency { rate, count } => ours::latency(&url, rate, count).await?,
             Piece::OursDelay { delay_ms, count, backlog } => {
                 delays::accuracy(&url, backlog, Duration::from_millis(delay_ms), count).await?

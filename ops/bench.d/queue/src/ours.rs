@@ -59,7 +59,7 @@ const NAMES: [&str; 4] = ["noop", "small", "million", "limited"];
 const KEYS: u64 = 16;
 
 impl Queue {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         NAMES[self as usize]
     }
 
@@ -69,7 +69,7 @@ impl Queue {
     }
 
     /// Registry of this queue's job type only, as a worker registers.
-    fn registry(self) -> anyhow::Result<Registry<Arc<Progress>>> {
+    pub(crate) fn registry(self) -> anyhow::Result<Registry<Arc<Progress>>> {
         Ok(match self {
             Self::Noop => Registry::new().register::<Noop<0>>()?,
             Self::Small => Registry::new().register::<Noop<1>>()?,
@@ -91,14 +91,14 @@ fn on_broker(queue: &str) -> String {
 
 /// A job that counts its runs, one type per queue number.
 #[derive(Serialize, Deserialize)]
-struct Noop<const QUEUE: usize> {
+pub(crate) struct Noop<const QUEUE: usize> {
     /// Time of publishing, for latencies; any number else, for the key of a limit.
     at: u64,
     filler: String,
 }
 
 impl<const QUEUE: usize> Noop<QUEUE> {
-    fn new(at: u64) -> Self {
+    pub(crate) fn new(at: u64) -> Self {
         let mut job = Self { at, filler: String::new() };
         let bytes = serde_json::to_string(&job).map_or(0, |text| text.len());
         job.filler = "x".repeat(BODY_BYTES.saturating_sub(bytes));
@@ -143,6 +143,11 @@ impl Progress {
             self.ended.get_or_init(Instant::now);
             self.all.notify_one();
         }
+    }
+
+    /// Runs that have ended.
+    pub(crate) fn done(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
     }
 
     /// Measured runs a second.

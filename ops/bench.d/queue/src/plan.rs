@@ -128,6 +128,8 @@ impl Plan<'_> {
             self.piece(&["ours-fill", "limited", &needed]).await?;
         }
         self.rate("process_limited", &["ours-process", "limited", &consumed]).await?;
+        self.rate("process_flow", &["ours-flow", "0", &fast]).await?;
+        self.rate("process_fair", &["ours-flow", "16", &fast]).await?;
         self.rate("raw_consume_ack_1", &["raw-consume", "1", &consumed]).await?;
         self.rate("apalis_amqp_process", &["apalis-process", &consumed]).await?;
         self.celery("celery_process", &["process", &tasks]).await?;
@@ -274,7 +276,7 @@ enum Limit {
 }
 
 /// Name, unit and limit of each figure.
-const FIGURES: [(&str, &str, Limit); 33] = [
+const FIGURES: [(&str, &str, Limit); 35] = [
     ("raw_publish_1", "messages/s", Limit::None),
     ("raw_publish_256", "messages/s", Limit::None),
     ("raw_consume_ack_1", "messages/s", Limit::None),
@@ -286,6 +288,8 @@ const FIGURES: [(&str, &str, Limit); 33] = [
     ("publish_bulk", "jobs/s", Limit::Of("publish_bulk", "raw_publish_256")),
     ("process_noop", "jobs/s", Limit::Of("process_noop", "raw_consume_ack_64")),
     ("process_limited", "jobs/s", Limit::Of("process_limited", "process_noop")),
+    ("process_flow", "jobs/s", Limit::None),
+    ("process_fair", "jobs/s", Limit::Of("process_fair", "process_flow")),
     ("latency_p50", "ms", Limit::Of("latency_p50", "raw_latency_p50")),
     ("latency_p99", "ms", Limit::Of("latency_p99", "raw_latency_p99")),
     ("delay_accuracy_p50", "ms", Limit::Of("delay_accuracy_p50", "delay_accuracy_limit")),

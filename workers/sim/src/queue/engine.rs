@@ -17,6 +17,7 @@ impl EngineInfo for SimQueue {
         let mut capabilities = Capabilities::FULL;
         capabilities.exact_priority = false;
         capabilities.dedupes_ids = false;
+        capabilities.fair_share = false;
         capabilities.fifo = false;
         capabilities.isolates_suspects = false;
         capabilities.publishes_events = true;
