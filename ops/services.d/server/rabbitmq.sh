@@ -81,7 +81,7 @@ rabbitmq_start() {
 rabbitmq_settings() {
   give_certificate "$1" "$2"
   echo '[rabbitmq_management,rabbitmq_prometheus].' | put "$1" "$2/enabled_plugins"
-  echo '[].' | put "$1" "$2/advanced.config"
+  put "$1" "$2/advanced.config" <"$ROOT/compose/rabbitmq-advanced.config"
   put "$1" "$2/no-env.conf" </dev/null
   put "$1" "$2/rabbitmq.conf" <<TEXT
 listeners.tcp.1 = 127.0.0.1:$(port rabbitmq)
