@@ -3,7 +3,7 @@
 mod consuming;
 mod dead_letters;
 mod events;
-mod fair;
+mod fair_backlog;
 mod faults;
 mod inspection;
 mod keys;
