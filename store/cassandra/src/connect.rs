@@ -172,15 +172,41 @@ fn is_login_refused(error: &NewSessionError) -> bool {
 /// With an unknown name every request would fail with an empty plan, an error that does not name the cause.
 fn check_datacenter(config: &CassandraConfig, session: &Session) -> Result<()> {
     let state: Arc<_> = session.get_cluster_state();
-    let mut known: Vec<&str> =
-        state.get_nodes_info().iter().filter_map(|node| node.datacenter.as_deref()).collect();
-    known.sort_unstable();
-    known.dedup();
-    if known.contains(&config.local_datacenter.as_str()) {
+    has_datacenter(
+        &config.local_datacenter,
+        state.get_nodes_info().iter().map(|node| node.datacenter.as_deref()),
+    )
+}
+
+/// Whether one of the nodes is in this datacenter. Without an answer to its question about the cluster, the driver
+/// begins with the contact nodes alone, whose datacenters it does not know: then it cannot be told yet.
+fn has_datacenter<'n>(wanted: &str, nodes: impl Iterator<Item = Option<&'n str>>) -> Result<()> {
+    let nodes: Vec<Option<&str>> = nodes.collect();
+    if nodes.contains(&Some(wanted)) {
         return Ok(());
     }
-    Err(CassandraConnectError::Datacenter {
-        wanted: config.local_datacenter.clone(),
-        known: known.join(", "),
-    })
+    if nodes.is_empty() || nodes.contains(&None) {
+        let why = std::io::Error::other("no node told the datacenters of the cluster");
+        return Err(unavailable("reading its topology")(why));
+    }
+    let mut known: Vec<&str> = nodes.into_iter().flatten().collect();
+    known.sort_unstable();
+    known.dedup();
+    Err(CassandraConnectError::Datacenter { wanted: wanted.to_owned(), known: known.join(", ") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datacenter_is_missing_only_where_all_are_known() {
+        let check = |nodes: &[Option<&str>]| has_datacenter("east", nodes.iter().copied());
+        assert!(check(&[Some("west"), Some("east")]).is_ok() && check(&[None, Some("east")]).is_ok());
+        for unknown in [&[][..], &[None], &[Some("west"), None]] {
+            assert!(check(unknown).is_err_and(|error| error.is_retryable()), "{unknown:?}");
+        }
+        let error = check(&[Some("west"), Some("north"), Some("west")]).unwrap_err();
+        assert!(error.to_string().ends_with("there are: north, west") && !error.is_retryable(), "{error}");
+    }
 }
