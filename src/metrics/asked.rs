@@ -27,8 +27,8 @@ type Asking<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(super) struct Asked<T> {
     source: &'static str,
     ask: Box<dyn Fn() -> Asking<Result<T, String>> + Send + Sync>,
-    /// Held while the question is asked, so that concurrent readers share one.
-    asked_at: tokio::sync::Mutex<Option<Instant>>,
+    /// When it was asked. Held meanwhile, so that concurrent readers share one.
+    last: tokio::sync::Mutex<Option<Instant>>,
     answer: Mutex<Option<T>>,
     errors: AtomicU64,
 }
@@ -52,8 +52,8 @@ impl<T: Send + 'static> Asked<T> {
         ask: impl Fn() -> F + Send + Sync + 'static,
     ) -> Self {
         let ask = Box::new(move || -> Asking<Result<T, String>> { Box::pin(ask()) });
-        let (asked_at, errors) = (tokio::sync::Mutex::default(), AtomicU64::new(0));
-        Self { source, ask, asked_at, answer: Mutex::new(None), errors }
+        let (last, errors) = (tokio::sync::Mutex::default(), AtomicU64::new(0));
+        Self { source, ask, last, answer: Mutex::new(None), errors }
     }
 
     /// What `show` makes of the last answer; its default without one.
@@ -73,8 +73,8 @@ impl<T: Send + 'static> Question for Asked<T> {
 
     fn refresh(self: Arc<Self>) -> Asking<()> {
         Box::pin(async move {
-            let mut asked_at = self.asked_at.lock().await;
-            if asked_at.is_some_and(|asked_at| asked_at.elapsed() < ANSWER_VALID_FOR) {
+            let mut last = self.last.lock().await;
+            if last.is_some_and(|asked_at| asked_at.elapsed() < ANSWER_VALID_FOR) {
                 return;
             }
             let answer = timeout(ASK_MAX, (self.ask)()).await;
@@ -84,7 +84,7 @@ impl<T: Send + 'static> Question for Asked<T> {
                 tracing::debug!(source = self.source, error, "figure of a metric not available");
             }
             *self.answer.lock() = answer.ok();
-            *asked_at = Some(Instant::now());
+            *last = Some(Instant::now());
         })
     }
 }

@@ -87,6 +87,9 @@ async fn check_form(text: &str) {
     assert!(done.status.success() && told.is_empty(), "{told}");
 }
 
+/// Samples with their values.
+type Samples = &'static [(&'static str, f64)];
+
 #[tokio::test]
 async fn one_order_shows_in_the_figures_of_every_part() {
     let data = tempfile::tempdir().expect("a folder");
@@ -224,7 +227,7 @@ async fn every_role_shows_its_own_figures() {
     assert!(status.is_success(), "{order}");
     shop.client.ended(order["id"].as_str().expect("an id")).await;
 
-    let expected: [(&str, &String, &[(&str, f64)]); 4] = [
+    let expected: [(&str, &String, Samples); 4] = [
         (
             "api",
             api,

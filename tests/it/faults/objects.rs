@@ -35,7 +35,7 @@ const DELAYS: &str = "ow.delay.";
 /// Time since its start before which the broker deletes no queue. RabbitMQ before 3.10.20 has a process for the dead
 /// letters of each queue, under a supervisor that two of their crashes end. Deleting a queue whose process is just
 /// starting, as after a restart, crashes it twice; then each queue that has not started yet never does, and its
-/// channels end with `INTERNAL_ERROR` until the next restart. No client can repair that: see docs/QUEUE_ENGINES.md.
+/// channels end with `INTERNAL_ERROR` until the next restart. No client can repair that: see `docs/QUEUE_ENGINES.md`.
 const SETTLED_MS: u64 = 10_000;
 /// Delay between two questions to the management API, which announces nothing.
 const ASK_EVERY: Duration = Duration::from_millis(200);

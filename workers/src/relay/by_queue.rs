@@ -26,7 +26,9 @@ impl ByQueue {
     /// Adds the jobs of the next message.
     pub(super) fn add(&mut self, jobs: Vec<Envelope>) {
         self.queues_of.push(jobs.iter().map(|job| job.queue.clone()).collect());
-        jobs.into_iter().for_each(|job| self.jobs.entry(job.queue.clone()).or_default().push(job));
+        for job in jobs {
+            self.jobs.entry(job.queue.clone()).or_default().push(job);
+        }
     }
 }
 

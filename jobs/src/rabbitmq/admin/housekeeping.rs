@@ -132,7 +132,9 @@ impl RabbitClient {
         let is_fair = |job: &ScheduledJob| !job.fair && self.fair.is_fair(&job.envelope.queue);
         let (mut fair, plain): (Vec<_>, Vec<_>) = jobs.into_iter().partition(is_fair);
         if at_once {
-            fair.iter_mut().for_each(|job| job.due_at = now);
+            for job in &mut fair {
+                job.due_at = now;
+            }
         }
         let wanted = plain.len();
         let mut outgoing = Vec::with_capacity(wanted);

@@ -5,7 +5,8 @@
 //! message enters a rung by its exchange with the work queue's name as routing key. The rung has no routing key of its
 //! own to dead-letter with, so the message keeps its key, by which the default exchange routes it home when it expires.
 //! All are quorum queues and dead-letter with confirms (at-least-once), which requires `reject-publish`: a message
-//! whose work queue is missing when it expires stays in the rung, and the broker tries again every three minutes.
+//! whose work queue is missing when it expires, or has not started after a restart, stays in the rung, and the broker
+//! tries again every three minutes, or as `dead_letter_worker_publisher_confirm_timeout` says.
 //!
 //! Arguments cannot be changed on an existing queue, so their version is part of the name: a release that changes them
 //! raises it and drains the older names (`admin::older`). A name without a version is version 1. A queue of the current

@@ -278,7 +278,7 @@ mod tests {
     fn a_suspect_is_charged_for_the_copy_that_ran_alone_only() {
         let (ambient, _) = Ambient::steered(1, base::Timestamp::UNIX_EPOCH);
         let suspect = |alone, turn, lost| {
-            let mut meta = Meta { alone, turn, lost, ..Meta::default() };
+            let mut meta = Meta { lost, alone, turn, ..Meta::default() };
             let outcome = suspicion(&mut meta, &ambient);
             (meta.alone, outcome)
         };
