@@ -7,7 +7,7 @@
 //! an engine or a store is down the relay retries with growing, jittered pauses and logs each change once. Stopping in
 //! the middle loses nothing. Several relays may run: the outbox never hands messages of one subject to two of them.
 //!
-//! Next: [`crate::subscriptions`] maps messages to jobs, [`by_queue`] publishes around a queue in trouble.
+//! Next: [`crate::subscriptions`] maps messages to jobs, `by_queue` tells which go on when a queue takes nothing.
 
 mod batch;
 mod by_queue;
