@@ -47,7 +47,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use self::{
-    admin::{housekeeping, mailbox, older},
+    admin::{housekeeping, ladder, mailbox, older},
     client::RabbitClient,
     consume::{keys::Keys, solo::Solo},
     fair::fill,
@@ -102,6 +102,7 @@ impl RabbitEngine {
         tokio::spawn(housekeeping::run(Arc::downgrade(&client)));
         tokio::spawn(mailbox::run(Arc::downgrade(&client)));
         tokio::spawn(older::run(Arc::downgrade(&client)));
+        tokio::spawn(ladder::run(Arc::downgrade(&client)));
         tokio::spawn(fill::run(Arc::downgrade(&client)));
         Ok(Self { client })
     }

@@ -5,6 +5,7 @@ mod cancel;
 mod dead;
 pub(super) mod housekeeping;
 mod inspect;
+pub(super) mod ladder;
 pub(super) mod mailbox;
 pub(super) mod older;
 mod sample;

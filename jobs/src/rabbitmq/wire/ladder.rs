@@ -2,7 +2,7 @@
 //!
 //! One delay per queue, because a queue expires messages at its head only: mixed delays would block each other. A delay
 //! takes one rung, the next higher one, and the job comes at most a quarter late, or 250 ms. The rungs are shared, and
-//! each is declared when it is first used.
+//! each is declared when it is first used, or by a consuming process soon after its start.
 
 use std::time::Duration;
 
