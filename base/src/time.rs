@@ -25,6 +25,11 @@ pub fn ceil_ms(at: Timestamp) -> i64 {
     millis + i64::from(at.as_nanosecond() > i128::from(millis) * 1_000_000)
 }
 
+/// A duration in milliseconds, rounded up, at most [`i64::MAX`].
+pub fn ceil_span_ms(span: Duration) -> i64 {
+    i64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,5 +51,7 @@ mod tests {
         let at = |nanos| ceil_ms(Timestamp::from_nanosecond(nanos).unwrap());
         assert_eq!([at(1_000_000), at(1_000_001), at(1_999_999)], [1, 2, 2]);
         assert_eq!([at(-1_500_000), at(-1_000_000)], [-1, -1]);
+        assert_eq!([0, 1, 1_000_000, 1_000_001].map(|n| ceil_span_ms(Duration::from_nanos(n))), [0, 1, 1, 2]);
+        assert_eq!(ceil_span_ms(Duration::MAX), i64::MAX);
     }
 }

@@ -178,11 +178,6 @@ pub(super) fn valid_for(per: Duration) -> Duration {
     (per / 4).clamp(BLOCK_VALID.0, BLOCK_VALID.1)
 }
 
-/// A duration in milliseconds, rounded up.
-pub(super) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX)
-}
-
 /// A stored number of slots, starts or jobs.
 pub(super) fn count(number: i64) -> u32 {
     u32::try_from(number.max(0)).unwrap_or(u32::MAX)

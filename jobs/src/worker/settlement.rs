@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use apalis_core::error::BoxDynError;
-use base::{Ambient, Timestamp};
+use base::{Ambient, Timestamp, time::ceil_span_ms};
 use tokio::task::JoinError;
 
 use super::run::Run;
@@ -125,7 +125,6 @@ fn outage_pause(ambient: &Ambient) -> Duration {
 
 /// Now plus a delay, rounded up to the stored millisecond: rounding down would start the job early.
 fn later(ambient: &Ambient, delay: Duration) -> Timestamp {
-    let millis = i64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX);
-    let at = ambient.now().as_millisecond().saturating_add(millis);
+    let at = ambient.now().as_millisecond().saturating_add(ceil_span_ms(delay));
     Timestamp::from_millisecond(at).unwrap_or(Timestamp::MAX)
 }

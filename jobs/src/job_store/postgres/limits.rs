@@ -8,7 +8,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
-use base::ids::Uuid;
+use base::{ids::Uuid, time::ceil_span_ms};
 use sqlx::{Row, postgres::PgRow};
 
 use super::PostgresJobStore;
@@ -18,7 +18,7 @@ use crate::{
     job_store::{
         GrantedStarts, LIMITS_EXPIRED_MAX, LIMITS_LISTED_MAX, LeaseWant, LeasedSlots, LimitFilter,
         LimitInUse, PARKED_MAX, ParkedJob, SharedLimits, StartsWant, UnusedStarts, draw_claim,
-        limits::{count, millis, span, valid_for},
+        limits::{count, span, valid_for},
         row::in_use,
     },
     postgres::{PostgresFault, column, text},
@@ -204,7 +204,7 @@ impl SharedLimits for PostgresJobStore {
                 .bind(column(&wants, |want| text(&want.key).into_owned()))
                 .bind(column(&wants, |want| i64::from(want.slots)))
                 .bind(column(&wants, |want| i64::from(want.max)))
-                .bind(millis(ttl))
+                .bind(ceil_span_ms(ttl))
         };
         let rows = self.in_turn(&locks, lease).await?;
         let answer = |row: &PgRow| LeasedSlots {
@@ -224,8 +224,8 @@ impl SharedLimits for PostgresJobStore {
                 .bind(column(&wants, |want| text(&want.key).into_owned()))
                 .bind(column(&wants, |want| i64::from(want.starts)))
                 .bind(column(&wants, |want| i64::from(want.max)))
-                .bind(column(&wants, |want| millis(want.per)))
-                .bind(column(&wants, |want| millis(valid_for(want.per))))
+                .bind(column(&wants, |want| ceil_span_ms(want.per)))
+                .bind(column(&wants, |want| ceil_span_ms(valid_for(want.per))))
                 .bind(&blocks)
         };
         let rows = self.in_turn(&locks, starts).await?;
@@ -252,7 +252,7 @@ impl SharedLimits for PostgresJobStore {
         let ids: Vec<Uuid> = column(&jobs, |parked| parked.job.0);
         let limits: Vec<String> = column(&jobs, |parked| text(&parked.limit).into_owned());
         let keys: Vec<String> = column(&jobs, |parked| text(&parked.key).into_owned());
-        let comes_in: Vec<i64> = column(&jobs, |parked| millis(parked.comes_in));
+        let comes_in: Vec<i64> = column(&jobs, |parked| ceil_span_ms(parked.comes_in));
         self.execute(|| {
             let park = sqlx::query(PARK).bind(&ids).bind(&limits).bind(&keys).bind(&comes_in);
             park.bind(i64::from(PARKED_MAX))

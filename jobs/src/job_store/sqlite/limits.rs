@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base::time::ceil_span_ms;
 use sqlx::{Row, SqliteConnection};
 
 use super::{SqliteJobStore, engine_error};
@@ -13,7 +14,7 @@ use crate::{
     job_store::{
         GrantedStarts, LIMITS_EXPIRED_MAX, LIMITS_LISTED_MAX, LeaseWant, LeasedSlots, LimitFilter,
         LimitInUse, PARKED_MAX, ParkedJob, SharedLimits, StartsWant, UnusedStarts, draw_claim,
-        limits::{count, millis, span, valid_for},
+        limits::{count, span, valid_for},
         row::in_use,
     },
     sqlite::fault::SqliteFault,
@@ -79,7 +80,7 @@ impl SharedLimits for SqliteJobStore {
         self.write(move |c| {
             Box::pin(async move {
                 let now = ambient.now().as_millisecond();
-                let until = now.saturating_add(millis(ttl)).saturating_add(1);
+                let until = now.saturating_add(ceil_span_ms(ttl)).saturating_add(1);
                 let mut answers = Vec::with_capacity(wants.len());
                 for want in &wants {
                     answers.push(lease(c, &holder, want, (now, until)).await?);
@@ -127,7 +128,7 @@ impl SharedLimits for SqliteJobStore {
             Box::pin(async move {
                 let now = ambient.now().as_millisecond();
                 for ParkedJob { limit, key, job, comes_in } in &jobs {
-                    let ends_at = now.saturating_add(millis(*comes_in));
+                    let ends_at = now.saturating_add(ceil_span_ms(*comes_in));
                     let park = sqlx::query(PARK).bind(job.to_string()).bind(limit).bind(key);
                     park.bind(now).bind(ends_at).bind(PARKED_MAX).execute(&mut *c).await?;
                 }
@@ -211,9 +212,9 @@ async fn grant(
     let left = max.saturating_sub(count(counted.get("starts")));
     let (starts, valid_for) = (left.min(*starts), valid_for(*per));
     if starts > 0 {
-        let end = now.saturating_add(millis(valid_for)).saturating_add(1);
+        let end = now.saturating_add(ceil_span_ms(valid_for)).saturating_add(1);
         let grant = sqlx::query(GRANT).bind(limit).bind(key).bind(block).bind(starts).bind(now);
-        grant.bind(end).bind(end.saturating_add(millis(*per))).execute(&mut *c).await?;
+        grant.bind(end).bind(end.saturating_add(ceil_span_ms(*per))).execute(&mut *c).await?;
     }
     let free_in = span(counted.get::<i64, _>("first_end") - now);
     let parked = is_parked(c, limit, key, now).await?;

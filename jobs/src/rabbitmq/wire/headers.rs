@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use base::{Timestamp, TraceContext, time::ceil_ms};
+use base::{
+    Timestamp, TraceContext,
+    time::{ceil_ms, ceil_span_ms},
+};
 use lapin::types::{AMQPValue, FieldTable};
 
 use crate::{engine::DeadReason, error::bounded, unique::Unique};
@@ -224,8 +227,7 @@ impl Headers {
         self.time("ow-not-before", meta.not_before);
         if !meta.left.is_zero() {
             // Rounded up: a job must not start early.
-            let millis = meta.left.as_nanos().div_ceil(1_000_000);
-            self.number("ow-left-ms", i64::try_from(millis).unwrap_or(i64::MAX));
+            self.number("ow-left-ms", ceil_span_ms(meta.left));
         }
         if let Some((reason, at)) = meta.dead {
             self.text("ow-dead-reason", Some(reason.as_str()));
