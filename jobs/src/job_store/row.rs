@@ -1,5 +1,5 @@
 //! Rows of scheduled and dead jobs and of bulk operations, alike in both databases but for the type of the id, and of
-//! schedules and limits.
+//! schedules, limits and fair queues.
 
 use std::fmt::Display;
 
@@ -7,8 +7,8 @@ use base::Timestamp;
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
 use super::{
-    DeadJob, DeadMessage, LimitInUse, OperationRow, OperationState, QueueSize, SLOTS_MAX, ScheduleRow,
-    ScheduledJob,
+    DeadJob, DeadMessage, FairQueue, LimitInUse, OperationRow, OperationState, QueueSize, SLOTS_MAX,
+    ScheduleRow, ScheduledJob,
 };
 use crate::{
     engine::{DeadInfo, DeadReason},
@@ -210,6 +210,16 @@ where
         parked: number("parked"),
         oldest_parked_at: row.get::<Option<i64>, _>("oldest_parked_at").map(time),
     }
+}
+
+/// A fair queue, of a row with these columns.
+pub(super) fn fair_queue<'r, R: Row>(row: &'r R) -> FairQueue
+where
+    &'static str: ColumnIndex<R>,
+    bool: Decode<'r, R::Database> + Type<R::Database>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+{
+    FairQueue { name: row.get("name"), waits: [row.get("critical"), row.get("usual"), row.get("bulk")] }
 }
 
 pub(super) fn time(millis: i64) -> Timestamp {

@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid, time::ceil_ms};
-use sqlx::{Row, postgres::PgRow};
+use sqlx::Row;
 
 use super::{PostgresJobStore, engine_error};
 use crate::{
@@ -111,11 +111,7 @@ impl FairBacklog for PostgresJobStore {
 
     async fn fair_queues(&self) -> Result<Vec<FairQueue>, EngineError> {
         let rows = self.rows(|| sqlx::query(QUEUES)).await?;
-        let queue = |row: &PgRow| FairQueue {
-            name: row.get("name"),
-            waits: [row.get("critical"), row.get("usual"), row.get("bulk")],
-        };
-        Ok(rows.iter().map(queue).collect())
+        Ok(rows.iter().map(row::fair_queue).collect())
     }
 
     async fn hold(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError> {

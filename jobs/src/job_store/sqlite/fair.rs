@@ -113,11 +113,7 @@ impl FairBacklog for SqliteJobStore {
 
     async fn fair_queues(&self) -> Result<Vec<FairQueue>, EngineError> {
         let rows = sqlx::query(QUEUES).fetch_all(self.database.readers()).await.map_err(engine_error)?;
-        let queue = |row: &SqliteRow| FairQueue {
-            name: row.get("name"),
-            waits: [row.get("critical"), row.get("usual"), row.get("bulk")],
-        };
-        Ok(rows.iter().map(queue).collect())
+        Ok(rows.iter().map(row::fair_queue).collect())
     }
 
     async fn hold(&self, jobs: Vec<ScheduledJob>) -> Result<(), EngineError> {
