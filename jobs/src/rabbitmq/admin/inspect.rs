@@ -8,7 +8,7 @@ use crate::{
     engine::{EngineError, InspectedJob, JobFilter, JobState},
     envelope::{Envelope, JobId},
     job::Priority,
-    job_store::{ConsumerNote, ScheduledJob},
+    job_store::{Backlog, ConsumerNote, ScheduledJob},
     rabbitmq::{
         client::RabbitClient,
         consume::consumer::Command,
@@ -41,8 +41,14 @@ impl RabbitClient {
 
     /// Ready jobs of a queue, in the broker and in the backlog.
     pub(super) async fn ready_count(&self, queue: &str) -> Result<u64, EngineError> {
-        let waiting = self.store.backlog(queue).await?.jobs;
-        Ok(waiting + self.count(&Priority::ALL.map(|class| work_queue(queue, class))).await?)
+        Ok(self.ready_and_backlog(queue).await?.0)
+    }
+
+    /// The same, with the backlog that it includes.
+    pub(super) async fn ready_and_backlog(&self, queue: &str) -> Result<(u64, Backlog), EngineError> {
+        let backlog = self.store.backlog(queue).await?;
+        let in_broker = self.count(&Priority::ALL.map(|class| work_queue(queue, class))).await?;
+        Ok((backlog.jobs + in_broker, backlog))
     }
 
     /// Jobs of all queues in short delays. Declares the rungs, as a look at a missing one would close the channel.

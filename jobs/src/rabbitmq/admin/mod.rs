@@ -44,7 +44,7 @@ impl Admin for RabbitEngine {
         let client = &self.client;
         client.refresh_control().await?;
         client.require_queues([queue].into()).await?;
-        let (ready, backlog) = (client.ready_count(queue).await?, client.store.backlog(queue).await?);
+        let (ready, backlog) = client.ready_and_backlog(queue).await?;
         let dead = client.store.dead_count(queue).await? + client.count(&[dead_queue(queue)]).await?;
         let delayed = client.store.scheduled_count(queue).await?;
         let here = client.consumers_of(queue);
