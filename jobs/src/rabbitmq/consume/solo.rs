@@ -57,37 +57,25 @@ impl Solo {
     pub(super) fn reserve(&self, session: u64, is_busy: impl FnOnce() -> bool) -> bool {
         let mut state = self.state.lock();
         let now = Instant::now();
-        let taken = match *state {
-            SoloState::Alone(..) => true,
-            SoloState::Reserved(_, until) => until > now,
-            SoloState::Open | SoloState::Draining(_) => false,
-        };
-        if taken {
+        if matches!(*state, SoloState::Reserved(_, until) if until > now) {
             return false;
         }
-        self.closed.store(true, Ordering::SeqCst);
-        let busy = is_busy();
-        *state = if busy {
-            SoloState::Draining(now + DRAIN_FOR)
-        } else {
-            SoloState::Reserved(session, now + RESERVED_FOR)
-        };
-        !busy
+        self.close(&mut state, SoloState::Reserved(session, now + RESERVED_FOR), is_busy)
     }
 
     /// Starts the turn of a suspect's copy, unless another job runs.
     pub(super) fn enter(&self, session: u64, tag: u64, is_busy: impl FnOnce() -> bool) -> bool {
-        let mut state = self.state.lock();
-        if matches!(*state, SoloState::Alone(..)) {
+        self.close(&mut self.state.lock(), SoloState::Alone(session, tag), is_busy)
+    }
+
+    /// Closes for a suspect, with this state unless another job runs; returns whether none does.
+    fn close(&self, state: &mut SoloState, turn: SoloState, is_busy: impl FnOnce() -> bool) -> bool {
+        if matches!(state, SoloState::Alone(..)) {
             return false;
         }
         self.closed.store(true, Ordering::SeqCst);
         let busy = is_busy();
-        *state = if busy {
-            SoloState::Draining(Instant::now() + DRAIN_FOR)
-        } else {
-            SoloState::Alone(session, tag)
-        };
+        *state = if busy { SoloState::Draining(Instant::now() + DRAIN_FOR) } else { turn };
         !busy
     }
 
