@@ -82,6 +82,15 @@ pub struct RelayHealth {
     pub events_sent: EventCounts,
 }
 
+impl RelayHealth {
+    fn count(&mut self, round: Round) {
+        self.messages_sent += round.sent as u64;
+        self.jobs_published += round.jobs as u64;
+        self.set_aside += round.set_aside as u64;
+        self.events_sent.add_all(&round.events);
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Round {
     claimed: usize,
@@ -159,7 +168,7 @@ impl Relay {
         let round = Round { claimed, sent, jobs: batch.jobs, set_aside, events };
         match trouble {
             Some(error) => {
-                self.count(round);
+                self.health.send_modify(|health| health.count(round));
                 Err(error.into())
             }
             None => Ok(round),
@@ -269,16 +278,7 @@ impl Relay {
                 tracing::info!(relay = %self.name, "relay recovered");
             }
             health.last_success = Some(now);
-        });
-        self.count(round);
-    }
-
-    fn count(&self, round: Round) {
-        self.health.send_modify(|health| {
-            health.messages_sent += round.sent as u64;
-            health.jobs_published += round.jobs as u64;
-            health.set_aside += round.set_aside as u64;
-            health.events_sent.add_all(&round.events);
+            health.count(round);
         });
     }
 
