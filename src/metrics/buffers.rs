@@ -22,44 +22,42 @@ pub(super) const RECORDS_DROPPED: Metric = counter(
     "Attempts that are missing in the log of attempts, as its buffer was full or its store away",
 );
 
-/// The buffers of a process, whose drops are shown as one figure.
-#[derive(Clone, Default)]
-pub(crate) struct Buffers(Arc<Mutex<BufferLists>>);
-
+/// The buffers of a process, whose drops are shown as one figure for each kind.
 #[derive(Default)]
-struct BufferLists {
-    reporters: Vec<Reporter>,
-    recorders: Vec<Recorder>,
+pub(crate) struct Buffers {
+    reporters: Drops,
+    recorders: Drops,
 }
 
+/// The drops of buffers of one kind.
+#[derive(Default)]
+struct Drops(Arc<Mutex<Vec<DroppedCount>>>);
+
+/// Number of drops of a buffer until now.
+type DroppedCount = Box<dyn Fn() -> u64 + Send>;
+
 impl Buffers {
-    /// Adds a reporter; the first one registers the metric.
     pub(crate) fn add_reporter(&self, metrics: &Metrics, reporter: Reporter) {
-        let is_first = {
-            let mut lists = self.0.lock();
-            lists.reporters.push(reporter);
-            lists.reporters.len() == 1
-        };
-        if is_first {
-            let all = self.clone();
-            metrics.show(&REPORTS_DROPPED, move || {
-                Sample::only(all.0.lock().reporters.iter().map(Reporter::dropped).sum::<u64>())
-            });
-        }
+        self.reporters.add(metrics, &REPORTS_DROPPED, Box::new(move || reporter.dropped()));
     }
 
-    /// Adds a recorder; the first one registers the metric.
     pub(crate) fn add_recorder(&self, metrics: &Metrics, recorder: Recorder) {
+        self.recorders.add(metrics, &RECORDS_DROPPED, Box::new(move || recorder.dropped()));
+    }
+}
+
+impl Drops {
+    /// Adds a buffer; the first one registers the metric.
+    fn add(&self, metrics: &Metrics, metric: &'static Metric, dropped: DroppedCount) {
         let is_first = {
-            let mut lists = self.0.lock();
-            lists.recorders.push(recorder);
-            lists.recorders.len() == 1
+            let mut counts = self.0.lock();
+            counts.push(dropped);
+            counts.len() == 1
         };
         if is_first {
-            let all = self.clone();
-            metrics.show(&RECORDS_DROPPED, move || {
-                Sample::only(all.0.lock().recorders.iter().map(Recorder::dropped).sum::<u64>())
-            });
+            let all = Arc::clone(&self.0);
+            metrics
+                .show(metric, move || Sample::only(all.lock().iter().map(|dropped| dropped()).sum::<u64>()));
         }
     }
 }
