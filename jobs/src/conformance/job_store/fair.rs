@@ -247,7 +247,7 @@ pub async fn processes_never_share_a_turn(h: &impl StoreHarness) {
     assert_eq!((distinct.len(), claimed.len() + left.len()), (claimed.len(), JOBS));
 }
 
-/// A row that cannot be read takes nobody's turn, and stays for an operator.
+/// A row that cannot be read takes the turn of no key, and stays for an operator.
 pub async fn an_unreadable_turn_is_set_aside(h: &impl StoreHarness) {
     let store = fair_store(h, &Weights::equal()).await;
     hold_many(&*store, "a", 1).await;
