@@ -3,7 +3,7 @@
 
 DEFAULTS=(postgres rabbitmq redis cassandra mail stripe prometheus)
 # shellcheck disable=SC2034 # read by the other files
-ALL=("${DEFAULTS[@]}" replica pgbouncer)
+ALL=("${DEFAULTS[@]}" replica pgbouncer monitoring)
 # Processes of this machine where the others are containers, too: tests then read one layout.
 OWN=(mail stripe stripe-mock)
 DATA=${ORDERWORKS_SERVICES_DIR:-$ROOT/.services}
@@ -58,7 +58,7 @@ secret() { recall secrets "$1"; }
 
 make_secrets() {
   local name
-  for name in postgres replicator rabbitmq redis; do
+  for name in postgres replicator exporter rabbitmq redis; do
     [[ -n $(secret "$name") ]] || remember secrets "$name" "$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')"
   done
 }

@@ -16,6 +16,7 @@ compose() {
 containers_of() {
   case $1 in
     mail | stripe) ;;
+    monitoring) monitoring_processes ;;
     cassandra) cassandra_processes ;;
     *) echo "$1" ;;
   esac
@@ -27,6 +28,7 @@ containers_up() {
   for name; do
     in_container "$name" || continue
     if [[ $name == replica ]]; then replica_account; fi
+    if [[ $name == monitoring ]]; then monitoring_account; fi
     mapfile -t -O "${#list[@]}" list < <(containers_of "$name")
   done
   # --wait: the health checks order the ring, whose nodes join one after the other.
@@ -51,14 +53,16 @@ containers_settings() {
   { echo 'listeners.tcp.1 = 0.0.0.0:5672' && rabbitmq_common; } >"$dir/rabbitmq.conf"
   echo '[rabbitmq_management,rabbitmq_prometheus].' >"$dir/enabled_plugins"
   redis_common >"$dir/redis.conf"
-  prometheus_settings localhost:9090 /targets >"$dir/prometheus.yml"
+  cp "$HERE/postgres/queries.yaml" "$dir/queries.yaml"
+  prometheus_settings localhost:9090 /targets /rules >"$dir/prometheus.yml"
   prometheus_target rabbitmq rabbitmq:15692
   {
     echo "SETTINGS=$dir"
     echo "TARGETS=$DATA/prometheus-targets"
+    echo "RULES=$ROOT/ops/prometheus/rules"
     for key in postgres replica pgbouncer rabbitmq rabbitmq_management rabbitmq_prometheus redis cassandra prometheus; do
       echo "PORT_${key^^}=$(port "$key")"
     done
-    for key in postgres replicator rabbitmq redis; do echo "PASSWORD_${key^^}=$(secret "$key")"; done
+    for key in postgres replicator exporter rabbitmq redis; do echo "PASSWORD_${key^^}=$(secret "$key")"; done
   } | put "$(id -un)" "$DATA/compose.env"
 }

@@ -6,12 +6,12 @@ down_command() {
   [[ -d $DATA ]] || return 0
   prepare_folder
   read -ra wanted < <(ordered "${NAMES[*]:-${ALL[*]}} ${EXTRAS[*]}")
-  # What connects to PostgreSQL goes first: a primary waits for its replica.
-  for name in pgbouncer replica; do
+  # Readers of PostgreSQL go first: a primary waits for its replica.
+  for name in monitoring pgbouncer replica; do
     if contains "$name" "${wanted[@]}"; then stop_one "$name"; fi
   done
   for name in "${wanted[@]}"; do
-    case $name in replica | pgbouncer) continue ;; esac
+    case $name in replica | pgbouncer | monitoring) continue ;; esac
     (stop_one "$name") &
     pids+=("$!")
   done
@@ -20,6 +20,7 @@ down_command() {
     contains "$name" "${wanted[@]}" || rest+=("$name")
   done
   expect "${rest[*]}"
+  if contains monitoring "${rest[@]}"; then unset wanted && monitoring_settle; fi
   if ((${#rest[@]})); then write_env; else rm -f "$DATA/env"; fi
   ((failed == 0)) || die "something could not be stopped"
 }

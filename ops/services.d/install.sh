@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Brings missing programs: Debian packages by apt-get (root or sudo), jars from Maven Central and
-# mail sink and Stripe's stand-ins from PyPI and Go's modules (see their server files). Never starts the distribution's own services.
+# Brings missing programs: Debian packages by apt-get (root or sudo), jars from Maven Central, mail sink and Stripe's
+# stand-ins from PyPI and Go's modules (see their server files). Never starts the distribution's own services.
 
 # install_for NAME…: a server's NAME_needs prints "program package" lines.
 install_for() {

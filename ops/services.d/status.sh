@@ -4,7 +4,7 @@
 status_command() {
   local name failed=0 wanted
   MODE=$(recall settings mode)
-  printf '%-12s %-10s %-8s %-6s %s\n' NAME STATE PID PORT URL
+  printf '%-18s %-10s %-8s %-6s %s\n' NAME STATE PID PORT URL
   wanted=$(ordered "${NAMES[*]:-$(expected)} ${EXTRAS[*]}")
   for name in $wanted; do
     status_one "$name" || failed=1
@@ -23,7 +23,7 @@ status_one() {
     fi
     [[ $state == ready ]] || failed=1
     read -r number url < <("$1_address" "$process" | hide_password)
-    printf '%-12s %-10s %-8s %-6s %s\n' "$process" "$state" "$(pid_of "$process" || echo -)" "${number:--}" "$url"
+    printf '%-18s %-10s %-8s %-6s %s\n' "$process" "$state" "$(pid_of "$process" || echo -)" "${number:--}" "$url"
   done
   return "$failed"
 }

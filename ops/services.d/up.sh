@@ -14,7 +14,7 @@ up_command() {
   prepare_folder
   wanted=$(wanted_names)
   for name in $wanted; do
-    case $name in replica | pgbouncer) second+=("$name") ;; *) first+=("$name") ;; esac
+    case $name in replica | pgbouncer | monitoring) second+=("$name") ;; *) first+=("$name") ;; esac
   done
   make_secrets
   remember_cassandra_nodes
@@ -22,6 +22,7 @@ up_command() {
   # Expected from here on: what fails to start below is then reported by `status`.
   expect "$(ordered "$(expected) $wanted")"
   before "${first[@]}" "${second[@]}"
+  renew_cassandra
   primary=$(port postgres)
   claim "${first[@]}" "${second[@]}"
   [[ $(port postgres) == "$primary" ]] || follow_primary
@@ -35,7 +36,7 @@ up_command() {
 follow_primary() {
   local name
   [[ $MODE == packages ]] || return 0
-  for name in replica pgbouncer; do
+  for name in replica pgbouncer monitoring; do
     any_alive "$name" || continue
     stop_one "$name"
     contains "$name" "${second[@]}" || second+=("$name")
@@ -47,6 +48,8 @@ wanted_names() {
   local names=("${NAMES[@]}" "${EXTRAS[@]}")
   if ((${#NAMES[@]} == 0)); then read -ra names <<<"${DEFAULTS[*]} ${EXTRAS[*]} $(expected)"; fi
   if contains replica "${names[@]}" || contains pgbouncer "${names[@]}"; then names+=(postgres); fi
+  # Whatever comes later is watched, too.
+  if [[ " ${names[*]} $(expected) " == *' monitoring '* ]]; then names+=(monitoring prometheus); fi
   ordered "${names[*]}"
 }
 

@@ -10,6 +10,7 @@ cassandra_processes() { seq -f 'cassandra-%g' "$(cassandra_nodes)"; }
 cassandra_ports() {
   echo "cassandra 9042 127.0.0.1,127.0.0.2,127.0.0.3"
   echo "cassandra_storage 7000 127.0.0.1,127.0.0.2,127.0.0.3"
+  echo "cassandra_exporter 9404 127.0.0.1,127.0.0.2,127.0.0.3"
 }
 cassandra_env() {
   local list
@@ -101,7 +102,7 @@ cassandra_wait() {
 }
 
 cassandra_launch() {
-  local node=$1 user dir=$DATA/cassandra/node-$1 ring_delay_ms=100
+  local node=$1 user agent=() dir=$DATA/cassandra/node-$1 ring_delay_ms=100
   # A newcomer waits this long before it joins; a member that restarts gives up when no peer gossips for so long.
   (($2 == 1)) || ring_delay_ms=2000
   [[ ! -e $dir/joined ]] || ring_delay_ms=30000
@@ -112,7 +113,9 @@ cassandra_launch() {
     -e "s#@STORAGE_PORT@#$(port cassandra_storage)#" "$HERE/cassandra/cassandra.yaml" | put "$user" "$dir/cassandra.yaml"
   put "$user" "$dir/logback.xml" <"$HERE/cassandra/logback.xml"
   put "$user" "$dir/jvm.options" <"$HERE/cassandra/jvm.options"
-  launch "cassandra-$node" "$user" "$(java_17)" "@$dir/jvm.options" "-Djava.io.tmpdir=$DATA/tmp" \
+  put "$user" "$dir/metrics.yaml" <"$HERE/cassandra/metrics.yaml"
+  mapfile -t agent < <(cassandra_agent "$node" "$dir")
+  launch "cassandra-$node" "$user" "$(java_17)" "@$dir/jvm.options" "${agent[@]}" "-Djava.io.tmpdir=$DATA/tmp" \
     "-Dcassandra.config=file://$dir/cassandra.yaml" "-Dlogback.configurationFile=file://$dir/logback.xml" \
     "-Dcassandra.storagedir=$dir" -Dcassandra.skip_wait_for_gossip_to_settle=0 \
     "-Dcassandra.ring_delay_ms=$ring_delay_ms" -cp "$DATA/cassandra-lib/*" \
