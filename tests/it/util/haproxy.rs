@@ -18,6 +18,8 @@ pub(crate) struct Haproxy {
     pub(crate) address: String,
     /// Where AMQP clients come in.
     pub(crate) amqp: String,
+    /// Where Prometheus reads its figures.
+    pub(crate) metrics: String,
 }
 
 impl Haproxy {
@@ -41,13 +43,15 @@ impl Haproxy {
 
     /// Starts with these settings and variables; its servers need not be there yet.
     pub(crate) fn spawn(program: &str, settings: &Path, environment: &[(&str, &str)]) -> Self {
-        let [address, amqp] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+        let [address, amqp, metrics] =
+            [free_port(), free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
         let mut command = Command::new(program);
         // With fewer connections than configured, as a machine may grant few file descriptors.
         command.args(["-db", "-n", "100", "-f"]).arg(settings);
-        command.envs([("BIND", &address), ("BIND_AMQP", &amqp)]).envs(environment.iter().copied());
+        command.envs([("BIND", &address), ("BIND_AMQP", &amqp), ("BIND_METRICS", &metrics)]);
+        command.envs(environment.iter().copied());
         command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-        Self { child: command.spawn().expect("runs haproxy"), address, amqp }
+        Self { child: command.spawn().expect("runs haproxy"), address, amqp, metrics }
     }
 
     /// Waits until an API behind it is ready.
