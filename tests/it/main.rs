@@ -15,6 +15,7 @@ mod hostile;
 mod kill;
 mod merchants;
 mod metrics;
+mod monitoring;
 mod operator;
 mod outages;
 mod paused;

@@ -77,7 +77,8 @@ monitoring_ports() {
   echo "replica_exporter 9188 127.0.0.1"
   echo "redis_exporter 9121 127.0.0.1"
 }
-monitoring_env() { :; }
+# A Prometheus in a container does not reach the processes of a test on loopback.
+monitoring_env() { [[ $MODE == containers ]] || echo "ORDERWORKS_TEST_MONITORING_TARGETS=$DATA/prometheus-targets"; }
 monitoring_address() {
   local number
   number=$(port "${1//-/_}")

@@ -5,10 +5,7 @@
 prometheus_needs() { echo "/usr/bin/prometheus prometheus"; }
 prometheus_ports() { echo "prometheus 9090 127.0.0.1"; }
 prometheus_url() { echo "http://127.0.0.1:$(port prometheus)"; }
-prometheus_env() {
-  echo "ORDERWORKS_TEST_PROMETHEUS_URL=$(prometheus_url)"
-  echo "ORDERWORKS_TEST_PROMETHEUS_TARGETS=$DATA/prometheus-targets"
-}
+prometheus_env() { echo "ORDERWORKS_TEST_PROMETHEUS_URL=$(prometheus_url)"; }
 prometheus_address() { echo "$(port prometheus) $(prometheus_url)"; }
 prometheus_ready() { probe http "$(prometheus_url)/-/ready"; }
 
