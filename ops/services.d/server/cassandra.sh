@@ -12,6 +12,18 @@ cassandra_ports() {
   echo "cassandra_storage 7000 127.0.0.1,127.0.0.2,127.0.0.3"
   echo "cassandra_exporter 9404 127.0.0.1,127.0.0.2,127.0.0.3"
 }
+# One name per folder. Nodes keep the addresses of their peers, and a ring that starts on other ports than before may find
+# another folder's node there: of one name, both would become one ring. Folders of before keep the name that they have.
+cassandra_cluster() {
+  if [[ -z $(recall settings cassandra_cluster) ]]; then
+    if [[ -e $DATA/cassandra/node-1 ]]; then
+      remember settings cassandra_cluster orderworks
+    else
+      remember settings cassandra_cluster "orderworks-$(printf '%s' "$DATA" | cksum | cut -d' ' -f1)"
+    fi
+  fi
+  recall settings cassandra_cluster
+}
 cassandra_env() {
   local list
   list=$(seq -f "127.0.0.%g:$(port cassandra)" -s, "$(cassandra_nodes)")
@@ -102,14 +114,15 @@ cassandra_wait() {
 }
 
 cassandra_launch() {
-  local node=$1 user agent=() dir=$DATA/cassandra/node-$1 ring_delay_ms=100
+  local node=$1 user cluster agent=() dir=$DATA/cassandra/node-$1 ring_delay_ms=100
   # A newcomer waits this long before it joins; a member that restarts gives up when no peer gossips for so long.
   (($2 == 1)) || ring_delay_ms=2000
   [[ ! -e $dir/joined ]] || ring_delay_ms=30000
   user=$(service_user cassandra)
+  cluster=$(cassandra_cluster)
   mkdir -p "$DATA/cassandra"
   own_dir "$user" "$dir"
-  sed -e "s#@DIR@#$dir#" -e "s#@ADDRESS@#127.0.0.$node#" -e "s#@PORT@#$(port cassandra)#" \
+  sed -e "s#@CLUSTER@#$cluster#" -e "s#@DIR@#$dir#" -e "s#@ADDRESS@#127.0.0.$node#" -e "s#@PORT@#$(port cassandra)#" \
     -e "s#@STORAGE_PORT@#$(port cassandra_storage)#" "$HERE/cassandra/cassandra.yaml" | put "$user" "$dir/cassandra.yaml"
   put "$user" "$dir/logback.xml" <"$HERE/cassandra/logback.xml"
   put "$user" "$dir/jvm.options" <"$HERE/cassandra/jvm.options"
