@@ -52,23 +52,26 @@ cassandra_agent() {
   ! { watched monitoring && agent_complete; } ||
     echo "-javaagent:$(agent_jar)=127.0.0.$1:$(port cassandra_exporter):$2/metrics.yaml"
 }
+# Those of the nodes that are alive: a test may have killed the others.
 agents_answer() {
-  local node nodes
-  nodes=$(cassandra_nodes)
-  [[ -n $(port cassandra_exporter) ]] || return 1
-  for ((node = 1; node <= nodes; node++)); do
-    probe http "http://127.0.0.$node:$(port cassandra_exporter)/metrics" || return 1
+  local process
+  for process in $(cassandra_processes); do
+    ! alive "$process" || probe http "http://127.0.0.${process#cassandra-}:$(port cassandra_exporter)/metrics" || return 1
   done
 }
 
 # Stops nodes of Cassandra that run without the agent. Adds to `first`.
 # shellcheck disable=SC2154 # both are of `up_command`
 renew_cassandra() {
-  contains monitoring "${second[@]}" && cassandra_has_agent && any_alive cassandra || return 0
-  ! agents_answer 2>/dev/null || return 0
-  say "cassandra starts again, with its exporter"
-  stop_one cassandra
-  contains cassandra "${first[@]}" || first+=(cassandra)
+  local process pid
+  contains monitoring "${second[@]}" && cassandra_has_agent || return 0
+  for process in $(cassandra_processes); do
+    pid=$(pid_of "$process") || continue
+    ! grep -qz '^-javaagent:' "/proc/$pid/cmdline" || continue
+    say "$process starts again, with its exporter"
+    stop_process "$process" TERM 30
+    contains cassandra "${first[@]}" || first+=(cassandra)
+  done
 }
 
 monitoring_ports() {
@@ -89,7 +92,7 @@ monitoring_answers() { [[ $MODE == containers ]] || probe http "http://127.0.0.1
 monitoring_ready() {
   local process
   for process in $(monitoring_processes); do monitoring_answers "$process" || return 1; done
-  ! cassandra_has_agent || ! any_alive cassandra || agents_answer
+  ! cassandra_has_agent || agents_answer
 }
 
 # It may read statistics and no table.
