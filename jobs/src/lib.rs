@@ -24,6 +24,7 @@ pub mod recorder;
 pub mod records;
 pub mod registry;
 pub mod reporter;
+pub mod scaling;
 pub mod schedule;
 pub mod sqlite;
 #[cfg(feature = "testing")]

@@ -47,6 +47,15 @@ pub struct WorkerNote {
     /// Jobs that it runs, those that run longest, at most [`NOTED_JOBS_MAX`].
     #[serde(default)]
     pub runs: Vec<NotedRun>,
+    /// Runs that have ended since the start, without released ones; zero in the note of a release that counts none.
+    #[serde(default)]
+    pub ended: u64,
+    /// Time that these runs took together, in milliseconds.
+    #[serde(default)]
+    pub busy_ms: u64,
+    /// Whether it does not consume because its gate is closed: what its jobs need is known to fail.
+    #[serde(default)]
+    pub held_back: bool,
 }
 
 /// A job that a worker process runs.

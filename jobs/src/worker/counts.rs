@@ -121,6 +121,14 @@ impl RunCounts {
         }
     }
 
+    /// Ended runs of all kinds, without released ones, and the time that they took together.
+    pub(super) fn totals(&self) -> (u64, Duration) {
+        self.0.values().fold((0, Duration::ZERO), |(ended, busy), counts| {
+            let duration = counts.duration.snapshot();
+            (ended + duration.count(), busy.saturating_add(duration.sum))
+        })
+    }
+
     /// The kinds of this queue, and others of which a run has ended, by name.
     pub(super) fn kinds(&self, queue: &str) -> Vec<KindRuns> {
         let runs = self.0.iter().filter_map(|(kind, counts)| counts.shown(queue, kind));

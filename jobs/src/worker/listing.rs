@@ -144,6 +144,7 @@ impl Lister {
     fn note(&self, queue: &QueueState, noted_at: Timestamp, runs: Vec<NotedRun>) -> WorkerNote {
         let health = queue.health();
         let number = |slots: usize| u32::try_from(slots).unwrap_or(u32::MAX);
+        let (ended, busy) = queue.runs.totals();
         let (contact_at, consumer_trouble) =
             health.consumer.map(|consumer| (consumer.last_contact, consumer.trouble)).unzip();
         WorkerNote {
@@ -158,6 +159,9 @@ impl Lister {
             contact_at,
             trouble: health.trouble.or(consumer_trouble.flatten()).map(|trouble| bounded(&trouble)),
             runs,
+            ended,
+            busy_ms: u64::try_from(busy.as_millis()).unwrap_or(u64::MAX),
+            held_back: health.held_back,
         }
     }
 

@@ -5,6 +5,7 @@
 mod bulk;
 mod payload_gate;
 mod rabbitmq;
+mod scaling;
 mod schedule_admin;
 mod schedules;
 mod sqlite;

@@ -21,6 +21,9 @@ fn note(worker: &str, queue: &str) -> WorkerNote {
         contact_at: Some(noon() - seconds(1)),
         trouble: Some("half \0 \"of\" it\n🦀".to_owned()),
         runs: vec![NotedRun { job: JobId::derived(Uuid::nil(), worker), since: noon() }],
+        ended: 7,
+        busy_ms: 1234,
+        held_back: true,
     }
 }
 

@@ -79,6 +79,8 @@ pub(crate) async fn resizes_while_it_runs(
     for id in ids {
         here.when(id, |held| held.is_none()).await;
     }
+    let note = noted(&*store, "here", |note| (note.ended, note.used) == (4, 0)).await;
+    assert!(!note.held_back && note.busy_ms > 0, "{note:?}");
 
     store.set_size(QUEUE, Some("there"), Some(1)).await.unwrap();
     let there = Process::configured(theirs, "there", open(), listed).await;
