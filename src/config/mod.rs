@@ -10,6 +10,7 @@ mod http;
 mod network;
 mod payments;
 mod reader;
+mod scaling;
 mod servers;
 mod shards;
 
@@ -22,7 +23,7 @@ use std::{
 
 use api::{ApiConfig, ServerLimits};
 use cache::MemoryConfig;
-use jobs::records::RecordLevel;
+use jobs::{records::RecordLevel, scaling::rule::Bounds};
 use secrecy::SecretString;
 use serde::Deserialize;
 use tracing_subscriber::filter::Targets;
@@ -57,6 +58,8 @@ pub(crate) struct Config {
     /// `None`: an order with a bank debit under way never expires.
     pub(crate) debit_expires: Option<Duration>,
     pub(crate) workers: Workers,
+    /// Of the scaling signal, by queue.
+    pub(crate) scaling: Vec<(String, Bounds)>,
     /// What the attempt log holds, and for how long.
     pub(crate) records_level: RecordLevel,
     /// Of queues whose level differs.
@@ -185,6 +188,7 @@ impl Config {
                 lease: r.seconds("workers", "lease_seconds", 2),
                 drain: r.seconds("workers", "drain_seconds", 0),
             },
+            scaling: scaling::read(r),
             records_level: r.value("records", "level", RecordLevel::All),
             records_levels: records_levels(r),
             records_keep: Duration::from_hours(24 * r.within("records", "keep_days", 1..=3650_u64)),

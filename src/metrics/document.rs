@@ -5,7 +5,7 @@ use std::{collections::HashSet, fs};
 use super::{
     buffers, cache, exposition, http, mails,
     metric::{Metric, MetricKind},
-    outbox, payments, process, queues, rate_limits, relay, runs, stores, verify, webhooks,
+    outbox, payments, process, queues, rate_limits, relay, runs, scaling, stores, verify, webhooks,
 };
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
@@ -17,7 +17,7 @@ const WITH_RUNS: &str = "worker, scheduler";
 const WITH_OUTBOX: &str = "relay, scheduler";
 
 /// Every metric, with the roles that show it.
-const METRICS: [(&Metric, &str); 49] = [
+const METRICS: [(&Metric, &str); 50] = [
     (&buffers::RECORDS_DROPPED, WITH_RUNS),
     (&buffers::REPORTS_DROPPED, WITH_RUNS),
     (&cache::REQUESTS, "api"),
@@ -56,6 +56,7 @@ const METRICS: [(&Metric, &str); 49] = [
     (&runs::SLOTS, WITH_RUNS),
     (&runs::STALE, WITH_RUNS),
     (&runs::WAIT, WITH_RUNS),
+    (&scaling::DESIRED, WITH_QUEUE),
     (&stores::CONNECTIONS, ALL_ROLES),
     (&stores::DEFECTS, ALL_ROLES),
     (&stores::REPLICA_LAG, "api"),

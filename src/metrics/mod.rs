@@ -24,6 +24,7 @@ mod queues;
 mod rate_limits;
 mod relay;
 mod runs;
+mod scaling;
 mod stores;
 mod text;
 mod verify;
@@ -34,6 +35,6 @@ pub(crate) use self::{
     mails::register as register_mails, outbox::register as register_outbox,
     payments::register as register_payments, process::register as register_process,
     queues::register as register_queues, rate_limits::register as register_rate_limits,
-    relay::register as register_relay, runs::WorkerMetrics, stores::StoreViews, verify::VerifyGauges,
-    webhooks::register as register_webhooks,
+    relay::register as register_relay, runs::WorkerMetrics, scaling::register as register_scaling,
+    stores::StoreViews, verify::VerifyGauges, webhooks::register as register_webhooks,
 };

@@ -10,7 +10,7 @@ use crate::metrics::{observed, register_cache, register_rate_limits};
 
 impl Roles<'_> {
     /// Serves the API. Started last, so that its readiness covers every role of this process. `with_metrics` adds
-    /// `/metrics`, whose figures cover all merchants: only for a listener that the public cannot reach.
+    /// `/metrics` and `/scaling`, whose figures cover all merchants: only for a listener that the public cannot reach.
     pub(crate) fn api(&mut self, mut parts: ApiParts, listener: TcpListener, with_metrics: bool) {
         self.stores.push(HealthCheck::orders(Arc::clone(&parts.orders)));
         self.stores.push(HealthCheck::payments(Arc::clone(&parts.payments)));
@@ -20,7 +20,7 @@ impl Roles<'_> {
         let state = ApiState::new(parts, self.wiring.config.api.clone());
         register_rate_limits(&self.metrics, &state);
         let app = observed(&self.metrics, api::app(state));
-        let app = if with_metrics { app.merge(self.metrics.routes()) } else { app };
+        let app = if with_metrics { app.merge(self.routes_of_operators()) } else { app };
         self.serve(listener, app, self.wiring.config.readiness_lead);
     }
 }

@@ -16,14 +16,22 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use api::{HealthCheck, HealthStatus, Readiness, ServerLimits};
 use axum::Router;
-use jobs::Engine;
+use jobs::{
+    Engine,
+    job_store::JobStore,
+    scaling::{QueuePlan, Scaling, rule::Bounds},
+};
 use store::OrderStore;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+use workers::queues::{PAYMENTS, QUEUES};
 
 use crate::{
+    config::Config,
     descriptors,
-    metrics::{Buffers, Metrics, WorkerMetrics, register_outbox, register_process, register_queues},
+    metrics::{
+        Buffers, Metrics, WorkerMetrics, register_outbox, register_process, register_queues, register_scaling,
+    },
     signals::Stop,
     wiring::Wiring,
 };
@@ -44,6 +52,8 @@ pub(crate) struct Roles<'a> {
     /// Whether the metrics show the queues and the outbox, which several roles of a process may tell of.
     shows_queues: bool,
     shows_outbox: bool,
+    /// The route of the scaling signal, where a role has an engine.
+    scaling: Router,
     /// Checks of the stores that the roles use.
     stores: Vec<HealthCheck>,
     /// Checks of the roles themselves.
@@ -68,19 +78,20 @@ impl<'a> Roles<'a> {
             workers: WorkerMetrics::default(),
             shows_queues: false,
             shows_outbox: false,
+            scaling: Router::new(),
             stores: Vec::new(),
             health: Vec::new(),
             running: JoinSet::new(),
         }
     }
 
-    /// Serves liveness, readiness and metrics only; readiness covers the roles started before.
+    /// Serves liveness, readiness, metrics and scaling signal only; readiness covers the roles started before.
     pub(crate) fn health(&mut self, listener: TcpListener) {
         let checks = self.stores.iter().chain(&self.health).cloned().collect();
         let (ambient, stop) = (self.wiring.ambient.clone(), self.stop.orderly.clone());
         let app = api::health_app(Readiness::new(checks, ambient, stop));
         // No balancer stands before this listener.
-        self.serve(listener, app.merge(self.metrics.routes()), Duration::ZERO);
+        self.serve(listener, app.merge(self.routes_of_operators()), Duration::ZERO);
     }
 
     /// Waits for the stop signal, or for a role that ends unexpectedly, and stops the rest.
@@ -120,10 +131,18 @@ impl<'a> Roles<'a> {
         });
     }
 
-    /// Shows the queues of the engine in the metrics, once for all roles of the process.
-    fn show_queues(&mut self, engine: Arc<dyn Engine>) {
+    /// `/metrics`, and `/scaling` where a role has an engine. Their figures cover all merchants.
+    fn routes_of_operators(&self) -> Router {
+        self.metrics.routes().merge(self.scaling.clone())
+    }
+
+    /// Shows the queues of the engine, and the workers that they need, once for all roles of the process.
+    fn show_queues(&mut self, engine: Arc<dyn Engine>, store: Arc<dyn JobStore>) {
         if !std::mem::replace(&mut self.shows_queues, true) {
-            register_queues(&self.metrics, engine, self.wiring.ambient);
+            let (config, ambient) = (self.wiring.config, self.wiring.ambient);
+            register_queues(&self.metrics, Arc::clone(&engine), ambient);
+            let scaling = Scaling::new(engine, store, plans(config), ambient.clone());
+            self.scaling = register_scaling(&self.metrics, scaling);
         }
     }
 
@@ -141,4 +160,20 @@ impl<'a> Roles<'a> {
             Ok(())
         });
     }
+}
+
+/// The queues of workers, as the configuration of this process scales them.
+fn plans(config: &Config) -> Vec<QueuePlan> {
+    let slots = |queue: &str| {
+        let here = config.workers.queues.iter().find(|(name, _)| name == queue).map(|(_, slots)| *slots);
+        // Other queues than those of this process have the slots of their default.
+        here.or_else(|| QUEUES.iter().find(|(name, _)| *name == queue).map(|(_, slots)| *slots))
+    };
+    let plan = |(queue, bounds): &(String, Bounds)| QueuePlan {
+        queue: queue.clone(),
+        slots: slots(queue).and_then(|slots| u32::try_from(slots).ok()).unwrap_or(1),
+        bounds: *bounds,
+        concurrent_max: config.payments.concurrent_max.filter(|_| queue == PAYMENTS),
+    };
+    config.scaling.iter().map(plan).collect()
 }

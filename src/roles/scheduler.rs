@@ -27,7 +27,7 @@ impl Roles<'_> {
         let SchedulerParts { mut house, store, jobs, checks } = parts;
         let wiring = self.wiring;
         self.stores.extend(checks);
-        self.show_queues(Arc::clone(&jobs.queue));
+        self.show_queues(Arc::clone(&jobs.queue), store.clone());
         self.show_outbox(Arc::clone(&house.orders));
         if let Some(audit) = &mut house.audit {
             // A process without its own provider does not read the ledger.

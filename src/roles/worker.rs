@@ -29,7 +29,7 @@ impl Roles<'_> {
     pub(crate) async fn workers(&mut self, parts: WorkerParts, sandbox: Option<&Sandbox>) -> Result<()> {
         let (config, ambient) = (self.wiring.config, self.wiring.ambient);
         let WorkerParts { orders, payments, jobs, store, checks } = parts;
-        self.show_queues(Arc::clone(&jobs.queue));
+        self.show_queues(Arc::clone(&jobs.queue), store.clone());
         let charges = config.workers.queues.iter().any(|(name, _)| name == PAYMENTS);
         let provider = provider::connect(&config.payments, sandbox, ambient)?;
         if charges {

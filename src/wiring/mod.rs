@@ -65,6 +65,7 @@ pub(crate) struct RelayParts {
     pub(crate) relay: Relay,
     /// The queue that the relay publishes to.
     pub(crate) queue: Arc<dyn Engine>,
+    pub(crate) store: Arc<dyn JobStore>,
     /// Checks of its store.
     pub(crate) checks: Checks,
 }
@@ -174,7 +175,7 @@ impl<'a> Wiring<'a> {
         let orders = self.open_orders(Role::Relay).await?;
         let (checks, queue) = (orders.checks(), self.declared_queue().await?);
         let relay = Relay::new(orders.store, queue.clone(), self.ambient.clone(), self.name.clone());
-        Ok(RelayParts { relay, queue, checks })
+        Ok(RelayParts { relay, queue, store: self.job_store().await?, checks })
     }
 
     pub(crate) async fn scheduler(&self) -> Result<SchedulerParts> {

@@ -114,6 +114,7 @@ async fn one_order_shows_in_the_figures_of_every_part() {
             (r#"orderworks_breaker_open{provider="sandbox"}"#, 0.0),
             (r#"orderworks_queue_jobs{queue="payments",state="ready"}"#, 0.0),
             (r#"orderworks_queue_consumers{queue="payments"}"#, 1.0),
+            (r#"orderworks_queue_desired_workers{queue="payments"}"#, 1.0),
             ("orderworks_outbox_pending", 0.0),
             ("orderworks_outbox_oldest_age_seconds", 0.0),
             ("orderworks_relay_failures_total", 0.0),
@@ -201,6 +202,7 @@ async fn a_figure_that_cannot_be_had_is_left_out_and_counted() {
     assert!(errors.is_some_and(|errors| errors > 0.0), "{text}");
     assert!(!text.contains("orderworks_queue_"), "{text}");
     assert_eq!(value(&text, "orderworks_outbox_pending"), Some(0.0), "and the others are there: {text}");
+    assert_eq!(fetch(format!("http://{health}/scaling")).await.status(), 503, "no number is told");
     check_documented(&text, Some("relay"));
     check_form(&text).await;
     relay.stop().await;

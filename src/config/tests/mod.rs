@@ -1,6 +1,7 @@
 //! Tests of the configuration: accepted and rejected settings, and that no message reveals a secret.
 
 mod engines;
+mod scaling;
 
 use secrecy::ExposeSecret;
 
