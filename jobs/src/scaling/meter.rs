@@ -6,15 +6,17 @@
 
 use std::time::Duration;
 
-/// Time over which arrivals and runs are averaged.
-const LATELY: Duration = Duration::from_mins(1);
+/// Time over which arrivals are averaged.
+const ARRIVALS_OVER: Duration = Duration::from_secs(30);
+/// Time over which runs are averaged: a slow dependency must show before its backlog asks for workers.
+const RUNS_OVER: Duration = Duration::from_secs(15);
+/// Runs that are averaged at least, however old they are, so that a few long ones are not taken for a slow dependency.
+const RUNS_MIN: f64 = 30.0;
 /// Time over which the usual time of a run is learned: longer than most disturbances of a dependency, and short enough
 /// that a dependency that is slower for good gets its workers in the same shift.
-const USUALLY: Duration = Duration::from_mins(30);
+const USUALLY: Duration = Duration::from_hours(1);
 /// Least time between two samples; closer ones are left out.
 const LEAST: Duration = Duration::from_millis(500);
-/// Fewest runs, averaged, that tell how long a run takes.
-const RUNS_MIN: f64 = 1e-3;
 
 /// The measures of one queue, over all of its workers.
 #[derive(Debug, Clone, Default)]
@@ -44,16 +46,21 @@ impl Meter {
         self.before = Some((at, present));
         let rate = (present - were_present + ended) / passed.as_secs_f64();
         // The first rate counts whole: there is nothing older.
-        self.arrival = Some(self.arrival.map_or(rate, |arrival| mixed(arrival, rate, passed, LATELY)));
-        let kept = kept(passed, LATELY);
-        self.runs = self.runs * kept + ended;
-        self.busy_seconds = self.busy_seconds * kept + busy_seconds;
-        if ended > 0.0 && self.runs > RUNS_MIN {
-            let service = self.busy_seconds / self.runs;
-            self.service = Some(service);
-            self.usual = Some(self.usual.map_or(service, |usual| mixed(usual, service, passed, USUALLY)));
+        self.arrival = Some(self.arrival.map_or(rate, |arrival| mixed(arrival, rate, passed, ARRIVALS_OVER)));
+        if ended > 0.0 {
+            self.count(passed, ended, busy_seconds);
         }
         true
+    }
+
+    fn count(&mut self, passed: Duration, ended: f64, busy_seconds: f64) {
+        let left = (self.runs * kept(passed, RUNS_OVER)).max((RUNS_MIN - ended).min(self.runs));
+        let kept = if self.runs > 0.0 { left / self.runs } else { 0.0 };
+        self.runs = self.runs * kept + ended;
+        self.busy_seconds = self.busy_seconds * kept + busy_seconds;
+        let service = self.busy_seconds / self.runs;
+        self.service = Some(service);
+        self.usual = Some(self.usual.map_or(service, |usual| mixed(usual, service, passed, USUALLY)));
     }
 
     /// Jobs that become ready in a second; zero before the second sample.
@@ -138,7 +145,14 @@ mod tests {
         let (service, usual) = (meter.service_seconds().unwrap(), meter.usual_service_seconds().unwrap());
         assert!(service > 1.9 && usual < 0.7, "{service} {usual}");
         run(&mut meter, 1000, 2.0);
-        assert!(meter.usual_service_seconds().is_some_and(|usual| usual > 1.9), "{meter:?}");
+        assert!(meter.usual_service_seconds().is_some_and(|usual| usual > 1.8), "{meter:?}");
+        // One long run among many is not a slow time, however few there are.
+        let mut rare = Meter::default();
+        for minute in 0..60 {
+            rare.take(seconds(minute * 60), 0.0, 1.0, if minute == 59 { 5.0 } else { 1.0 });
+        }
+        let (service, usual) = (rare.service_seconds().unwrap(), rare.usual_service_seconds().unwrap());
+        assert!(service < 1.5 * usual, "{service} {usual}");
         // Nothing runs: what is known stays.
         for _ in 0..100 {
             at += 60;

@@ -10,7 +10,10 @@
 //! - It grows at once; by one step a minute more where jobs wait longer than they should although all that were asked
 //!   for run. It shrinks by one step a minute, after five minutes of less need: a constant load does not make it swing.
 //! - It does not grow while more workers cannot help: while their circuit breaker is open, above the number of jobs
-//!   that the dependency takes at once, and beyond [`SLOWDOWN_MAX`] where jobs take longer than usual.
+//!   that the dependency takes at once, and while runs take more than [`SLOWDOWN_MAX`] times as long as usual.
+//!
+//! `service` is the time of a run lately, or the usual one where that is less: what a run takes longer than usual it
+//! waits inside of what it calls, and more runs at once would make it wait longer.
 //!
 //! No clock, no input or output: the caller says what time it is. The measures are those of [`super::Meter`].
 
@@ -26,8 +29,8 @@ pub const UTILISATION: f64 = 0.7;
 pub const SHRINK_AFTER: Duration = Duration::from_mins(5);
 /// Least time between two steps down, and before a step up for age alone.
 pub const STEP_EVERY: Duration = Duration::from_mins(1);
-/// How many times longer than usual a run may take and be answered with more workers. Above it the dependency is taken
-/// for the bottleneck: jobs of a full dependency only wait inside of it, the more, the more of them run.
+/// How many times as long as usual runs may take before the dependency counts as the bottleneck. Each worker that is
+/// added to a full dependency makes runs longer, so this bounds how many are added in vain.
 pub const SLOWDOWN_MAX: f64 = 2.0;
 /// Excess over a whole number that comes of rounding.
 const ROUNDING: f64 = 1e-9;
@@ -43,7 +46,7 @@ pub struct Load {
     pub arrival_per_second: f64,
     /// Mean time of a run, lately.
     pub service_seconds: f64,
-    /// The same over a long time.
+    /// The same over hours.
     pub usual_service_seconds: f64,
     /// Jobs that a worker runs at a time.
     pub slots_per_worker: f64,
@@ -89,22 +92,24 @@ impl Bounds {
     }
 }
 
+impl Load {
+    /// Whether more workers would only wait for what their jobs call.
+    fn is_stuck(&self) -> bool {
+        self.is_refusing || self.service_seconds > self.usual_service_seconds * SLOWDOWN_MAX
+    }
+}
+
 /// Workers that this load needs, whatever their number was before.
 pub fn needed(load: &Load, bounds: &Bounds) -> Desired {
     if load.is_paused {
         return Desired { workers: bounds.within(0), limited_by: None };
     }
-    let asked = whole(workers_for(load, bounds, load.service_seconds));
-    let service = load.service_seconds.min(load.usual_service_seconds * SLOWDOWN_MAX);
-    let useful = whole(workers_for(load, bounds, service)).min(useful_max(load));
-    let (asked, useful) = (bounds.within(asked), bounds.within(useful));
-    Desired { workers: useful, limited_by: (useful < asked).then_some(LimitedBy::Dependency) }
-}
-
-fn workers_for(load: &Load, bounds: &Bounds, service: f64) -> f64 {
+    let service = load.service_seconds.min(load.usual_service_seconds);
     let target_wait = bounds.target_wait.as_secs_f64().max(1.0);
     let busy_slots = load.arrival_per_second * service + load.backlog * service / target_wait;
-    busy_slots / (load.slots_per_worker.max(1.0) * UTILISATION)
+    let asked = whole(busy_slots / (load.slots_per_worker.max(1.0) * UTILISATION));
+    let (asked, useful) = (bounds.within(asked), bounds.within(asked.min(useful_max(load))));
+    Desired { workers: useful, limited_by: (useful < asked).then_some(LimitedBy::Dependency) }
 }
 
 /// Workers whose slots the dependency can fill, one at least.
@@ -153,11 +158,13 @@ impl Scaler {
         let need = needed(load, &bounds);
         let begin = || HeldWorkers { workers: bounds.within(running), less_since: None, changed_at: at };
         let held = self.held.get_or_insert_with(begin);
-        if load.is_refusing && need.workers > held.workers {
-            held.less_since = None;
-            return Desired { workers: held.workers, limited_by: Some(LimitedBy::Dependency) };
+        // The first one is never refused: without it nothing would tell that the dependency works again.
+        let most_now = if load.is_stuck() { held.workers.max(1) } else { WORKERS_MAX };
+        if need.workers > most_now {
+            (held.workers, held.less_since) = (most_now, None);
+            return Desired { workers: most_now, limited_by: Some(LimitedBy::Dependency) };
         }
-        let can_help = !load.is_refusing && !load.is_paused && need.limited_by.is_none();
+        let can_help = !load.is_stuck() && !load.is_paused && need.limited_by.is_none();
         let rested = at.saturating_sub(held.changed_at) >= STEP_EVERY;
         if need.workers > held.workers {
             held.change(need.workers, at);

@@ -83,7 +83,7 @@ fn the_number_keeps_to_its_bounds_and_to_what_arrives() {
         let Desired { workers, limited_by } = needed(&load, &BOUNDS);
         assert!((BOUNDS.min..=BOUNDS.max).contains(&workers), "{load:?}");
         let slots = f64::from(workers) * load.slots_per_worker * UTILISATION;
-        let arriving = load.arrival_per_second * load.service_seconds;
+        let arriving = load.arrival_per_second * load.service_seconds.min(load.usual_service_seconds);
         let is_capped = workers == BOUNDS.max || limited_by.is_some() || load.is_paused;
         assert!(is_capped || slots + 1e-6 >= arriving, "{load:?}");
     }
@@ -99,7 +99,7 @@ fn steps_keep_to_the_bounds_and_go_down_one_by_one() {
         let Desired { workers, .. } = scaler.step(at, &load, running);
         assert!((BOUNDS.min..=BOUNDS.max).contains(&workers), "{load:?}");
         assert!(before.is_none_or(|before: u32| workers + 1 >= before), "{load:?}");
-        assert!(!load.is_refusing || before.is_none_or(|before| workers <= before), "{load:?}");
+        assert!(!load.is_stuck() || before.is_none_or(|before| workers <= before), "{load:?}");
         before = Some(workers);
     }
 }
@@ -109,6 +109,7 @@ fn a_constant_load_does_not_swing() {
     let mut seeded = Seeded(4);
     for _ in 0..50 {
         let load = Load { oldest_age: seconds(1), is_refusing: false, ..seeded.load() };
+        let load = Load { usual_service_seconds: load.service_seconds, ..load };
         let mut scaler = Scaler::new(BOUNDS);
         let mut all: Vec<u32> =
             (0..400).map(|turn| scaler.step(seconds(turn * 15), &load, 5).workers).collect();
@@ -165,18 +166,20 @@ fn a_dependency_that_is_the_bottleneck_gets_no_further_workers() {
     assert_eq!(needed(&with_limit, &BOUNDS), limited(3));
     let with_limit = Load { concurrent_max: Some(4), ..busy };
     assert_eq!(needed(&with_limit, &BOUNDS), limited(1));
-    // Ten times as slow as usual counts as twice.
-    let slow = Load { service_seconds: 4.0, arrival_per_second: 20.0, ..idle() };
-    assert_eq!(needed(&slow, &BOUNDS), limited(2));
-    let usual = Load { usual_service_seconds: 4.0, ..slow };
-    assert_eq!(needed(&usual, &BOUNDS), Desired { workers: 8, limited_by: None });
+    let slower = Load { service_seconds: 0.7, ..busy };
+    assert_eq!(needed(&slower, &BOUNDS), needed(&busy, &BOUNDS), "what it takes longer than usual, it waits");
 
-    let mut scaler = Scaler::new(BOUNDS);
     let open = Load { is_refusing: true, oldest_age: seconds(100), ..busy };
-    for at in (0..600).step_by(15) {
-        assert_eq!(scaler.step(seconds(at), &open, 2), limited(2), "the breaker is open");
+    let slow = Load { service_seconds: 0.9, oldest_age: seconds(100), ..busy };
+    for stuck in [open, slow] {
+        let mut scaler = Scaler::new(BOUNDS);
+        for at in (0..600).step_by(15) {
+            assert_eq!(scaler.step(seconds(at), &stuck, 2), limited(2));
+        }
+        assert_eq!(scaler.step(seconds(600), &busy, 2).workers, 6, "it works again");
+        let mut scaler = Scaler::new(Bounds { min: 0, ..BOUNDS });
+        assert_eq!(scaler.step(seconds(0), &stuck, 0), limited(1), "one finds out whether it does");
     }
-    assert_eq!(scaler.step(seconds(600), &busy, 2).workers, 6, "it is closed");
 }
 
 #[test]

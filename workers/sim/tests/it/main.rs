@@ -9,4 +9,5 @@
 
 mod mutations;
 mod replay;
+mod scaling;
 mod seeds;
