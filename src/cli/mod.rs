@@ -156,7 +156,7 @@ pub(crate) struct ApiArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
-    /// Serve /livez, /readyz and /metrics on this address; it must not be reachable by the public
+    /// Serve /livez, /readyz, /metrics, and /scaling but for the API, at an address that the public must not reach
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) health: Option<std::net::SocketAddr>,
 }

@@ -23,7 +23,7 @@ use std::{
 
 use api::{ApiConfig, ServerLimits};
 use cache::MemoryConfig;
-use jobs::{records::RecordLevel, scaling::rule::Bounds};
+use jobs::records::RecordLevel;
 use secrecy::SecretString;
 use serde::Deserialize;
 use tracing_subscriber::filter::Targets;
@@ -35,6 +35,7 @@ pub(crate) use engines::{CacheEngine, Engines, OrdersEngine, PaymentsEngine, Pos
 use network::PlainHosts;
 pub(crate) use payments::{Payments, ProviderKind};
 use reader::Reader;
+use scaling::Scaling;
 pub(crate) use servers::RabbitMq;
 
 /// The shipped defaults, which are also the documentation.
@@ -58,8 +59,7 @@ pub(crate) struct Config {
     /// `None`: an order with a bank debit under way never expires.
     pub(crate) debit_expires: Option<Duration>,
     pub(crate) workers: Workers,
-    /// Of the scaling signal, by queue.
-    pub(crate) scaling: Vec<(String, Bounds)>,
+    pub(crate) scaling: Scaling,
     /// What the attempt log holds, and for how long.
     pub(crate) records_level: RecordLevel,
     /// Of queues whose level differs.
@@ -188,7 +188,7 @@ impl Config {
                 lease: r.seconds("workers", "lease_seconds", 2),
                 drain: r.seconds("workers", "drain_seconds", 0),
             },
-            scaling: scaling::read(r),
+            scaling: Scaling::read(r),
             records_level: r.value("records", "level", RecordLevel::All),
             records_levels: records_levels(r),
             records_keep: Duration::from_hours(24 * r.within("records", "keep_days", 1..=3650_u64)),

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, ops::RangeInclusive, time::Duration};
 
-use jobs::scaling::rule::{Bounds, WORKERS_MAX};
+use jobs::scaling::rule::{Bounds, Pace, WORKERS_MAX};
 use workers::queues::QUEUES;
 
 use super::reader::Reader;
@@ -16,8 +16,25 @@ const MAX: u32 = 10;
 /// Longest target that can be set, in seconds: a day.
 const TARGET_WAIT_SECONDS_MAX: u32 = 86_400;
 
+#[derive(Debug, Clone)]
+pub(crate) struct Scaling {
+    /// Of each queue of workers, by name.
+    pub(crate) queues: Vec<(String, Bounds)>,
+    pub(crate) pace: Pace,
+}
+
+impl Scaling {
+    pub(super) fn read(r: &mut Reader) -> Self {
+        let pace = Pace {
+            shrink_after: r.seconds(SECTION, "shrink_after_seconds", 1),
+            step_every: r.seconds(SECTION, "step_seconds", 1),
+        };
+        Self { queues: bounds(r), pace }
+    }
+}
+
 /// Bounds of each queue of workers.
-pub(super) fn read(r: &mut Reader) -> Vec<(String, Bounds)> {
+fn bounds(r: &mut Reader) -> Vec<(String, Bounds)> {
     let targets = of_queues(r, "target_wait_seconds", 1..=TARGET_WAIT_SECONDS_MAX);
     let (least, most) = (of_queues(r, "min", 0..=WORKERS_MAX), of_queues(r, "max", 1..=WORKERS_MAX));
     let of = |table: &HashMap<String, u32>, queue: &str, usual| table.get(queue).copied().unwrap_or(usual);

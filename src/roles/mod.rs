@@ -173,7 +173,8 @@ fn plans(config: &Config) -> Vec<QueuePlan> {
         queue: queue.clone(),
         slots: slots(queue).and_then(|slots| u32::try_from(slots).ok()).unwrap_or(1),
         bounds: *bounds,
+        pace: config.scaling.pace,
         concurrent_max: config.payments.concurrent_max.filter(|_| queue == PAYMENTS),
     };
-    config.scaling.iter().map(plan).collect()
+    config.scaling.queues.iter().map(plan).collect()
 }

@@ -24,6 +24,7 @@ mod rabbitmq;
 mod redis;
 mod relational;
 mod reports;
+mod scaling;
 mod schedules;
 mod settle;
 mod shards;

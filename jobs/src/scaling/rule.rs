@@ -8,7 +8,8 @@
 //! - The number is between the bounds of the queue, never falls with a larger backlog, and never is below what the
 //!   arriving jobs alone need, unless the upper bound or the dependency caps it.
 //! - It grows at once; by one step a minute more where jobs wait longer than they should although all that were asked
-//!   for run. It shrinks by one step a minute, after five minutes of less need: a constant load does not make it swing.
+//!   for run. It shrinks by one step a minute, after five minutes of less need, or at another [`Pace`]: a constant load
+//!   does not make it swing.
 //! - It does not grow while more workers cannot help: while their circuit breaker is open, above the number of jobs
 //!   that the dependency takes at once, and while runs take more than [`SLOWDOWN_MAX`] times as long as usual.
 //!
@@ -25,10 +26,6 @@ use serde::Serialize;
 pub const WORKERS_MAX: u32 = 1000;
 /// Share of the slots that work may fill: closer to all of them waits grow without bound.
 pub const UTILISATION: f64 = 0.7;
-/// Time of less need before the first step down.
-pub const SHRINK_AFTER: Duration = Duration::from_mins(5);
-/// Least time between two steps down, and before a step up for age alone.
-pub const STEP_EVERY: Duration = Duration::from_mins(1);
 /// How many times as long as usual runs may take before the dependency counts as the bottleneck. Each worker that is
 /// added to a full dependency makes runs longer, so this bounds how many are added in vain.
 pub const SLOWDOWN_MAX: f64 = 2.0;
@@ -67,6 +64,21 @@ pub struct Bounds {
     pub min: u32,
     /// Most workers, [`WORKERS_MAX`] at most.
     pub max: u32,
+}
+
+/// How fast the number of workers changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Time of less need before the first step down; default 5 min.
+    pub shrink_after: Duration,
+    /// Least time between two steps down, and before a step up for age alone; default 1 min.
+    pub step_every: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { shrink_after: Duration::from_mins(5), step_every: Duration::from_mins(1) }
+    }
 }
 
 /// What caps the number of workers, beside the bounds.
@@ -127,6 +139,7 @@ fn whole(exact: f64) -> u32 {
 #[derive(Debug, Clone)]
 pub struct Scaler {
     bounds: Bounds,
+    pace: Pace,
     held: Option<HeldWorkers>,
 }
 
@@ -147,14 +160,14 @@ impl HeldWorkers {
 
 impl Scaler {
     /// A rule that has asked for nothing so far.
-    pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, held: None }
+    pub fn new(bounds: Bounds, pace: Pace) -> Self {
+        Self { bounds, pace, held: None }
     }
 
     /// The number of workers to run from now on. `at` is the time since any fixed moment, `running` the number that
     /// runs; the first step begins with it, so that a restart of the caller stops no workers.
     pub fn step(&mut self, at: Duration, load: &Load, running: u32) -> Desired {
-        let bounds = self.bounds;
+        let Self { bounds, pace, .. } = *self;
         let need = needed(load, &bounds);
         let begin = || HeldWorkers { workers: bounds.within(running), less_since: None, changed_at: at };
         let held = self.held.get_or_insert_with(begin);
@@ -165,7 +178,7 @@ impl Scaler {
             return Desired { workers: most_now, limited_by: Some(LimitedBy::Dependency) };
         }
         let can_help = !load.is_stuck() && !load.is_paused && need.limited_by.is_none();
-        let rested = at.saturating_sub(held.changed_at) >= STEP_EVERY;
+        let rested = at.saturating_sub(held.changed_at) >= pace.step_every;
         if need.workers > held.workers {
             held.change(need.workers, at);
         } else if can_help && load.oldest_age > bounds.target_wait {
@@ -175,7 +188,7 @@ impl Scaler {
             }
         } else if need.workers < held.workers {
             let less_since = *held.less_since.get_or_insert(at);
-            if rested && at.saturating_sub(less_since) >= SHRINK_AFTER {
+            if rested && at.saturating_sub(less_since) >= pace.shrink_after {
                 held.workers = held.workers.saturating_sub(1);
                 held.changed_at = at;
             }

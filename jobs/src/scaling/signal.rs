@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     meter::Meter,
-    rule::{Bounds, LimitedBy, Load, Scaler},
+    rule::{Bounds, LimitedBy, Load, Pace, Scaler},
 };
 use crate::{
     engine::{Admin, Depth, EngineError},
@@ -30,6 +30,8 @@ pub struct QueuePlan {
     pub slots: u32,
     /// Bounds that an operator sets.
     pub bounds: Bounds,
+    /// How fast the number of its workers changes.
+    pub pace: Pace,
     /// Jobs at once that what they call takes, over all workers; `None` without such a limit.
     pub concurrent_max: Option<u32>,
 }
@@ -123,7 +125,7 @@ impl ScaledQueue {
     fn new(plan: &QueuePlan, began: Timestamp) -> Self {
         Self {
             meter: Meter::default(),
-            scaler: Scaler::new(plan.bounds),
+            scaler: Scaler::new(plan.bounds, plan.pace),
             totals: HashMap::new(),
             sampled_at: began,
             slots: f64::from(plan.slots),

@@ -8,7 +8,7 @@ use orderworks_jobs::{
     job_store::{SqliteJobStore, WorkerNote, WorkerNotes},
     scaling::{
         QueuePlan, QueueSignal, Scaling,
-        rule::{Bounds, LimitedBy},
+        rule::{Bounds, LimitedBy, Pace},
     },
     testing::MemoryEngine,
 };
@@ -28,7 +28,7 @@ impl Job for Call {
 
 fn plan(queue: &str) -> QueuePlan {
     let bounds = Bounds { target_wait: Duration::from_secs(10), min: 1, max: 20 };
-    QueuePlan { queue: queue.to_owned(), slots: 4, bounds, concurrent_max: None }
+    QueuePlan { queue: queue.to_owned(), slots: 4, bounds, pace: Pace::default(), concurrent_max: None }
 }
 
 fn note(at: Timestamp) -> WorkerNote {

@@ -11,10 +11,12 @@ fn queues_are_scaled_between_their_own_bounds() {
     ])
     .expect("valid");
     let of = |queue: &str| {
-        let (_, bounds) = config.scaling.iter().find(|(name, _)| name == queue).expect("a queue");
+        let (_, bounds) = config.scaling.queues.iter().find(|(name, _)| name == queue).expect("a queue");
         (bounds.target_wait.as_secs(), bounds.min, bounds.max)
     };
     let all = ["payments", "fulfilment", "email", "webhooks"].map(of);
+    let pace = config.scaling.pace;
+    assert_eq!((pace.shrink_after.as_secs(), pace.step_every.as_secs()), (300, 60));
     assert_eq!(all, [(5, 1, 10), (30, 1, 10), (30, 0, 10), (30, 3, 40)]);
     for (name, value, told) in [
         ("MIN", "{ email = 11 }", "must not be more than scaling.max, 10"),

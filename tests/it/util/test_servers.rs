@@ -108,7 +108,8 @@ impl TestServers {
         String::from_utf8(done.stdout).expect("UTF-8")
     }
 
-    fn settings(&self) -> Vec<(&str, &str)> {
+    /// Settings of its processes, as environment variables.
+    pub(crate) fn settings(&self) -> Vec<(&str, &str)> {
         self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
     }
 

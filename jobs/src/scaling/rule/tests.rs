@@ -9,6 +9,10 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+fn scaler() -> Scaler {
+    Scaler::new(BOUNDS, Pace::default())
+}
+
 /// 16 slots, runs of 0.4 s, nothing to do.
 fn idle() -> Load {
     Load {
@@ -91,7 +95,7 @@ fn the_number_keeps_to_its_bounds_and_to_what_arrives() {
 
 #[test]
 fn steps_keep_to_the_bounds_and_go_down_one_by_one() {
-    let (mut seeded, mut scaler, mut before) = (Seeded(3), Scaler::new(BOUNDS), None);
+    let (mut seeded, mut scaler, mut before) = (Seeded(3), scaler(), None);
     for turn in 0..u64::from(LOADS) {
         let load = seeded.load();
         let at = seconds(turn * 15);
@@ -110,7 +114,7 @@ fn a_constant_load_does_not_swing() {
     for _ in 0..50 {
         let load = Load { oldest_age: seconds(1), is_refusing: false, ..seeded.load() };
         let load = Load { usual_service_seconds: load.service_seconds, ..load };
-        let mut scaler = Scaler::new(BOUNDS);
+        let mut scaler = scaler();
         let mut all: Vec<u32> =
             (0..400).map(|turn| scaler.step(seconds(turn * 15), &load, 5).workers).collect();
         let last = all[399];
@@ -124,7 +128,7 @@ fn a_constant_load_does_not_swing() {
 
 #[test]
 fn it_grows_at_once_and_shrinks_after_five_minutes_by_one_a_minute() {
-    let mut scaler = Scaler::new(BOUNDS);
+    let mut scaler = scaler();
     let busy = Load { backlog: 1000.0, arrival_per_second: 50.0, ..idle() };
     assert_eq!(scaler.step(seconds(0), &busy, 1).workers, 6);
     let mut changes = Vec::new();
@@ -137,7 +141,7 @@ fn it_grows_at_once_and_shrinks_after_five_minutes_by_one_a_minute() {
         before = workers;
     }
     assert_eq!(changes, [(315, 5), (375, 4), (435, 3), (495, 2), (555, 1)]);
-    let mut scaler = Scaler::new(BOUNDS);
+    let mut scaler = scaler();
     scaler.step(seconds(0), &busy, 1);
     for at in (15..3000).step_by(15) {
         // Once in four minutes all of them are needed.
@@ -149,7 +153,7 @@ fn it_grows_at_once_and_shrinks_after_five_minutes_by_one_a_minute() {
 #[test]
 fn late_jobs_get_a_worker_a_minute_beyond_the_formula() {
     let late = Load { backlog: 1.0, oldest_age: seconds(11), ..idle() };
-    let mut scaler = Scaler::new(BOUNDS);
+    let mut scaler = scaler();
     let steps = |scaler: &mut Scaler, running: u32| {
         [0, 59, 60, 119].map(|at| scaler.step(seconds(at), &late, running).workers)
     };
@@ -172,12 +176,12 @@ fn a_dependency_that_is_the_bottleneck_gets_no_further_workers() {
     let open = Load { is_refusing: true, oldest_age: seconds(100), ..busy };
     let slow = Load { service_seconds: 0.9, oldest_age: seconds(100), ..busy };
     for stuck in [open, slow] {
-        let mut scaler = Scaler::new(BOUNDS);
+        let mut scaler = scaler();
         for at in (0..600).step_by(15) {
             assert_eq!(scaler.step(seconds(at), &stuck, 2), limited(2));
         }
         assert_eq!(scaler.step(seconds(600), &busy, 2).workers, 6, "it works again");
-        let mut scaler = Scaler::new(Bounds { min: 0, ..BOUNDS });
+        let mut scaler = Scaler::new(Bounds { min: 0, ..BOUNDS }, Pace::default());
         assert_eq!(scaler.step(seconds(0), &stuck, 0), limited(1), "one finds out whether it does");
     }
 }
@@ -185,7 +189,7 @@ fn a_dependency_that_is_the_bottleneck_gets_no_further_workers() {
 #[test]
 fn a_paused_queue_is_not_scaled_out() {
     let paused = Load { backlog: 1000.0, oldest_age: seconds(100), is_paused: true, ..idle() };
-    let mut scaler = Scaler::new(BOUNDS);
+    let mut scaler = scaler();
     let all = [0, 60, 120, 180].map(|at| scaler.step(seconds(at), &paused, 3).workers);
     assert_eq!(all, [3, 3, 3, 3], "nor in, before its time");
 }

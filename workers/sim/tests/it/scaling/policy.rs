@@ -7,7 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use jobs::scaling::{
     Meter,
-    rule::{Bounds, Load, Scaler},
+    rule::{Bounds, Load, Pace, Scaler},
 };
 
 use super::model::{LOOK_EVERY, SLOTS, TARGET, WORKERS};
@@ -46,7 +46,7 @@ impl Policy {
     pub(super) fn all() -> [(&'static str, Self); 3] {
         let (min, max) = WORKERS;
         let bounds = Bounds { target_wait: Duration::from_secs(TARGET.into()), min, max };
-        let rule = Self::Rule(Box::new((Meter::default(), Scaler::new(bounds))));
+        let rule = Self::Rule(Box::new((Meter::default(), Scaler::new(bounds, Pace::default()))));
         let (depth, cpu) = (Self::Depth(Stabilised::default()), Self::Cpu(Stabilised::default()));
         [("rule", rule), ("depth", depth), ("CPU", cpu)]
     }
