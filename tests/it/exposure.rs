@@ -20,6 +20,8 @@ async fn metrics_are_told_on_the_health_listener_only() {
     assert_eq!(status(&public, "/metrics").await, 404);
     assert_eq!(status(&health, "/metrics").await, 200);
     assert_eq!(status(&health, "/v1/orders").await, 404, "and the API is not there");
+    assert_eq!(status(&public, "/scaling").await, 404);
+    assert_eq!(status(&health, "/scaling").await, 404, "this role has no queue");
     let (open, text) = ("application/openmetrics-text", "text/plain; version=0.0.4");
     for (accept, expected) in [
         ("*/*", text),

@@ -13,6 +13,7 @@ mod exposure;
 mod faults;
 mod hostile;
 mod kill;
+mod kubernetes;
 mod merchants;
 mod metrics;
 mod monitoring;
