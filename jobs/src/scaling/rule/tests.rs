@@ -9,7 +9,7 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn scaler() -> Scaler {
+fn fresh() -> Scaler {
     Scaler::new(BOUNDS, Pace::default())
 }
 
@@ -95,7 +95,7 @@ fn the_number_keeps_to_its_bounds_and_to_what_arrives() {
 
 #[test]
 fn steps_keep_to_the_bounds_and_go_down_one_by_one() {
-    let (mut seeded, mut scaler, mut before) = (Seeded(3), scaler(), None);
+    let (mut seeded, mut scaler, mut before) = (Seeded(3), fresh(), None);
     for turn in 0..u64::from(LOADS) {
         let load = seeded.load();
         let at = seconds(turn * 15);
@@ -114,7 +114,7 @@ fn a_constant_load_does_not_swing() {
     for _ in 0..50 {
         let load = Load { oldest_age: seconds(1), is_refusing: false, ..seeded.load() };
         let load = Load { usual_service_seconds: load.service_seconds, ..load };
-        let mut scaler = scaler();
+        let mut scaler = fresh();
         let mut all: Vec<u32> =
             (0..400).map(|turn| scaler.step(seconds(turn * 15), &load, 5).workers).collect();
         let last = all[399];
@@ -128,7 +128,7 @@ fn a_constant_load_does_not_swing() {
 
 #[test]
 fn it_grows_at_once_and_shrinks_after_five_minutes_by_one_a_minute() {
-    let mut scaler = scaler();
+    let mut scaler = fresh();
     let busy = Load { backlog: 1000.0, arrival_per_second: 50.0, ..idle() };
     assert_eq!(scaler.step(seconds(0), &busy, 1).workers, 6);
     let mut changes = Vec::new();
@@ -141,7 +141,7 @@ fn it_grows_at_once_and_shrinks_after_five_minutes_by_one_a_minute() {
         before = workers;
     }
     assert_eq!(changes, [(315, 5), (375, 4), (435, 3), (495, 2), (555, 1)]);
-    let mut scaler = scaler();
+    let mut scaler = fresh();
     scaler.step(seconds(0), &busy, 1);
     for at in (15..3000).step_by(15) {
         // Once in four minutes all of them are needed.
@@ -153,7 +153,7 @@ fn it_grows_at_once_and_shrinks_after_five_minutes_by_one_a_minute() {
 #[test]
 fn late_jobs_get_a_worker_a_minute_beyond_the_formula() {
     let late = Load { backlog: 1.0, oldest_age: seconds(11), ..idle() };
-    let mut scaler = scaler();
+    let mut scaler = fresh();
     let steps = |scaler: &mut Scaler, running: u32| {
         [0, 59, 60, 119].map(|at| scaler.step(seconds(at), &late, running).workers)
     };
@@ -176,7 +176,7 @@ fn a_dependency_that_is_the_bottleneck_gets_no_further_workers() {
     let open = Load { is_refusing: true, oldest_age: seconds(100), ..busy };
     let slow = Load { service_seconds: 0.9, oldest_age: seconds(100), ..busy };
     for stuck in [open, slow] {
-        let mut scaler = scaler();
+        let mut scaler = fresh();
         for at in (0..600).step_by(15) {
             assert_eq!(scaler.step(seconds(at), &stuck, 2), limited(2));
         }
@@ -189,7 +189,7 @@ fn a_dependency_that_is_the_bottleneck_gets_no_further_workers() {
 #[test]
 fn a_paused_queue_is_not_scaled_out() {
     let paused = Load { backlog: 1000.0, oldest_age: seconds(100), is_paused: true, ..idle() };
-    let mut scaler = scaler();
+    let mut scaler = fresh();
     let all = [0, 60, 120, 180].map(|at| scaler.step(seconds(at), &paused, 3).workers);
     assert_eq!(all, [3, 3, 3, 3], "nor in, before its time");
 }
