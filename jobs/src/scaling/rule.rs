@@ -177,11 +177,12 @@ impl Scaler {
             (held.workers, held.less_since) = (most_now, None);
             return Desired { workers: most_now, limited_by: Some(LimitedBy::Dependency) };
         }
-        let can_help = !load.is_stuck() && !load.is_paused && need.limited_by.is_none();
+        let is_late = load.oldest_age > bounds.target_wait && !load.is_paused;
+        let limited_by = need.limited_by.or((is_late && load.is_stuck()).then_some(LimitedBy::Dependency));
         let rested = at.saturating_sub(held.changed_at) >= pace.step_every;
         if need.workers > held.workers {
             held.change(need.workers, at);
-        } else if can_help && load.oldest_age > bounds.target_wait {
+        } else if is_late && limited_by.is_none() {
             held.less_since = None;
             if rested && running >= held.workers {
                 held.change(bounds.within(held.workers.saturating_add(1)), at);
@@ -195,7 +196,7 @@ impl Scaler {
         } else {
             held.less_since = None;
         }
-        Desired { workers: held.workers, limited_by: need.limited_by }
+        Desired { workers: held.workers, limited_by }
     }
 }
 

@@ -180,6 +180,8 @@ fn a_dependency_that_is_the_bottleneck_gets_no_further_workers() {
         for at in (0..600).step_by(15) {
             assert_eq!(scaler.step(seconds(at), &stuck, 2), limited(2));
         }
+        let few = Load { backlog: 1.0, arrival_per_second: 0.0, ..stuck };
+        assert_eq!(scaler.step(seconds(600), &few, 2), limited(2), "late, and no worker would help");
         assert_eq!(scaler.step(seconds(600), &busy, 2).workers, 6, "it works again");
         let mut scaler = Scaler::new(Bounds { min: 0, ..BOUNDS }, Pace::default());
         assert_eq!(scaler.step(seconds(0), &stuck, 0), limited(1), "one finds out whether it does");
