@@ -6,6 +6,7 @@ use jobs::{
     Admin, JobId,
     engine::{InspectedJob, JobFilter, JobState},
     inspection,
+    job_store::RunReports,
     records::{AttemptOutcome, AttemptRecord, RecordFilter, RecordStore},
 };
 use serde::Serialize;
@@ -16,7 +17,7 @@ use crate::{
     cli::{AttemptsArgs, Inspect, JobsArgs},
     config::Config,
     output::{self, one_line},
-    wiring::{Jobs, open_orders},
+    wiring::{Jobs, open_orders, open_reports},
 };
 
 /// Most messages listed; what keeps one keeps the others.
@@ -125,13 +126,11 @@ async fn job(
     id: JobId,
     as_json: bool,
 ) -> Result<()> {
-    let held = engine.find(id).await?;
-    let filter = RecordFilter { job: Some(id), limit: 1000, ..RecordFilter::default() };
-    let mut attempts = records.list(&filter).await?;
-    attempts.reverse();
-    let report = running::report_of(id, config).await?;
+    let reports = open_reports(&config.engines, &Ambient::system()).await?;
+    let reports = reports.as_deref().map(|store| store as &dyn RunReports);
+    let found = inspection::history(engine, records, reports, id).await?;
     let lists_ready = engine.capabilities().lists_ready;
-    if held.is_none() && attempts.is_empty() && report.is_none() {
+    if found.is_unknown() {
         let ready = if lists_ready {
             ""
         } else {
@@ -140,11 +139,11 @@ async fn job(
         bail!("no job {id}: it was never here, or ended so long ago that its record has expired{ready}");
     }
     if as_json {
-        return output::json(&json!({ "id": id, "held": held, "attempts": attempts, "report": report }));
+        return output::json(&found);
     }
-    describe(id, held.as_ref(), &attempts, lists_ready)?;
-    report.as_ref().map_or(Ok(()), running::describe)?;
-    list_attempts(&attempts, as_json)
+    describe(id, found.held.as_ref(), &found.attempts, lists_ready)?;
+    found.report.as_ref().map_or(Ok(()), running::describe)?;
+    list_attempts(&found.attempts, as_json)
 }
 
 fn describe(

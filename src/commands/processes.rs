@@ -4,13 +4,12 @@
 use std::{collections::BTreeSet, process::ExitCode};
 
 use anyhow::{Result, bail};
-use base::{Ambient, Timestamp, time::earlier};
+use base::{Ambient, Timestamp};
 use jobs::{
     Admin,
-    engine::{ConsumerInfo, Depth},
-    job_store::{WORKER_NOTE_VALID_FOR, WorkerNote, WorkerNotes},
+    inspection::{self, QueueStatus, live_notes},
+    job_store::WorkerNote,
 };
-use serde::Serialize;
 use serde_json::json;
 
 use crate::{
@@ -24,40 +23,16 @@ async fn notes(config: &Config) -> Result<Vec<WorkerNote>> {
     let ambient = Ambient::system();
     // Where the queue is in a file, there is no job store before the first worker.
     match open_reports(&config.engines, &ambient).await? {
-        Some(store) => live_notes(store.as_ref(), &ambient).await,
+        Some(store) => Ok(live_notes(store.as_ref(), &ambient).await?),
         None => Ok(Vec::new()),
     }
 }
 
-/// Notes of the processes that live.
-pub(super) async fn live_notes(store: &dyn WorkerNotes, ambient: &Ambient) -> Result<Vec<WorkerNote>> {
-    Ok(store.worker_notes(earlier(ambient.now(), WORKER_NOTE_VALID_FOR)).await?)
-}
-
-/// A queue with the number of its live consumers.
-#[derive(Serialize)]
-struct QueueLine {
-    #[serde(flatten)]
-    depth: Depth,
-    consumers: usize,
-    /// Jobs that its listed processes run at a time, all together.
-    slots: u32,
-}
-
 pub(super) async fn queues(engine: &dyn Admin, config: &Config, as_json: bool) -> Result<()> {
-    let mut depths = Vec::new();
-    for queue in engine.queues().await? {
-        depths.push(engine.depth(&queue).await?);
-    }
     let now = Ambient::system().now();
-    let (consumers, notes) = (engine.consumers().await?, notes(config).await?);
-    let count = |queue: &str| consumers.iter().filter(|c| c.queue == queue && c.alive_until >= now).count();
-    let slots =
-        |queue: &str| notes.iter().filter(|note| note.queue == queue).map(|note| note.slots).sum::<u32>();
-    let line = |depth: Depth| QueueLine { consumers: count(&depth.queue), slots: slots(&depth.queue), depth };
-    let lines: Vec<_> = depths.into_iter().map(line).collect();
+    let lines = inspection::queues(engine, &notes(config).await?, now).await?;
     let headings = ["QUEUE", "READY", "DELAYED", "RUNNING", "DEAD", "OLDEST", "WORKERS", "SLOTS", ""];
-    output::list(as_json, &lines, headings, |QueueLine { depth, consumers, slots }| {
+    output::list(as_json, &lines, headings, |QueueStatus { depth, consumers, slots }| {
         [
             depth.queue.clone(),
             depth.ready.to_string(),
@@ -78,22 +53,8 @@ pub(super) async fn queues(engine: &dyn Admin, config: &Config, as_json: bool) -
     output::note(as_json, &format!("no worker consumes: {}", idle.join(", ")))
 }
 
-/// A consumer with the note of its process, or a process without a consumer.
-#[derive(Serialize)]
-struct WorkerLine {
-    /// Process and queue.
-    name: String,
-    queue: String,
-    /// Jobs that the consumer holds.
-    jobs: u64,
-    /// End of its lease.
-    alive_until: Option<Timestamp>,
-    /// `None` for a process that has none: of a release before, or just started.
-    note: Option<WorkerNote>,
-}
-
 pub(super) async fn workers(engine: &dyn Admin, config: &Config, as_json: bool) -> Result<()> {
-    let lines = worker_lines(engine.consumers().await?, notes(config).await?);
+    let lines = inspection::workers(engine.consumers().await?, notes(config).await?);
     let now = Ambient::system().now();
     let headings = ["WORKER", "QUEUE", "RELEASE", "SLOTS", "JOBS", "SEEN", "CONTACT", "LEASE", "TROUBLE"];
     output::list(as_json, &lines, headings, |line| {
@@ -120,27 +81,6 @@ pub(super) async fn workers(engine: &dyn Admin, config: &Config, as_json: bool) 
 fn slots_of(note: &WorkerNote) -> String {
     let WorkerNote { used, slots, configured, .. } = note;
     if slots == configured { format!("{used}/{slots}") } else { format!("{used}/{slots} (not {configured})") }
-}
-
-/// A line for each consumer, and for each process and queue without one.
-fn worker_lines(consumers: Vec<ConsumerInfo>, notes: Vec<WorkerNote>) -> Vec<WorkerLine> {
-    let name_of = |note: &WorkerNote| format!("{}/{}", note.worker, note.queue);
-    let mut lines: Vec<_> = consumers
-        .into_iter()
-        .map(|ConsumerInfo { name, queue, jobs, alive_until }| {
-            let note = notes.iter().find(|note| name_of(note) == name).cloned();
-            WorkerLine { name, queue, jobs, alive_until: Some(alive_until), note }
-        })
-        .collect();
-    for note in notes {
-        let name = name_of(&note);
-        if lines.iter().all(|line| line.name != name) {
-            let queue = note.queue.clone();
-            lines.push(WorkerLine { name, queue, jobs: 0, alive_until: None, note: Some(note) });
-        }
-    }
-    lines.sort_by(|one, other| (&one.queue, &one.name).cmp(&(&other.queue, &other.name)));
-    lines
 }
 
 pub(super) async fn resize(args: ResizeArgs, config: &Config, as_json: bool) -> Result<ExitCode> {

@@ -3,15 +3,14 @@
 use anyhow::Result;
 use base::Ambient;
 use jobs::{
-    Admin, JobId,
+    Admin,
     engine::JobFilter,
-    inspection::{self, RunningJob},
+    inspection::{self, RunningJob, live_notes},
     job_store::{RunReport, RunReports, WorkerNote},
 };
 use serde::Serialize;
 use serde_json::Value;
 
-use super::processes::live_notes;
 use crate::{
     cli::RunningArgs,
     config::Config,
@@ -76,14 +75,6 @@ fn line(running: &RunningJob, notes: &[WorkerNote], ambient: &Ambient) -> Result
     json["since"] = serde_json::to_value(since)?;
     json["report"] = serde_json::to_value(report)?;
     Ok(RunningLine { json, cells })
-}
-
-/// The last report of a job, if one is kept.
-pub(super) async fn report_of(id: JobId, config: &Config) -> Result<Option<RunReport>> {
-    match open_reports(&config.engines, &Ambient::system()).await? {
-        Some(reports) => Ok(reports.report(id).await?),
-        None => Ok(None),
-    }
 }
 
 /// Prints the report of a job below its description.

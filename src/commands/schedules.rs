@@ -4,10 +4,7 @@
 use std::{process::ExitCode, sync::Arc};
 
 use base::Ambient;
-use jobs::{
-    job_store::Schedules,
-    schedule::{ScheduleAdmin, ScheduleInfo},
-};
+use jobs::{job_store::Schedules, schedule::ScheduleAdmin};
 use serde_json::{Value, json};
 
 use crate::{
@@ -50,7 +47,7 @@ pub(super) async fn show(jobs: Jobs, config: &Config, as_json: bool) -> anyhow::
         [
             schedule.name.clone(),
             if schedule.error.is_some() { "?".to_owned() } else { schedule.timing.clone() },
-            state(schedule).to_owned(),
+            schedule.state().to_owned(),
             schedule.last_fire_at.map_or_else(|| "-".to_owned(), |at| at.to_string()),
             outcome.unwrap_or("-").to_owned(),
             times.join(" "),
@@ -62,15 +59,6 @@ pub(super) async fn show(jobs: Jobs, config: &Config, as_json: bool) -> anyhow::
         }
     }
     Ok(())
-}
-
-fn state(schedule: &ScheduleInfo) -> &'static str {
-    match schedule {
-        ScheduleInfo { error: Some(_), .. } => "unreadable",
-        ScheduleInfo { orphaned: true, .. } => "orphaned",
-        ScheduleInfo { paused: true, .. } => "paused",
-        _ => "active",
-    }
 }
 
 /// An error if there is no schedule of this name; then the exit status is 1.

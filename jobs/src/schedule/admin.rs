@@ -48,6 +48,18 @@ pub struct ScheduleInfo {
     pub error: Option<String>,
 }
 
+impl ScheduleInfo {
+    /// Its state in a word: `unreadable`, `orphaned`, `paused` or `active`.
+    pub const fn state(&self) -> &'static str {
+        match self {
+            Self { error: Some(_), .. } => "unreadable",
+            Self { orphaned: true, .. } => "orphaned",
+            Self { paused: true, .. } => "paused",
+            _ => "active",
+        }
+    }
+}
+
 /// The job of a schedule.
 #[expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 #[derive(Debug, Clone, Serialize)]
@@ -98,8 +110,14 @@ impl ScheduleAdmin<'_> {
     /// # Errors
     /// [`ScheduleError::Overlaps`] names the job that holds the unique key of the run.
     pub async fn run_now(&self, name: &str) -> Result<JobId, ScheduleError> {
+        self.run_as(name, JobId::fresh(self.ambient)).await
+    }
+
+    /// As [`Self::run_now`], under an id that the caller has chosen: repeated, it is one job wherever the engine holds
+    /// the first one.
+    pub async fn run_as(&self, name: &str, id: JobId) -> Result<JobId, ScheduleError> {
         let row = self.require(name).await?;
-        let (now, id) = (self.ambient.now(), JobId::fresh(self.ambient));
+        let now = self.ambient.now();
         let envelope = Schedule::from_stored(&row)?.envelope(id, now);
         let published = self.engine.publish(vec![envelope]).await?;
         if let Some(Published::NotUnique(holder)) = published.first() {

@@ -1,14 +1,22 @@
-//! Listing of jobs, together with what an engine holds and cannot list, and of running jobs with their reports.
+//! Listing of jobs, together with what an engine holds and cannot list; of running jobs with their reports; of queues
+//! and worker processes; and the history of one job. For commands and consoles.
 //!
 //! An engine without [`Capabilities::lists_ready`](crate::engine::Capabilities) or `lists_delayed` counts jobs that it
 //! cannot name. A listing counts them, and names those in short delays by the log of attempts as far as it knows them;
 //! these are counted over all queues, as they wait in queues of the server that all job queues share.
 //! Nothing may be decided by a listing: the log may be incomplete, and counts lag.
 
+mod history;
+mod processes;
+
 use std::collections::{HashMap, HashSet};
 
 use base::Timestamp;
 
+pub use self::{
+    history::{JobHistory, history},
+    processes::{QueueStatus, WorkerStatus, live_notes, queues, workers},
+};
 use crate::{
     engine::{Admin, EngineError, InspectedJob, JobFilter, JobState, LIST_MAX, SHORT_DELAY_MAX},
     envelope::JobId,

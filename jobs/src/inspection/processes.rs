@@ -1,0 +1,86 @@
+//! Queues and the processes that work on them, from the engine's consumers and from the notes that worker processes
+//! write into the job store.
+
+use base::{Ambient, Timestamp, time::earlier};
+use serde::Serialize;
+
+use crate::{
+    engine::{Admin, ConsumerInfo, Depth, EngineError},
+    job_store::{WORKER_NOTE_VALID_FOR, WorkerNote, WorkerNotes},
+};
+
+/// A queue with the number of its live consumers.
+#[derive(Debug, Clone, Serialize)]
+pub struct QueueStatus {
+    /// Numbers of its jobs.
+    #[serde(flatten)]
+    pub depth: Depth,
+    /// Consumers whose lease lasts; a queue without one stands still.
+    pub consumers: usize,
+    /// Jobs that its listed processes run at a time, all together.
+    pub slots: u32,
+}
+
+/// A consumer with the note of its process, or a process without a consumer.
+#[derive(Debug, Clone, Serialize)]
+pub struct WorkerStatus {
+    /// Process and queue.
+    pub name: String,
+    /// The queue.
+    pub queue: String,
+    /// Jobs that the consumer holds.
+    pub jobs: u64,
+    /// End of its lease; `None` without a consumer.
+    pub alive_until: Option<Timestamp>,
+    /// `None` for a process that has none: of a release before, or just started.
+    pub note: Option<WorkerNote>,
+}
+
+/// Notes of the processes that live.
+pub async fn live_notes(store: &dyn WorkerNotes, ambient: &Ambient) -> Result<Vec<WorkerNote>, EngineError> {
+    store.worker_notes(earlier(ambient.now(), WORKER_NOTE_VALID_FOR)).await
+}
+
+/// All declared queues, in the order of the engine; one that is deleted meanwhile is left out.
+pub async fn queues(
+    engine: &dyn Admin,
+    notes: &[WorkerNote],
+    now: Timestamp,
+) -> Result<Vec<QueueStatus>, EngineError> {
+    let mut depths = Vec::new();
+    for queue in engine.queues().await? {
+        match engine.depth(&queue).await {
+            Ok(depth) => depths.push(depth),
+            Err(EngineError::NoSuchQueue(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let consumers = engine.consumers().await?;
+    let count = |queue: &str| consumers.iter().filter(|c| c.queue == queue && c.alive_until >= now).count();
+    let slots =
+        |queue: &str| notes.iter().filter(|note| note.queue == queue).map(|note| note.slots).sum::<u32>();
+    let status =
+        |depth: Depth| QueueStatus { consumers: count(&depth.queue), slots: slots(&depth.queue), depth };
+    Ok(depths.into_iter().map(status).collect())
+}
+
+/// Each consumer, and each process and queue without one, by queue and name.
+pub fn workers(consumers: Vec<ConsumerInfo>, notes: Vec<WorkerNote>) -> Vec<WorkerStatus> {
+    let name_of = |note: &WorkerNote| format!("{}/{}", note.worker, note.queue);
+    let mut workers: Vec<_> = consumers
+        .into_iter()
+        .map(|ConsumerInfo { name, queue, jobs, alive_until }| {
+            let note = notes.iter().find(|note| name_of(note) == name).cloned();
+            WorkerStatus { name, queue, jobs, alive_until: Some(alive_until), note }
+        })
+        .collect();
+    for note in notes {
+        let name = name_of(&note);
+        if workers.iter().all(|worker| worker.name != name) {
+            let queue = note.queue.clone();
+            workers.push(WorkerStatus { name, queue, jobs: 0, alive_until: None, note: Some(note) });
+        }
+    }
+    workers.sort_by(|one, other| (&one.queue, &one.name).cmp(&(&other.queue, &other.name)));
+    workers
+}
