@@ -144,6 +144,7 @@ pub(super) async fn control(what: BulkCommand, config: &Config, as_json: bool) -
 fn plan(items: &str, verb: Verb, args: BulkArgs, now: Timestamp) -> Result<Plan> {
     let why = args.why.context("say why, for the record: --why TEXT")?;
     let filter = BulkFilter {
+        id: None,
         queue: args.queue,
         state: args.state,
         kind: args.kind,

@@ -4,11 +4,14 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
+use base::Ambient;
 use jobs::{
-    bulk::{Items, JobItems, OperationRunner},
+    bulk::{Items, JobItems, OneJob, OperationRunner, QueueItems, ScheduleItems},
+    job_store::JobStore,
     schedule::Scheduler,
     worker::Workers,
 };
+use store::OrderStore;
 use workers::{
     ended_items::{EndedItemsParts, ended_items},
     queues::{HOUSEKEEPING, HOUSEKEEPING_SLOTS},
@@ -17,10 +20,37 @@ use workers::{
 };
 
 use super::{RELEASE, Roles};
-use crate::{health, metrics::VerifyGauges, provider::with_ledger, sandbox::Sandbox, wiring::SchedulerParts};
+use crate::{
+    health,
+    metrics::VerifyGauges,
+    provider::with_ledger,
+    sandbox::Sandbox,
+    wiring::{Jobs, SchedulerParts},
+};
 
 /// Time for running jobs to finish during a stop, after which they are interrupted: they may be, at any point.
 const DRAIN: Duration = Duration::from_secs(1);
+
+/// Everything that bulk operations can be for.
+pub(super) fn operation_items(
+    orders: Arc<dyn OrderStore>,
+    jobs: &Jobs,
+    store: Arc<dyn JobStore>,
+    ambient: &Ambient,
+) -> Vec<Arc<dyn Items>> {
+    let (engine, records) = (&jobs.queue, &jobs.records);
+    let schedules = ScheduleItems::new(store, engine.clone(), records.clone(), ambient.clone());
+    let mut items: Vec<Arc<dyn Items>> = vec![
+        Arc::new(JobItems::new(engine.clone())),
+        Arc::new(OneJob::new(engine.clone())),
+        Arc::new(QueueItems::new(engine.clone())),
+        Arc::new(schedules),
+    ];
+    let (records, engine) = (records.clone(), engine.clone());
+    let parts = EndedItemsParts { orders, records, engine, ambient: ambient.clone() };
+    items.extend(ended_items(&parts));
+    items
+}
 
 impl Roles<'_> {
     pub(crate) fn scheduler(&mut self, parts: SchedulerParts, sandbox: Option<&Sandbox>) -> Result<()> {
@@ -35,17 +65,13 @@ impl Roles<'_> {
             let gauges = VerifyGauges::register(&self.metrics);
             audit.report = Box::new(move |summary, ended_at| gauges.report(summary, ended_at));
         }
-        let engine = jobs.queue.clone();
         let mut scheduler =
-            Scheduler::new(store.clone(), engine.clone(), wiring.name.clone(), wiring.ambient.clone());
+            Scheduler::new(store.clone(), jobs.queue.clone(), wiring.name.clone(), wiring.ambient.clone());
         for schedule in schedules(&house)? {
             scheduler = scheduler.with(schedule)?;
         }
         self.spawn(scheduler.run(self.shutdown()));
-        let mut items: Vec<Arc<dyn Items>> = vec![Arc::new(JobItems::new(engine.clone()))];
-        let (orders, records) = (house.orders.clone(), jobs.records.clone());
-        let parts = EndedItemsParts { orders, records, engine, ambient: wiring.ambient.clone() };
-        items.extend(ended_items(&parts));
+        let items = operation_items(house.orders.clone(), &jobs, store.clone(), wiring.ambient);
         let reporter = self.reporter(store.clone());
         let runner = OperationRunner::new(store.clone(), items, wiring.name.clone(), wiring.ambient.clone());
         self.spawn(runner.run(self.shutdown()));

@@ -63,7 +63,7 @@ impl Items for EndedJobs {
             return Err(OperationError::Plan(format!("{} can be retried, nothing else", self.name)));
         }
         let is_of_jobs = filter.queue.is_some() || filter.kind.is_some() || filter.key.is_some();
-        if is_of_jobs || filter.state.is_some() || filter.reason.is_some() {
+        if is_of_jobs || filter.id.is_some() || filter.state.is_some() || filter.reason.is_some() {
             let why =
                 "choose by subject, error and age alone: these have no queue, kind, key, state or reason";
             return Err(OperationError::Plan(format!("{}: {why}", self.name)));

@@ -12,7 +12,7 @@ use super::{
     error::OperationError,
     items::{Acted, ItemPage, Items},
     operation::{Item, Operation},
-    plan::{Plan, Verb},
+    plan::{BulkFilter, Plan, Verb},
 };
 use crate::{
     engine::{Admin, Alteration, Cancelled, DeadFilter, EngineError, InspectedJob, JobFilter, JobState},
@@ -21,6 +21,9 @@ use crate::{
 
 /// Name of these items.
 pub const JOBS: &str = "jobs";
+/// Name of the items of [`OneJob`]. Another name than [`JOBS`], because a runner of a release before does not know the
+/// condition and would take all jobs.
+pub const JOB: &str = "job";
 /// Jobs looked at for one page.
 const LOOK_AT: u32 = 500;
 /// Longest part of an error in a listed item, in characters.
@@ -57,6 +60,8 @@ impl Items for JobItems {
         let (verb, filter) = (&plan.verb, &plan.filter);
         let name = verb.name();
         let why = match filter.state {
+            _ if verb.states().is_empty() => format!("{name} is not for jobs"),
+            _ if filter.id.is_some() => format!("a job is chosen by its id as one of the items `{JOB}`"),
             Some(state) if !verb.states().contains(&state) => {
                 let states: Vec<&str> = verb.states().iter().map(|state| state.as_str()).collect();
                 format!(
@@ -157,8 +162,51 @@ impl Items for JobItems {
                 !engine.redrive(&dead_filter(operation, id)).await?.is_empty()
             }
             Verb::Retry | Verb::Redrive => engine.retry_now(id).await?,
+            // Refused with the plan.
+            Verb::Pause | Verb::Resume | Verb::Purge | Verb::Run => false,
         };
         Ok(if is_done { Acted::Done } else { Acted::Left })
+    }
+}
+
+/// One job of an engine, chosen by its id alone; found where [`Admin::find`] finds it.
+pub struct OneJob(JobItems);
+
+impl OneJob {
+    /// Any job of this engine.
+    pub fn new(engine: Arc<dyn Admin>) -> Self {
+        Self(JobItems::new(engine))
+    }
+}
+
+#[async_trait]
+impl Items for OneJob {
+    fn name(&self) -> &'static str {
+        JOB
+    }
+
+    fn check(&self, plan: &Plan) -> Result<(), OperationError> {
+        let id = plan.only_item()?;
+        if id.parse::<JobId>().is_err() {
+            return Err(OperationError::Plan(format!("`{id}` is no id of a job")));
+        }
+        let any = Plan { filter: BulkFilter::default(), ..plan.clone() };
+        self.0.check(&any)
+    }
+
+    async fn limits(&self, _: &Operation) -> Result<Vec<String>, EngineError> {
+        Ok(Vec::new())
+    }
+
+    async fn page(&self, operation: &Operation, _: Option<&str>, _: u32) -> Result<ItemPage, EngineError> {
+        let id = operation.plan.filter.id.as_deref().and_then(|id| id.parse::<JobId>().ok());
+        let Some(id) = id else { return Ok(ItemPage::default()) };
+        let found = self.0.engine.find(id).await?.filter(|job| matches(operation, job));
+        Ok(ItemPage { items: found.iter().map(item).collect(), next: None })
+    }
+
+    async fn act(&self, operation: &Operation, item: &str) -> Result<Acted, EngineError> {
+        self.0.act(operation, item).await
     }
 }
 

@@ -7,7 +7,8 @@
 //! so.
 //!
 //! Rows are in [`crate::job_store::Operations`]; [`OperationAdmin`] previews, confirms and cancels, an
-//! [`OperationRunner`] carries out. Other kinds of items than jobs implement [`Items`].
+//! [`OperationRunner`] carries out. Other kinds of items than jobs implement [`Items`]; queues and schedules are such,
+//! so that what is done to one of them leaves the same record.
 
 mod admin;
 mod error;
@@ -15,16 +16,20 @@ mod items;
 mod job_items;
 mod operation;
 mod plan;
+mod queue_items;
 mod runner;
+mod schedule_items;
 mod work;
 
 pub use self::{
     admin::{COUNT_MAX, KEEP, OperationAdmin, PREVIEW_KEEP},
     error::OperationError,
     items::{Acted, ItemPage, Items},
-    job_items::{JOBS, JobItems},
+    job_items::{JOB, JOBS, JobItems, OneJob},
     operation::{Counts, Item, Operation},
     plan::{BulkFilter, Plan, RATE_DEFAULT, RATE_MAX, Verb},
+    queue_items::{QUEUES, QueueItems},
     runner::{LEASE, OperationRunner, Step},
+    schedule_items::{SCHEDULES, ScheduleItems},
 };
 pub use crate::{id::OperationId, job_store::OperationState};

@@ -31,6 +31,14 @@ pub enum Verb {
     Delete,
     /// Gives waiting jobs another time, queue or priority.
     Alter(Alteration),
+    /// Stops queues from starting jobs, and schedules from firing.
+    Pause,
+    /// Ends a pause.
+    Resume,
+    /// Deletes the ready and delayed jobs of queues.
+    Purge,
+    /// Publishes a run of schedules.
+    Run,
 }
 
 impl Verb {
@@ -43,20 +51,25 @@ impl Verb {
             Self::Delete => "delete",
             Self::Alter(Alteration::RunAt(_) | Alteration::Queue(_)) => "move",
             Self::Alter(Alteration::Priority(_)) => "reprioritise",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Purge => "purge",
+            Self::Run => "run",
         }
     }
 
-    /// States of the jobs it can be done to.
+    /// States of the jobs it can be done to; none where it is for other items.
     pub const fn states(&self) -> &'static [JobState] {
         match self {
             Self::Retry => &[JobState::Delayed, JobState::Dead],
             Self::Redrive | Self::Delete => &[JobState::Dead],
             Self::Cancel => &[JobState::Ready, JobState::Delayed, JobState::Running],
             Self::Alter(_) => &[JobState::Ready, JobState::Delayed],
+            Self::Pause | Self::Resume | Self::Purge | Self::Run => &[],
         }
     }
 
-    /// Its effect on a job, in words.
+    /// Its effect on an item, in words.
     pub fn effect(&self) -> String {
         match self {
             Self::Retry => "becomes ready at once, a dead one with fresh attempts".to_owned(),
@@ -66,6 +79,10 @@ impl Verb {
             Self::Alter(Alteration::RunAt(at)) => format!("starts no earlier than {at}"),
             Self::Alter(Alteration::Queue(queue)) => format!("moves to the queue {queue}"),
             Self::Alter(Alteration::Priority(priority)) => format!("gets the priority {priority}"),
+            Self::Pause => "is paused until it is resumed".to_owned(),
+            Self::Resume => "is resumed".to_owned(),
+            Self::Purge => "loses its ready and delayed jobs for good".to_owned(),
+            Self::Run => "publishes a run now, beside those of its times".to_owned(),
         }
     }
 }
@@ -74,6 +91,9 @@ impl Verb {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BulkFilter {
+    /// The id of the only item; for items that are chosen by it alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// The queue.
     pub queue: Option<String>,
     /// The state; all that the verb can be done to when absent.
@@ -98,6 +118,7 @@ impl fmt::Display for BulkFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |time: Option<Timestamp>| time.map(|time| time.to_string());
         let conditions = [
+            ("id", self.id.clone()),
             ("queue", self.queue.clone()),
             ("state", self.state.map(|state| state.as_str().to_owned())),
             ("kind", self.kind.clone()),
@@ -138,6 +159,21 @@ impl Plan {
         Self { items: items.to_owned(), verb, filter, rate, who: who.into(), why: why.into() }
     }
 
+    /// The only item, for a kind of items that are chosen by their id alone.
+    ///
+    /// # Errors
+    /// [`OperationError::Plan`] where the filter names no item, or has another condition.
+    pub(super) fn only_item(&self) -> Result<&str, OperationError> {
+        let only = BulkFilter { id: self.filter.id.clone(), ..BulkFilter::default() };
+        match &self.filter.id {
+            Some(id) if self.filter == only => Ok(id),
+            _ => Err(OperationError::Plan(format!(
+                "{}: choose one by its id, and by nothing else",
+                self.items
+            ))),
+        }
+    }
+
     /// Checks rate and texts.
     pub(super) fn check(&self) -> Result<(), OperationError> {
         let refuse = |why: String| Err(OperationError::Plan(why));
@@ -149,8 +185,8 @@ impl Plan {
                 return refuse(format!("`{what}` is for the record: use 1 to {most} characters"));
             }
         }
-        let filter = &self.filter;
-        let texts = [&filter.queue, &filter.kind, &filter.subject, &filter.key, &filter.error_contains];
+        let BulkFilter { id, queue, kind, subject, key, error_contains, .. } = &self.filter;
+        let texts = [id, queue, kind, subject, key, error_contains];
         if texts.into_iter().flatten().any(|text| text.chars().count() > TEXT_CHARS_MAX) {
             return refuse(format!("a condition of more than {TEXT_CHARS_MAX} characters"));
         }

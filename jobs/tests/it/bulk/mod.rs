@@ -3,6 +3,7 @@
 mod boxes;
 mod jobs;
 mod runners;
+mod single;
 
 use std::{sync::Arc, time::Duration};
 
