@@ -4,6 +4,7 @@ mod bulk;
 mod control;
 mod merchants;
 mod payloads;
+mod roles;
 mod values;
 
 use std::{convert::Infallible, path::PathBuf, process::ExitCode};
@@ -19,6 +20,7 @@ use jobs::{
 };
 pub(crate) use merchants::{KeyCommand, MerchantCommand};
 pub(crate) use payloads::{CheckArgs, JobsCommand};
+pub(crate) use roles::{ApiArgs, ConsoleArgs, HealthArgs, SandboxArgs, WorkerArgs};
 use secrecy::SecretString;
 use store::domain::OrderId;
 
@@ -77,6 +79,8 @@ pub(crate) enum Command {
     Relay(HealthArgs),
     /// Cancel unpaid orders, delete expired records and audit recent changes, on a schedule
     Scheduler(HealthArgs),
+    /// Serve the operations console: queues, jobs, orders and operations, for operators
+    Console(ConsoleArgs),
     /// Run the sandbox payment provider alone, for roles that run as separate processes
     Sandbox(SandboxArgs),
     /// Bring the schemas of the configured servers up to date
@@ -134,38 +138,6 @@ pub(crate) struct KeyArgs {
     /// File with the demo merchant's secret key, `owk_sec_…`, and nothing else; or set `ORDERWORKS_SEC_KEY`
     #[arg(long, env = "ORDERWORKS_SEC_KEY_FILE", value_name = "FILE")]
     pub(crate) sec_key_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct WorkerArgs {
-    /// Queues and their concurrency, instead of [workers]: payments=16,fulfilment=8
-    #[arg(long, value_name = "QUEUE=N,…", value_parser = values::queue, value_delimiter = ',')]
-    pub(crate) queues: Vec<(String, usize)>,
-    #[command(flatten)]
-    pub(crate) health: HealthArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ApiArgs {
-    /// Address and port, instead of `server.listen`
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) listen: Option<std::net::SocketAddr>,
-    #[command(flatten)]
-    pub(crate) health: HealthArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct HealthArgs {
-    /// Serve /livez, /readyz, /metrics, and /scaling but for the API, at an address that the public must not reach
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) health: Option<std::net::SocketAddr>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SandboxArgs {
-    /// Address and port
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8092")]
-    pub(crate) listen: std::net::SocketAddr,
 }
 
 #[derive(Debug, Args)]

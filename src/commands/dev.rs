@@ -6,7 +6,7 @@ use api::{HealthStatus, Origin};
 use base::Ambient;
 use serde::{Deserialize, Serialize};
 
-use super::role::listen;
+use super::role::{listen, listen_nearby};
 use crate::{
     cli::DevArgs,
     config::Config,
@@ -32,6 +32,8 @@ pub(crate) struct Ready {
     /// For separate workers that share this sandbox; the key of a provider without real money.
     pub(crate) provider_key: String,
     pub(crate) mail_folder: PathBuf,
+    /// Signs in to the operations console, once.
+    pub(crate) console_url: String,
     pub(crate) start_ms: u64,
 }
 
@@ -43,6 +45,8 @@ pub(super) async fn run(args: DevArgs, mut config: Config, as_json: bool) -> any
     let ambient = Ambient::system();
     let listener = listen(args.listen.unwrap_or(config.listen)).await?;
     let address = listener.local_addr()?;
+    let console_listener = listen_nearby(config.console.listen).await?;
+    let console_address = console_listener.local_addr()?;
     // Receivers on this machine, for trying webhooks; only its own users can register them.
     config.api.webhook_urls.allow_loopback |= address.ip().is_loopback();
     if config.api.cors_origins.is_empty() && address.ip().is_loopback() {
@@ -55,7 +59,7 @@ pub(super) async fn run(args: DevArgs, mut config: Config, as_json: bool) -> any
     let wiring = Wiring::of_server(&config, NAME.to_owned(), &ambient)?;
     let api = wiring.api(stop.orderly.clone()).await?;
     let (worker, relay) = (wiring.worker().await?, wiring.relay().await?);
-    let scheduler = wiring.scheduler().await?;
+    let (scheduler, console) = (wiring.scheduler().await?, wiring.console().await?);
     let (orders, secret) = (api.orders.as_ref(), args.sec_key.as_ref());
     let keys = seed::demo_shop(orders, &config.folder, args.keys, secret, &ambient).await?;
     let sandbox =
@@ -64,6 +68,7 @@ pub(super) async fn run(args: DevArgs, mut config: Config, as_json: bool) -> any
     roles.workers(worker, Some(&sandbox)).await?;
     roles.relay(relay);
     roles.scheduler(scheduler, Some(&sandbox))?;
+    let console = roles.console(console, console_listener);
     roles.api(api, listener, address.ip().is_loopback());
     let ready = Ready {
         url: format!("http://{address}"),
@@ -72,6 +77,7 @@ pub(super) async fn run(args: DevArgs, mut config: Config, as_json: bool) -> any
         ledger_url: sandbox.ledger_url(),
         provider_key: sandbox.key().to_owned(),
         mail_folder: std::path::absolute(config.folder.join("mail"))?,
+        console_url: format!("http://{console_address}{}", console.sign_in_path("dev")),
         start_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
     output::answer(as_json, &ready, || banner(&ready))?;
@@ -82,7 +88,8 @@ pub(super) async fn run(args: DevArgs, mut config: Config, as_json: bool) -> any
 }
 
 fn banner(ready: &Ready) -> String {
-    let Ready { url, publishable_key, secret_key, ledger_url, mail_folder, start_ms, .. } = ready;
+    let Ready { url, publishable_key, secret_key, ledger_url, mail_folder, console_url, start_ms, .. } =
+        ready;
     let mails = mail_folder.display();
     format!(
         r#"Orderworks is ready, after {start_ms} ms. Everything runs in this process.
@@ -92,7 +99,9 @@ fn banner(ready: &Ready) -> String {
   secret       {secret_key}
   ledger       {ledger_url}
   mails        {mails}
+  console      {console_url}
 
+The console shows what an order sets in motion, as it happens; the link signs in once.
 Place an order, look at the orders, look at the catalog:
 
   curl -s {url}/v1/orders -H 'Authorization: Bearer {publishable_key}' \

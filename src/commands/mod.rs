@@ -36,6 +36,7 @@ pub(crate) async fn run(cli: Cli, config: Config) -> anyhow::Result<ExitCode> {
         Command::Api(args) => role::api(args, config).await?,
         Command::Relay(args) => role::relay(args, config).await?,
         Command::Scheduler(args) => Box::pin(role::scheduler(args, config)).await?,
+        Command::Console(args) => role::console(args, config).await?,
         Command::Sandbox(args) => role::sandbox(args, config).await?,
         Command::Migrate(args) => migrate::run(args, &config, json).await?,
         Command::Merchant(what) => merchants::merchant(what, &config, json).await?,

@@ -1,15 +1,16 @@
-//! Commands `worker`, `api`, `relay`, `scheduler`: one role per process, any number of processes; and `sandbox`.
+//! Commands `worker`, `api`, `relay`, `scheduler`, `console`: one role per process, any number of processes; and
+//! `sandbox`.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use api::HealthStatus;
 use base::Ambient;
 use store::OrderStore;
 use tokio::net::TcpListener;
 
 use crate::{
-    cli::{ApiArgs, HealthArgs, SandboxArgs, WorkerArgs},
+    cli::{ApiArgs, ConsoleArgs, HealthArgs, SandboxArgs, WorkerArgs},
     config::Config,
     output,
     roles::Roles,
@@ -18,6 +19,9 @@ use crate::{
     signals::Stop,
     wiring::{Wiring, create_folder},
 };
+
+/// Longest statement of a console on PostgreSQL: a page is never worth more of a server that takes orders.
+const CONSOLE_STATEMENT_MAX: Duration = Duration::from_millis(500);
 
 pub(super) async fn worker(args: WorkerArgs, mut config: Config) -> anyhow::Result<()> {
     if !args.queues.is_empty() {
@@ -53,6 +57,22 @@ pub(super) async fn api(args: ApiArgs, config: Config) -> anyhow::Result<()> {
     .await
 }
 
+/// The console changes nothing by itself, so it may run beside the servers of a folder.
+pub(super) async fn console(args: ConsoleArgs, mut config: Config) -> anyhow::Result<()> {
+    if config.console.config.tokens.is_empty() {
+        bail!("nobody could sign in: set console.tokens, see `orderworks config show --defaults`");
+    }
+    config.engines.bound_statements(CONSOLE_STATEMENT_MAX);
+    let listener = listen(args.listen.unwrap_or(config.console.listen)).await?;
+    let ambient = Ambient::system();
+    let wiring = Wiring::beside(&config, process_name(), &ambient);
+    run(&wiring, args.health.health, async |roles, wiring| {
+        roles.console(wiring.console().await?, listener);
+        Ok(())
+    })
+    .await
+}
+
 pub(super) async fn sandbox(args: SandboxArgs, config: Config) -> anyhow::Result<()> {
     let stop = Stop::listen()?;
     let folder = &config.folder;
@@ -70,22 +90,42 @@ pub(super) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(hint)
 }
 
-/// Opens the parts of one role and runs it until stopped.
+/// Binds the listener, or any port of its address where another process has the port.
+pub(super) async fn listen_nearby(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            listen(SocketAddr::new(address.ip(), 0)).await
+        }
+        bound => bound.with_context(|| format!("cannot listen on {address}; set console.listen")),
+    }
+}
+
+/// Runs one role of a server over its folder.
 async fn alone(
     config: &Config,
     health: Option<SocketAddr>,
     start: impl AsyncFnOnce(&mut Roles<'_>, &Wiring<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let (stop, ambient) = (Stop::listen()?, Ambient::system());
+    let ambient = Ambient::system();
+    let wiring = Wiring::of_server(config, process_name(), &ambient)?;
+    run(&wiring, health, start).await
+}
+
+/// Opens the parts of one role and runs it until stopped.
+async fn run(
+    wiring: &Wiring<'_>,
+    health: Option<SocketAddr>,
+    start: impl AsyncFnOnce(&mut Roles<'_>, &Wiring<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let stop = Stop::listen()?;
     let health = match health {
         Some(address) => Some(listen(address).await?),
         None => None,
     };
-    let wiring = Wiring::of_server(config, process_name(), &ambient)?;
-    let mut roles = Roles::new(&wiring, &stop, HealthStatus::Down);
-    start(&mut roles, &wiring).await?;
+    let mut roles = Roles::new(wiring, &stop, HealthStatus::Down);
+    start(&mut roles, wiring).await?;
     // A role that cannot start says why, and nothing else.
-    for (setting, why) in config.development_settings() {
+    for (setting, why) in wiring.config.development_settings() {
         tracing::warn!(setting, why, "development setting in force");
     }
     if let Some(listener) = health {

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use base::postgres::PostgresConfig;
@@ -15,7 +16,7 @@ use store_cassandra::CassandraConfig;
 use super::{
     network::PlainHosts,
     reader::Reader,
-    servers::{self, Postgres, RabbitMq},
+    servers::{self, Postgres, RabbitMq, bound_statements},
     shards::Shards,
 };
 
@@ -71,6 +72,20 @@ impl Engines {
         let payments = PaymentsEngine::read(r, plain, folder);
         let cache = CacheEngine::read(r, plain, folder);
         Self { orders, payments, queue, cache }
+    }
+
+    /// Bounds every statement of the PostgreSQL databases, for a process whose reads must never burden them.
+    pub(crate) fn bound_statements(&mut self, most: Duration) {
+        let of_queue = match &mut self.queue {
+            QueueEngine::RabbitMq { store, .. } => Some(store),
+            QueueEngine::Sqlite { .. } => None,
+        };
+        for store in of_queue.into_iter().chain([&mut self.orders]) {
+            if let OrdersEngine::Postgres(topology) = store {
+                bound_statements(&mut topology.server.database, most);
+                topology.shards.iter_mut().for_each(|shards| shards.bound_statements(most));
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! of its setting. Unknown settings are mistakes. The commented `default.toml` beside this file is both the reference
 //! and the defaults in use.
 
+mod console;
 mod development;
 mod engines;
 mod http;
@@ -31,6 +32,7 @@ use url::Url;
 use webhooks::shares::ShareLimits;
 use workers::queues::{HOUSEKEEPING, QUEUES, WEBHOOKS};
 
+use self::console::ConsoleSettings;
 pub(crate) use engines::{CacheEngine, Engines, OrdersEngine, PaymentsEngine, PostgresTopology, QueueEngine};
 use network::PlainHosts;
 pub(crate) use payments::{Payments, ProviderKind};
@@ -49,6 +51,7 @@ pub(crate) struct Config {
     /// Time from the request to stop until the API's listener closes, so that balancers stop sending.
     pub(crate) readiness_lead: Duration,
     pub(crate) api: ApiConfig,
+    pub(crate) console: ConsoleSettings,
     /// Folder of the files of this process.
     pub(crate) folder: PathBuf,
     pub(crate) engines: Engines,
@@ -133,8 +136,9 @@ pub(crate) enum LogFormat {
 const MINUTES_MAX: u64 = 31 * 24 * 60;
 
 /// Settings that `config show` hides and no message repeats.
-const SECRETS: [(&str, &str); 13] = [
+const SECRETS: [(&str, &str); 14] = [
     ("cassandra", "password"),
+    ("console", "tokens"),
     ("mail", "smtp_url"),
     ("payments", "provider_key"),
     ("payments", "stripe_key"),
@@ -174,6 +178,7 @@ impl Config {
         let config = Self {
             listen: r.parsed("server", "listen", SocketAddr::from(([127, 0, 0, 1], 0))),
             api: http::api(r, &server, payments.provider.takes()),
+            console: ConsoleSettings::read(r),
             server,
             readiness_lead: Duration::from_secs(r.within("server", "readiness_lead_seconds", 0..=300_u64)),
             engines: Engines::read(r, plain, &folder),

@@ -83,6 +83,13 @@ impl Postgres {
     }
 }
 
+/// Bounds every statement of a database.
+pub(super) fn bound_statements(database: &mut DatabaseConfig, most: Duration) {
+    for pool in database.replicas.iter_mut().chain([&mut database.primary]) {
+        pool.statement_timeout = pool.statement_timeout.min(most);
+    }
+}
+
 /// A primary with its replicas, each with a pool like that of the primary.
 pub(super) fn with_replicas(
     primary: PostgresConfig,

@@ -1,6 +1,6 @@
 //! Settings of order databases as shards.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use base::postgres::PostgresConfig;
 use secrecy::{ExposeSecret, SecretString};
@@ -10,7 +10,7 @@ use store_postgres::{DatabaseConfig, SHARDS_MAX, ShardMap, ShardingConfig};
 use super::{
     network::PlainHosts,
     reader::Reader,
-    servers::{Postgres, pooled, with_replicas},
+    servers::{Postgres, bound_statements, pooled, with_replicas},
 };
 
 /// Longest name of a shard; names are logged and stored in a column.
@@ -61,6 +61,13 @@ impl Shards {
 
     pub(super) fn is_empty(&self) -> bool {
         self.databases.is_empty()
+    }
+
+    /// Bounds every statement of every shard.
+    pub(super) fn bound_statements(&mut self, most: Duration) {
+        for database in self.databases.values_mut() {
+            bound_statements(database, most);
+        }
     }
 
     /// Each shard with its replicas, and pools of this many connections.

@@ -7,6 +7,7 @@
 //! shop that accepts orders but charges no one is worse than one that is down.
 
 mod http_api;
+mod operations_console;
 mod relay;
 mod scheduler;
 mod worker;

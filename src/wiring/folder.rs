@@ -14,6 +14,8 @@ use std::{
 use anyhow::{Context, bail};
 use rustix::{fs::Mode, process::umask};
 
+use crate::config::QueueEngine;
+
 /// What processes keep in the folder; SQLite adds `-wal` and `-shm` to the names of its files.
 const OURS: [&str; 11] = [
     "demo-keys.json",
@@ -109,6 +111,14 @@ pub(super) fn require(folder: &Path, file: &Path) -> anyhow::Result<()> {
         "there is no data in {}: start `orderworks dev` there first, or choose another --data",
         folder.display()
     );
+}
+
+/// Requires the file of the queue, where it is in a file.
+pub(super) fn require_data(queue_engine: &QueueEngine) -> anyhow::Result<()> {
+    match queue_engine {
+        QueueEngine::Sqlite { folder } => require(folder, &queue(folder)),
+        QueueEngine::RabbitMq { .. } => Ok(()),
+    }
 }
 
 pub(super) fn unusable(folder: &Path) -> String {

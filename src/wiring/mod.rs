@@ -78,6 +78,14 @@ pub(crate) struct SchedulerParts {
     pub(crate) checks: Checks,
 }
 
+pub(crate) struct ConsoleStores {
+    pub(crate) orders: Arc<dyn OrderStore>,
+    pub(crate) payments: Arc<dyn PaymentStore>,
+    pub(crate) jobs: Jobs,
+    pub(crate) store: Arc<dyn JobStore>,
+    pub(crate) checks: Checks,
+}
+
 /// Opens the audit beside running processes, without a provider; creates nothing in a folder without data.
 pub(crate) async fn open_audit(config: &Config, ambient: &Ambient) -> Result<Verify> {
     let jobs = Jobs::open(&config.engines).await?;
@@ -109,8 +117,8 @@ pub(crate) struct Wiring<'a> {
     /// What the stores that were opened show in metrics.
     pub(crate) views: StoreViews,
     shared: SharedParts,
-    /// Held until this is dropped.
-    _lock: Option<File>,
+    /// Of the folder of a server; held until this is dropped.
+    lock: Option<File>,
 }
 
 /// Parts that several roles of a process use, opened at their first use.
@@ -135,13 +143,13 @@ impl<'a> Wiring<'a> {
             QueueEngine::Sqlite { folder } => Some(folder::lock(folder)?),
             QueueEngine::RabbitMq { .. } => None,
         };
-        Ok(Self { _lock: lock, ..Self::beside(config, name, ambient) })
+        Ok(Self { lock, ..Self::beside(config, name, ambient) })
     }
 
     /// For a process beside servers, which shares the folder with them.
-    fn beside(config: &'a Config, name: String, ambient: &'a Ambient) -> Self {
+    pub(crate) fn beside(config: &'a Config, name: String, ambient: &'a Ambient) -> Self {
         let (views, shared) = (StoreViews::default(), SharedParts::default());
-        Self { config, name, ambient, views, shared, _lock: None }
+        Self { config, name, ambient, views, shared, lock: None }
     }
 
     /// Parts of the API, which ends its streams with `shutdown`.
@@ -207,6 +215,18 @@ impl<'a> Wiring<'a> {
         Ok(SchedulerParts { house, store, jobs, checks })
     }
 
+    /// Parts of the console. Declares no queue: those that are there are shown.
+    pub(crate) async fn console(&self) -> Result<ConsoleStores> {
+        if self.lock.is_none() {
+            folder::require_data(&self.config.engines.queue)?;
+        }
+        let orders = self.open_orders(Role::Console).await?;
+        let checks = orders.checks();
+        let jobs = Jobs { queue: self.queue().await?, records: self.records().await? };
+        let (payments, store) = (self.payments().await?, self.job_store().await?);
+        Ok(ConsoleStores { orders: orders.store, payments, jobs, store, checks })
+    }
+
     /// The order store alone.
     pub(crate) async fn orders(&self) -> Result<Arc<dyn OrderStore>> {
         Ok(self.open_orders(Role::Scheduler).await?.store)
@@ -264,7 +284,10 @@ impl<'a> Wiring<'a> {
     async fn jobs(&self) -> Result<&(QueueSource, Arc<dyn RecordStore>)> {
         let open = async || {
             let jobs = queue::open(&self.config.engines.queue, &self.name, self.ambient).await?;
-            jobs.0.recover().await?;
+            // Leases beside a running server are those of its workers.
+            if self.lock.is_some() {
+                jobs.0.recover().await?;
+            }
             if let Some(pool) = jobs.0.pool() {
                 self.views.add_pool("jobs".to_owned(), pool.clone());
             }

@@ -23,6 +23,7 @@ pub(crate) enum Role {
     Worker,
     Relay,
     Scheduler,
+    Console,
 }
 
 impl Role {
@@ -33,6 +34,7 @@ impl Role {
             Self::Worker => "orders_worker",
             Self::Relay => "orders_relay",
             Self::Scheduler => "orders_scheduler",
+            Self::Console => "orders_console",
         }
     }
 }
@@ -87,7 +89,7 @@ async fn open(
     let connections = match role {
         Role::Api => server.api_connections,
         Role::Worker => server.worker_connections,
-        Role::Relay | Role::Scheduler => server.relay_connections,
+        Role::Relay | Role::Scheduler | Role::Console => server.relay_connections,
     };
     // Only the API reads from replicas: other roles decide by what they read.
     let readable = |database: DatabaseConfig| match role {

@@ -1,0 +1,187 @@
+//! The answer to a request for a view: one serialisable type as a page, as CSV, or as JSON below `/api/v1`.
+
+use std::fmt::Display;
+
+use axum::{
+    Json,
+    extract::{FromRequestParts, Query, rejection::QueryRejection},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, Uri, header, request::Parts};
+use serde::Serialize;
+
+use crate::{
+    access::{Bearer, Role},
+    error::ConsoleError,
+    page::{Link, Page},
+    render::{Frame, STYLESHEET, csv, html},
+};
+
+/// Pages in the navigation.
+const NAVIGATION: [(&str, &str); 9] = [
+    ("Overview", "/"),
+    ("Queues", "/queues"),
+    ("Jobs", "/jobs"),
+    ("Dead letters", "/dead"),
+    ("Workers", "/workers"),
+    ("Schedules", "/schedules"),
+    ("Limits", "/limits"),
+    ("Operations", "/operations"),
+    ("Audit", "/audit"),
+];
+/// Interval at which a page that is asked to be live reloads itself, in seconds.
+const RELOAD_SECONDS: &str = "5";
+
+/// What a request asks for; the routes below `/api/v1` carry [`Format::Json`] as an extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Page,
+    Csv,
+    Json,
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(crate) struct Visitor {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    /// Whether payloads, results and personal data are shown to the visitor.
+    pub(crate) sees_payloads: bool,
+}
+
+impl Visitor {
+    pub(crate) fn new(bearer: Bearer, show_payloads: bool) -> Self {
+        let Bearer { name, role } = bearer;
+        Self { name, role, sees_payloads: show_payloads && role == Role::Admin }
+    }
+
+    pub(crate) fn may(&self, role: Role) -> bool {
+        self.role >= role
+    }
+
+    pub(crate) fn require(&self, role: Role) -> Result<(), ConsoleError> {
+        if self.may(role) { Ok(()) } else { Err(ConsoleError::Forbidden(role)) }
+    }
+}
+
+/// What is shown at an address.
+pub(crate) trait View: Serialize {
+    /// The view as a page for this visitor: forms only for what the role may do.
+    fn page(&self, visitor: &Visitor) -> Page;
+}
+
+/// A request by a visitor, and the form of its answer.
+pub(crate) struct Asked {
+    pub(crate) visitor: Visitor,
+    pub(crate) format: Format,
+    uri: Uri,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = ConsoleError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ConsoleError> {
+        // Set for every route that needs a visitor.
+        let visitor = parts.extensions.get::<Visitor>().cloned().ok_or(ConsoleError::SignIn)?;
+        let format = parts.extensions.get::<Format>().copied().unwrap_or(Format::Page);
+        let uri = parts.uri.clone();
+        let format = if format == Format::Page && has(&uri, "format=csv") { Format::Csv } else { format };
+        Ok(Self { visitor, format, uri })
+    }
+}
+
+impl Asked {
+    pub(crate) fn answer(&self, view: &impl View) -> Result<Response, ConsoleError> {
+        match self.format {
+            Format::Json => Ok(Json(view).into_response()),
+            Format::Csv => match view.page(&self.visitor).main_table() {
+                Some(table) => Ok(csv(table)),
+                None => Err(ConsoleError::Input("this page has no table to export".to_owned())),
+            },
+            Format::Page => self.page(&view.page(&self.visitor)),
+        }
+    }
+
+    fn page(&self, page: &Page) -> Result<Response, ConsoleError> {
+        let is_live = has(&self.uri, "live=on");
+        let mut frame = frame(&self.visitor, self.uri.path());
+        frame.has_table = page.main_table().is_some();
+        frame.csv = self.address("format=csv");
+        (frame.live_href, frame.live_text) = if is_live {
+            (self.address(""), "Stop reloading")
+        } else {
+            (self.address("live=on"), "Reload every 5 s")
+        };
+        let mut response = html(page, &frame)?;
+        if is_live {
+            // A header and no element: without script, and only where the visitor has asked for it.
+            response.headers_mut().insert(header::REFRESH, HeaderValue::from_static(RELOAD_SECONDS));
+        }
+        Ok(response)
+    }
+
+    /// The address of this page with another form of answer.
+    fn address(&self, with: &str) -> String {
+        let query = self.uri.query().unwrap_or_default();
+        let kept = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("live="));
+        let pairs: Vec<&str> = kept.chain(Some(with).filter(|with| !with.is_empty())).collect();
+        let path = self.uri.path();
+        if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
+    }
+}
+
+/// The frame of a page at this path.
+pub(crate) fn frame(visitor: &Visitor, path: &str) -> Frame {
+    let is_at = |href: &str| path == href || href != "/" && path.starts_with(&format!("{href}/"));
+    let link = |(text, href): (&str, &str)| Link {
+        text: text.to_owned(),
+        href: href.to_owned(),
+        is_current: is_at(href),
+    };
+    Frame {
+        stylesheet: STYLESHEET,
+        is_signed_in: true,
+        who: visitor.name.clone(),
+        role: visitor.role.as_str(),
+        navigation: NAVIGATION.map(link).into(),
+        live_href: path.to_owned(),
+        live_text: "Reload",
+        ..Frame::default()
+    }
+}
+
+/// The parameters of a query.
+pub(crate) fn parameters<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, ConsoleError> {
+    match query {
+        Ok(Query(parameters)) => Ok(parameters),
+        Err(rejection) => Err(ConsoleError::Input(rejection.body_text())),
+    }
+}
+
+/// A condition that is set: forms send empty fields, too.
+pub(crate) fn set(text: Option<&str>) -> Option<String> {
+    text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// The value of this name, of those there are.
+pub(crate) fn named<T: Copy>(
+    what: &str,
+    text: Option<&str>,
+    all: &[T],
+    name: fn(T) -> &'static str,
+) -> Result<Option<T>, ConsoleError> {
+    let Some(text) = set(text) else { return Ok(None) };
+    let found = all.iter().copied().find(|value| name(*value) == text);
+    let names: Vec<&str> = all.iter().map(|value| name(*value)).collect();
+    let unknown = || ConsoleError::Input(format!("{what}: use one of {}", names.join(", ")));
+    found.map(Some).ok_or_else(unknown)
+}
+
+/// An id in a path or a condition.
+pub(crate) fn parsed<T: std::str::FromStr<Err: Display>>(text: &str) -> Result<T, ConsoleError> {
+    text.parse().map_err(|error: T::Err| ConsoleError::Input(format!("`{text}`: {error}")))
+}
+
+fn has(uri: &Uri, pair: &str) -> bool {
+    uri.query().is_some_and(|query| query.split('&').any(|its| its == pair))
+}

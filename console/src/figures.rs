@@ -1,0 +1,151 @@
+//! The figures of all queues, asked once for all open pages.
+//!
+//! Guarantees: however many pages reload, the engine is asked at most once in [`FIGURES_AGE`], and the log of attempts
+//! for one bounded page. Rates and waits are those of the last [`RECENT_MAX`] attempts of all queues together, not
+//! those of a fixed span: a query over a span would grow with the load.
+
+use std::{sync::Arc, time::Duration};
+
+use base::{
+    Timestamp,
+    time::{between, later},
+};
+use jobs::{
+    inspection::{self, QueueStatus},
+    records::{AttemptOutcome, AttemptRecord, RecordFilter},
+};
+use serde::Serialize;
+use store::outbox::Backlog;
+
+use crate::{error::ConsoleError, state::ConsoleState};
+
+/// Age of figures that are shown again.
+const FIGURES_AGE: Duration = Duration::from_secs(2);
+/// Attempts looked at for rates and waits.
+const RECENT_MAX: u32 = 500;
+/// Attempts of a queue below which no rate and no wait is told.
+const RECENT_MIN: usize = 2;
+/// Place of the wait that is told among all, in thousandths.
+const WAIT_QUANTILE: usize = 950;
+
+/// What all queues hold and do.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figures {
+    /// Time of the figures.
+    pub(crate) at: Timestamp,
+    pub(crate) engine: &'static str,
+    /// Queues, those in trouble first.
+    pub(crate) queues: Vec<QueueFigures>,
+    /// Jobs of any queue in delays that the engine cannot assign to one.
+    pub(crate) short_delays: u64,
+    /// What waits to be published.
+    pub(crate) outbox: Backlog,
+    /// Worker processes that live.
+    pub(crate) workers: usize,
+}
+
+/// A queue.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct QueueFigures {
+    #[serde(flatten)]
+    pub(crate) status: QueueStatus,
+    /// Attempts that completed, per minute.
+    pub(crate) completed_per_minute: Option<f64>,
+    /// Attempts that ended in another way, per minute.
+    pub(crate) failed_per_minute: Option<f64>,
+    /// Time from publish to start that 95 of 100 first attempts do not exceed, in milliseconds.
+    pub(crate) wait_p95_ms: Option<u64>,
+}
+
+impl QueueFigures {
+    pub(crate) fn name(&self) -> &str {
+        &self.status.depth.queue
+    }
+
+    /// Whether jobs wait and nothing takes them.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.status.consumers == 0
+    }
+
+    /// Order of the list: what needs a person comes first.
+    fn rank(&self) -> u8 {
+        match &self.status.depth {
+            depth if self.is_stuck() && depth.ready > 0 => 0,
+            _ if self.is_stuck() => 1,
+            depth if depth.paused => 2,
+            depth if depth.dead > 0 => 3,
+            _ => 4,
+        }
+    }
+}
+
+impl ConsoleState {
+    /// The present figures; concurrent callers share one round of questions.
+    pub(crate) async fn figures(&self) -> Result<Arc<Figures>, ConsoleError> {
+        let (mut last, now) = (self.figures.lock().await, self.now());
+        if let Some(figures) = &*last
+            && (figures.at..later(figures.at, FIGURES_AGE)).contains(&now)
+        {
+            return Ok(Arc::clone(figures));
+        }
+        let figures = Arc::new(self.ask(now).await?);
+        *last = Some(Arc::clone(&figures));
+        Ok(figures)
+    }
+
+    async fn ask(&self, at: Timestamp) -> Result<Figures, ConsoleError> {
+        let (engine, notes) = (self.parts.engine.as_ref(), self.notes().await?);
+        let statuses = inspection::queues(engine, &notes, at).await?;
+        let filter = RecordFilter { limit: RECENT_MAX, ..RecordFilter::default() };
+        let recent = self.parts.records.list(&filter).await?;
+        let mut queues: Vec<_> = statuses.into_iter().map(|status| of_queue(status, &recent, at)).collect();
+        queues.sort_by(|one, other| (one.rank(), one.name()).cmp(&(other.rank(), other.name())));
+        let mut names: Vec<&str> = notes.iter().map(|note| note.worker.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        Ok(Figures {
+            at,
+            engine: engine.name(),
+            queues,
+            short_delays: engine.short_delays().await?,
+            outbox: self.parts.orders.backlog().await?,
+            workers: names.len(),
+        })
+    }
+}
+
+fn of_queue(status: QueueStatus, recent: &[AttemptRecord], now: Timestamp) -> QueueFigures {
+    let its: Vec<_> = recent.iter().filter(|record| record.queue == status.depth.queue).collect();
+    // Newest first: the last one of all queues began the span that is known.
+    let known = recent.last().map(|oldest| between(oldest.started_at, now)).unwrap_or_default();
+    let completed = its.iter().filter(|record| record.outcome == AttemptOutcome::Completed).count();
+    let rate = |number: usize| (its.len() >= RECENT_MIN).then(|| per_minute(number, known)).flatten();
+    let first = its.iter().filter(|record| record.attempt == 1);
+    let mut waits: Vec<Duration> =
+        first.map(|record| between(record.created_at, record.started_at)).collect();
+    waits.sort_unstable();
+    let wait = waits.get(waits.len() * WAIT_QUANTILE / 1000).filter(|_| waits.len() >= RECENT_MIN);
+    QueueFigures {
+        completed_per_minute: rate(completed),
+        failed_per_minute: rate(its.len() - completed),
+        wait_p95_ms: wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+        status,
+    }
+}
+
+/// Rounded to a tenth.
+fn per_minute(number: usize, span: Duration) -> Option<f64> {
+    let number = u32::try_from(number).ok().map(f64::from)?;
+    (!span.is_zero()).then(|| (number * 600.0 / span.as_secs_f64()).round() / 10.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_needs_a_span() {
+        assert_eq!(per_minute(5, Duration::ZERO), None);
+        assert_eq!(per_minute(5, Duration::from_secs(30)), Some(10.0));
+    }
+}

@@ -1,0 +1,177 @@
+//! The content of a page: facts, tables, forms and notes, without markup.
+//!
+//! Each page is such a value; one template renders them all, and the first table of a page is its CSV. So escaping,
+//! captions, labels and focus are right in one place.
+
+/// The content of a page.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    pub(crate) title: String,
+    pub(crate) sections: Vec<Section>,
+}
+
+/// A part of a page.
+#[derive(Debug)]
+pub(crate) enum Section {
+    Facts(Facts),
+    Table(Table),
+    Form(Form),
+    Links(Links),
+    Note(Note),
+    Text(Text),
+}
+
+/// A list of names and values.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) caption: String,
+    pub(crate) rows: Vec<Fact>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Fact {
+    pub(crate) name: String,
+    pub(crate) value: Cell,
+}
+
+/// A table with a caption; `next` is the link to the next page, empty on the last one.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) caption: String,
+    pub(crate) headings: Vec<&'static str>,
+    pub(crate) rows: Vec<Row>,
+    /// What is said where there are no rows.
+    pub(crate) empty: String,
+    pub(crate) next: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) cells: Vec<Cell>,
+}
+
+/// A value, with a link where `href` is not empty; `class` only repeats what the text says.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cell {
+    pub(crate) text: String,
+    pub(crate) href: String,
+    pub(crate) class: &'static str,
+}
+
+/// A form. What changes something is sent by `post`.
+#[derive(Debug)]
+pub(crate) struct Form {
+    pub(crate) legend: String,
+    pub(crate) method: &'static str,
+    pub(crate) action: String,
+    pub(crate) hidden: Vec<Hidden>,
+    pub(crate) fields: Vec<Field>,
+    pub(crate) button: String,
+    pub(crate) is_dangerous: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Hidden {
+    pub(crate) name: &'static str,
+    pub(crate) value: String,
+}
+
+/// A labelled input: `kind` is the type of the element.
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) label: &'static str,
+    pub(crate) value: String,
+    pub(crate) kind: &'static str,
+    pub(crate) is_required: bool,
+}
+
+/// A row of links, one of which may be the present page.
+#[derive(Debug)]
+pub(crate) struct Links {
+    pub(crate) label: String,
+    pub(crate) links: Vec<Link>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) text: String,
+    pub(crate) href: String,
+    pub(crate) is_current: bool,
+}
+
+/// A sentence that must not be overlooked, `class` `info`, `warn` or `bad`.
+#[derive(Debug)]
+pub(crate) struct Note {
+    pub(crate) text: String,
+    pub(crate) class: &'static str,
+}
+
+/// A text of several lines, shown as it is.
+#[derive(Debug)]
+pub(crate) struct Text {
+    pub(crate) caption: String,
+    pub(crate) text: String,
+}
+
+impl Page {
+    pub(crate) fn new(title: impl Into<String>) -> Self {
+        Self { title: title.into(), sections: Vec::new() }
+    }
+
+    pub(crate) fn push(&mut self, section: impl Into<Section>) {
+        self.sections.push(section.into());
+    }
+
+    pub(crate) fn note(&mut self, class: &'static str, text: impl Into<String>) {
+        self.push(Note { text: text.into(), class });
+    }
+
+    /// The table that is exported.
+    pub(crate) fn main_table(&self) -> Option<&Table> {
+        self.sections.iter().find_map(|section| match section {
+            Section::Table(table) => Some(table),
+            _ => None,
+        })
+    }
+}
+
+impl Table {
+    pub(crate) fn new<const N: usize>(caption: impl Into<String>, headings: [&'static str; N]) -> Self {
+        let (rows, headings) = (Vec::new(), headings.to_vec());
+        Self {
+            caption: caption.into(),
+            headings,
+            rows,
+            empty: "Nothing here.".to_owned(),
+            next: String::new(),
+        }
+    }
+
+    pub(crate) fn push<const N: usize>(&mut self, cells: [Cell; N]) {
+        self.rows.push(Row { cells: cells.to_vec() });
+    }
+}
+
+impl Facts {
+    pub(crate) fn new(caption: impl Into<String>) -> Self {
+        Self { caption: caption.into(), rows: Vec::new() }
+    }
+
+    pub(crate) fn push(&mut self, name: impl Into<String>, value: impl Into<Cell>) {
+        self.rows.push(Fact { name: name.into(), value: value.into() });
+    }
+}
+
+macro_rules! sections {
+    ($($kind:ident)+) => {
+        $(
+            impl From<$kind> for Section {
+                fn from(section: $kind) -> Self {
+                    Self::$kind(section)
+                }
+            }
+        )+
+    };
+}
+sections!(Facts Table Form Links Note Text);

@@ -1,0 +1,209 @@
+//! One job: its state, its timeline, what its code has reported, and the actions on it.
+
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+use base::Timestamp;
+use jobs::{
+    JobId,
+    bulk::JOB,
+    engine::JobState,
+    inspection::{self, JobHistory},
+    job_store::{LogLine, Progress, RunReport, RunReports},
+    records::AttemptRecord,
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{
+    job_list::{JobSummary, state_cell, subject_cell},
+    operation_form::{Action, action_form},
+};
+use crate::{
+    access::Role,
+    answer::{Asked, View, Visitor, parsed},
+    cells::{path, shown},
+    error::ConsoleError,
+    page::{Cell, Facts, Page, Text},
+    state::Console,
+    timeline::{TimelineEntry, timeline_table},
+};
+
+/// Longest payload and result on a page, in characters; the JSON has them whole.
+const TEXT_CHARS_MAX: usize = 20_000;
+
+/// Verb, button and role of an action on a job.
+type JobAction = (&'static str, &'static str, Role);
+
+const RETRY: JobAction = ("retry", "Run now", Role::Operator);
+const CANCEL: JobAction = ("cancel", "Cancel", Role::Operator);
+const REDRIVE: JobAction = ("redrive", "Redrive", Role::Operator);
+const DELETE: JobAction = ("delete", "Delete", Role::Admin);
+
+pub(super) async fn job(
+    State(Console(console)): State<Console>,
+    asked: Asked,
+    Path(id): Path<String>,
+) -> Result<Response, ConsoleError> {
+    let (id, parts): (JobId, _) = (parsed(&id)?, &console.parts);
+    let (engine, records, store) = (parts.engine.as_ref(), parts.records.as_ref(), parts.store.as_ref());
+    let reports = Some(store as &dyn RunReports);
+    let history = inspection::history(engine, records, reports, id).await?;
+    if history.is_unknown() {
+        let ready = if engine.capabilities().lists_ready { "" } else { ", or waits for its first attempt" };
+        let why = format!("nothing is known of {id}: it was never here, has expired{ready}");
+        return Err(ConsoleError::NotFound(why));
+    }
+    asked.answer(&JobPage::new(console.now(), history, asked.visitor.sees_payloads))
+}
+
+/// What a run has reported, without its result.
+#[derive(Serialize)]
+struct Reported {
+    attempt: u32,
+    worker: String,
+    reported_at: Timestamp,
+    ended_at: Option<Timestamp>,
+    progress: Option<Progress>,
+    log: Vec<LogLine>,
+    lines_dropped: u64,
+}
+
+#[derive(Serialize)]
+struct JobPage {
+    at: Timestamp,
+    id: JobId,
+    /// What the engine holds of it.
+    held: Option<JobSummary>,
+    attempts: Vec<AttemptRecord>,
+    report: Option<Reported>,
+    /// Payload and result; `None` also where the visitor does not see them.
+    payload: Option<Box<RawValue>>,
+    result: Option<Box<RawValue>>,
+    /// Whether payload and result are left out for this visitor.
+    is_redacted: bool,
+}
+
+impl JobPage {
+    fn new(at: Timestamp, history: JobHistory, sees_payloads: bool) -> Self {
+        let JobHistory { id, held, attempts, report } = history;
+        let payload = held.as_ref().map(|held| held.envelope.payload.clone());
+        let (report, result) = match report {
+            Some(report) => {
+                let RunReport {
+                    attempt, worker, reported_at, ended_at, progress, log, lines_dropped, ..
+                } = report;
+                let reported =
+                    Reported { attempt, worker, reported_at, ended_at, progress, log, lines_dropped };
+                (Some(reported), report.result)
+            }
+            None => (None, None),
+        };
+        Self {
+            at,
+            id,
+            held: held.map(JobSummary::from),
+            attempts,
+            report,
+            payload: payload.filter(|_| sees_payloads),
+            result: result.filter(|_| sees_payloads),
+            is_redacted: !sees_payloads,
+        }
+    }
+
+    fn timeline(&self) -> Vec<TimelineEntry> {
+        let mut entries: Vec<_> = self.attempts.iter().map(TimelineEntry::of_attempt).collect();
+        for entry in &mut entries {
+            // Its own page.
+            entry.job = None;
+        }
+        let published = self.held.as_ref().map(|held| held.created_at);
+        let published = published.or_else(|| self.attempts.first().map(|first| first.created_at));
+        entries.extend(published.map(|at| TimelineEntry::new(at, "job", "published")));
+        if let Some(held) = &self.held {
+            if let Some(dead) = &held.dead {
+                let text = format!("dead: {}", dead.reason.as_str());
+                let entry = TimelineEntry::new(dead.died_at, "job", text);
+                entries.push(TimelineEntry { is_well: Some(false), ..entry });
+            }
+            let due = held.run_at.filter(|_| held.state == JobState::Delayed);
+            entries.extend(due.map(|at| TimelineEntry::new(at, "job", "due")));
+        }
+        if let Some(report) = &self.report {
+            entries
+                .extend(report.log.iter().map(|line| TimelineEntry::new(line.at, "log", line.text.as_str())));
+        }
+        entries
+    }
+
+    fn facts(&self) -> Facts {
+        let mut facts = Facts::new("The job");
+        if let Some(held) = &self.held {
+            facts.push("State", state_cell(held.state));
+            facts.push("Kind", held.kind());
+            facts.push("Queue", Cell::link(held.queue.as_str(), path("/queues", &held.queue)));
+            facts.push("Priority", held.priority.as_str());
+            facts.push("Attempts", format!("{} of {} used", held.attempt, held.max_attempts));
+            facts.push("Crashes of its consumers", Cell::number(held.crashes));
+            facts.push("Subject", subject_cell(held.subject.as_deref()));
+            facts.push("Unique key", held.unique_key.as_deref());
+            facts.push("Concurrency key", held.concurrency_key.as_deref());
+            facts.push("Last error", held.last_error.as_deref());
+            facts.push("Trace id", held.trace_id.as_deref());
+        } else if let Some(last) = self.attempts.last() {
+            facts.push("State", format!("not held by the engine; last attempt: {}", last.outcome.as_str()));
+            facts.push("Kind", last.kind.as_str());
+            facts.push("Queue", Cell::link(last.queue.as_str(), path("/queues", &last.queue)));
+            facts.push("Subject", subject_cell(last.subject.as_deref()));
+            facts.push("Last error", last.error.as_deref());
+            let trace = last.trace.as_ref().map(base::TraceContext::trace_id);
+            facts.push("Trace id", trace.as_deref());
+        }
+        if let Some(report) = &self.report {
+            let progress = report.progress.as_ref();
+            let progress = progress.map(|progress| format!("{} % {}", progress.percent, progress.message));
+            facts.push("Progress", progress.as_deref());
+            facts.push("Reported", Cell::time(report.reported_at, self.at));
+            facts.push("By", format!("attempt {} in {}", report.attempt, report.worker));
+        }
+        facts
+    }
+}
+
+impl View for JobPage {
+    fn page(&self, visitor: &Visitor) -> Page {
+        let mut page = Page::new(format!("Job {}", self.id));
+        page.push(self.facts());
+        page.push(timeline_table("Timeline", &self.timeline(), self.at));
+        if self.is_redacted {
+            page.note(
+                "info",
+                "Payload and result are shown to admins, where console.show_payloads allows it.",
+            );
+        }
+        for (caption, json) in [("Payload", &self.payload), ("Result", &self.result)] {
+            if let Some(json) = json {
+                let text = shown(json.get(), TEXT_CHARS_MAX);
+                page.push(Text { caption: caption.to_owned(), text });
+            }
+        }
+        if let Some(held) = &self.held {
+            actions(&mut page, held, visitor);
+        }
+        page
+    }
+}
+
+/// Actions that fit the state of the job and the role of the visitor.
+fn actions(page: &mut Page, job: &JobSummary, visitor: &Visitor) {
+    let fitting: &[JobAction] = match job.state {
+        JobState::Ready | JobState::Running => &[CANCEL],
+        JobState::Delayed => &[RETRY, CANCEL],
+        JobState::Dead => &[REDRIVE, DELETE],
+    };
+    for (verb, button, role) in fitting.iter().copied().filter(|(_, _, role)| visitor.may(*role)) {
+        let action = Action { items: JOB, verb, button, is_dangerous: role == Role::Admin };
+        page.push(action_form(&action, format!("{button} this job"), vec![("id", job.id.to_string())]));
+    }
+}

@@ -1,0 +1,303 @@
+//! Jobs in the queues, by filters that are links.
+//!
+//! Guarantees: a page looks at [`LOOK_AT`] jobs at most, whatever the filter, and begins after an id: no page costs
+//! more than the first one. Conditions that the engine has no index for (key, error, text) hold for the jobs looked at; the
+//! page says so and leads on. What the engine holds and cannot list is counted.
+
+use axum::{
+    extract::{Query, State, rejection::QueryRejection},
+    response::Response,
+};
+use base::{Timestamp, TraceContext};
+use jobs::{
+    JobId, Priority,
+    engine::{DeadInfo, InspectedJob, JobFilter, JobState},
+    inspection,
+};
+use serde::{Deserialize, Serialize};
+use store::domain::OrderId;
+
+use crate::{
+    answer::{Asked, View, Visitor, named, parameters, parsed, set},
+    cells::{count, path, with_query},
+    error::ConsoleError,
+    page::{self, Cell, Field, Link, Links, Page, Table},
+    state::{Console, ConsoleState},
+};
+
+/// Jobs looked at for one page.
+const LOOK_AT: u32 = 200;
+/// Jobs shown on one page; the rest of those looked at is on the next one.
+const SHOWN_MAX: usize = 50;
+
+#[derive(Deserialize)]
+pub(super) struct JobQuery {
+    state: Option<String>,
+    queue: Option<String>,
+    kind: Option<String>,
+    key: Option<String>,
+    error: Option<String>,
+    q: Option<String>,
+    after: Option<String>,
+}
+
+/// A job, without its payload.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct JobSummary {
+    pub(super) id: JobId,
+    pub(super) kind: String,
+    pub(super) queue: String,
+    pub(super) state: JobState,
+    pub(super) priority: Priority,
+    /// Attempts used up.
+    pub(super) attempt: u32,
+    pub(super) max_attempts: u32,
+    pub(super) created_at: Timestamp,
+    pub(super) run_at: Option<Timestamp>,
+    pub(super) subject: Option<String>,
+    pub(super) unique_key: Option<String>,
+    pub(super) concurrency_key: Option<String>,
+    pub(super) trace_id: Option<String>,
+    pub(super) crashes: u32,
+    pub(super) last_error: Option<String>,
+    pub(super) dead: Option<DeadInfo>,
+}
+
+impl From<InspectedJob> for JobSummary {
+    fn from(job: InspectedJob) -> Self {
+        let InspectedJob { envelope, state, crashes, last_error, dead } = job;
+        Self {
+            id: envelope.id,
+            kind: envelope.kind,
+            queue: envelope.queue,
+            state,
+            priority: envelope.priority,
+            attempt: envelope.attempt,
+            max_attempts: envelope.max_attempts,
+            created_at: envelope.created_at,
+            run_at: envelope.run_at,
+            subject: envelope.subject,
+            unique_key: envelope.unique_key,
+            concurrency_key: envelope.concurrency_key,
+            trace_id: envelope.trace.as_ref().map(TraceContext::trace_id),
+            crashes,
+            last_error,
+            dead,
+        }
+    }
+}
+
+impl JobSummary {
+    /// The name of its kind; a message that cannot be decoded has none.
+    pub(super) fn kind(&self) -> &str {
+        if self.kind.is_empty() { "(not decodable)" } else { &self.kind }
+    }
+
+    fn matches(&self, filter: &Conditions) -> bool {
+        let texts = [&self.subject, &self.unique_key, &self.concurrency_key, &self.last_error];
+        let has = |part: &str| {
+            self.kind.contains(part)
+                || texts.iter().any(|text| text.as_ref().is_some_and(|t| t.contains(part)))
+        };
+        let error = self.last_error.as_deref().unwrap_or_default();
+        let bare = self.unique_key.as_deref().and_then(|key| key.split_once('/')).map(|(_, bare)| bare);
+        let keys = [self.unique_key.as_deref(), bare, self.concurrency_key.as_deref()];
+        (filter.key.is_empty() || keys.contains(&Some(filter.key.as_str())))
+            && (filter.error.is_empty() || error.contains(&filter.error))
+            && (filter.q.is_empty() || has(&filter.q))
+    }
+}
+
+/// The conditions of a list; empty ones are not set.
+struct Conditions {
+    state: Option<JobState>,
+    queue: String,
+    kind: String,
+    key: String,
+    error: String,
+    q: String,
+}
+
+impl Conditions {
+    fn new(query: &JobQuery) -> Result<Self, ConsoleError> {
+        let text = |text: &Option<String>| set(text.as_deref()).unwrap_or_default();
+        Ok(Self {
+            state: named("state", query.state.as_deref(), &JobState::ALL, JobState::as_str)?,
+            queue: text(&query.queue),
+            kind: text(&query.kind),
+            key: text(&query.key),
+            error: text(&query.error),
+            q: text(&query.q),
+        })
+    }
+
+    /// The address of the list with another state, or after a job.
+    fn address(&self, state: Option<JobState>, after: Option<JobId>) -> String {
+        let after = after.map(|after| after.to_string()).unwrap_or_default();
+        let state = state.map_or("", JobState::as_str);
+        let Self { queue, kind, key, error, q, .. } = self;
+        with_query(
+            "/jobs",
+            &[
+                ("state", state),
+                ("queue", queue),
+                ("kind", kind),
+                ("key", key),
+                ("error", error),
+                ("q", q),
+                ("after", &after),
+            ],
+        )
+    }
+}
+
+pub(super) async fn jobs(
+    State(Console(console)): State<Console>,
+    asked: Asked,
+    query: Result<Query<JobQuery>, QueryRejection>,
+) -> Result<Response, ConsoleError> {
+    let query = parameters(query)?;
+    let conditions = Conditions::new(&query)?;
+    let after = match set(query.after.as_deref()) {
+        Some(after) => Some(parsed(&after)?),
+        None => None,
+    };
+    asked.answer(&listed(&console, conditions, after).await?)
+}
+
+async fn listed(
+    console: &ConsoleState,
+    conditions: Conditions,
+    after: Option<JobId>,
+) -> Result<JobList, ConsoleError> {
+    let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let (queue, kind) = (some(&conditions.queue), some(&conditions.kind));
+    let filter = JobFilter { queue, kind, state: conditions.state, after, limit: LOOK_AT };
+    let (engine, records, now) = (&console.parts.engine, &console.parts.records, console.now());
+    let (found, notes) = if after.is_none() {
+        let listing = inspection::list(engine.as_ref(), records.as_ref(), &filter, now).await?;
+        let unlisted = listing.unlisted.iter();
+        let mut notes: Vec<String> = unlisted
+            .map(|(queue, ready)| {
+                format!("{queue}: {} ready jobs that the broker cannot list", count(*ready))
+            })
+            .collect();
+        let short = listing.short_delays + listing.logged.len() as u64;
+        if short > 0 {
+            notes.push(format!("{} jobs of any queue in short delays are not listed", count(short)));
+        }
+        (listing.jobs, notes)
+    } else {
+        (engine.list(&filter).await?, Vec::new())
+    };
+    // Only an empty page of the engine is the last one.
+    let mut next = found.last().map(|job| job.envelope.id);
+    let mut data: Vec<JobSummary> =
+        found.into_iter().map(JobSummary::from).filter(|job| job.matches(&conditions)).collect();
+    if data.len() > SHOWN_MAX {
+        data.truncate(SHOWN_MAX);
+        next = data.last().map(|job| job.id);
+    }
+    Ok(JobList { at: now, data, next, notes, conditions })
+}
+
+#[derive(Serialize)]
+struct JobList {
+    at: Timestamp,
+    data: Vec<JobSummary>,
+    /// The job after which the next page begins; `None` on the last one.
+    next: Option<JobId>,
+    /// What the list does not show.
+    notes: Vec<String>,
+    #[serde(skip)]
+    conditions: Conditions,
+}
+
+impl View for JobList {
+    fn page(&self, _: &Visitor) -> Page {
+        let mut page = Page::new("Jobs");
+        let conditions = &self.conditions;
+        let all = std::iter::once(None).chain(JobState::ALL.map(Some));
+        let links = all.map(|state| Link {
+            text: state.map_or("all", JobState::as_str).to_owned(),
+            href: conditions.address(state, None),
+            is_current: state == conditions.state,
+        });
+        page.push(Links { label: "State".to_owned(), links: links.collect() });
+        page.push(self.filter_form());
+        for note in &self.notes {
+            page.note("info", note.as_str());
+        }
+        let mut table = job_table("Jobs, oldest first", &self.data, self.at);
+        if let Some(next) = self.next {
+            table.next = conditions.address(conditions.state, Some(next));
+            "None among the jobs looked at for this page.".clone_into(&mut table.empty);
+        }
+        page.push(table);
+        page
+    }
+}
+
+impl JobList {
+    fn filter_form(&self) -> page::Form {
+        let conditions = &self.conditions;
+        let state = conditions.state.map_or("", JobState::as_str);
+        page::Form {
+            legend: "Filter".to_owned(),
+            method: "get",
+            action: "/jobs".to_owned(),
+            hidden: vec![page::Hidden { name: "state", value: state.to_owned() }],
+            fields: vec![
+                field("queue", "Queue", &conditions.queue),
+                field("kind", "Kind", &conditions.kind),
+                field("key", "Key", &conditions.key),
+                field("error", "Error has", &conditions.error),
+                field("q", "Any text", &conditions.q),
+            ],
+            button: "Apply".to_owned(),
+            is_dangerous: false,
+        }
+    }
+}
+
+fn field(name: &'static str, label: &'static str, value: &str) -> Field {
+    Field { name, label, value: value.to_owned(), kind: "text", is_required: false }
+}
+
+fn job_table(caption: &str, jobs: &[JobSummary], now: Timestamp) -> Table {
+    let mut table = Table::new(
+        caption,
+        ["Job", "Kind", "Queue", "State", "Attempts", "Published", "Due", "Subject", "Last error"],
+    );
+    for job in jobs {
+        let id = job.id.to_string();
+        table.push([
+            Cell::link(id.as_str(), path("/jobs", &id)),
+            job.kind().into(),
+            Cell::link(job.queue.as_str(), path("/queues", &job.queue)),
+            state_cell(job.state),
+            Cell::number(format!("{}/{}", job.attempt, job.max_attempts)),
+            Cell::time(job.created_at, now),
+            Cell::optional_time(job.run_at.filter(|_| job.state == JobState::Delayed), now),
+            subject_cell(job.subject.as_deref()),
+            job.last_error.as_deref().into(),
+        ]);
+    }
+    table
+}
+
+pub(super) fn state_cell(state: JobState) -> Cell {
+    let class = match state {
+        JobState::Dead => "bad",
+        JobState::Delayed => "warn",
+        JobState::Running => "good",
+        JobState::Ready => "",
+    };
+    Cell::marked(class, state.as_str())
+}
+
+/// The subject, with a link where it is an order.
+pub(super) fn subject_cell(subject: Option<&str>) -> Cell {
+    let order = subject.filter(|subject| subject.parse::<OrderId>().is_ok());
+    Cell::link(subject, order.map(|order| path("/orders", order)).unwrap_or_default())
+}

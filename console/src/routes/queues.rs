@@ -1,0 +1,161 @@
+//! Queues: what they hold, who works on them, and the actions on one of them.
+
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+use base::Timestamp;
+use jobs::{
+    bulk::QUEUES,
+    inspection::{self, WorkerStatus},
+};
+use serde::Serialize;
+
+use super::{
+    operation_form::{Action, action_form},
+    workers::worker_table,
+};
+use crate::{
+    access::Role,
+    answer::{Asked, View, Visitor},
+    cells::{path, with_query},
+    error::ConsoleError,
+    figures::QueueFigures,
+    page::{Cell, Facts, Page, Table},
+    state::Console,
+};
+
+pub(super) async fn queues(
+    State(Console(console)): State<Console>,
+    asked: Asked,
+) -> Result<Response, ConsoleError> {
+    let figures = console.figures().await?;
+    asked.answer(&QueueList { at: figures.at, data: figures.queues.clone() })
+}
+
+#[derive(Serialize)]
+struct QueueList {
+    at: Timestamp,
+    data: Vec<QueueFigures>,
+}
+
+impl View for QueueList {
+    fn page(&self, _: &Visitor) -> Page {
+        let mut page = Page::new("Queues");
+        page.push(queue_table("All queues", &self.data, self.at));
+        page
+    }
+}
+
+/// Queues with their figures.
+pub(super) fn queue_table(caption: &str, queues: &[QueueFigures], now: Timestamp) -> Table {
+    let mut table = Table::new(
+        caption,
+        [
+            "Queue",
+            "State",
+            "Ready",
+            "Running",
+            "Delayed",
+            "Dead",
+            "Oldest ready",
+            "Consumers",
+            "Slots",
+            "Completed/min",
+            "Failed/min",
+            "Wait p95",
+        ],
+    );
+    "No queue is declared: no worker has started yet.".clone_into(&mut table.empty);
+    for queue in queues {
+        let (depth, name) = (&queue.status.depth, queue.name());
+        let jobs = |state: &str, number: u64| {
+            Cell::link(Cell::count(number), with_query("/jobs", &[("queue", name), ("state", state)]))
+        };
+        table.push([
+            Cell::link(name, path("/queues", name)),
+            state(queue),
+            jobs("ready", depth.ready),
+            jobs("running", depth.running),
+            jobs("delayed", depth.delayed),
+            jobs("dead", depth.dead),
+            Cell::optional_time(depth.oldest_ready_at, now),
+            Cell::number(queue.status.consumers),
+            Cell::number(queue.status.slots),
+            rate(queue.completed_per_minute),
+            rate(queue.failed_per_minute),
+            queue.wait_p95_ms.map_or_else(|| "-".into(), |wait| Cell::number(format!("{wait} ms"))),
+        ]);
+    }
+    table
+}
+
+fn rate(per_minute: Option<f64>) -> Cell {
+    per_minute.map_or_else(|| "-".into(), |rate| Cell::number(format!("{rate:.1}")))
+}
+
+fn state(queue: &QueueFigures) -> Cell {
+    match (queue.is_stuck(), queue.status.depth.paused) {
+        (true, true) => Cell::marked("bad", "paused, nobody consumes"),
+        (true, false) => Cell::marked("bad", "nobody consumes"),
+        (false, true) => Cell::marked("warn", "paused"),
+        (false, false) => Cell::marked("good", "consumed"),
+    }
+}
+
+pub(super) async fn queue(
+    State(Console(console)): State<Console>,
+    asked: Asked,
+    Path(name): Path<String>,
+) -> Result<Response, ConsoleError> {
+    let figures = console.figures().await?;
+    let Some(queue) = figures.queues.iter().find(|queue| queue.name() == name).cloned() else {
+        return Err(ConsoleError::NotFound(format!("there is no queue `{name}`")));
+    };
+    let mut workers = inspection::workers(console.parts.engine.consumers().await?, console.notes().await?);
+    workers.retain(|worker| worker.queue == name);
+    asked.answer(&QueuePage { at: figures.at, queue, workers })
+}
+
+#[derive(Serialize)]
+struct QueuePage {
+    at: Timestamp,
+    #[serde(flatten)]
+    queue: QueueFigures,
+    workers: Vec<WorkerStatus>,
+}
+
+impl View for QueuePage {
+    fn page(&self, visitor: &Visitor) -> Page {
+        let (depth, name) = (&self.queue.status.depth, self.queue.name());
+        let mut page = Page::new(format!("Queue {name}"));
+        if self.queue.is_stuck() {
+            page.note("bad", "Nobody consumes this queue: its jobs wait until a worker of it starts.");
+        }
+        page.push(worker_table(&format!("Workers of {name}"), &self.workers, self.at));
+        let mut facts = Facts::new("Jobs");
+        facts.push("State", state(&self.queue));
+        for (state, number) in [
+            ("ready", depth.ready),
+            ("running", depth.running),
+            ("delayed", depth.delayed),
+            ("dead", depth.dead),
+        ] {
+            let href = with_query("/jobs", &[("queue", name), ("state", state)]);
+            facts.push(state, Cell::link(Cell::count(number), href));
+        }
+        facts.push("Oldest ready", Cell::optional_time(depth.oldest_ready_at, self.at));
+        facts.push("Dead by reason", Cell::link("dead letters", with_query("/dead", &[("queue", name)])));
+        page.push(facts);
+        let verb = if depth.paused { ("resume", "Resume") } else { ("pause", "Pause") };
+        for (role, (verb, button), is_dangerous) in
+            [(Role::Operator, verb, false), (Role::Admin, ("purge", "Purge"), true)]
+        {
+            let action = Action { items: QUEUES, verb, button, is_dangerous };
+            if visitor.may(role) {
+                page.push(action_form(&action, format!("{button} {name}"), vec![("id", name.to_owned())]));
+            }
+        }
+        page
+    }
+}

@@ -1,0 +1,99 @@
+//! Worker processes: their queues, slots, last sign of life and trouble.
+
+use axum::{extract::State, response::Response};
+use base::Timestamp;
+use jobs::{
+    inspection::{self, WorkerStatus},
+    job_store::WorkerNote,
+};
+use serde::Serialize;
+
+use crate::{
+    answer::{Asked, View, Visitor},
+    cells::path,
+    error::ConsoleError,
+    page::{Cell, Page, Table},
+    state::Console,
+};
+
+pub(super) async fn workers(
+    State(Console(console)): State<Console>,
+    asked: Asked,
+) -> Result<Response, ConsoleError> {
+    let data = inspection::workers(console.parts.engine.consumers().await?, console.notes().await?);
+    asked.answer(&WorkerList { at: console.now(), data })
+}
+
+#[derive(Serialize)]
+struct WorkerList {
+    at: Timestamp,
+    data: Vec<WorkerStatus>,
+}
+
+impl View for WorkerList {
+    fn page(&self, _: &Visitor) -> Page {
+        let mut page = Page::new("Workers");
+        page.push(worker_table("Processes and the queues they consume", &self.data, self.at));
+        page
+    }
+}
+
+pub(super) fn worker_table(caption: &str, workers: &[WorkerStatus], now: Timestamp) -> Table {
+    let mut table = Table::new(
+        caption,
+        [
+            "Worker",
+            "Queue",
+            "Release",
+            "Started",
+            "Slots used",
+            "Slots",
+            "Jobs held",
+            "Seen",
+            "Last contact",
+            "Lease",
+            "Trouble",
+        ],
+    );
+    "No worker: start one with `orderworks worker`.".clone_into(&mut table.empty);
+    for worker in workers {
+        let note = worker.note.as_ref();
+        let text = |tell: fn(&WorkerNote) -> String| note.map_or_else(|| "-".to_owned(), tell);
+        let time = |at: fn(&WorkerNote) -> Option<Timestamp>| Cell::optional_time(note.and_then(at), now);
+        table.push([
+            note.map_or(worker.name.as_str(), |note| note.worker.as_str()).into(),
+            Cell::link(worker.queue.as_str(), path("/queues", &worker.queue)),
+            text(|note| note.release.clone()).into(),
+            time(|note| Some(note.started_at)),
+            Cell::number(text(|note| note.used.to_string())),
+            Cell::number(text(slots)),
+            Cell::number(worker.jobs),
+            time(|note| Some(note.noted_at)),
+            time(|note| note.contact_at),
+            lease(worker, now),
+            trouble(note),
+        ]);
+    }
+    table
+}
+
+/// Slots, and those of the configuration where an operator has set others.
+fn slots(note: &WorkerNote) -> String {
+    let WorkerNote { slots, configured, .. } = note;
+    if slots == configured { slots.to_string() } else { format!("{slots} (configured {configured})") }
+}
+
+fn lease(worker: &WorkerStatus, now: Timestamp) -> Cell {
+    match worker.alive_until {
+        None => "no consumer".into(),
+        Some(until) if until < now => Cell::marked("bad", "run out"),
+        Some(until) => Cell::marked("good", Cell::time(until, now)),
+    }
+}
+
+fn trouble(note: Option<&WorkerNote>) -> Cell {
+    match note.and_then(|note| note.trouble.as_deref()) {
+        Some(trouble) => Cell::marked("bad", trouble),
+        None => "-".into(),
+    }
+}

@@ -1,0 +1,37 @@
+//! Role of the operations console.
+
+use std::{sync::Arc, time::Duration};
+
+use console::{Console, ConsoleParts};
+use tokio::net::TcpListener;
+
+use super::{Roles, scheduler::operation_items};
+use crate::wiring::{ConsoleStores, Jobs};
+
+impl Roles<'_> {
+    /// Serves the console, which is returned for a link that signs in. Its metrics show queues and outbox also while no
+    /// worker runs.
+    pub(crate) fn console(&mut self, stores: ConsoleStores, listener: TcpListener) -> Console {
+        let ConsoleStores { orders, payments, jobs, store, checks } = stores;
+        let wiring = self.wiring;
+        self.stores.extend(checks);
+        self.show_queues(Arc::clone(&jobs.queue));
+        self.show_outbox(Arc::clone(&orders));
+        let items = operation_items(Arc::clone(&orders), &jobs, Arc::clone(&store), wiring.ambient);
+        let Jobs { queue, records } = jobs;
+        let parts = ConsoleParts {
+            engine: queue,
+            records,
+            store,
+            orders,
+            payments,
+            items,
+            // Beside the scheduler of the same process, which is another runner of operations.
+            name: format!("{} console", wiring.name),
+            ambient: wiring.ambient.clone(),
+        };
+        let console = Console::new(parts, wiring.config.console.config.clone());
+        self.serve(listener, console::app(console.clone()), Duration::ZERO);
+        console
+    }
+}
