@@ -1,8 +1,8 @@
 //! Jobs in the queues, by filters that are links.
 //!
 //! Guarantees: a page looks at [`LOOK_AT`] jobs at most, whatever the filter, and begins after an id: no page costs
-//! more than the first one. Conditions that the engine has no index for (key, error, text) hold for the jobs looked at; the
-//! page says so and leads on. What the engine holds and cannot list is counted.
+//! more than the first one. Conditions that the engine has no index for (key, error, text) hold for the jobs looked
+//! at; the page leads on. What the engine holds and cannot list is counted.
 
 use axum::{
     extract::{Query, State, rejection::QueryRejection},

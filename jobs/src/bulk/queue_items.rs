@@ -1,7 +1,7 @@
 //! Queues as items of bulk operations: pause, resume and purge, one queue an operation.
 //!
-//! Guarantees: a pause of a paused queue matches nothing, and so does a resume of one that is not paused. Repeated after
-//! a crash, a purge also deletes what was published meanwhile.
+//! Guarantees: a pause of a paused queue matches nothing, and so does a resume of one that is not paused. Repeated
+//! after a crash, a purge also deletes what was published meanwhile.
 
 use std::sync::Arc;
 

@@ -1,0 +1,8 @@
+//! The console over a whole deployment in files: who may do what, what pages show and do not, what actions do.
+
+#![expect(clippy::expect_used, reason = "a panic is how a test fails, also in its helpers")]
+
+mod access;
+mod actions;
+mod pages;
+mod util;
