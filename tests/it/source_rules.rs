@@ -52,8 +52,8 @@ fn every_test_named_beside_a_finding_about_money_exists() {
     let page = fs::read_to_string(root.join("docs/RELIABILITY.md")).expect("a page");
     let (_, section) = page.split_once("## Money: findings and their tests").expect("the section");
     let section = section.split("\n## ").next().expect("a first part");
-    let folders =
-        ["tests", "src", "jobs", "api", "store", "workers"].map(|folder| files(&root.join(folder), "rs"));
+    let folders = ["tests", "src", "jobs", "api", "console", "store", "workers"]
+        .map(|folder| files(&root.join(folder), "rs"));
     let sources = folders.into_iter().flatten().map(|path| fs::read_to_string(path).expect("a file"));
     let sources = sources.collect::<String>();
     let mut named = 0;
@@ -111,8 +111,8 @@ fn callers_of_a_queue_ask_its_capabilities_and_not_which_engine_it_is() {
 #[test]
 fn payments_are_displayed_by_their_committed_state() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let displays = files(&root.join("api/src/routes"), "rs");
-    for path in displays.into_iter().chain([root.join("src/commands/payment.rs")]) {
+    let displays = ["api/src/routes", "console/src/routes"].map(|folder| files(&root.join(folder), "rs"));
+    for path in displays.into_iter().flatten().chain([root.join("src/commands/payment.rs")]) {
         let text = fs::read_to_string(&path).expect("a file");
         for read in ["payments.payment(", "payments.payments("] {
             assert!(!text.contains(read), "{}: {read}", path.display());
@@ -136,8 +136,8 @@ fn guide_and_readme_show_the_minimal_example_whole() {
 /// Placeholders have capitals; names that begin with `src` or `tests` and no crate may be meant for any crate.
 #[test]
 fn pages_name_files_and_folders_that_exist() {
-    const FOLDERS: [&str; 9] =
-        ["api", "base", "compose", "jobs", "migrations", "ops", "store", "webhooks", "workers"];
+    const FOLDERS: [&str; 10] =
+        ["api", "base", "compose", "console", "jobs", "migrations", "ops", "store", "webhooks", "workers"];
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let pages = files(&root.join("docs"), "md")
         .into_iter()
@@ -247,8 +247,9 @@ fn logged(source: &str, level: &str) -> Vec<String> {
 #[test]
 fn operators_find_each_error_that_is_logged_in_the_table_and_each_line_of_the_table_in_the_sources() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = ["src", "api/src", "base/src", "jobs/src", "store", "webhooks/src", "workers/src"]
-        .map(|name| files(&root.join(name), "rs"));
+    let folders =
+        ["src", "api/src", "base/src", "console/src", "jobs/src", "store", "webhooks/src", "workers/src"]
+            .map(|name| files(&root.join(name), "rs"));
     let product = folders.concat().into_iter().filter(|path| {
         let path = path.display().to_string();
         !["/tests", "/testing/", "/conformance/"].iter().any(|part| path.contains(part))
