@@ -41,3 +41,32 @@ fn token(name: &str, text: &SecretString) -> Result<AccessToken, AccessError> {
     let (role, secret) = text.expose_secret().split_once(':').ok_or(AccessError::Role)?;
     AccessToken::new(name, role.parse::<Role>()?, &secret.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    const TOKEN: &str = "canary-0123456789abcdef0123456789abcdef";
+
+    fn with_tokens(tokens: &str) -> anyhow::Result<Config> {
+        let set = [("ORDERWORKS_CONSOLE_TOKENS".to_owned(), tokens.to_owned())];
+        Config::assemble(None, None, set.into_iter())
+    }
+
+    #[test]
+    fn a_token_has_a_role_and_length_and_is_never_told() {
+        let config = with_tokens(&format!("{{ ada = \"admin:{TOKEN}\" }}")).expect("valid");
+        assert_eq!(config.console.config.tokens.len(), 1);
+        let told = format!("{config:?}{}", toml::to_string(&config.shown).expect("toml"));
+        assert!(!told.contains("canary"), "{told}");
+        for (value, why) in [
+            (format!("root:{TOKEN}"), "begins with no role"),
+            (TOKEN.to_owned(), "begins with no role"),
+            ("admin:canary".to_owned(), "is shorter"),
+        ] {
+            let error = with_tokens(&format!("{{ ada = \"{value}\" }}")).expect_err("invalid").to_string();
+            assert!(error.contains("console.tokens of \"ada\"") && error.contains(why), "{error}");
+            assert!(!error.contains("canary"), "{error}");
+        }
+    }
+}

@@ -15,7 +15,7 @@ mod test_servers;
 pub(crate) mod traced;
 
 pub(crate) use broker::{Vhost, missing as missing_broker};
-pub(crate) use client::{Client, fetch, http, order};
+pub(crate) use client::{Client, fetch, http, http_builder, order};
 pub(crate) use haproxy::Haproxy;
 pub(crate) use receiver::Receiver;
 pub(crate) use role::{Role, free_port, ready};
@@ -43,6 +43,7 @@ pub(crate) struct Ready {
     pub(crate) ledger_url: String,
     pub(crate) provider_key: String,
     pub(crate) mail_folder: std::path::PathBuf,
+    pub(crate) console_url: String,
 }
 
 /// Longest audit, of the orders of half an hour.
