@@ -34,7 +34,7 @@ impl From<Option<&str>> for Cell {
 
 impl Cell {
     pub(crate) fn count(number: u64) -> Self {
-        Self { class: "number", ..Self::from(count(number)) }
+        Self { class: "number", raw: number.to_string(), ..Self::from(count(number)) }
     }
 
     pub(crate) fn number(number: impl ToString) -> Self {
@@ -53,7 +53,7 @@ impl Cell {
     pub(crate) fn time(at: Timestamp, now: Timestamp) -> Self {
         let second = Timestamp::from_second(at.as_second()).unwrap_or(at);
         let age = if at > now { format!("in {}", span(between(now, at))) } else { ago(at, now) };
-        Self::from(format!("{second} ({age})"))
+        Self { raw: at.to_string(), ..Self::from(format!("{second} ({age})")) }
     }
 
     pub(crate) fn optional_time(at: Option<Timestamp>, now: Timestamp) -> Self {

@@ -60,10 +60,10 @@ pub(crate) async fn serve(
         request.extensions_mut().insert(visitor.clone());
     }
     let response = match admitted {
-        Ok(()) => match tokio::time::timeout(ANSWER_MAX, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => ConsoleError::TooSlow.into_response(),
-        },
+        Ok(()) => {
+            let answer = tokio::time::timeout(ANSWER_MAX, next.run(request)).await;
+            answer.unwrap_or_else(|_| ConsoleError::TooSlow.into_response())
+        }
         Err(ConsoleError::SignIn) if method == Method::GET && !path.starts_with(JSON_PATH) => {
             Redirect::to("/sign-in").into_response()
         }

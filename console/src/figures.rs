@@ -11,13 +11,14 @@ use base::{
     time::{between, later},
 };
 use jobs::{
-    inspection::{self, QueueStatus},
+    inspection::{self, QueueStatus, live_notes},
     records::{AttemptOutcome, AttemptRecord, RecordFilter},
 };
 use serde::Serialize;
 use store::outbox::Backlog;
+use tokio::sync::Mutex;
 
-use crate::{error::ConsoleError, state::ConsoleState};
+use crate::{error::ConsoleError, parts::ConsoleParts};
 
 /// Age of figures that are shown again.
 const FIGURES_AGE: Duration = Duration::from_secs(2);
@@ -79,39 +80,43 @@ impl QueueFigures {
     }
 }
 
-impl ConsoleState {
+/// The last figures, which all open pages share.
+#[derive(Default)]
+pub(crate) struct SharedFigures(Mutex<Option<Arc<Figures>>>);
+
+impl SharedFigures {
     /// The present figures; concurrent callers share one round of questions.
-    pub(crate) async fn figures(&self) -> Result<Arc<Figures>, ConsoleError> {
-        let (mut last, now) = (self.figures.lock().await, self.now());
+    pub(crate) async fn read(&self, parts: &ConsoleParts) -> Result<Arc<Figures>, ConsoleError> {
+        let (mut last, now) = (self.0.lock().await, parts.ambient.now());
         if let Some(figures) = &*last
             && (figures.at..later(figures.at, FIGURES_AGE)).contains(&now)
         {
             return Ok(Arc::clone(figures));
         }
-        let figures = Arc::new(self.ask(now).await?);
+        let figures = Arc::new(ask(parts, now).await?);
         *last = Some(Arc::clone(&figures));
         Ok(figures)
     }
+}
 
-    async fn ask(&self, at: Timestamp) -> Result<Figures, ConsoleError> {
-        let (engine, notes) = (self.parts.engine.as_ref(), self.notes().await?);
-        let statuses = inspection::queues(engine, &notes, at).await?;
-        let filter = RecordFilter { limit: RECENT_MAX, ..RecordFilter::default() };
-        let recent = self.parts.records.list(&filter).await?;
-        let mut queues: Vec<_> = statuses.into_iter().map(|status| of_queue(status, &recent, at)).collect();
-        queues.sort_by(|one, other| (one.rank(), one.name()).cmp(&(other.rank(), other.name())));
-        let mut names: Vec<&str> = notes.iter().map(|note| note.worker.as_str()).collect();
-        names.sort_unstable();
-        names.dedup();
-        Ok(Figures {
-            at,
-            engine: engine.name(),
-            queues,
-            short_delays: engine.short_delays().await?,
-            outbox: self.parts.orders.backlog().await?,
-            workers: names.len(),
-        })
-    }
+async fn ask(parts: &ConsoleParts, at: Timestamp) -> Result<Figures, ConsoleError> {
+    let (engine, notes) = (parts.engine.as_ref(), live_notes(parts.store.as_ref(), &parts.ambient).await?);
+    let statuses = inspection::queues(engine, &notes, at).await?;
+    let filter = RecordFilter { limit: RECENT_MAX, ..RecordFilter::default() };
+    let recent = parts.records.list(&filter).await?;
+    let mut queues: Vec<_> = statuses.into_iter().map(|status| of_queue(status, &recent, at)).collect();
+    queues.sort_by(|one, other| (one.rank(), one.name()).cmp(&(other.rank(), other.name())));
+    let mut names: Vec<&str> = notes.iter().map(|note| note.worker.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    Ok(Figures {
+        at,
+        engine: engine.name(),
+        queues,
+        short_delays: engine.short_delays().await?,
+        outbox: parts.orders.backlog().await?,
+        workers: names.len(),
+    })
 }
 
 fn of_queue(status: QueueStatus, recent: &[AttemptRecord], now: Timestamp) -> QueueFigures {

@@ -8,6 +8,7 @@ mod edge;
 mod error;
 mod figures;
 mod page;
+mod parts;
 mod render;
 mod routes;
 mod state;
@@ -18,7 +19,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::answer::Format;
 
-pub use state::{Console, ConsoleConfig, ConsoleParts};
+pub use parts::{ConsoleConfig, ConsoleParts};
+pub use state::Console;
 
 /// Longest form, in bytes.
 const FORM_BYTES_MAX: usize = 16 * 1024;

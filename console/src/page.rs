@@ -50,10 +50,12 @@ pub(crate) struct Row {
     pub(crate) cells: Vec<Cell>,
 }
 
-/// A value, with a link where `href` is not empty; `class` only repeats what the text says.
+/// A value, with a link where `href` is not empty; `class` only repeats what the text says. `raw` is the value for
+/// programs, where the text is rounded or has an age.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cell {
     pub(crate) text: String,
+    pub(crate) raw: String,
     pub(crate) href: String,
     pub(crate) class: &'static str,
 }

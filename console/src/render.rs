@@ -8,7 +8,7 @@ use http::header;
 
 use crate::{
     error::ConsoleError,
-    page::{Link, Page, Section, Table},
+    page::{Cell, Link, Page, Section, Table},
 };
 
 /// Path of the style sheet; the version is that of the program, so that a new one is fetched.
@@ -46,9 +46,10 @@ pub(crate) fn html(page: &Page, frame: &Frame) -> Result<Response, ConsoleError>
 /// The table as CSV (RFC 4180), with its headings in the first line.
 pub(crate) fn csv(table: &Table) -> Response {
     let mut body = String::new();
-    push_line(&mut body, table.headings.iter().copied());
+    push_line(&mut body, table.headings.iter().map(ToString::to_string));
     for row in &table.rows {
-        push_line(&mut body, row.cells.iter().map(|cell| cell.text.as_str()));
+        let value = |cell: &Cell| if cell.raw.is_empty() { cell.text.clone() } else { cell.raw.clone() };
+        push_line(&mut body, row.cells.iter().map(value));
     }
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present"),
@@ -57,7 +58,7 @@ pub(crate) fn csv(table: &Table) -> Response {
     (headers, body).into_response()
 }
 
-fn push_line<'a>(body: &mut String, cells: impl Iterator<Item = &'a str>) {
+fn push_line(body: &mut String, cells: impl Iterator<Item = String>) {
     for (place, cell) in cells.enumerate() {
         if place > 0 {
             body.push(',');
@@ -79,7 +80,7 @@ mod tests {
     #[test]
     fn a_cell_is_quoted_and_begins_no_formula() {
         let mut line = String::new();
-        push_line(&mut line, ["a\"b", "=1+1", "-", "-2", "c,d"].into_iter());
+        push_line(&mut line, ["a\"b", "=1+1", "-", "-2", "c,d"].map(str::to_owned).into_iter());
         assert_eq!(line, "\"a\"\"b\",\"'=1+1\",\"-\",\"'-2\",\"c,d\"\r\n");
     }
 

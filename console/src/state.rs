@@ -1,55 +1,16 @@
-//! The state of a console: the stores and the engine that it shows, and its configuration.
+//! A console: its parts, the sessions of its visitors, and the figures that its pages share.
 
 use std::sync::Arc;
 
-use base::{Ambient, Timestamp};
-use jobs::{
-    Engine,
-    bulk::{Items, OperationAdmin},
-    inspection::live_notes,
-    job_store::{JobStore, WorkerNote},
-    records::RecordStore,
-    schedule::ScheduleAdmin,
-};
-use store::{OrderStore, PaymentStore};
+use base::Timestamp;
+use jobs::{bulk::OperationAdmin, inspection::live_notes, job_store::WorkerNote, schedule::ScheduleAdmin};
 
 use crate::{
-    access::{Access, AccessToken, Bearer, Role},
+    access::{Access, Bearer, Role},
     error::ConsoleError,
-    figures::Figures,
+    figures::{Figures, SharedFigures},
+    parts::{ConsoleConfig, ConsoleParts},
 };
-
-/// What a console shows and changes.
-#[derive(Clone)]
-pub struct ConsoleParts {
-    /// The queues.
-    pub engine: Arc<dyn Engine>,
-    /// The log of attempts.
-    pub records: Arc<dyn RecordStore>,
-    /// Schedules, reports, notes of workers, operations and limits.
-    pub store: Arc<dyn JobStore>,
-    /// Orders with their events, mails and webhook attempts.
-    pub orders: Arc<dyn OrderStore>,
-    /// Payments of orders.
-    pub payments: Arc<dyn PaymentStore>,
-    /// All that operations can be for; without the kinds of this list there is no action.
-    pub items: Vec<Arc<dyn Items>>,
-    /// Name of this process as a runner of operations; unique among those that run.
-    pub name: String,
-    /// Clock and randomness.
-    pub ambient: Ambient,
-}
-
-/// Settings of a console.
-#[derive(Debug, Clone, Default)]
-pub struct ConsoleConfig {
-    /// Tokens that sign in.
-    pub tokens: Vec<AccessToken>,
-    /// Whether admins see payloads, results of jobs and personal data.
-    pub show_payloads: bool,
-    /// Whether browsers reach the console by https: their cookie is then sent by https only.
-    pub https: bool,
-}
 
 /// A console. Clones share it.
 #[derive(Clone)]
@@ -59,16 +20,14 @@ pub(crate) struct ConsoleState {
     pub(crate) parts: ConsoleParts,
     pub(crate) config: ConsoleConfig,
     pub(crate) access: Access,
-    /// The figures that all open pages share.
-    pub(crate) figures: tokio::sync::Mutex<Option<Arc<Figures>>>,
+    figures: SharedFigures,
 }
 
 impl Console {
     /// A console over these parts.
     pub fn new(parts: ConsoleParts, config: ConsoleConfig) -> Self {
         let access = Access::new(config.tokens.clone(), parts.ambient.clone());
-        let figures = tokio::sync::Mutex::default();
-        Self(Arc::new(ConsoleState { parts, config, access, figures }))
+        Self(Arc::new(ConsoleState { parts, config, access, figures: SharedFigures::default() }))
     }
 
     /// The path of a link that signs in once, as an admin of this name, within
@@ -92,6 +51,11 @@ impl ConsoleState {
     pub(crate) fn schedules(&self) -> ScheduleAdmin<'_> {
         let ConsoleParts { engine, records, store, ambient, .. } = &self.parts;
         ScheduleAdmin { store: store.as_ref(), engine: engine.as_ref(), records: records.as_ref(), ambient }
+    }
+
+    /// The present figures of all queues.
+    pub(crate) async fn figures(&self) -> Result<Arc<Figures>, ConsoleError> {
+        self.figures.read(&self.parts).await
     }
 
     /// Notes of the worker processes that live.

@@ -68,7 +68,10 @@ impl View for AuditLog {
         }
         if let Some(next) = self.next {
             let after = next.to_string();
-            table.next = with_query("/audit", &[("who", &self.who), ("verb", &self.verb), ("after", &after)]);
+            table.next = with_query(
+                "/audit",
+                &[("who", self.who.as_str()), ("verb", self.verb.as_str()), ("after", after.as_str())],
+            );
         }
         page.push(table);
         page

@@ -55,13 +55,11 @@ async fn sign_in(
     form: Result<Form<SignIn>, FormRejection>,
 ) -> Result<Response, ConsoleError> {
     let Form(SignIn { token }) = form.map_err(|rejection| ConsoleError::Input(rejection.body_text()))?;
-    match console.access.by_token(token.trim()) {
-        Some(bearer) => Ok(signed_in(&console, bearer, "/")),
-        None => {
-            tracing::warn!("console sign-in refused");
-            entrance_page("There is no such token.")
-        }
-    }
+    let Some(bearer) = console.access.by_token(token.trim()) else {
+        tracing::warn!("console sign-in refused");
+        return entrance_page("There is no such token.");
+    };
+    Ok(signed_in(&console, bearer, "/"))
 }
 
 /// The link that `orderworks dev` prints. A second visit with a session goes on to the overview.
@@ -96,7 +94,7 @@ async fn search(_: Asked, query: Result<Query<Search>, QueryRejection>) -> Resul
     } else if text.parse::<OrderId>().is_ok() {
         "/orders"
     } else {
-        return Ok(Redirect::to(&with_query("/jobs", &[("q", &text)])));
+        return Ok(Redirect::to(&with_query("/jobs", &[("q", text.as_str())])));
     };
     Ok(Redirect::to(&path(folder, &text)))
 }

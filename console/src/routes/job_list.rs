@@ -11,7 +11,7 @@ use axum::{
 use base::{Timestamp, TraceContext};
 use jobs::{
     JobId, Priority,
-    engine::{DeadInfo, InspectedJob, JobFilter, JobState},
+    engine::{DeadInfo, Depth, InspectedJob, JobFilter, JobState},
     inspection,
 };
 use serde::{Deserialize, Serialize};
@@ -140,12 +140,12 @@ impl Conditions {
             "/jobs",
             &[
                 ("state", state),
-                ("queue", queue),
-                ("kind", kind),
-                ("key", key),
-                ("error", error),
-                ("q", q),
-                ("after", &after),
+                ("queue", queue.as_str()),
+                ("kind", kind.as_str()),
+                ("key", key.as_str()),
+                ("error", error.as_str()),
+                ("q", q.as_str()),
+                ("after", after.as_str()),
             ],
         )
     }
@@ -163,6 +163,23 @@ pub(super) async fn jobs(
         None => None,
     };
     asked.answer(&listed(&console, conditions, after).await?)
+}
+
+/// Numbers of jobs in each state, of the queue that is chosen or of all.
+async fn totals(console: &ConsoleState, queue: &str) -> Result<[u64; 4], ConsoleError> {
+    let figures = console.figures().await?;
+    let chosen = figures.queues.iter().filter(|its| queue.is_empty() || its.name() == queue);
+    let depths: Vec<_> = chosen.map(|its| &its.status.depth).collect();
+    Ok(JobState::ALL.map(|state| depths.iter().map(|depth| number(depth, state)).sum::<u64>()))
+}
+
+fn number(depth: &Depth, state: JobState) -> u64 {
+    match state {
+        JobState::Ready => depth.ready,
+        JobState::Delayed => depth.delayed,
+        JobState::Running => depth.running,
+        JobState::Dead => depth.dead,
+    }
 }
 
 async fn listed(
@@ -198,7 +215,8 @@ async fn listed(
         data.truncate(SHOWN_MAX);
         next = data.last().map(|job| job.id);
     }
-    Ok(JobList { at: now, data, next, notes, conditions })
+    let totals = totals(console, &conditions.queue).await?;
+    Ok(JobList { at: now, data, next, notes, totals, conditions })
 }
 
 #[derive(Serialize)]
@@ -209,6 +227,9 @@ struct JobList {
     next: Option<JobId>,
     /// What the list does not show.
     notes: Vec<String>,
+    /// Jobs of the queue, or of all, in each state of [`JobState::ALL`].
+    #[serde(skip)]
+    totals: [u64; 4],
     #[serde(skip)]
     conditions: Conditions,
 }
@@ -217,13 +238,16 @@ impl View for JobList {
     fn page(&self, _: &Visitor) -> Page {
         let mut page = Page::new("Jobs");
         let conditions = &self.conditions;
-        let all = std::iter::once(None).chain(JobState::ALL.map(Some));
-        let links = all.map(|state| Link {
-            text: state.map_or("all", JobState::as_str).to_owned(),
-            href: conditions.address(state, None),
-            is_current: state == conditions.state,
-        });
-        page.push(Links { label: "State".to_owned(), links: links.collect() });
+        let of_queue = if conditions.queue.is_empty() { "of all queues" } else { conditions.queue.as_str() };
+        let link = |text: String, state: Option<JobState>| {
+            let (href, is_current) = (conditions.address(state, None), state == conditions.state);
+            Link { text, href, is_current }
+        };
+        let states = JobState::ALL.into_iter().zip(self.totals);
+        let states =
+            states.map(|(state, jobs)| link(format!("{} {}", state.as_str(), count(jobs)), Some(state)));
+        let links = std::iter::once(link("all".to_owned(), None)).chain(states).collect();
+        page.push(Links { label: format!("Jobs {of_queue}"), links });
         page.push(self.filter_form());
         for note in &self.notes {
             page.note("info", note.as_str());

@@ -56,7 +56,7 @@ impl View for LimitList {
         "No limit is in use.".clone_into(&mut table.empty);
         for used in &self.data {
             table.push([
-                Cell::link(used.limit.as_str(), with_query("/limits", &[("name", &used.limit)])),
+                Cell::link(used.limit.as_str(), with_query("/limits", &[("name", used.limit.as_str())])),
                 used.key.as_str().into(),
                 Cell::number(used.leased),
                 Cell::number(used.holders),

@@ -171,7 +171,7 @@ impl View for OperationList {
             ]);
         }
         if let Some(next) = self.next {
-            table.next = with_query("/operations", &[("after", &next.to_string())]);
+            table.next = with_query("/operations", &[("after", next.to_string().as_str())]);
         }
         page.push(table);
         page
