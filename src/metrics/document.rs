@@ -12,9 +12,9 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
 /// Above it the page is written by hand.
 const MARK: &str = "\n## All metrics\n\n";
 const ALL_ROLES: &str = "all";
-const WITH_QUEUE: &str = "relay, worker, scheduler";
+const WITH_QUEUE: &str = "relay, worker, scheduler, console";
 const WITH_RUNS: &str = "worker, scheduler";
-const WITH_OUTBOX: &str = "relay, scheduler";
+const WITH_OUTBOX: &str = "relay, scheduler, console";
 
 /// Every metric, with the roles that show it.
 const METRICS: [(&Metric, &str); 50] = [
