@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     bulk::{
-        BulkFilter, Items, JOBS, JobItems, Operation, OperationAdmin, OperationId, OperationRunner, Plan,
-        Verb,
+        BulkFilter, Items, JOB, JOBS, JobItems, OneJob, Operation, OperationAdmin, OperationId,
+        OperationRunner, Plan, QUEUES, QueueItems, Verb,
     },
     engine::{DeadReason, Engine, EngineError, Settlement},
     envelope::Envelope,
@@ -62,7 +62,11 @@ async fn carried_out(h: &impl Harness, engine: &Arc<dyn Engine>, plan: Plan) -> 
     let before = h.ambient().now();
     until("the time goes on", || async { h.ambient().now() > before }).await;
     let store = Arc::new(MemoryOperations::default());
-    let items: Vec<Arc<dyn Items>> = vec![Arc::new(JobItems::new(engine.clone()))];
+    let items: Vec<Arc<dyn Items>> = vec![
+        Arc::new(JobItems::new(engine.clone())),
+        Arc::new(OneJob::new(engine.clone())),
+        Arc::new(QueueItems::new(engine.clone())),
+    ];
     let admin = OperationAdmin { store: &*store, items: &items, ambient: h.ambient() };
     let previewed = admin.preview(plan).await.expect("previews");
     admin.confirm(previewed.id, None).await.expect("confirms");
@@ -76,6 +80,29 @@ async fn carried_out(h: &impl Harness, engine: &Arc<dyn Engine>, plan: Plan) -> 
 fn plan(verb: Verb) -> Plan {
     let filter = BulkFilter { queue: Some(QUEUE.to_owned()), ..BulkFilter::default() };
     Plan { filter, ..Plan::new(JOBS, verb, "conformance", "a test") }
+}
+
+/// An operation of one item: a queue is paused and resumed, and of two delayed jobs one is cancelled.
+pub async fn an_operation_is_for_one_queue_or_one_job(h: &impl Harness) {
+    let engine = declared(h).await;
+    let later = Some(h.ambient().now() + Duration::from_hours(1));
+    let jobs: Vec<Envelope> = (0..2).map(|_| Envelope { run_at: later, ..envelope(h) }).collect();
+    let [cancelled, kept] = [jobs[0].id, jobs[1].id];
+    publish(&*engine, jobs).await;
+    let single = |items: &str, verb: Verb, id: String| {
+        let filter = BulkFilter { id: Some(id), ..BulkFilter::default() };
+        Plan { filter, ..Plan::new(items, verb, "conformance", "a test") }
+    };
+    for (verb, paused) in [(Verb::Pause, true), (Verb::Resume, false)] {
+        let (_, ended) = carried_out(h, &engine, single(QUEUES, verb, QUEUE.to_owned())).await;
+        assert_eq!(ended.counts.done, 1, "{ended:?}");
+        assert_eq!(engine.depth(QUEUE).await.expect("depth").paused, paused);
+    }
+    let plan = single(JOB, Verb::Cancel, cancelled.to_string());
+    let (previewed, ended) = carried_out(h, &engine, plan).await;
+    assert_eq!((previewed.counts.matched, ended.counts.done), (1, 1), "{ended:?}");
+    assert!(engine.find(cancelled).await.expect("asks").is_none());
+    assert!(engine.find(kept).await.expect("asks").is_some());
 }
 
 /// An operation redrives the dead jobs that match, and no other.

@@ -95,7 +95,8 @@ macro_rules! conformance_tests {
         $crate::conformance_tests! { @cases $harness;
             alter: a_delayed_job_gets_another_time, a_delayed_job_moves_to_another_queue,
                 a_waiting_job_gets_another_priority, only_a_waiting_job_is_altered;
-            bulk: an_operation_redrives_what_matches, an_operation_cancels_what_is_listed_and_tells_the_rest;
+            bulk: an_operation_redrives_what_matches, an_operation_cancels_what_is_listed_and_tells_the_rest,
+                an_operation_is_for_one_queue_or_one_job;
             control: cancelled_before_its_time_never_runs, cancelling_a_running_job_fires_its_signal,
                 a_pause_holds_in_every_handle, a_job_under_way_at_a_pause_ends_and_its_retry_waits,
                 purging_drops_what_waits, a_purge_frees_the_keys_of_what_it_deletes, depth_counts_every_state,
