@@ -88,7 +88,7 @@ async fn carry_out(console: &ConsoleState, id: OperationId) -> Result<Operation,
         if operation.state.is_ended() {
             break;
         }
-        runner.step(operation).await?;
+        Box::pin(runner.step(operation)).await?;
         operation = console.operations().find(id).await?;
     }
     Ok(operation)

@@ -22,8 +22,12 @@ use store::{
     outbox::SetAside,
 };
 
-use super::job_list::{JobSummary, state_cell};
+use super::{
+    job_list::{JobSummary, state_cell},
+    operation_form::{Action, action_form},
+};
 use crate::{
+    access::Role,
     answer::{Asked, View, Visitor, parsed},
     cells::{path, span},
     error::ConsoleError,
@@ -32,6 +36,9 @@ use crate::{
     timeline::{TimelineEntry, timeline_table},
 };
 
+/// Kinds of items that are sent again for an order, where the console has them, and the button of each.
+const SENT_AGAIN: [(&str, &str); 2] =
+    [("webhooks", "Send given-up webhooks again"), ("mails", "Send refused mails again")];
 /// Attempts of jobs looked at.
 const ATTEMPTS_MAX: u32 = 1000;
 /// Jobs asked for by id.
@@ -73,6 +80,9 @@ struct OrderPage {
     jobs: Vec<JobSummary>,
     /// Messages about the order that no relay could read.
     set_aside: Vec<SetAside>,
+    /// Items and buttons of [`SENT_AGAIN`] that this console has.
+    #[serde(skip)]
+    sent_again: Vec<(&'static str, &'static str)>,
 }
 
 #[derive(Serialize)]
@@ -129,7 +139,12 @@ async fn gathered(
         timeline,
         jobs: open_jobs(console, &attempts).await?,
         set_aside,
+        sent_again: SENT_AGAIN.into_iter().filter(|(kind, _)| has_items(console, kind)).collect(),
     })
+}
+
+fn has_items(console: &ConsoleState, kind: &str) -> bool {
+    console.parts.items.iter().any(|items| items.name() == kind)
 }
 
 /// Events, mails and webhook attempts, by the order store.
@@ -251,6 +266,11 @@ impl View for OrderPage {
                 ]);
             }
             page.push(table);
+        }
+        for &(items, button) in self.sent_again.iter().filter(|_| visitor.may(Role::Operator)) {
+            let action = Action { items, verb: "retry", button, is_dangerous: false };
+            let subject = vec![("subject", self.id.to_string())];
+            page.push(action_form(&action, format!("{button}, of this order"), subject));
         }
         page
     }
