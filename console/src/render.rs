@@ -46,7 +46,7 @@ pub(crate) fn html(page: &Page, frame: &Frame) -> Result<Response, ConsoleError>
 /// The table as CSV (RFC 4180), with its headings in the first line.
 pub(crate) fn csv(table: &Table) -> Response {
     let mut body = String::new();
-    push_line(&mut body, table.headings.iter().map(ToString::to_string));
+    push_line(&mut body, table.headings.iter().map(|heading| (*heading).to_owned()));
     for row in &table.rows {
         let value = |cell: &Cell| if cell.raw.is_empty() { cell.text.clone() } else { cell.raw.clone() };
         push_line(&mut body, row.cells.iter().map(value));

@@ -28,7 +28,7 @@ struct Overview {
 
 impl Serialize for Overview {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (*self.figures).serialize(serializer)
+        Figures::serialize(&self.figures, serializer)
     }
 }
 
