@@ -11,8 +11,7 @@ use axum::{
 use base::{Timestamp, TraceContext};
 use jobs::{
     JobId, Priority,
-    engine::{DeadInfo, Depth, InspectedJob, JobFilter, JobState},
-    inspection,
+    engine::{Capabilities, DeadInfo, Depth, InspectedJob, JobFilter, JobState},
 };
 use serde::{Deserialize, Serialize};
 use store::domain::OrderId;
@@ -21,6 +20,7 @@ use crate::{
     answer::{Asked, View, Visitor, named, parameters, parsed, set},
     cells::{count, path, with_query},
     error::ConsoleError,
+    figures::Figures,
     page::{self, Cell, Field, Link, Links, Page, Table},
     state::{Console, ConsoleState},
 };
@@ -165,12 +165,30 @@ pub(super) async fn jobs(
     asked.answer(&listed(&console, conditions, after).await?)
 }
 
-/// Numbers of jobs in each state, of the queue that is chosen or of all.
-async fn totals(console: &ConsoleState, queue: &str) -> Result<[u64; 4], ConsoleError> {
-    let figures = console.figures().await?;
+/// Figures of the queue that is chosen, or of all.
+fn chosen<'a>(figures: &'a Figures, queue: &str) -> Vec<&'a Depth> {
     let chosen = figures.queues.iter().filter(|its| queue.is_empty() || its.name() == queue);
-    let depths: Vec<_> = chosen.map(|its| &its.status.depth).collect();
-    Ok(JobState::ALL.map(|state| depths.iter().map(|depth| number(depth, state)).sum::<u64>()))
+    chosen.map(|its| &its.status.depth).collect()
+}
+
+/// What the engine holds of these states and cannot list. Counted by the shared figures: to name the jobs by the log of
+/// attempts, as the command does, would be a question for each.
+fn unlisted(figures: &Figures, depths: &[&Depth], can: Capabilities, state: Option<JobState>) -> Vec<String> {
+    let wants = |wanted| state.is_none_or(|state| state == wanted);
+    let mut notes = Vec::new();
+    if wants(JobState::Ready) && !can.lists_ready {
+        let ready = depths.iter().filter(|depth| depth.ready > 0);
+        notes.extend(ready.map(|depth| {
+            format!("{}: {} ready jobs that the broker cannot list", depth.queue, count(depth.ready))
+        }));
+    }
+    if wants(JobState::Delayed) && !can.lists_delayed && figures.short_delays > 0 {
+        notes.push(format!(
+            "{} jobs of any queue in short delays are not listed",
+            count(figures.short_delays)
+        ));
+    }
+    notes
 }
 
 fn number(depth: &Depth, state: JobState) -> u64 {
@@ -190,33 +208,26 @@ async fn listed(
     let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let (queue, kind) = (some(&conditions.queue), some(&conditions.kind));
     let filter = JobFilter { queue, kind, state: conditions.state, after, limit: LOOK_AT };
-    let (engine, records, now) = (&console.parts.engine, &console.parts.records, console.now());
-    let (found, notes) = if after.is_none() {
-        let listing = inspection::list(engine.as_ref(), records.as_ref(), &filter, now).await?;
-        let unlisted = listing.unlisted.iter();
-        let mut notes: Vec<String> = unlisted
-            .map(|(queue, ready)| {
-                format!("{queue}: {} ready jobs that the broker cannot list", count(*ready))
-            })
-            .collect();
-        let short = listing.short_delays + listing.logged.len() as u64;
-        if short > 0 {
-            notes.push(format!("{} jobs of any queue in short delays are not listed", count(short)));
-        }
-        (listing.jobs, notes)
-    } else {
-        (engine.list(&filter).await?, Vec::new())
-    };
-    // Only an empty page of the engine is the last one.
+    let (engine, figures) = (&console.parts.engine, console.figures().await?);
+    let found = engine.list(&filter).await?;
+    let depths = chosen(&figures, &conditions.queue);
+    let notes = unlisted(&figures, &depths, engine.capabilities(), conditions.state);
+    let totals = JobState::ALL.map(|state| depths.iter().map(|depth| number(depth, state)).sum::<u64>());
     let mut next = found.last().map(|job| job.envelope.id);
+    if next.is_some() && found.len() < LOOK_AT as usize {
+        // A page of large jobs may be shorter than its limit: only an empty one is the last.
+        let rest = JobFilter { after: next, limit: 1, ..filter };
+        if engine.list(&rest).await?.is_empty() {
+            next = None;
+        }
+    }
     let mut data: Vec<JobSummary> =
         found.into_iter().map(JobSummary::from).filter(|job| job.matches(&conditions)).collect();
     if data.len() > SHOWN_MAX {
         data.truncate(SHOWN_MAX);
         next = data.last().map(|job| job.id);
     }
-    let totals = totals(console, &conditions.queue).await?;
-    Ok(JobList { at: now, data, next, notes, totals, conditions })
+    Ok(JobList { at: console.now(), data, next, notes, totals, conditions })
 }
 
 #[derive(Serialize)]
