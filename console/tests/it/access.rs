@@ -1,6 +1,6 @@
 //! Access: roles and actions, forms of other sites, sessions and links.
 
-use console::access::Role;
+use console::{ConsoleConfig, access::Role};
 use http::{Method, StatusCode};
 
 use crate::util::{Deployment, QUEUE, SCHEDULE, Visit, secret_of};
@@ -124,4 +124,19 @@ async fn the_link_of_dev_signs_in_once() {
     assert!(!first.header("set-cookie").is_empty());
     let second = open().await;
     assert!(second.header("set-cookie").is_empty() && second.body.contains("was used"), "{}", second.body);
+}
+
+#[tokio::test]
+async fn behind_https_the_cookie_is_sent_by_https_and_to_this_host_only() {
+    let shop = Deployment::open_as(ConsoleConfig { https: true, ..ConsoleConfig::default() }).await;
+    let entered = shop.send(Visit::nobody().request(Method::GET, &shop.sign_in_path(), &[])).await;
+    let cookie = entered.header("set-cookie").to_owned();
+    assert!(cookie.starts_with("__Host-orderworks_console=") && cookie.ends_with("; Secure"), "{cookie}");
+    assert!(cookie.contains("; Path=/;") && !cookie.contains("Domain"), "{cookie}");
+    let pair = cookie.split(';').next().expect("a pair");
+    let page = shop.send(Visit::nobody().with("cookie", pair).request(Method::GET, "/", &[])).await;
+    assert_eq!(page.status, StatusCode::OK);
+    let plain = pair.trim_start_matches("__Host-");
+    let page = shop.send(Visit::nobody().with("cookie", plain).request(Method::GET, "/", &[])).await;
+    assert_eq!(page.status, StatusCode::SEE_OTHER);
 }

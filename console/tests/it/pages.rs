@@ -33,6 +33,13 @@ async fn every_link_of_every_page_answers() {
         }
         open.extend(reply.links().into_iter().map(|href| href.split('#').next().unwrap_or("/").to_owned()));
     }
+    let depth = shop.parts.engine.depth(QUEUE).await.expect("depth");
+    assert_eq!(
+        (depth.ready, depth.delayed, depth.dead, depth.paused),
+        (1, 1, 1, false),
+        "a link changes nothing"
+    );
+    assert!(shop.parts.store.operations(None).await.expect("lists").is_empty());
     for page in ["/queues/email", "/jobs?queue=email&state=dead", "/dead", "/audit", "/operations"] {
         assert!(seen.contains(page), "no link to {page} in {seen:?}");
     }

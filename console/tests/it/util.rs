@@ -80,6 +80,11 @@ impl Deployment {
 
     /// A deployment whose console shows payloads to admins, or not.
     pub(crate) async fn open_with(show_payloads: bool) -> Self {
+        Self::open_as(ConsoleConfig { show_payloads, ..ConsoleConfig::default() }).await
+    }
+
+    /// A deployment with a token for each role, and these settings.
+    pub(crate) async fn open_as(settings: ConsoleConfig) -> Self {
         let (folder, ambient) = (tempfile::tempdir().expect("a folder"), Ambient::system());
         let path = |name: &str| folder.path().join(name);
         let engine = SqliteEngine::open(&path("queue.db"), ambient.clone()).await.expect("opens");
@@ -108,8 +113,7 @@ impl Deployment {
         let token = |role: Role| {
             AccessToken::new(role.as_str(), role, &secret_of(role).into()).expect("a usable token")
         };
-        let config =
-            ConsoleConfig { tokens: Role::ALL.map(token).into(), show_payloads, ..ConsoleConfig::default() };
+        let config = ConsoleConfig { tokens: Role::ALL.map(token).into(), ..settings };
         let console = Console::new(parts.clone(), config);
         Self { _folder: folder, parts, console, ready, delayed, dead, order }
     }
