@@ -32,8 +32,8 @@ pub(crate) async fn run(cli: Cli, config: Config) -> anyhow::Result<ExitCode> {
     let json = cli.global.json;
     match cli.command.unwrap_or_else(|| Command::Dev(DevArgs::default())) {
         Command::Dev(args) => Box::pin(dev::run(args, config, json)).await?,
-        Command::Worker(args) => role::worker(args, config).await?,
-        Command::Api(args) => role::api(args, config).await?,
+        Command::Worker(args) => Box::pin(role::worker(args, config)).await?,
+        Command::Api(args) => Box::pin(role::api(args, config)).await?,
         Command::Relay(args) => role::relay(args, config).await?,
         Command::Scheduler(args) => Box::pin(role::scheduler(args, config)).await?,
         Command::Console(args) => role::console(args, config).await?,

@@ -15,7 +15,7 @@ impl Roles<'_> {
         let ConsoleStores { orders, payments, jobs, store, checks } = stores;
         let wiring = self.wiring;
         self.stores.extend(checks);
-        self.show_queues(Arc::clone(&jobs.queue));
+        self.show_queues(Arc::clone(&jobs.queue), Arc::clone(&store));
         self.show_outbox(Arc::clone(&orders));
         let items = operation_items(Arc::clone(&orders), &jobs, Arc::clone(&store), wiring.ambient);
         let Jobs { queue, records } = jobs;

@@ -60,7 +60,7 @@ pub(super) async fn job(
 
 /// What a run has reported, without its result.
 #[derive(Serialize)]
-struct Reported {
+struct LastRun {
     attempt: u32,
     worker: String,
     reported_at: Timestamp,
@@ -77,7 +77,7 @@ struct JobPage {
     /// What the engine holds of it.
     held: Option<JobSummary>,
     attempts: Vec<AttemptRecord>,
-    report: Option<Reported>,
+    report: Option<LastRun>,
     /// Payload and result; `None` also where the visitor does not see them.
     payload: Option<Box<RawValue>>,
     result: Option<Box<RawValue>>,
@@ -94,9 +94,8 @@ impl JobPage {
                 let RunReport {
                     attempt, worker, reported_at, ended_at, progress, log, lines_dropped, ..
                 } = report;
-                let reported =
-                    Reported { attempt, worker, reported_at, ended_at, progress, log, lines_dropped };
-                (Some(reported), report.result)
+                let run = LastRun { attempt, worker, reported_at, ended_at, progress, log, lines_dropped };
+                (Some(run), report.result)
             }
             None => (None, None),
         };
@@ -164,7 +163,7 @@ impl JobPage {
             let progress = report.progress.as_ref();
             let progress = progress.map(|progress| format!("{} % {}", progress.percent, progress.message));
             facts.push("Progress", progress.as_deref());
-            facts.push("Reported", Cell::time(report.reported_at, self.at));
+            facts.push("LastRun", Cell::time(report.reported_at, self.at));
             facts.push("By", format!("attempt {} in {}", report.attempt, report.worker));
         }
         facts
