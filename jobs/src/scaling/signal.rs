@@ -101,13 +101,11 @@ impl Scaling {
     pub async fn read(&self) -> Result<Vec<QueueSignal>, EngineError> {
         let now = self.ambient.now();
         let notes = self.notes.worker_notes(earlier(now, WORKER_NOTE_VALID_FOR)).await?;
+        // Asked first: an engine that is away may say of a queue that it was never declared.
+        let declared = self.engine.queues().await?;
         let mut depths = Vec::with_capacity(self.plans.len());
         for plan in &self.plans {
-            depths.push(match self.engine.depth(&plan.queue).await {
-                Ok(depth) => Some(depth),
-                Err(EngineError::NoSuchQueue(_)) => None,
-                Err(error) => return Err(error),
-            });
+            depths.push(if declared.contains(&plan.queue) { self.depth(&plan.queue).await? } else { None });
         }
         let at = between(self.began, now);
         let mut queues = self.queues.lock();
@@ -118,6 +116,15 @@ impl Scaling {
                 Some(queue.step(plan, &depth?, &notes, (now, at)))
             })
             .collect())
+    }
+
+    /// `None` for a queue that was deleted meanwhile.
+    async fn depth(&self, queue: &str) -> Result<Option<Depth>, EngineError> {
+        match self.engine.depth(queue).await {
+            Ok(depth) => Ok(Some(depth)),
+            Err(EngineError::NoSuchQueue(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
