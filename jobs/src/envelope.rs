@@ -64,6 +64,8 @@ pub struct EnqueueOptions {
     pub priority: Option<Priority>,
     /// Replaces [`Job::UNIQUE`].
     pub unique: Option<Unique>,
+    /// Replaces [`Job::fair_key`], for an owner that the publisher knows and the payload does not name.
+    pub fair_key: Option<String>,
     /// Trace context for the run to continue.
     pub trace: Option<TraceContext>,
 }
@@ -102,7 +104,7 @@ impl Envelope {
             unique_key: job.unique_key().map(|key| format!("{}/{key}", J::KIND)),
             unique: options.unique.unwrap_or(J::UNIQUE),
             concurrency_key: job.concurrency_key(),
-            fair_key: job.fair_key(),
+            fair_key: options.fair_key.or_else(|| job.fair_key()),
             subject: job.subject(),
             payload,
         };

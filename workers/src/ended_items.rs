@@ -19,7 +19,8 @@ use store::{OrderStore, StoreError, domain::OrderId, outbox::OutboxBody};
 
 use crate::{
     jobs::{DeliverWebhook, SendEmail},
-    subscriptions::expand,
+    mail_domain,
+    subscriptions::{Recipients, expand_for},
 };
 
 /// Name of deliveries that were given up.
@@ -36,6 +37,8 @@ pub struct EndedItemsParts {
     pub records: Arc<dyn RecordStore>,
     pub engine: Arc<dyn Publish>,
     pub ambient: Ambient,
+    /// As of the relay, see [`Relay::mail_domains`](crate::relay::Relay::mail_domains).
+    pub mail_domains: bool,
 }
 
 /// Both kinds of ended jobs.
@@ -161,7 +164,14 @@ impl EndedJobs {
             // An endpoint that was disabled before the first attempt may be enabled now.
             let mut endpoints = orders.subscribers(event.merchant, event.kind).await.map_err(failed)?;
             endpoints.extend(attempts.iter().map(|attempt| attempt.endpoint));
-            let jobs = expand(&OutboxBody::Event(event), &endpoints, &self.parts.ambient)?;
+            let message = OutboxBody::Event(event);
+            let domain = if self.parts.mail_domains {
+                mail_domain::of_message(orders.as_ref(), &message).await.map_err(failed)?
+            } else {
+                None
+            };
+            let recipients = Recipients { subscribers: &endpoints, mail_domain: domain.as_deref() };
+            let jobs = expand_for(&message, recipients, &self.parts.ambient)?;
             if let Some(found) = jobs.into_iter().find(|job| job.id == record.job && job.kind == self.kind) {
                 return Ok(Some(found));
             }

@@ -37,7 +37,10 @@ pub const GOLDEN: &[Golden] = golden!(
     "maintain_partitions" 1 "maintain_partitions",
     "refund_payment" 1 "refund_payment",
     "send_email" 1 "send_email",
+    "send_email" 1 "send_email_domain",
     "send_email" 1 "send_email_partial_refund",
     "send_verification" 1 "send_verification",
+    "send_verification" 1 "send_verification_domain",
     "send_welcome" 1 "send_welcome",
+    "send_welcome" 1 "send_welcome_domain",
 );

@@ -11,6 +11,7 @@ pub mod housekeeping;
 pub mod jobs;
 pub mod limits;
 pub mod mail;
+pub mod mail_domain;
 pub mod open_payments;
 pub mod provider;
 pub mod queues;

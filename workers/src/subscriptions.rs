@@ -1,12 +1,13 @@
 //! Subscription table: the jobs of each outbox message, the whole flow of an order on one page.
 //!
 //! Guarantees: a pure function; job ids are derived from the message id, the job kind and a discriminator of jobs of
-//! one kind, so publishing a message again publishes the same jobs.
+//! one kind, so publishing a message again publishes the same jobs. The merchant of the message is the fair key of each:
+//! a queue that is fair divides its starts among merchants.
 
 use base::{Ambient, TraceContext, ids::Uuid};
 use jobs::{Envelope, Job, JobId, engine::EngineError, envelope::EnqueueOptions};
 use store::{
-    domain::{EndpointId, Event, EventKind},
+    domain::{EndpointId, Event, EventKind, MerchantId},
     event_data,
     outbox::{Command, OutboxBody},
 };
@@ -21,15 +22,33 @@ use crate::{
 
 type Result<T, E = EngineError> = std::result::Result<T, E>;
 
+/// Where the jobs of a message go, as far as it does not say itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Recipients<'a> {
+    /// The endpoints subscribed to the event; unused for commands.
+    pub subscribers: &'a [EndpointId],
+    /// Domain of the address that mails go to; `None` where mails are not limited by it.
+    pub mail_domain: Option<&'a str>,
+}
+
 /// The jobs of a message. `subscribers` are the endpoints subscribed to the event; unused for commands.
 ///
 /// Fails, for this message alone, where it is unreadable or [`Envelope::new`] rejects a payload.
 pub fn expand(message: &OutboxBody, subscribers: &[EndpointId], ambient: &Ambient) -> Result<Vec<Envelope>> {
+    expand_for(message, Recipients { subscribers, mail_domain: None }, ambient)
+}
+
+/// [`expand`], with the domain of mails.
+pub fn expand_for(
+    message: &OutboxBody,
+    recipients: Recipients<'_>,
+    ambient: &Ambient,
+) -> Result<Vec<Envelope>> {
     match message {
-        OutboxBody::Event(event) => of_event(event, subscribers, ambient),
-        OutboxBody::Command { id, command, trace } => {
-            let publish = Publish { message: id.0, trace: trace.clone(), ambient };
-            of_command(command, &publish)
+        OutboxBody::Event(event) => of_event(event, recipients, ambient),
+        OutboxBody::Command { id, merchant, command, trace } => {
+            let publish = Publish { message: id.0, merchant: *merchant, trace: trace.clone(), ambient };
+            of_command(command, recipients, &publish)
         }
         OutboxBody::Unreadable(row) => Err(EngineError::Refused(row.error.clone().unwrap_or_default())),
     }
@@ -40,8 +59,10 @@ pub fn job_id(message: Uuid, kind: &str, discriminator: &str) -> JobId {
     JobId::derived(message, &format!("{kind}:{discriminator}"))
 }
 
-fn of_event(event: &Event, subscribers: &[EndpointId], ambient: &Ambient) -> Result<Vec<Envelope>> {
-    let publish = Publish { message: event.id.0, trace: event.trace.clone(), ambient };
+fn of_event(event: &Event, recipients: Recipients<'_>, ambient: &Ambient) -> Result<Vec<Envelope>> {
+    let (subscribers, domain) = (recipients.subscribers, || recipients.mail_domain.map(str::to_owned));
+    let (message, merchant) = (event.id.0, event.merchant);
+    let publish = Publish { message, merchant, trace: event.trace.clone(), ambient };
     let mut jobs = Vec::with_capacity(2 + subscribers.len());
     if let Some(order) = event.order {
         match event.kind {
@@ -54,13 +75,14 @@ fn of_event(event: &Event, subscribers: &[EndpointId], ambient: &Ambient) -> Res
             _ => {}
         }
         if let Some(template) = mail_for(event) {
-            jobs.push(publish.job(&SendEmail { order, template }, &template.name())?);
+            let mail = SendEmail { order, template, domain: domain() };
+            jobs.push(publish.job(&mail, &template.name())?);
         }
     }
     if event.kind == EventKind::CustomerRegistered
         && let Some(customer) = event_data::customer_id(&event.data)
     {
-        jobs.push(publish.job(&SendWelcome { customer }, "")?);
+        jobs.push(publish.job(&SendWelcome { customer, domain: domain() }, "")?);
     }
     for &endpoint in subscribers {
         let job = DeliverWebhook { endpoint, event: event.id, order: event.order, again: false };
@@ -84,7 +106,7 @@ pub(crate) fn mail_for(event: &Event) -> Option<Template> {
     }
 }
 
-fn of_command(command: &Command, publish: &Publish<'_>) -> Result<Vec<Envelope>> {
+fn of_command(command: &Command, recipients: Recipients<'_>, publish: &Publish<'_>) -> Result<Vec<Envelope>> {
     let job = match command {
         &Command::Refund { order, refund, amount_minor } => {
             publish.job(&RefundPayment { order, refund, amount_minor }, &refund.to_string())?
@@ -92,8 +114,9 @@ fn of_command(command: &Command, publish: &Publish<'_>) -> Result<Vec<Envelope>>
         Command::ProviderReport { order, reference } => {
             publish.job(&ApplyProviderReport { order: *order, reference: reference.clone() }, reference)?
         }
-        &Command::Verify { merchant, verification } => {
-            publish.job(&SendVerification { merchant, verification }, "")?
+        &Command::Verify { merchant, verification, .. } => {
+            let domain = recipients.mail_domain.map(str::to_owned);
+            publish.job(&SendVerification { merchant, verification, domain }, "")?
         }
         Command::Resend { event, order, endpoints, .. } => {
             let deliver = |&endpoint: &EndpointId| {
@@ -108,6 +131,8 @@ fn of_command(command: &Command, publish: &Publish<'_>) -> Result<Vec<Envelope>>
 
 struct Publish<'a> {
     message: Uuid,
+    /// Fair key of the jobs.
+    merchant: MerchantId,
     trace: Option<TraceContext>,
     ambient: &'a Ambient,
 }
@@ -115,7 +140,8 @@ struct Publish<'a> {
 impl Publish<'_> {
     fn job<J: Job>(&self, job: &J, discriminator: &str) -> Result<Envelope> {
         let id = job_id(self.message, J::KIND, discriminator);
-        let options = EnqueueOptions { id: Some(id), trace: self.trace.clone(), ..EnqueueOptions::default() };
+        let (trace, fair_key) = (self.trace.clone(), Some(self.merchant.to_string()));
+        let options = EnqueueOptions { id: Some(id), trace, fair_key, ..EnqueueOptions::default() };
         Envelope::new(job, options, self.ambient)
     }
 }
@@ -123,7 +149,7 @@ impl Publish<'_> {
 #[cfg(test)]
 mod tests {
     use base::Timestamp;
-    use store::domain::{EventId, MerchantId, OrderId, RefundId, VerificationId};
+    use store::domain::{EventId, OrderId, RefundId, VerificationId};
 
     use super::*;
 
@@ -179,7 +205,19 @@ mod tests {
         for job in &first {
             assert_eq!(job.subject, event.order.map(|order| order.to_string()));
             assert_eq!(job.trace, event.trace);
+            assert_eq!(job.fair_key, Some(event.merchant.to_string()));
         }
+    }
+
+    #[test]
+    fn mails_carry_the_domain_that_limits_them() {
+        let (ambient, _) = Ambient::steered(6, Timestamp::UNIX_EPOCH);
+        let recipients = Recipients { mail_domain: Some("example.com"), ..Recipients::default() };
+        let jobs = expand_for(&message(EventKind::OrderPaid, true), recipients, &ambient).expect("expands");
+        let [fulfil, mail] = &jobs[..] else { panic!("two jobs: {jobs:?}") };
+        let mail: SendEmail = serde_json::from_str(mail.payload.get()).expect("a payload");
+        assert_eq!(mail.domain.as_deref(), Some("example.com"));
+        assert!(!fulfil.payload.get().contains("example.com"), "it sends none");
     }
 
     #[test]
@@ -196,14 +234,15 @@ mod tests {
         let (ambient, _) = Ambient::steered(9, Timestamp::UNIX_EPOCH);
         let order = OrderId::fresh(&ambient);
         let command = Command::ProviderReport { order, reference: "pi_1".to_owned() };
-        let message =
-            OutboxBody::Command { id: EventId::derived(order.0, "stripe:evt_1"), command, trace: None };
+        let (id, merchant) = (EventId::derived(order.0, "stripe:evt_1"), MerchantId::fresh(&ambient));
+        let message = OutboxBody::Command { id, merchant, command, trace: None };
         let [first, again] = [0, 1].map(|_| expand(&message, &[], &ambient).expect("expands").remove(0));
         assert_eq!(
             (first.kind.as_str(), first.subject.clone()),
             ("apply_provider_report", Some(order.to_string()))
         );
         assert_eq!(first.id, again.id);
+        assert_eq!(first.fair_key, Some(merchant.to_string()), "though the command names none");
     }
 
     #[test]
@@ -225,8 +264,8 @@ mod tests {
     fn a_requested_proof_is_mailed() {
         let (ambient, _) = Ambient::steered(9, Timestamp::UNIX_EPOCH);
         let (merchant, verification) = (MerchantId::fresh(&ambient), VerificationId::fresh(&ambient));
-        let command = Command::Verify { merchant, verification };
-        let message = OutboxBody::Command { id: EventId::fresh(&ambient), command, trace: None };
+        let command = Command::Verify { merchant, verification, domain: None };
+        let message = OutboxBody::Command { id: EventId::fresh(&ambient), merchant, command, trace: None };
         let [first, again] = [0, 1].map(|_| expand(&message, &[], &ambient).expect("expands").remove(0));
         let subject = Some(verification.to_string());
         assert_eq!((first.kind.as_str(), first.subject), ("send_verification", subject));
@@ -239,7 +278,7 @@ mod tests {
         let endpoints = vec![EndpointId::fresh(&ambient), EndpointId::fresh(&ambient)];
         let (merchant, event) = (MerchantId::fresh(&ambient), EventId::fresh(&ambient));
         let command = Command::Resend { merchant, event, order: None, endpoints: endpoints.clone() };
-        let message = OutboxBody::Command { id: EventId::fresh(&ambient), command, trace: None };
+        let message = OutboxBody::Command { id: EventId::fresh(&ambient), merchant, command, trace: None };
         let jobs = expand(&message, &[], &ambient).expect("expands");
         let payloads: Vec<DeliverWebhook> =
             jobs.iter().map(|job| serde_json::from_str(job.payload.get()).expect("a payload")).collect();
@@ -256,6 +295,7 @@ mod tests {
         let (order, refund) = (OrderId::fresh(&ambient), RefundId::fresh(&ambient));
         let body = OutboxBody::Command {
             id: EventId::fresh(&ambient),
+            merchant: MerchantId::fresh(&ambient),
             command: Command::Refund { order, refund, amount_minor: 250 },
             trace: None,
         };

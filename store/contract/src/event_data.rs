@@ -113,6 +113,11 @@ pub fn customer_id(data: &Value) -> Option<CustomerId> {
     data["id"].as_str()?.parse().ok()
 }
 
+/// The mail address in the data of [`customer`]; `None` after the account was deleted.
+pub fn customer_email(data: &Value) -> Option<&str> {
+    data["email"].as_str()
+}
+
 fn payment(id: PaymentId, order: &Order, state: PaymentState, amount_minor: i64) -> Value {
     json!({
         "object": "payment",

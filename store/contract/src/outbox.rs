@@ -61,6 +61,8 @@ pub enum OutboxBody {
     Command {
         /// Job ids are derived from it.
         id: EventId,
+        /// The merchant whose order or request it is about, by the row; not every command names one.
+        merchant: MerchantId,
         command: Command,
         /// Trace of the request or change that wrote it.
         trace: Option<TraceContext>,
@@ -108,6 +110,10 @@ pub enum Command {
         /// The merchant in whose name it is sent.
         merchant: MerchantId,
         verification: VerificationId,
+        /// Domain of the address, see [`mail_domain`](crate::domain::mail_domain); `None` in a row of an earlier
+        /// release.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        domain: Option<String>,
     },
     /// Deliver an event again, as its merchant requested.
     Resend {

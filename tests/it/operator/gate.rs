@@ -36,7 +36,7 @@ pub(super) async fn a_release_that_cannot_read_what_waits_is_refused(of: Operate
     assert!(of.dev(&[]).await.stop().await.success());
     let (engine, ambient) = (of.engine().await, Ambient::system());
     let job = || {
-        let job = SendWelcome { customer: CustomerId::fresh(&ambient) };
+        let job = SendWelcome { customer: CustomerId::fresh(&ambient), domain: None };
         let envelope = Envelope::new(&job, EnqueueOptions::default(), &ambient).expect("a job");
         let run_at = Some(ambient.now() + Duration::from_hours(1));
         Envelope { run_at, ..envelope }

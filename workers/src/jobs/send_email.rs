@@ -48,6 +48,9 @@ pub(super) const MAIL_BACKOFF: Backoff = Backoff::Table(&[
 pub struct SendEmail {
     pub order: OrderId,
     pub template: Template,
+    /// Domain of the recipient, where mails are limited by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
 }
 
 impl Job for SendEmail {

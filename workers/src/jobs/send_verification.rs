@@ -29,6 +29,9 @@ use crate::{
 pub struct SendVerification {
     pub merchant: MerchantId,
     pub verification: VerificationId,
+    /// Domain of the recipient, where mails are limited by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
 }
 
 impl Job for SendVerification {

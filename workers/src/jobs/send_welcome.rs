@@ -17,6 +17,9 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendWelcome {
     pub customer: CustomerId,
+    /// Domain of the recipient, where mails are limited by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
 }
 
 impl Job for SendWelcome {

@@ -34,7 +34,12 @@ use self::{
     batch::{Aside, Batch, Subscribers},
     by_queue::{ByQueue, QueuesInTrouble},
 };
-use crate::{event_body::body_of, event_counts::EventCounts, subscriptions::expand};
+use crate::{
+    event_body::body_of,
+    event_counts::EventCounts,
+    mail_domain,
+    subscriptions::{Recipients, expand_for},
+};
 
 pub const BATCH_MAX: u32 = 256;
 /// Most jobs per publish call; a batch with many endpoints is published in several calls.
@@ -60,6 +65,8 @@ pub struct Relay {
     pub name: String,
     /// Longest wait before the next look into the outbox when no arrival is signalled.
     pub poll_interval: Duration,
+    /// Whether mails are limited by the domain of their recipient, so that their jobs have to name it.
+    pub mail_domains: bool,
     /// Health, updated after every round.
     pub health: watch::Sender<RelayHealth>,
 }
@@ -109,7 +116,8 @@ impl Relay {
         name: impl Into<String>,
     ) -> Self {
         let health = watch::Sender::new(RelayHealth::default());
-        Self { store, engine, ambient, name: name.into(), poll_interval: Duration::from_secs(1), health }
+        let (name, poll_interval) = (name.into(), Duration::from_secs(1));
+        Self { store, engine, ambient, name, poll_interval, mail_domains: false, health }
     }
 
     /// Runs until `shutdown`; a batch in progress is finished, unless the engine is down.
@@ -246,12 +254,23 @@ impl Relay {
         message: &OutboxMessage,
         subscribers: &mut Subscribers,
     ) -> Result<Result<Vec<Envelope>, String>, JobError> {
-        let endpoints = match subscribers.of(self.store.as_ref(), &message.body).await {
-            Ok(endpoints) => endpoints,
-            Err(error @ StoreError::Corrupt { .. }) => return Ok(Err(describe(&error))),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(expand(&message.body, endpoints, &self.ambient).map_err(|error| describe(&error)))
+        match self.expanded(&message.body, subscribers).await {
+            Err(error @ StoreError::Corrupt { .. }) => Ok(Err(describe(&error))),
+            Err(error) => Err(error.into()),
+            Ok(jobs) => Ok(jobs.map_err(|error| describe(&error))),
+        }
+    }
+
+    async fn expanded(
+        &self,
+        body: &OutboxBody,
+        subscribers: &mut Subscribers,
+    ) -> Result<Result<Vec<Envelope>, EngineError>, StoreError> {
+        let store = self.store.as_ref();
+        let domain = if self.mail_domains { mail_domain::of_message(store, body).await? } else { None };
+        let subscribers = subscribers.of(store, body).await?;
+        let recipients = Recipients { subscribers, mail_domain: domain.as_deref() };
+        Ok(expand_for(body, recipients, &self.ambient))
     }
 
     async fn set_aside(&self, aside: &Aside<'_>) -> Result<(), JobError> {

@@ -72,7 +72,13 @@ async fn given_up_deliveries_and_refused_mails_are_sent_again() {
     ];
     records.append(ended.into()).await.expect("records");
     let (engine, ambient) = (shop.engine().await, shop.ambient.clone());
-    let parts = EndedItemsParts { orders: shop.orders.clone(), records, engine: engine.clone(), ambient };
+    let parts = EndedItemsParts {
+        orders: shop.orders.clone(),
+        records,
+        engine: engine.clone(),
+        ambient,
+        mail_domains: false,
+    };
     let items = ended_items(&parts);
     let store = SqliteJobStore::open(&path("jobs.db"), shop.ambient.clone()).await.expect("opens");
     let admin = OperationAdmin { store: &store, items: &items, ambient: &shop.ambient };

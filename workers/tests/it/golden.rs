@@ -53,9 +53,19 @@ fn payloads_of_every_kind_stay_readable() {
     let (order, refund) = (OrderId(ID), RefundId(ID));
     let webhook =
         DeliverWebhook { endpoint: EndpointId(ID), event: EventId(ID), order: Some(order), again: false };
-    let mail = SendEmail { order, template: Template::OrderConfirmation };
-    let part = SendEmail { order, template: Template::PartialRefund { refund, amount_minor: 1250 } };
+    let mail = SendEmail { order, template: Template::OrderConfirmation, domain: None };
+    let part =
+        SendEmail { order, template: Template::PartialRefund { refund, amount_minor: 1250 }, domain: None };
     check(&part);
+    // With the domain, where mails are limited by it.
+    let domain = Some("example.com".to_owned());
+    check(&SendEmail { domain: domain.clone(), ..mail.clone() });
+    check(&SendVerification {
+        merchant: MerchantId(ID),
+        verification: VerificationId(ID),
+        domain: domain.clone(),
+    });
+    check(&SendWelcome { customer: CustomerId(ID), domain });
     let report = ApplyProviderReport { order, reference: "pi_3MtwBwLkdIwHu7ix28a3tqPa".to_owned() };
     let checked = [
         check(&report),
@@ -64,8 +74,8 @@ fn payloads_of_every_kind_stay_readable() {
         check(&FulfilOrder { order }),
         check(&RefundPayment { order, refund, amount_minor: 1250 }),
         check(&mail),
-        check(&SendVerification { merchant: MerchantId(ID), verification: VerificationId(ID) }),
-        check(&SendWelcome { customer: CustomerId(ID) }),
+        check(&SendVerification { merchant: MerchantId(ID), verification: VerificationId(ID), domain: None }),
+        check(&SendWelcome { customer: CustomerId(ID), domain: None }),
     ];
     assert_eq!(workers::registry().expect("distinct kinds").kinds(), checked);
 }

@@ -41,7 +41,7 @@ async fn a_confirmation_says_the_same_in_text_and_html() {
     shop.run(&ChargePayment { order: order.id }).await.expect("charges");
     let template = Template::OrderConfirmation;
     for _ in 0..2 {
-        shop.run(&SendEmail { order: order.id, template }).await.expect("mails");
+        shop.run(&SendEmail { order: order.id, template, domain: None }).await.expect("mails");
     }
     let mail = read(&shop, &order, template);
     let headers = mail.split("\r\n\r\n").next().expect("headers");
@@ -69,7 +69,7 @@ async fn a_confirmation_says_the_same_in_text_and_html() {
 async fn a_mail_recorded_before_is_not_sent_again() {
     let shop = TestMerchant::open().await;
     let order = shop.place("pm_card_visa").await;
-    let job = SendEmail { order: order.id, template: Template::OrderCancelled };
+    let job = SendEmail { order: order.id, template: Template::OrderCancelled, domain: None };
     shop.run(&job).await.expect("mails");
     let file = shop.mail_folder().join(format!("{}.order_cancelled.eml", order.id));
     std::fs::remove_file(&file).expect("it was there");
@@ -150,7 +150,7 @@ fn token_in(mail: &str) -> Token {
 async fn a_token_stands_in_the_mail_and_nowhere_else() {
     let shop = TestMerchant::open().await;
     let id = asked(&shop, "Eve's words", None).await;
-    let job = SendVerification { merchant: shop.merchant, verification: id };
+    let job = SendVerification { merchant: shop.merchant, verification: id, domain: None };
     shop.run(&job).await.expect("mails");
     let mail = read_mail(&shop, id, "verify_address");
     assert!(mail.contains("Subject: Confirm your address at Mugs & More"), "{mail}");
@@ -166,8 +166,11 @@ async fn a_token_stands_in_the_mail_and_nowhere_else() {
     shop.run(&job).await.expect("skips");
     assert!(!file.exists(), "not sent again");
     assert!(open(&shop, token.hash()).await.is_some(), "and the token is the one of the mail");
-    let unknown =
-        SendVerification { merchant: shop.merchant, verification: VerificationId::fresh(&shop.ambient) };
+    let unknown = SendVerification {
+        merchant: shop.merchant,
+        verification: VerificationId::fresh(&shop.ambient),
+        domain: None,
+    };
     assert!(matches!(shop.run(&unknown).await, Err(JobError::RetryAfter(..))));
 }
 
@@ -176,7 +179,7 @@ async fn a_known_address_is_told_of_its_account_and_resets_its_password() {
     let shop = TestMerchant::open().await;
     let account = registered(&shop, "Ada").await;
     let reset = asked(&shop, "", Some(Purpose::PasswordReset)).await;
-    let job = SendVerification { merchant: shop.merchant, verification: reset };
+    let job = SendVerification { merchant: shop.merchant, verification: reset, domain: None };
     let storefront = "https://mugs.example/shop/".parse().expect("a URL");
     let mailer = Mailer::file(shop.mail_folder(), FROM).expect("a mailer").linking_to(Some(storefront));
     job.run(&context(shop.env_mailing(mailer))).await.expect("mails");
@@ -189,7 +192,7 @@ async fn a_known_address_is_told_of_its_account_and_resets_its_password() {
     assert_eq!(done, Some(account.id));
 
     let again = asked(&shop, "Eve", None).await;
-    let job = SendVerification { merchant: shop.merchant, verification: again };
+    let job = SendVerification { merchant: shop.merchant, verification: again, domain: None };
     assert!(matches!(shop.run(&job).await, Err(JobError::Snooze(_))), "a mail went out a moment ago");
     assert!(!shop.mail_folder().join(format!("{again}.account_exists.eml")).exists());
 }
@@ -198,7 +201,7 @@ async fn a_known_address_is_told_of_its_account_and_resets_its_password() {
 async fn who_registers_is_welcomed_once_in_text_and_html() {
     let shop = TestMerchant::open().await;
     let account = registered(&shop, "Ada <b>L\u{f6}we</b>").await;
-    let job = SendWelcome { customer: account.id };
+    let job = SendWelcome { customer: account.id, domain: None };
     shop.run(&job).await.expect("mails");
     let file = shop.mail_folder().join(format!("{}.welcome.eml", account.id));
     let mail = std::fs::read_to_string(&file).expect("a mail");
@@ -223,7 +226,7 @@ async fn who_registers_is_welcomed_once_in_text_and_html() {
     std::fs::remove_file(&file).expect("it was there");
     shop.run(&job).await.expect("skips");
     assert!(!file.exists(), "not sent again");
-    let unknown = SendWelcome { customer: CustomerId::fresh(&shop.ambient) };
+    let unknown = SendWelcome { customer: CustomerId::fresh(&shop.ambient), domain: None };
     assert!(matches!(shop.run(&unknown).await, Err(JobError::RetryAfter(..))));
 }
 
@@ -305,6 +308,7 @@ async fn an_address_that_is_none_is_given_up() {
     let unknown = SendEmail {
         order: store::domain::OrderId::fresh(&shop.ambient),
         template: Template::OrderConfirmation,
+        domain: None,
     };
     assert!(matches!(shop.run(&unknown).await, Err(JobError::RetryAfter(..))));
 }

@@ -47,7 +47,7 @@ async fn minor_units_stay_whole_from_the_order_to_the_ledger_and_are_shown_with_
         assert_eq!(ledger, [(2 * price_minor, currency.to_owned()), (999, currency.to_owned())]);
 
         for (template, shown) in [(Template::OrderConfirmation, total), (Template::OrderRefunded, refunded)] {
-            shop.run(&SendEmail { order: order.id, template }).await.expect("mails");
+            shop.run(&SendEmail { order: order.id, template, domain: None }).await.expect("mails");
             let file = shop.mail_folder().join(format!("{}.{}.eml", order.id, template.as_str()));
             let text = std::fs::read_to_string(file).expect("a mail");
             assert!(text.contains(shown), "{shown} is missing in {text}");

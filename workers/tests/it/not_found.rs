@@ -48,15 +48,18 @@ async fn jobs_without_their_subject_look_again_over_a_window_before_they_end() {
     ends_after_a_window(&shop, &ChargePayment { order }, "order_not_found").await;
     ends_after_a_window(&shop, &FulfilOrder { order }, "order_not_found").await;
     let template = Template::OrderConfirmation;
-    ends_after_a_window(&shop, &SendEmail { order, template }, "order_not_found").await;
+    ends_after_a_window(&shop, &SendEmail { order, template, domain: None }, "order_not_found").await;
     let refund = RefundPayment { order, refund: RefundId::fresh(ambient), amount_minor: 5 };
     ends_after_a_window(&shop, &refund, "payment_not_found").await;
     let report = ApplyProviderReport { order, reference: "pi_1".to_owned() };
     ends_after_a_window(&shop, &report, "payment_not_found").await;
-    let welcome = SendWelcome { customer: CustomerId::fresh(ambient) };
+    let welcome = SendWelcome { customer: CustomerId::fresh(ambient), domain: None };
     ends_after_a_window(&shop, &welcome, "customer_not_found").await;
-    let verification =
-        SendVerification { merchant: shop.merchant, verification: VerificationId::fresh(ambient) };
+    let verification = SendVerification {
+        merchant: shop.merchant,
+        verification: VerificationId::fresh(ambient),
+        domain: None,
+    };
     ends_after_a_window(&shop, &verification, "verification_not_found").await;
     let event = EventId::fresh(ambient);
     let webhook = DeliverWebhook { endpoint, event, order: None, again: false };

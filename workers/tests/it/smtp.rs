@@ -91,7 +91,7 @@ async fn the_job_records_what_was_taken_and_nothing_else() {
     let mut sink = SmtpSink::start().await;
     let order = shop.place("pm_card_visa").await;
     let env = |port| shop.env_mailing(mailer(&config(port)));
-    let job = SendEmail { order: order.id, template: Template::OrderConfirmation };
+    let job = SendEmail { order: order.id, template: Template::OrderConfirmation, domain: None };
     let error = job.run(&context(env(1))).await.expect_err("nobody listens on port 1");
     assert!(matches!(error, JobError::Snooze(_)), "{error:?}");
     assert!(shop.orders.mails(order.id.into()).await.expect("reads").is_empty());
@@ -144,7 +144,7 @@ async fn a_mail_survives_a_server_that_is_away_for_days() {
     let shop = TestMerchant::open().await;
     let mut sink = SmtpSink::start().await;
     let order = shop.place("pm_card_visa").await;
-    let job = SendEmail { order: order.id, template: Template::OrderConfirmation };
+    let job = SendEmail { order: order.id, template: Template::OrderConfirmation, domain: None };
     let at_age = |port, age: Duration| {
         let mut ctx = context(shop.env_mailing(mailer(&config(port))));
         ctx.created_at = shop.ambient.now() - age;

@@ -35,7 +35,8 @@ pub(crate) async fn mailed(shop: &TestApi, of: &Merchant, after: Duration) -> Op
     let messages = shop.orders.claim("mails", 1_000, Duration::from_mins(1), now).await.expect("claims");
     let mut requested = Vec::new();
     for message in &messages {
-        if let OutboxBody::Command { command: Command::Verify { merchant, verification }, .. } = &message.body
+        if let OutboxBody::Command { command: Command::Verify { merchant, verification, .. }, .. } =
+            &message.body
             && *merchant == of.id
         {
             requested.push(*verification);

@@ -109,7 +109,8 @@ pub async fn a_registration_counts_once_its_address_is_proven(store: Arc<dyn Ord
     assert_eq!(world.request(&new).await, VerificationRequested::Stored);
     let messages = world.drain().await;
     let [message] = &messages[..] else { panic!("one message: {messages:?}") };
-    let expected = Command::Verify { merchant: world.merchant, verification: asked.id };
+    let domain = Some("example.com".to_owned());
+    let expected = Command::Verify { merchant: world.merchant, verification: asked.id, domain };
     let OutboxBody::Command { command, trace, .. } = &message.body else { panic!("{message:?}") };
     assert_eq!((command, trace), (&expected, &new.trace));
     assert_eq!(world.account_of("ada@example.com").await, None);

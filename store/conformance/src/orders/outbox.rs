@@ -222,7 +222,8 @@ pub async fn a_command_is_submitted_once(store: Arc<dyn OrderStore>) {
     hinted.expect("a hint comes").expect("the store is open");
     assert_eq!(world.submit(id, &command).await, Submitted::Already);
     let drained = world.drain().await;
-    let body = OutboxBody::Command { id, command: command.clone(), trace: order.trace };
+    let (merchant, trace) = (world.merchant, order.trace);
+    let body = OutboxBody::Command { id, merchant, command: command.clone(), trace };
     assert_eq!(drained.iter().map(|message| &message.body).collect::<Vec<_>>(), [&body]);
     // The id of a sent command is still known.
     assert_eq!(world.submit(id, &command).await, Submitted::Already);
@@ -259,7 +260,7 @@ pub async fn a_delivery_is_requested_again_once_and_waits_for_no_order(store: Ar
     let messages = world.claim("a", 100).await;
     let bodies = messages.iter().map(|message| &message.body);
     let resends: Vec<_> = bodies.filter(|body| matches!(body, OutboxBody::Command { .. })).collect();
-    assert_eq!(resends, [&OutboxBody::Command { id, command, trace: None }]);
+    assert_eq!(resends, [&OutboxBody::Command { id, merchant: world.merchant, command, trace: None }]);
     let of_order = messages.iter().filter_map(subject).filter(|of| *of == order);
     assert_eq!(of_order.count(), 0, "a subject of its own");
 }

@@ -20,6 +20,12 @@ pub fn with_ascii_domain(address: &str) -> Option<String> {
     (address.len() <= BYTES_MAX).then_some(address)
 }
 
+/// The domain of an address in the form of [`with_ascii_domain`], which is in lower case: the same for all addresses of
+/// a domain. `None` as there.
+pub fn mail_domain(address: &str) -> Option<String> {
+    with_ascii_domain(address)?.rsplit_once('@').map(|(_, domain)| domain.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +49,9 @@ mod tests {
         ] {
             assert_eq!(with_ascii_domain(address).as_deref(), expected, "{address}");
         }
+        assert_eq!(mail_domain("Ada@B\u{fc}cher.Example").as_deref(), Some("xn--bcher-kva.example"));
+        assert_eq!(mail_domain("ada@EXAMPLE.com"), mail_domain("bob@example.com"), "one domain");
+        assert_eq!(mail_domain("ada@127.0.0.1"), None);
         let long = "\u{fc}".repeat(62);
         assert_eq!(with_ascii_domain(&format!("ada@{long}.example")), None, "63 bytes a label as A-label");
     }

@@ -16,7 +16,7 @@ pub use ids::{
     CartId, CustomerId, EndpointId, EventId, KeyId, MerchantId, OrderId, PaymentId, RefundId, ShipmentId,
     VerificationId,
 };
-pub use mail_address::with_ascii_domain;
+pub use mail_address::{mail_domain, with_ascii_domain};
 pub use money::{AMOUNT_MINOR_MAX, Currency, ParseCurrencyError, line_total, sum};
 pub use order::{Address, Customer, Order, OrderLine, OrderStatus, OrderToken, Shipment};
 pub use page::{Page, PageRequest};

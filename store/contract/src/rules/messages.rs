@@ -18,7 +18,9 @@ use super::{
 };
 use crate::{
     customers::Account,
-    domain::{CustomerId, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, PaymentId},
+    domain::{
+        CustomerId, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, PaymentId, mail_domain,
+    },
     event_data,
     orders::{CaptureFacts, DisputeFacts, RefundFacts},
     outbox::Command,
@@ -187,7 +189,8 @@ impl Messages {
 
     /// The command that sends the mail of a verification.
     pub fn verification(&mut self, asked: &Verification, trace: Option<TraceContext>) -> Result<(), Damage> {
-        let command = Command::Verify { merchant: asked.merchant, verification: asked.id };
+        let (merchant, domain) = (asked.merchant, mail_domain(&asked.email));
+        let command = Command::Verify { merchant, verification: asked.id, domain };
         let (id, subject) = (EventId::fresh(&self.ambient), Subject::of(asked.id, asked.id.0));
         self.push_command(id, (asked.merchant, None), subject, &command, trace)
     }

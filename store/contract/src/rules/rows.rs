@@ -231,8 +231,8 @@ fn positioned<F: From<Damage>>(row: &impl Columns<F>, body: OutboxBody) -> Resul
 
 fn body<F: From<Damage>>(row: &impl Columns<F>) -> Result<OutboxBody, F> {
     if row.text_if_any("kind")? == Some(COMMAND) {
-        let (id, command) = command(row)?;
-        return Ok(OutboxBody::Command { id, command, trace: row.parsed_if_any("trace")? });
+        let ((id, command), merchant) = (command(row)?, row.id("merchant_id", MerchantId)?);
+        return Ok(OutboxBody::Command { id, merchant, command, trace: row.parsed_if_any("trace")? });
     }
     Ok(OutboxBody::Event(event(row)?))
 }

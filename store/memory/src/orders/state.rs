@@ -256,7 +256,8 @@ fn index(position: i64) -> Option<usize> {
 fn body_of(message: Message, at: Timestamp) -> Result<OutboxBody, Damage> {
     if message.kind == COMMAND {
         let command = serde_json::from_value(message.data).map_err(|error| Damage::column("data", error))?;
-        return Ok(OutboxBody::Command { id: message.id, command, trace: message.trace });
+        let Message { id, merchant, trace, .. } = message;
+        return Ok(OutboxBody::Command { id, merchant, command, trace });
     }
     let kind: EventKind = message.kind.parse().map_err(|error| Damage::column("kind", error))?;
     Ok(OutboxBody::Event(Event {

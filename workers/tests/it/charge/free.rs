@@ -29,7 +29,9 @@ async fn a_free_order_is_paid_without_the_provider() {
     let payment =
         shop.payments.payment(PaymentId::of_order(order.id)).await.expect("reads").expect("a payment");
     assert_eq!((payment.state(), payment.provider.as_str()), (PaymentState::Captured, NO_PROVIDER));
-    shop.run(&SendEmail { order: order.id, template: Template::OrderConfirmation }).await.expect("mails");
+    shop.run(&SendEmail { order: order.id, template: Template::OrderConfirmation, domain: None })
+        .await
+        .expect("mails");
     let mail = shop.mail_folder().join(format!("{}.order_confirmation.eml", order.id));
     let mail = std::fs::read_to_string(mail).expect("a mail").replace("=\r\n", "");
     assert!(mail.contains("nothing to pay") && !mail.contains("payment has arrived"), "{mail}");
