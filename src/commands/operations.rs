@@ -52,7 +52,8 @@ impl Opened {
         if items != JOBS {
             let (records, engine) = (self.jobs.records.clone(), self.jobs.queue.clone());
             let orders = open_orders(config, &self.ambient).await?;
-            let parts = EndedItemsParts { orders, records, engine, ambient: self.ambient.clone() };
+            let (ambient, mail_domains) = (self.ambient.clone(), config.mail.per_domain.is_some());
+            let parts = EndedItemsParts { orders, records, engine, ambient, mail_domains };
             self.items.extend(ended_items(&parts));
         }
         Ok(())

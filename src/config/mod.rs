@@ -7,7 +7,9 @@
 mod console;
 mod development;
 mod engines;
+mod fair_share;
 mod http;
+mod mail;
 mod network;
 mod payments;
 mod reader;
@@ -25,15 +27,15 @@ use std::{
 use api::{ApiConfig, ServerLimits};
 use cache::MemoryConfig;
 use jobs::records::RecordLevel;
-use secrecy::SecretString;
 use serde::Deserialize;
 use tracing_subscriber::filter::Targets;
-use url::Url;
 use webhooks::shares::ShareLimits;
 use workers::queues::{HOUSEKEEPING, QUEUES, WEBHOOKS};
 
 use self::console::ConsoleSettings;
 pub(crate) use engines::{CacheEngine, Engines, OrdersEngine, PaymentsEngine, PostgresTopology, QueueEngine};
+use fair_share::FairShare;
+pub(crate) use mail::{Mail, MailTransport};
 use network::PlainHosts;
 pub(crate) use payments::{Payments, ProviderKind};
 use reader::Reader;
@@ -63,6 +65,7 @@ pub(crate) struct Config {
     pub(crate) debit_expires: Option<Duration>,
     pub(crate) workers: Workers,
     pub(crate) scaling: Scaling,
+    pub(crate) fair_share: FairShare,
     /// What the attempt log holds, and for how long.
     pub(crate) records_level: RecordLevel,
     /// Of queues whose level differs.
@@ -88,22 +91,6 @@ pub(crate) struct Workers {
     pub(crate) queues: Vec<(String, usize)>,
     pub(crate) lease: Duration,
     pub(crate) drain: Duration,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Mail {
-    pub(crate) transport: MailTransport,
-    pub(crate) from: String,
-    pub(crate) smtp_url: SecretString,
-    /// Empty: mails show tokens instead of links.
-    pub(crate) storefront_url: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum MailTransport {
-    File,
-    Smtp,
 }
 
 #[derive(Debug, Clone)]
@@ -194,6 +181,7 @@ impl Config {
                 drain: r.seconds("workers", "drain_seconds", 0),
             },
             scaling: Scaling::read(r),
+            fair_share: FairShare::read(r),
             records_level: r.value("records", "level", RecordLevel::All),
             records_levels: records_levels(r),
             records_keep: Duration::from_hours(24 * r.within("records", "keep_days", 1..=3650_u64)),
@@ -224,39 +212,6 @@ impl Config {
             ..usual
         }
     }
-}
-
-impl Mail {
-    fn read(r: &mut Reader, plain: &PlainHosts) -> Self {
-        let smtp_url = r.text("mail", "smtp_url");
-        check_smtp(r, plain, &smtp_url);
-        let smtp_url = smtp_url.into();
-        let transport = r.value("mail", "transport", MailTransport::File);
-        if transport == MailTransport::Smtp {
-            r.require(("mail", "smtp_url"), &smtp_url, "mail.transport is \"smtp\"");
-        }
-        Self {
-            transport,
-            from: r.text("mail", "from"),
-            smtp_url,
-            storefront_url: r.text("mail", "storefront_url"),
-        }
-    }
-}
-
-/// Reports a mistake unless mails are encrypted or need not be; forms as in [`crate::mail`]. Malformed addresses are
-/// reported there.
-fn check_smtp(r: &mut Reader, plain: &PlainHosts, text: &str) {
-    let Ok(url) = text.parse::<Url>() else { return };
-    let may_be_used = match (url.scheme(), url.query()) {
-        ("smtps", _) | ("smtp", Some("tls=required")) => true,
-        // A relay inside the network, named by this address. No password goes there in clear text.
-        ("smtp", Some("tls=none")) => url.password().is_none(),
-        _ => false,
-    };
-    let tls = "begin it with smtps://, end it with ?tls=required, or with ?tls=none for a relay inside your network \
-               that takes no password";
-    plain.check(r, ("mail", "smtp_url"), url.host_str().unwrap_or("/"), may_be_used, tls);
 }
 
 impl Webhooks {

@@ -17,7 +17,7 @@ impl Roles<'_> {
         self.stores.extend(checks);
         self.show_queues(Arc::clone(&jobs.queue), Arc::clone(&store));
         self.show_outbox(Arc::clone(&orders));
-        let items = operation_items(Arc::clone(&orders), &jobs, Arc::clone(&store), wiring.ambient);
+        let items = operation_items(Arc::clone(&orders), &jobs, Arc::clone(&store), wiring);
         let Jobs { queue, records } = jobs;
         let parts = ConsoleParts {
             engine: queue,

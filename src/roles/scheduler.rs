@@ -4,7 +4,6 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
-use base::Ambient;
 use jobs::{
     bulk::{Items, JobItems, OneJob, OperationRunner, QueueItems, ScheduleItems},
     job_store::JobStore,
@@ -25,7 +24,7 @@ use crate::{
     metrics::VerifyGauges,
     provider::with_ledger,
     sandbox::Sandbox,
-    wiring::{Jobs, SchedulerParts},
+    wiring::{Jobs, SchedulerParts, Wiring},
 };
 
 /// Time for running jobs to finish during a stop, after which they are interrupted: they may be, at any point.
@@ -36,10 +35,10 @@ pub(super) fn operation_items(
     orders: Arc<dyn OrderStore>,
     jobs: &Jobs,
     store: Arc<dyn JobStore>,
-    ambient: &Ambient,
+    wiring: &Wiring<'_>,
 ) -> Vec<Arc<dyn Items>> {
     let (engine, records) = (&jobs.queue, &jobs.records);
-    let schedules = ScheduleItems::new(store, engine.clone(), records.clone(), ambient.clone());
+    let schedules = ScheduleItems::new(store, engine.clone(), records.clone(), wiring.ambient.clone());
     let mut items: Vec<Arc<dyn Items>> = vec![
         Arc::new(JobItems::new(engine.clone())),
         Arc::new(OneJob::new(engine.clone())),
@@ -47,7 +46,8 @@ pub(super) fn operation_items(
         Arc::new(schedules),
     ];
     let (records, engine) = (records.clone(), engine.clone());
-    let parts = EndedItemsParts { orders, records, engine, ambient: ambient.clone() };
+    let mail_domains = wiring.config.mail.per_domain.is_some();
+    let parts = EndedItemsParts { orders, records, engine, ambient: wiring.ambient.clone(), mail_domains };
     items.extend(ended_items(&parts));
     items
 }
@@ -71,7 +71,7 @@ impl Roles<'_> {
             scheduler = scheduler.with(schedule)?;
         }
         self.spawn(scheduler.run(self.shutdown()));
-        let items = operation_items(house.orders.clone(), &jobs, store.clone(), wiring.ambient);
+        let items = operation_items(house.orders.clone(), &jobs, store.clone(), wiring);
         let reporter = self.reporter(store.clone());
         let runner = OperationRunner::new(store.clone(), items, wiring.name.clone(), wiring.ambient.clone());
         self.spawn(runner.run(self.shutdown()));

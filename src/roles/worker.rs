@@ -46,6 +46,7 @@ impl Roles<'_> {
         let limits = JobLimits {
             charges: config.payments.concurrent_max,
             deliveries: config.webhooks.per_endpoint_total,
+            mails: config.mail.per_domain,
         };
         let registry = limits.apply(workers::registry()?, provider.name())?;
         let env = Env::new(Parts {
@@ -68,9 +69,15 @@ impl Roles<'_> {
             .drain_timeout(config.workers.drain)
             .abort(self.stop.now.clone());
         // While the circuit breaker is open, payment jobs are left to processes that may reach the provider.
-        let pool = config.workers.queues.iter().fold(pool, |pool, (name, slots)| match name.as_str() {
-            PAYMENTS => pool.queue_behind(name, *slots, breaker.gate()),
-            _ => pool.queue(name, *slots),
+        let pool = config.workers.queues.iter().fold(pool, |pool, (name, slots)| {
+            let pool = match config.fair_share.weights(name) {
+                Some(weights) => pool.fair(name, weights),
+                None => pool,
+            };
+            match name.as_str() {
+                PAYMENTS => pool.queue_behind(name, *slots, breaker.gate()),
+                _ => pool.queue(name, *slots),
+            }
         });
         if charges {
             self.health.push(health::provider(breaker.standing()));

@@ -182,7 +182,10 @@ impl<'a> Wiring<'a> {
     pub(crate) async fn relay(&self) -> Result<RelayParts> {
         let orders = self.open_orders(Role::Relay).await?;
         let (checks, queue) = (orders.checks(), self.declared_queue().await?);
-        let relay = Relay::new(orders.store, queue.clone(), self.ambient.clone(), self.name.clone());
+        let relay = Relay {
+            mail_domains: self.config.mail.per_domain.is_some(),
+            ..Relay::new(orders.store, queue.clone(), self.ambient.clone(), self.name.clone())
+        };
         Ok(RelayParts { relay, queue, store: self.job_store().await?, checks })
     }
 
@@ -313,8 +316,8 @@ impl<'a> Wiring<'a> {
     /// The queue, with the queues of the workers declared.
     async fn declared_queue(&self) -> Result<Arc<dyn Engine>> {
         let queue = self.queue().await?;
-        let queues: Vec<_> =
-            self.config.workers.queues.iter().map(|(name, _)| QueueSpec::new(name)).collect();
+        let (queues, fair_share) = (&self.config.workers.queues, &self.config.fair_share);
+        let queues: Vec<_> = queues.iter().map(|(name, _)| fair_share.spec(name)).collect();
         self.shared.declared.get_or_try_init(async || declare(queue.as_ref(), &queues).await).await?;
         Ok(queue)
     }
