@@ -210,6 +210,23 @@ pub async fn what_waits_for_its_turn_is_in_sight(h: &impl Harness) {
     until_empty(&*engine).await;
 }
 
+/// The keys with most jobs waiting are told with their weights, of a fair queue only.
+pub async fn the_longest_backlogs_are_told_by_key(h: &impl Harness) {
+    let plain = super::kit::declared(h).await;
+    assert_eq!(plain.fair_keys(QUEUE, 10).await.expect("reads"), None, "not fair");
+    let Some(engine) = declared(h, Weights::equal().with("b", 3)).await else { return };
+    let keys = || async { engine.fair_keys(QUEUE, 2).await.expect("reads").expect("fair") };
+    assert!(keys().await.is_empty());
+    // Over a broker the first of them do not wait for a turn.
+    let in_broker = if engine.capabilities().lists_ready { 0 } else { HEAD };
+    publish(&*engine, [many(h, "a", 300 + in_broker), many(h, "b", 200), many(h, "c", 100)].concat()).await;
+    let told = keys().await;
+    assert_eq!(told.iter().map(|key| (&*key.key, key.weight)).collect::<Vec<_>>(), [("a", 1), ("b", 3)]);
+    assert!(told[0].waiting >= 300 && told[1].waiting == 200, "{told:?}");
+    engine.purge(QUEUE).await.expect("purges");
+    until_empty(&*engine).await;
+}
+
 /// Jobs that wait when a queue becomes fair run, too.
 pub async fn a_queue_becomes_fair_with_jobs_in_it(h: &impl Harness) {
     let plain = super::kit::declared(h).await;

@@ -118,7 +118,8 @@ macro_rules! conformance_tests {
             fair: starts_follow_the_weights, a_flood_of_one_key_delays_no_other, jobs_without_a_key_share_one,
                 a_higher_priority_goes_first, retries_and_snoozes_take_turns, a_key_keeps_its_order,
                 no_turn_is_lost_with_a_consumer, what_waits_for_its_turn_is_in_sight,
-                a_queue_becomes_fair_with_jobs_in_it, a_waiting_job_is_altered;
+                the_longest_backlogs_are_told_by_key, a_queue_becomes_fair_with_jobs_in_it,
+                a_waiting_job_is_altered;
             inspect: running_jobs_are_seen_by_every_handle, consumers_are_seen_by_every_handle,
                 a_clock_ahead_hides_no_backlog,
                 the_oldest_ready_job_has_an_age_without_consumers, what_is_held_nowhere_is_not_found,

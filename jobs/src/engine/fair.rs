@@ -4,7 +4,9 @@
 //! key, and jobs start in the order of these clocks. A key that had nothing waiting begins at the clock of the queue,
 //! so a share that was not used is not saved up. Engines keep the clocks, see `docs/adr/0023-fair-share.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Serialize;
 
 use super::EngineError;
 
@@ -12,6 +14,29 @@ use super::EngineError;
 pub(crate) const FAIR_UNIT: i64 = 1_000_000;
 /// Longest key, in bytes.
 const KEY_BYTES_MAX: usize = 512;
+/// Waiting jobs of a queue that [`Admin::fair_keys`](super::Admin::fair_keys) counts: those with the first turns, so that
+/// a key with few of them is not left out. It bounds what a look costs however long the backlog is.
+pub const FAIR_COUNTED_MAX: u32 = 50_000;
+
+/// A key of a fair queue that has jobs waiting for their turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FairKey {
+    /// The [fair key](crate::Job::fair_key); `""` for jobs without one.
+    pub key: String,
+    /// Its weight, see [`Weights`].
+    pub weight: u32,
+    /// How many of its jobs are among the [`FAIR_COUNTED_MAX`] that have the first turns.
+    pub waiting: u64,
+}
+
+/// Keys with their weights, from counts by key and the weights that are not one.
+pub(crate) fn with_weights(counts: Vec<(String, i64)>, weights: &HashMap<String, i64>) -> Vec<FairKey> {
+    let keys = counts.into_iter().map(|(key, waiting)| {
+        let weight = weights.get(&key).and_then(|weight| u32::try_from(*weight).ok()).unwrap_or(1);
+        FairKey { key, weight, waiting: waiting.unsigned_abs() }
+    });
+    keys.collect()
+}
 
 /// Weights of the [fair keys](crate::Job::fair_key) of a queue: a key of weight three starts three jobs where one of
 /// weight one starts one, while both have some waiting. Keys that are not named weigh one.

@@ -31,11 +31,14 @@ pub use self::{
         ConsumeOptions, Consumer, ConsumerHealth, DeadReason, Delivery, Receipt, Settlement, Settler,
     },
     error::EngineError,
-    fair::Weights,
+    fair::{FAIR_COUNTED_MAX, FairKey, Weights},
     inspected::{ConsumerInfo, DeadFilter, DeadInfo, Depth, InspectedJob, JobFilter, JobState},
     signal::{Interrupt, JobSignal},
 };
-pub(crate) use self::{consuming::SharedHealth, fair::FAIR_UNIT};
+pub(crate) use self::{
+    consuming::SharedHealth,
+    fair::{FAIR_UNIT, with_weights},
+};
 use crate::envelope::{Envelope, JobId};
 pub use crate::unique::{HolderState, KeyHolder};
 
@@ -112,6 +115,13 @@ pub trait Admin: EngineInfo {
     /// a queue; always zero with [`Capabilities::lists_delayed`].
     async fn short_delays(&self) -> Result<u64, EngineError> {
         Ok(0)
+    }
+
+    /// The keys of a [fair](QueueSpec::fair()) queue with most jobs waiting for their turn, at most `most`, which engines
+    /// cap at 1000; `None` for any other queue. Over a broker without the jobs that it has already; of a long backlog
+    /// the [`FAIR_COUNTED_MAX`] with the first turns are counted.
+    async fn fair_keys(&self, _queue: &str, _most: u32) -> Result<Option<Vec<FairKey>>, EngineError> {
+        Ok(None)
     }
 
     /// Names of the declared queues.

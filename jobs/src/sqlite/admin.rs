@@ -6,14 +6,15 @@ use sqlx::{Row, Sqlite, sqlite::SqliteRow};
 
 use super::{
     control::{self, CHUNK_MAX},
+    fair,
     fault::SqliteFault,
     file::SqliteEngine,
     row::{self, envelope_columns},
 };
 use crate::{
     engine::{
-        Admin, Alteration, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, Interrupt,
-        JobFilter, LIST_MAX, page,
+        Admin, Alteration, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, FairKey, InspectedJob,
+        Interrupt, JobFilter, LIST_MAX, page,
     },
     envelope::JobId,
     error::bounded,
@@ -56,6 +57,10 @@ impl Admin for SqliteEngine {
             oldest_ready_at: oldest.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
             paused: row.get("paused"),
         })
+    }
+
+    async fn fair_keys(&self, queue: &str, most: u32) -> Result<Option<Vec<FairKey>>, EngineError> {
+        Ok(fair::waiting_keys(self.file.database.readers(), queue, most.min(LIST_MAX)).await?)
     }
 
     async fn queues(&self) -> Result<Vec<String>, EngineError> {

@@ -4,11 +4,13 @@
 //! start first, in the order of publishing. The triggers of migration 0007 give each row its tag; a claim in this
 //! module's queues moves the clock and deletes keys that are behind it.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
-use sqlx::SqliteConnection;
+use sqlx::{SqliteConnection, SqlitePool};
 
 use super::fault::SqliteFault;
-use crate::engine::{FAIR_UNIT, QueueSpec};
+use crate::engine::{FAIR_COUNTED_MAX, FAIR_UNIT, FairKey, QueueSpec, with_weights};
 
 /// Keys deleted by one claim: more than one claim leaves behind, so that they do not pile up.
 const BEHIND_MAX: i64 = 5_000;
@@ -33,6 +35,15 @@ const MOVE_ON: &str = "INSERT INTO fair_times (queue, priority, tag)
 const FORGET_BEHIND: &str = "DELETE FROM fair_keys WHERE rowid IN (
     SELECT k.rowid FROM fair_times AS t CROSS JOIN fair_keys AS k
     WHERE t.queue = ?1 AND k.queue = t.queue AND k.priority = t.priority AND k.next_tag <= t.tag LIMIT ?2)";
+
+const WEIGHTS: &str = "SELECT key, weight FROM fair_weights WHERE queue = ?1";
+
+/// Of each priority the first turns come first in the index; jobs that wait for a concurrency key are counted after
+/// those that do not.
+const WAITING_KEYS: &str = "SELECT coalesce(fair_key, '') AS key, count(*) AS waiting FROM (
+      SELECT fair_key FROM jobs INDEXED BY jobs_fair
+      WHERE queue = ?1 AND state = 'ready' AND tag IS NOT NULL ORDER BY blocked, priority, tag LIMIT ?2)
+    GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?3";
 
 #[derive(Serialize)]
 struct KeyWeight<'k> {
@@ -69,4 +80,22 @@ pub(super) async fn move_on(
     sqlx::query(MOVE_ON).bind(claimed).bind(further).execute(&mut *c).await?;
     sqlx::query(FORGET_BEHIND).bind(queue).bind(BEHIND_MAX).execute(c).await?;
     Ok(())
+}
+
+/// Keys with most jobs waiting, of a queue that is fair.
+pub(super) async fn waiting_keys(
+    readers: &SqlitePool,
+    queue: &str,
+    most: u32,
+) -> Result<Option<Vec<FairKey>>, SqliteFault> {
+    let fair = sqlx::query_scalar("SELECT fair FROM queues WHERE name = ?1").bind(queue);
+    let fair: Option<bool> = fair.fetch_optional(readers).await?;
+    if fair != Some(true) {
+        return Ok(None);
+    }
+    let weights: Vec<(String, i64)> = sqlx::query_as(WEIGHTS).bind(queue).fetch_all(readers).await?;
+    let weights: HashMap<String, i64> = weights.into_iter().collect();
+    let counts = sqlx::query_as(WAITING_KEYS).bind(queue).bind(FAIR_COUNTED_MAX).bind(most);
+    let counts: Vec<(String, i64)> = counts.fetch_all(readers).await?;
+    Ok(Some(with_weights(counts, &weights)))
 }

@@ -7,7 +7,7 @@ use futures::future::join_all;
 
 use super::{QUEUE, StoreHarness, everything, ids, job, noon, seconds};
 use crate::{
-    engine::{JobFilter, JobState, Weights},
+    engine::{FairKey, JobFilter, JobState, Weights},
     envelope::{Envelope, JobId},
     job::Priority,
     job_store::{Backlog, FairQueue, HELD_AT_ONCE_MAX, JobStore, ScheduledJob},
@@ -245,6 +245,23 @@ pub async fn processes_never_share_a_turn(h: &impl StoreHarness) {
     // A claim finds nothing while others hold the rows, which ends a claimant early; the remaining jobs stay.
     let left = claim(&*stores[0], 1000).await;
     assert_eq!((distinct.len(), claimed.len() + left.len()), (claimed.len(), JOBS));
+}
+
+/// The keys with most jobs are told first, with their weights and without the escapes of the row.
+pub async fn the_longest_backlogs_are_told_by_key(h: &impl StoreHarness) {
+    let odd = "a \"b\" \\ \u{e9}";
+    let store = fair_store(h, &Weights::equal().with(odd, 4)).await;
+    assert!(store.waiting_keys(QUEUE, 10).await.expect("reads").is_empty());
+    hold_many(&*store, "few", 2).await;
+    hold_many(&*store, odd, 5).await;
+    hold_many(&*store, "", 3).await;
+    let key = |key: &str, weight, waiting| FairKey { key: key.to_owned(), weight, waiting };
+    let told = store.waiting_keys(QUEUE, 2).await.expect("reads");
+    assert_eq!(told, [key(odd, 4, 5), key("", 1, 3)]);
+    assert_eq!(claim(&*store, 1).await.len(), 1);
+    let told = store.waiting_keys(QUEUE, 10).await.expect("reads");
+    assert_eq!(told.iter().map(|key| key.waiting).sum::<u64>(), 10, "claimed ones wait");
+    assert!(store.waiting_keys("letters", 10).await.expect("reads").is_empty());
 }
 
 /// A row that cannot be read takes the turn of no key, and stays for an operator.

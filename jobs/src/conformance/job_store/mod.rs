@@ -79,7 +79,8 @@ macro_rules! job_store_conformance_tests {
             fair: shares_keep_within_a_job_of_their_weights, a_newcomer_begins_with_the_next_turn,
                 a_key_keeps_its_order, a_claim_on_a_turn_ends, priorities_wait_apart,
                 a_turn_is_waited_for_like_a_time, a_job_changes_how_it_waits, a_batch_may_hold_a_job_twice,
-                processes_never_share_a_turn, an_unreadable_turn_is_set_aside;
+                processes_never_share_a_turn, the_longest_backlogs_are_told_by_key,
+                an_unreadable_turn_is_set_aside;
             keys: a_key_has_one_holder, a_batch_may_name_a_key_twice, racing_reservations_have_one_winner,
                 processes_that_reserve_and_release_never_fail, a_reservation_without_a_job_ends,
                 a_confirmed_reservation_lasts, reserving_again_renews,

@@ -3,13 +3,15 @@
 //! The row of a key in `jobs.fair_keys` is its lock: while one process holds jobs of a key, another one that does
 //! waits. The clock of the queue is read without a lock; that of an instant ago gives a newcomer a turn hardly earlier.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid, time::ceil_ms};
 use sqlx::Row;
 
 use super::{PostgresJobStore, engine_error};
 use crate::{
-    engine::{EngineError, FAIR_UNIT, Weights},
+    engine::{EngineError, FAIR_COUNTED_MAX, FAIR_UNIT, FairKey, Weights, with_weights},
     envelope::JobId,
     job::Priority,
     job_store::{
@@ -88,6 +90,20 @@ pub(super) const FORGET_BEHIND: &str = "
 
 pub(super) const BACKLOG: &str =
     "SELECT count(*), min(due_at) FROM jobs.scheduled WHERE queue = $1 AND tag IS NOT NULL";
+
+/// Of each job the key as its envelope has it, escaped as in JSON; the payload, which may have a field of that name, is
+/// the last field. An envelope that is damaged counts as one without a key rather than failing the statement.
+pub(super) const WAITING_KEYS: &str = r#"
+    SELECT coalesce(substring(split_part(envelope, ',"payload":', 1) FROM '"fair_key":"((?:[^"\\]|\\.)*)"'), '') AS key,
+      count(*) AS waiting
+    FROM (
+      SELECT envelope FROM jobs.scheduled WHERE queue = $1 AND tag IS NOT NULL ORDER BY priority, tag LIMIT $2) AS first
+    GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $3"#;
+
+/// A key without the escapes of JSON.
+fn unescaped(key: String) -> String {
+    serde_json::from_str(&format!("\"{key}\"")).unwrap_or(key)
+}
 
 #[async_trait]
 impl FairBacklog for PostgresJobStore {
@@ -183,5 +199,16 @@ impl FairBacklog for PostgresJobStore {
         let Some(row) = rows.first() else { return Ok(Backlog::default()) };
         let jobs = u64::try_from(row.get::<i64, _>(0)).unwrap_or(0);
         Ok(Backlog { jobs, oldest: row.get::<Option<i64>, _>(1).map(time) })
+    }
+
+    async fn waiting_keys(&self, queue: &str, most: u32) -> Result<Vec<FairKey>, EngineError> {
+        let weights = "SELECT key, weight FROM jobs.fair_weights WHERE queue = $1";
+        let weights = self.rows(|| sqlx::query(weights).bind(queue)).await?;
+        let weights: HashMap<String, i64> =
+            weights.iter().map(|row| (row.get("key"), row.get("weight"))).collect();
+        let (counted, most) = (i64::from(FAIR_COUNTED_MAX), i64::from(most));
+        let counts = self.rows(|| sqlx::query(WAITING_KEYS).bind(queue).bind(counted).bind(most)).await?;
+        let counts = counts.iter().map(|row| (unescaped(row.get("key")), row.get("waiting"))).collect();
+        Ok(with_weights(counts, &weights))
     }
 }

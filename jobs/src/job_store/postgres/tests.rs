@@ -68,6 +68,7 @@ async fn no_statement_scans_a_large_table() {
         (schedule::PURGE, "'queue 1'", "scheduled_queue"),
         (fair::CLAIM_NEXT, "100000, 200000, 1, 'queue 1', 1, 64", "scheduled_fair"),
         (fair::BACKLOG, "'queue 1'", "scheduled_fair"),
+        (fair::WAITING_KEYS, "'queue 1', 1000, 10", "scheduled_fair"),
         (fair::FORGET_BEHIND, "'queue 1', 1, 100, 1000", "fair_keys"),
         (dead::FIND, ID, "dead_jobs_pkey"),
         (dead::CLAIM, &format!("100, 200, 1, {IDS}"), "dead_jobs_pkey"),

@@ -1,5 +1,7 @@
 //! The backlog of fair queues.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use base::{Timestamp, time::ceil_ms};
 use serde_json::{Value, json};
@@ -7,7 +9,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{SqliteJobStore, engine_error};
 use crate::{
-    engine::{EngineError, FAIR_UNIT, Weights},
+    engine::{EngineError, FAIR_COUNTED_MAX, FAIR_UNIT, FairKey, Weights, with_weights},
     job::Priority,
     job_store::{
         Backlog, FairBacklog, FairQueue, ScheduledJob, draw_claim,
@@ -72,6 +74,15 @@ const MOVE_QUEUE: &str = "INSERT INTO fair_times (queue, priority, tag) VALUES (
 const FORGET_BEHIND: &str = "DELETE FROM fair_keys WHERE rowid IN (
     SELECT rowid FROM fair_keys WHERE queue = ?1 AND priority = ?2 AND next_tag <= (
       SELECT tag FROM fair_times WHERE queue = ?1 AND priority = ?2) LIMIT ?3)";
+
+const WEIGHTS: &str = "SELECT key, weight FROM fair_weights WHERE queue = ?1";
+
+/// A row that cannot be read counts as one without a key.
+const WAITING_KEYS: &str = "
+    SELECT coalesce(iif(json_valid(envelope), envelope->>'fair_key', NULL), '') AS key, count(*) AS waiting
+    FROM (SELECT envelope FROM scheduled INDEXED BY scheduled_fair
+      WHERE queue = ?1 AND tag IS NOT NULL ORDER BY priority, tag LIMIT ?2)
+    GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?3";
 
 /// A job as the statements read it.
 fn new_row(job: &ScheduledJob) -> serde_json::Result<Value> {
@@ -163,6 +174,16 @@ impl FairBacklog for SqliteJobStore {
         let row = row.map_err(engine_error)?;
         let jobs = u64::try_from(row.get::<i64, _>(0)).unwrap_or(0);
         Ok(Backlog { jobs, oldest: row.get::<Option<i64>, _>(1).map(time) })
+    }
+
+    async fn waiting_keys(&self, queue: &str, most: u32) -> Result<Vec<FairKey>, EngineError> {
+        let readers = self.database.readers();
+        let weights = sqlx::query_as(WEIGHTS).bind(queue).fetch_all(readers).await;
+        let weights: Vec<(String, i64)> = weights.map_err(engine_error)?;
+        let weights: HashMap<String, i64> = weights.into_iter().collect();
+        let counts = sqlx::query_as(WAITING_KEYS).bind(queue).bind(FAIR_COUNTED_MAX).bind(most);
+        let counts: Vec<(String, i64)> = counts.fetch_all(readers).await.map_err(engine_error)?;
+        Ok(with_weights(counts, &weights))
     }
 }
 

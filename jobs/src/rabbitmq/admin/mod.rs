@@ -30,8 +30,8 @@ use super::{
 };
 use crate::{
     engine::{
-        Admin, Alteration, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, JobFilter,
-        JobState, LIST_MAX, page::read_page,
+        Admin, Alteration, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, FairKey, InspectedJob,
+        JobFilter, JobState, LIST_MAX, page::read_page,
     },
     envelope::JobId,
     job::Priority,
@@ -60,6 +60,14 @@ impl Admin for RabbitEngine {
 
     async fn short_delays(&self) -> Result<u64, EngineError> {
         self.client.short_delays().await
+    }
+
+    async fn fair_keys(&self, queue: &str, most: u32) -> Result<Option<Vec<FairKey>>, EngineError> {
+        let store = &self.client.store;
+        if !store.fair_queues().await?.iter().any(|fair| fair.name == queue) {
+            return Ok(None);
+        }
+        store.waiting_keys(queue, most.min(LIST_MAX)).await.map(Some)
     }
 
     async fn queues(&self) -> Result<Vec<String>, EngineError> {

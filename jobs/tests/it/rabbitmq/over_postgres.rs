@@ -78,7 +78,7 @@ orderworks_jobs::conformance_tests! { @cases OverPostgres;
         an_undecodable_job_becomes_a_dead_letter, dead_jobs_are_listed_in_pages,
         dead_jobs_are_dropped_by_filter, a_dead_job_frees_its_unique_key;
     fair: starts_follow_the_weights, a_flood_of_one_key_delays_no_other, retries_and_snoozes_take_turns,
-        a_key_keeps_its_order, what_waits_for_its_turn_is_in_sight;
+        a_key_keeps_its_order, what_waits_for_its_turn_is_in_sight, the_longest_backlogs_are_told_by_key;
     inspect: running_jobs_are_seen_by_every_handle, consumers_are_seen_by_every_handle,
         the_oldest_ready_job_has_an_age_without_consumers, what_is_held_nowhere_is_not_found;
     delivery: a_unique_key_holds_until_the_job_ends;
