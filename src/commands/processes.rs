@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use base::{Ambient, Timestamp};
 use jobs::{
     Admin,
+    engine::FairKey,
     inspection::{self, QueueStatus, live_notes},
     job_store::WorkerNote,
 };
@@ -28,11 +29,30 @@ async fn notes(config: &Config) -> Result<Vec<WorkerNote>> {
     }
 }
 
+/// State of a queue beside its numbers.
+fn remarks(status: &QueueStatus) -> String {
+    let remarks = [(status.depth.paused, "paused"), (status.fair.is_some(), "fair")];
+    let remarks: Vec<_> = remarks.into_iter().filter(|(holds, _)| *holds).map(|(_, what)| what).collect();
+    remarks.join(", ")
+}
+
+/// The keys of a fair queue with most jobs waiting, if any wait for their turn.
+fn longest(status: &QueueStatus) -> Option<String> {
+    let keys = status.fair.as_ref().filter(|keys| !keys.is_empty())?;
+    let told = keys.iter().map(|FairKey { key, weight, waiting }| {
+        let key = if key.is_empty() { "no key".to_owned() } else { one_line(Some(key)) };
+        let weight = if *weight == 1 { String::new() } else { format!(" (weight {weight})") };
+        format!("{key} {waiting}{weight}")
+    });
+    Some(format!("{}: most wait of {}", status.depth.queue, told.collect::<Vec<_>>().join(", ")))
+}
+
 pub(super) async fn queues(engine: &dyn Admin, config: &Config, as_json: bool) -> Result<()> {
     let now = Ambient::system().now();
     let lines = inspection::queues(engine, &notes(config).await?, now).await?;
     let headings = ["QUEUE", "READY", "DELAYED", "RUNNING", "DEAD", "OLDEST", "WORKERS", "SLOTS", ""];
-    output::list(as_json, &lines, headings, |QueueStatus { depth, consumers, slots }| {
+    output::list(as_json, &lines, headings, |line| {
+        let QueueStatus { depth, consumers, slots, .. } = line;
         [
             depth.queue.clone(),
             depth.ready.to_string(),
@@ -42,9 +62,13 @@ pub(super) async fn queues(engine: &dyn Admin, config: &Config, as_json: bool) -
             depth.oldest_ready_at.map_or_else(|| "-".to_owned(), |at| age(now, at)),
             consumers.to_string(),
             slots.to_string(),
-            if depth.paused { "paused".to_owned() } else { String::new() },
+            remarks(line),
         ]
     })?;
+    // In JSON they stand in the queues.
+    for longest in lines.iter().filter_map(longest).filter(|_| !as_json) {
+        output::note(as_json, &longest)?;
+    }
     let idle: Vec<_> =
         lines.iter().filter(|line| line.consumers == 0).map(|line| &*line.depth.queue).collect();
     if idle.is_empty() {

@@ -5,9 +5,12 @@ use base::{Ambient, Timestamp, time::earlier};
 use serde::Serialize;
 
 use crate::{
-    engine::{Admin, ConsumerInfo, Depth, EngineError},
+    engine::{Admin, ConsumerInfo, Depth, EngineError, FairKey},
     job_store::{WORKER_NOTE_VALID_FOR, WorkerNote, WorkerNotes},
 };
+
+/// Keys told of a fair queue, those with most jobs waiting.
+const FAIR_KEYS_TOLD: u32 = 5;
 
 /// A queue with the number of its live consumers.
 #[derive(Debug, Clone, Serialize)]
@@ -19,6 +22,8 @@ pub struct QueueStatus {
     pub consumers: usize,
     /// Jobs that its listed processes run at a time, all together.
     pub slots: u32,
+    /// Of a [fair](crate::engine::QueueSpec::fair()) queue, the keys with most jobs waiting for their turn, five at most.
+    pub fair: Option<Vec<FairKey>>,
 }
 
 /// A consumer with the note of its process, or a process without a consumer.
@@ -50,7 +55,7 @@ pub async fn queues(
     let mut depths = Vec::new();
     for queue in engine.queues().await? {
         match engine.depth(&queue).await {
-            Ok(depth) => depths.push(depth),
+            Ok(depth) => depths.push((depth, engine.fair_keys(&queue, FAIR_KEYS_TOLD).await?)),
             Err(EngineError::NoSuchQueue(_)) => {}
             Err(error) => return Err(error),
         }
@@ -59,8 +64,10 @@ pub async fn queues(
     let count = |queue: &str| consumers.iter().filter(|c| c.queue == queue && c.alive_until >= now).count();
     let slots =
         |queue: &str| notes.iter().filter(|note| note.queue == queue).map(|note| note.slots).sum::<u32>();
-    let status =
-        |depth: Depth| QueueStatus { consumers: count(&depth.queue), slots: slots(&depth.queue), depth };
+    let status = |(depth, fair): (Depth, _)| {
+        let (consumers, slots) = (count(&depth.queue), slots(&depth.queue));
+        QueueStatus { depth, consumers, slots, fair }
+    };
     Ok(depths.into_iter().map(status).collect())
 }
 
