@@ -13,7 +13,10 @@ use tokio::time::timeout;
 use super::{
     QUEUE, RECOVERY, RabbitHarness, Renewed, consume, envelope, open, take, until, until_empty, work_off,
 };
-use crate::util::broker::{Afterwards, Vhost, ctl, needs_broker};
+use crate::{
+    util::broker::{Afterwards, Vhost, ctl, needs_broker},
+    worker::fair_flood::{a_flood_delays_no_other_key, publish_flood},
+};
 
 /// More jobs than the broker's queue gets before others are held in the store.
 const SHORT: usize = 64;
@@ -45,6 +48,17 @@ async fn alter_store(harness: &RabbitHarness, statement: &'static str) {
     let file = SqliteConnectOptions::new().filename(harness.folder.path().join("jobs.db"));
     let mut other = file.connect().await.expect("connects");
     other.execute(statement).await.expect("alters");
+}
+
+/// Jobs of a long backlog pass a flood of another key: at most those start before that the broker has already.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_jobs_of_one_key_delay_no_other() {
+    const WAITING: usize = 10_000;
+    needs_broker!();
+    let harness = RabbitHarness::start().await;
+    let engine = harness.engine();
+    let sizes = (WAITING as u64 - 1, 3 * SHORT as u64);
+    a_flood_delays_no_other_key(engine.clone(), sizes, publish_flood(&*engine, WAITING)).await;
 }
 
 /// A relay publishes, and two processes consume: each job of both keys arrives, none waits for another process.

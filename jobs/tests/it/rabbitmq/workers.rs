@@ -13,11 +13,15 @@ use tokio::sync::watch;
 
 use super::{PATIENCE, RECOVERY, RabbitHarness, until};
 use crate::{
-    util::broker::{self, needs_broker},
+    util::broker::{self, Vhost, needs_broker},
     worker::{
         gate::Process,
-        limits::shared::{
-            a_hanging_key_holds_up_no_other, holds_over_two_processes, slots_of_a_dead_process_go_to_others,
+        limits::{
+            processes::a_limit_holds_while_processes_are_paused_and_killed,
+            shared::{
+                a_hanging_key_holds_up_no_other, holds_over_two_processes,
+                slots_of_a_dead_process_go_to_others,
+            },
         },
         reports::are_seen_live,
         resize::resizes_while_it_runs,
@@ -93,6 +97,13 @@ async fn a_limit_holds_over_two_processes() {
     needs_broker!();
     let harness = RabbitHarness::start().await;
     holds_over_two_processes(harness.engine(), harness.second().await, store_of(&harness).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_holds_over_processes_that_are_paused_and_killed() {
+    needs_broker!();
+    let (folder, vhost) = (tempfile::tempdir().expect("a folder"), Vhost::create().await);
+    a_limit_holds_while_processes_are_paused_and_killed(folder.path(), Some(&vhost.url())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

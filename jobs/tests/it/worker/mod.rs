@@ -14,6 +14,7 @@ mod boot;
 mod counts;
 mod engine;
 mod fair;
+pub(crate) mod fair_flood;
 pub(crate) mod gate;
 mod kit;
 mod lease;
