@@ -2,6 +2,7 @@
 
 mod bulk;
 mod dead;
+mod fair;
 mod gate;
 mod resize;
 
@@ -24,6 +25,7 @@ use self::{
         a_redrive_takes_each_job_once_though_it_dies_again, dead_jobs_are_dropped_on_purpose,
         dead_jobs_are_previewed_redriven_and_purged,
     },
+    fair::merchants_are_the_keys_of_a_fair_queue,
     gate::{
         a_release_that_cannot_read_what_waits_is_refused, golden_payloads_of_the_release_before_are_read,
     },
@@ -179,6 +181,7 @@ on_each_engine!(
     a_release_that_cannot_read_what_waits_is_refused,
     golden_payloads_of_the_release_before_are_read,
     a_queue_is_resized_while_it_runs,
+    merchants_are_the_keys_of_a_fair_queue,
 );
 
 async fn jobs_are_cancelled_and_started_by_id(of: Operated) {
