@@ -4,6 +4,7 @@ mod bulk;
 mod dead;
 mod fair;
 mod gate;
+mod limits;
 mod resize;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -29,6 +30,7 @@ use self::{
     gate::{
         a_release_that_cannot_read_what_waits_is_refused, golden_payloads_of_the_release_before_are_read,
     },
+    limits::mails_to_a_domain_wait_for_its_limit,
     resize::a_queue_is_resized_while_it_runs,
 };
 use crate::util::{Dev, PATIENCE, Vhost, missing_broker, run_json, run_with};
@@ -182,6 +184,7 @@ on_each_engine!(
     golden_payloads_of_the_release_before_are_read,
     a_queue_is_resized_while_it_runs,
     merchants_are_the_keys_of_a_fair_queue,
+    mails_to_a_domain_wait_for_its_limit,
 );
 
 async fn jobs_are_cancelled_and_started_by_id(of: Operated) {

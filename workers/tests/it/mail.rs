@@ -10,6 +10,9 @@ use store::{
 use workers::{
     jobs::{ChargePayment, SendEmail, SendVerification, SendWelcome},
     mail::{Mail, MailError, Mailer, Template},
+    mail_domain,
+    queues::EMAIL,
+    subscriptions::expand,
 };
 
 use crate::util::{TestMerchant, context};
@@ -317,4 +320,24 @@ async fn an_address_that_is_none_is_given_up() {
 fn a_sender_that_is_no_address_is_named() {
     let error = Mailer::file(std::env::temp_dir(), "nobody").err().expect("refused");
     assert!(error.to_string().contains("`nobody`"));
+}
+
+#[tokio::test]
+async fn the_domain_of_every_mail_is_found() {
+    let shop = TestMerchant::open().await;
+    registered(&shop, "Ada").await;
+    let order = shop.place("pm_card_chargeDeclined").await.id;
+    // Declined, which ends the order.
+    drop(shop.run(&ChargePayment { order }).await);
+    let mut mails = Vec::new();
+    for message in shop.drain_outbox().await {
+        let jobs = expand(&message.body, &[], &shop.ambient).expect("expands");
+        let kinds = jobs.into_iter().filter(|job| job.queue == EMAIL).map(|job| job.kind);
+        let kinds: Vec<String> = kinds.collect();
+        let domain = mail_domain::of_message(shop.orders.as_ref(), &message.body).await.expect("reads");
+        assert_eq!(domain.as_deref(), (!kinds.is_empty()).then_some("customer.example"), "{kinds:?}");
+        mails.extend(kinds);
+    }
+    mails.sort_unstable();
+    assert_eq!(mails, ["send_email", "send_verification", "send_welcome"]);
 }
