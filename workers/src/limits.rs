@@ -1,10 +1,10 @@
-//! Limits of jobs over all worker processes: charges for an account at the provider, deliveries to an endpoint, mails to
-//! a domain.
+//! Limits of jobs over all worker processes: charges for an account at the provider, deliveries to an endpoint, mails
+//! to a domain.
 //!
 //! Off unless set. A limit counts runs: a mail that its server postpones takes a start again when it is repeated, and a
 //! slot only while it is handed over. Jobs that name no domain, as those of an earlier release, have no limit of mails;
-//! the relay names it, see [`crate::mail_domain`]. Beside them each process has limits of its own, see [`crate::provider::guard`] and
-//! [`webhooks::shares`].
+//! the relay names it, see [`crate::mail_domain`]. Beside them each process has limits of its own, see
+//! [`crate::provider::guard`] and [`webhooks::shares`].
 
 use jobs::{
     Job,

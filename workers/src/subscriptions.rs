@@ -1,8 +1,8 @@
 //! Subscription table: the jobs of each outbox message, the whole flow of an order on one page.
 //!
 //! Guarantees: a pure function; job ids are derived from the message id, the job kind and a discriminator of jobs of
-//! one kind, so publishing a message again publishes the same jobs. The merchant of the message is the fair key of each:
-//! a queue that is fair divides its starts among merchants.
+//! one kind, so publishing a message again publishes the same jobs. The merchant of the message is the fair key of
+//! each: a queue that is fair divides its starts among merchants.
 
 use base::{Ambient, TraceContext, ids::Uuid};
 use jobs::{Envelope, Job, JobId, engine::EngineError, envelope::EnqueueOptions};

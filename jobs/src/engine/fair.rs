@@ -14,8 +14,8 @@ use super::EngineError;
 pub(crate) const FAIR_UNIT: i64 = 1_000_000;
 /// Longest key, in bytes.
 const KEY_BYTES_MAX: usize = 512;
-/// Waiting jobs of a queue that [`Admin::fair_keys`](super::Admin::fair_keys) counts: those with the first turns, so that
-/// a key with few of them is not left out. It bounds what a look costs however long the backlog is.
+/// Waiting jobs of a queue that [`Admin::fair_keys`](super::Admin::fair_keys) counts: those with the first turns, so
+/// that a key with few of them is not left out. It bounds what a look costs however long the backlog is.
 pub const FAIR_COUNTED_MAX: u32 = 50_000;
 
 /// A key of a fair queue that has jobs waiting for their turn.

@@ -117,9 +117,9 @@ pub trait Admin: EngineInfo {
         Ok(0)
     }
 
-    /// The keys of a [fair](QueueSpec::fair()) queue with most jobs waiting for their turn, at most `most`, which engines
-    /// cap at 1000; `None` for any other queue. Over a broker without the jobs that it has already; of a long backlog
-    /// the [`FAIR_COUNTED_MAX`] with the first turns are counted.
+    /// The keys of a [fair](QueueSpec::fair()) queue with most jobs waiting for their turn, at most `most`, which
+    /// engines cap at 1000; `None` for any other queue. Over a broker without the jobs that it has already; of a long
+    /// backlog the [`FAIR_COUNTED_MAX`] with the first turns are counted.
     async fn fair_keys(&self, _queue: &str, _most: u32) -> Result<Option<Vec<FairKey>>, EngineError> {
         Ok(None)
     }

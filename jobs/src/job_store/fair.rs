@@ -69,9 +69,8 @@ pub trait FairBacklog: Send + Sync + 'static {
     /// Size and age of the backlog of a queue.
     async fn backlog(&self, queue: &str) -> Result<Backlog, EngineError>;
 
-    /// The keys with most jobs among the first turns of each priority,
-    /// [`FAIR_COUNTED_MAX`](crate::engine::FAIR_COUNTED_MAX) in all, those with most first, at most `most`; claimed jobs
-    /// count until they are removed.
+    /// The keys with most jobs among the [`FAIR_COUNTED_MAX`](crate::engine::FAIR_COUNTED_MAX) that have the first
+    /// turns, those with most first, at most `most`; claimed jobs count until they are removed.
     async fn waiting_keys(&self, queue: &str, most: u32) -> Result<Vec<FairKey>, EngineError>;
 }
 

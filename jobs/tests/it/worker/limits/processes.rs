@@ -2,9 +2,9 @@
 //! them counts.
 //!
 //! A worker process is this test program, started for the test [`a_worker_process`] alone and told by its environment
-//! where to work. A run makes several calls to the witness, so that one which goes on after its lease is seen. Processes
-//! are paused and killed while all runs wait for an answer: a process that was paused in the middle of a step of a run
-//! ends that step, as a lease cannot take back a call that is under way.
+//! where to work. A run makes several calls to the witness, so that one which goes on after its lease is seen.
+//! Processes are paused and killed while all runs wait for an answer: a process that was paused in the middle of a step
+//! of a run ends that step, as a lease cannot take back a call that is under way.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -75,7 +75,7 @@ impl Job for Calls {
 }
 
 #[derive(Default)]
-struct Seen {
+struct SeenCalls {
     /// Calls that wait for their answer, by process.
     under_way: HashMap<u32, HashSet<u64>>,
     /// Most of them at a time.
@@ -84,7 +84,7 @@ struct Seen {
     begun: u64,
 }
 
-impl Seen {
+impl SeenCalls {
     fn calls(&self) -> usize {
         self.under_way.values().map(HashSet::len).sum()
     }
@@ -98,7 +98,7 @@ impl Seen {
 #[derive(Clone)]
 struct Witness {
     address: SocketAddr,
-    state: Arc<(Mutex<Seen>, Notify)>,
+    state: Arc<(Mutex<SeenCalls>, Notify)>,
     /// Whether no call is answered.
     holds: Arc<watch::Sender<bool>>,
 }
@@ -135,18 +135,18 @@ impl Witness {
         let _ = call.write_u8(1).await;
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    fn seen(&self) -> MutexGuard<'_, SeenCalls> {
         self.state.0.lock().unwrap()
     }
 
-    fn change<T>(&self, act: impl FnOnce(&mut Seen) -> T) -> T {
+    fn change<T>(&self, act: impl FnOnce(&mut SeenCalls) -> T) -> T {
         let done = act(&mut self.seen());
         self.state.1.notify_waiters();
         done
     }
 
     /// Waits until what was seen is as wanted.
-    async fn when(&self, what: &str, wanted: impl Fn(&Seen) -> bool) {
+    async fn when(&self, what: &str, wanted: impl Fn(&SeenCalls) -> bool) {
         let seen = async {
             loop {
                 let mut changed = std::pin::pin!(self.state.1.notified());
