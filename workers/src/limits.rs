@@ -73,9 +73,9 @@ impl JobLimits {
         let Some(PerDomain { at_once, rate }) = self.mails else { return Ok(registry) };
         let limit = Limit::new(MAILS, at_once, rate)?;
         // One limit for all mails: it is the receiving servers that bear no more.
-        let registry = of_domain(registry, &limit, |mail: &SendEmail| mail.domain.as_deref())?;
-        let registry = of_domain(registry, &limit, |mail: &SendVerification| mail.domain.as_deref())?;
-        of_domain(registry, &limit, |mail: &SendWelcome| mail.domain.as_deref())
+        let registry = of_domain::<SendEmail>(registry, &limit, |mail| mail.domain.as_deref())?;
+        let registry = of_domain::<SendVerification>(registry, &limit, |mail| mail.domain.as_deref())?;
+        of_domain::<SendWelcome>(registry, &limit, |mail| mail.domain.as_deref())
     }
 }
 

@@ -208,7 +208,8 @@ impl FairBacklog for PostgresJobStore {
             weights.iter().map(|row| (row.get("key"), row.get("weight"))).collect();
         let (counted, most) = (i64::from(FAIR_COUNTED_MAX), i64::from(most));
         let counts = self.rows(|| sqlx::query(WAITING_KEYS).bind(queue).bind(counted).bind(most)).await?;
-        let counts = counts.iter().map(|row| (unescaped(row.get("key")), row.get("waiting"))).collect();
+        let counts: Vec<(String, i64)> =
+            counts.iter().map(|row| (unescaped(row.get("key")), row.get("waiting"))).collect();
         Ok(with_weights(counts, &weights))
     }
 }
