@@ -7,6 +7,7 @@ mod customers;
 mod deployment;
 mod link;
 mod mutation;
+mod operator;
 mod outside;
 mod process;
 mod provider;
@@ -76,6 +77,9 @@ async fn simulate(Options { seed, mutation, in_words }: Options) -> Result<Repor
     }
     for index in 0..=world.chance.below(3) {
         tokio::spawn(process::worker(Arc::clone(&world), index));
+    }
+    if world.chance.one_in(3) {
+        tokio::spawn(operator::operator(Arc::clone(&world)));
     }
     tokio::time::sleep(world.chance.up_to(FAULTS_MAX)).await;
     world.trace.note("calm", String::new);

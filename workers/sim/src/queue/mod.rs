@@ -2,8 +2,10 @@
 //!
 //! Keeps the promises of [`jobs::Publish`] about publishing and settling, and no more: ids are not deduplicated, a live
 //! consumer may be taken for lost, an outcome may get lost, a retry may leave its predecessor behind. An outcome counts
-//! only under the newest lease. Workers of the simulation take jobs with [`SimQueue::claim`]; operators have no access.
+//! only under the newest lease. Workers of the simulation take jobs with [`SimQueue::claim`]; an operator changes those
+//! that wait, see `bulk`.
 
+mod bulk;
 mod engine;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
