@@ -16,7 +16,7 @@ use jobs::{
 use store::domain::Order;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use workers::{relay::Relay, subscriptions::job_id};
+use workers::{jobs::ChargePayment, relay::Relay, subscriptions::job_id};
 
 use crate::util::{Receiver, TestMerchant, soon, until};
 
@@ -126,6 +126,31 @@ async fn an_order_wakes_the_relay_and_becomes_jobs() {
     assert!(nothing_waits(&shop).await);
     stop.cancel();
     soon("leaving", running).await.expect("leaves cleanly");
+}
+
+#[tokio::test]
+async fn jobs_name_their_merchant_and_mails_the_domain_that_limits_them() {
+    let shop = TestMerchant::open().await;
+    let engine: Arc<dyn Engine> = shop.engine().await;
+    let order = shop.place("pm_card_visa").await.id;
+    shop.run(&ChargePayment { order }).await.expect("charges");
+    shop.ask_refund(order, Some(100)).await;
+    let relay = Relay { mail_domains: true, ..relay(&shop, engine.clone()) };
+    let stop = CancellationToken::new();
+    let sent = async {
+        until("all is sent", || nothing_waits(&shop)).await;
+        stop.cancel();
+    };
+    tokio::join!(relay.run(stop.clone()), sent);
+    let filter = JobFilter { limit: 1000, ..JobFilter::default() };
+    let jobs = engine.list(&filter).await.expect("lists");
+    let mut kinds: Vec<&str> = jobs.iter().map(|job| job.envelope.kind.as_str()).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["charge_payment", "fulfil_order", "refund_payment", "send_email"]);
+    for job in jobs.iter().map(|job| &job.envelope) {
+        assert_eq!(job.fair_key, Some(shop.merchant.to_string()), "{job:?}");
+        assert_eq!(job.payload.get().contains("customer.example"), job.kind == "send_email", "{job:?}");
+    }
 }
 
 #[tokio::test]
