@@ -14,7 +14,7 @@ use crate::{
     access::{Bearer, Role},
     error::ConsoleError,
     page::{Link, Page},
-    render::{Frame, STYLESHEET, csv, html},
+    render::{Frame, SCRIPT, STYLESHEET, csv, html},
 };
 
 /// Pages in the navigation.
@@ -29,8 +29,9 @@ const NAVIGATION: [(&str, &str); 9] = [
     ("Operations", "/operations"),
     ("Audit", "/audit"),
 ];
-/// Interval at which a page that is asked to be live reloads itself, in seconds.
-const RELOAD_SECONDS: &str = "5";
+/// Policy of pages that renew themselves: the script of this host may run, and may ask this host.
+const LIVE_POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; \
+                           img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// What a request asks for; the routes below `/api/v1` carry [`Format::Json`] as an extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,14 +109,16 @@ impl Asked {
         frame.has_table = page.main_table().is_some();
         frame.csv = self.address("format=csv");
         (frame.live_href, frame.live_text) = if is_live {
-            (self.address(""), "Stop reloading")
+            (self.address(""), "Stop renewing")
         } else {
-            (self.address("live=on"), "Reload every 5 s")
+            (self.address("live=on"), "Renew every 5 s")
         };
+        frame.is_live = is_live;
         let mut response = html(page, &frame)?;
         if is_live {
-            // A header and no element: without script, and only where the visitor has asked for it.
-            response.headers_mut().insert(header::REFRESH, HeaderValue::from_static(RELOAD_SECONDS));
+            // All other pages run no script at all.
+            let policy = HeaderValue::from_static(LIVE_POLICY);
+            response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
         }
         Ok(response)
     }
@@ -140,6 +143,7 @@ pub(crate) fn frame(visitor: &Visitor, path: &str) -> Frame {
     };
     Frame {
         stylesheet: STYLESHEET,
+        script: SCRIPT,
         is_signed_in: true,
         who: visitor.name.clone(),
         role: visitor.role.as_str(),

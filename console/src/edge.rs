@@ -2,8 +2,8 @@
 //!
 //! Guarantees: no page without a session or a token. A request that changes something comes from a page of this console
 //! (`Sec-Fetch-Site: same-origin`, or the `Origin` of this host where a browser is too old for it), or from a program
-//! that sends a token itself. Every answer forbids scripts, other hosts, frames and caches. Logs one line a request,
-//! never query, cookie or body.
+//! that sends a token itself. Every answer forbids other hosts, frames and caches, and scripts, but for the console's own on
+//! pages that renew themselves. Logs one line a request, never query, cookie or body.
 
 use std::time::Duration;
 
@@ -155,7 +155,8 @@ fn finish(mut response: Response, path: &str, visitor: Option<&Visitor>) -> Resp
     }
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
-        headers.insert(name, HeaderValue::from_static(value));
+        // A page that renews itself has a policy of its own.
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     // Pages hold names of customers and, for some, payloads: nothing keeps them. Assets say otherwise themselves.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

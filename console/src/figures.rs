@@ -1,7 +1,7 @@
 //! The figures of all queues, asked once for all open pages.
 //!
-//! Guarantees: however many pages reload, the engine is asked at most once in [`FIGURES_AGE`], and the log of attempts
-//! for one bounded page. Rates and waits are those of the last [`RECENT_MAX`] attempts of all queues together, not
+//! Guarantees: however many pages reload, engine, stores and scaling signal are asked at most once in [`FIGURES_AGE`],
+//! and the log of attempts for one bounded page. Rates and waits are those of the last [`RECENT_MAX`] attempts of all queues together, not
 //! those of a fixed span: a query over a span would grow with the load.
 
 use std::{sync::Arc, time::Duration};
@@ -11,8 +11,9 @@ use base::{
     time::{between, later},
 };
 use jobs::{
-    inspection::{self, QueueStatus, live_notes},
+    inspection::{self, QueueStatus, WorkerStatus, live_notes},
     records::{AttemptOutcome, AttemptRecord, RecordFilter},
+    scaling::QueueSignal,
 };
 use serde::Serialize;
 use store::outbox::Backlog;
@@ -43,6 +44,9 @@ pub(crate) struct Figures {
     pub(crate) outbox: Backlog,
     /// Worker processes that live.
     pub(crate) workers: usize,
+    /// Consumers and processes; they have a page and a JSON of their own.
+    #[serde(skip)]
+    pub(crate) consumers: Vec<WorkerStatus>,
 }
 
 /// A queue.
@@ -50,6 +54,8 @@ pub(crate) struct Figures {
 pub(crate) struct QueueFigures {
     #[serde(flatten)]
     pub(crate) status: QueueStatus,
+    /// Worker processes that the queue needs, as `/scaling` tells; `None` for queues that are not scaled.
+    pub(crate) desired_workers: Option<u32>,
     /// Attempts that completed, per minute.
     pub(crate) completed_per_minute: Option<f64>,
     /// Attempts that ended in another way, per minute.
@@ -80,21 +86,22 @@ impl QueueFigures {
     }
 }
 
-/// The last figures, which all open pages share.
+/// The last figures, with the time at which they were complete, which all open pages share.
 #[derive(Default)]
-pub(crate) struct SharedFigures(Mutex<Option<Arc<Figures>>>);
+pub(crate) struct SharedFigures(Mutex<Option<(Arc<Figures>, Timestamp)>>);
 
 impl SharedFigures {
     /// The present figures; concurrent callers share one round of questions.
     pub(crate) async fn read(&self, parts: &ConsoleParts) -> Result<Arc<Figures>, ConsoleError> {
         let (mut last, now) = (self.0.lock().await, parts.ambient.now());
-        if let Some(figures) = &*last
-            && (figures.at..later(figures.at, FIGURES_AGE)).contains(&now)
+        // Not their own time: those who waited for a slow look must not look once more, one after the other.
+        if let Some((figures, complete_at)) = &*last
+            && (*complete_at..later(*complete_at, FIGURES_AGE)).contains(&now)
         {
             return Ok(Arc::clone(figures));
         }
         let figures = Arc::new(ask(parts, now).await?);
-        *last = Some(Arc::clone(&figures));
+        *last = Some((Arc::clone(&figures), parts.ambient.now()));
         Ok(figures)
     }
 }
@@ -104,22 +111,32 @@ async fn ask(parts: &ConsoleParts, at: Timestamp) -> Result<Figures, ConsoleErro
     let statuses = inspection::queues(engine, &notes, at).await?;
     let filter = RecordFilter { limit: RECENT_MAX, ..RecordFilter::default() };
     let recent = parts.records.list(&filter).await?;
-    let mut queues: Vec<_> = statuses.into_iter().map(|status| of_queue(status, &recent, at)).collect();
+    let signals = (parts.scaling)().await.unwrap_or_default();
+    let mut queues: Vec<_> =
+        statuses.into_iter().map(|status| of_queue(status, &recent, &signals, at)).collect();
     queues.sort_by(|one, other| (one.rank(), one.name()).cmp(&(other.rank(), other.name())));
     let mut names: Vec<&str> = notes.iter().map(|note| note.worker.as_str()).collect();
     names.sort_unstable();
     names.dedup();
+    let workers = names.len();
     Ok(Figures {
         at,
         engine: engine.name(),
         queues,
         short_delays: engine.short_delays().await?,
         outbox: parts.orders.backlog().await?,
-        workers: names.len(),
+        workers,
+        consumers: inspection::workers(engine.consumers().await?, notes),
     })
 }
 
-fn of_queue(status: QueueStatus, recent: &[AttemptRecord], now: Timestamp) -> QueueFigures {
+fn of_queue(
+    status: QueueStatus,
+    recent: &[AttemptRecord],
+    signals: &[QueueSignal],
+    now: Timestamp,
+) -> QueueFigures {
+    let signal = signals.iter().find(|signal| signal.queue == status.depth.queue);
     let its: Vec<_> = recent.iter().filter(|record| record.queue == status.depth.queue).collect();
     // Newest first: the last one of all queues began the span that is known.
     let known = recent.last().map(|oldest| between(oldest.started_at, now)).unwrap_or_default();
@@ -131,6 +148,7 @@ fn of_queue(status: QueueStatus, recent: &[AttemptRecord], now: Timestamp) -> Qu
     waits.sort_unstable();
     let wait = waits.get(waits.len() * WAIT_QUANTILE / 1000).filter(|_| waits.len() >= RECENT_MIN);
     QueueFigures {
+        desired_workers: signal.map(|signal| signal.desired_workers),
         completed_per_minute: rate(completed),
         failed_per_minute: rate(its.len() - completed),
         wait_p95_ms: wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),

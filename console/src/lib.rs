@@ -7,10 +7,12 @@ mod cells;
 mod edge;
 mod error;
 mod figures;
+mod history;
 mod page;
 mod parts;
 mod render;
 mod routes;
+mod sparkline;
 mod state;
 mod timeline;
 
@@ -19,7 +21,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::answer::Format;
 
-pub use parts::{ConsoleConfig, ConsoleParts};
+pub use parts::{ConsoleConfig, ConsoleParts, ReadScaling, ScalingReading};
 pub use state::Console;
 
 /// Longest form, in bytes.

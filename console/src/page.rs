@@ -51,13 +51,24 @@ pub(crate) struct Row {
 }
 
 /// A value, with a link where `href` is not empty; `class` only repeats what the text says. `raw` is the value for
-/// programs, where the text is rounded or has an age.
+/// programs, where the text is rounded, has an age, or stands beside a chart.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cell {
     pub(crate) text: String,
     pub(crate) raw: String,
     pub(crate) href: String,
     pub(crate) class: &'static str,
+    /// Drawn before the text where its path is not empty.
+    pub(crate) chart: Chart,
+}
+
+/// A line over time.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Chart {
+    /// Commands of an SVG path: numbers and letters of its syntax only.
+    pub(crate) path: String,
+    /// What the line shows, in words.
+    pub(crate) label: String,
 }
 
 /// A form. What changes something is sent by `post`.

@@ -1,12 +1,18 @@
 //! Parts and settings of a console, as its owner hands them over.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use base::Ambient;
-use jobs::{Engine, bulk::Items, job_store::JobStore, records::RecordStore};
+use jobs::{Engine, bulk::Items, job_store::JobStore, records::RecordStore, scaling::QueueSignal};
 use store::{OrderStore, PaymentStore};
 
 use crate::access::AccessToken;
+
+/// A reading of the scaling signal, under way; `None` where it cannot be had now.
+pub type ScalingReading = Pin<Box<dyn Future<Output = Option<Vec<QueueSignal>>> + Send>>;
+
+/// Reads the scaling signal of this process, the one that it serves to others.
+pub type ReadScaling = Arc<dyn Fn() -> ScalingReading + Send + Sync>;
 
 /// What a console shows and changes.
 #[derive(Clone)]
@@ -23,6 +29,8 @@ pub struct ConsoleParts {
     pub payments: Arc<dyn PaymentStore>,
     /// All that operations can be for; without the kinds of this list there is no action.
     pub items: Vec<Arc<dyn Items>>,
+    /// Workers that the queues need.
+    pub scaling: ReadScaling,
     /// Name of this process as a runner of operations; unique among those that run.
     pub name: String,
     /// Clock and randomness.

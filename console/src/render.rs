@@ -1,6 +1,6 @@
 //! Pages as HTML by the one template, and their tables as CSV.
 //!
-//! Guarantees: every value is escaped; no script and no inline style. A CSV cell never begins a formula.
+//! Guarantees: every value is escaped; no script but the one of pages that renew themselves, and no inline style. A CSV cell never begins a formula.
 
 use askama::Template;
 use axum::response::{IntoResponse, Response};
@@ -14,10 +14,16 @@ use crate::{
 /// Path of the style sheet; the version is that of the program, so that a new one is fetched.
 pub(crate) const STYLESHEET: &str = concat!("/assets/console.css?v=", env!("CARGO_PKG_VERSION"));
 
+/// Path of the script of pages that renew themselves, as that of the style sheet.
+pub(crate) const SCRIPT: &str = concat!("/assets/console.js?v=", env!("CARGO_PKG_VERSION"));
+
 /// What stands around the content of each page.
 #[derive(Debug, Default)]
 pub(crate) struct Frame {
     pub(crate) stylesheet: &'static str,
+    pub(crate) script: &'static str,
+    /// Whether the page renews itself, by the script or, without one, by loading again.
+    pub(crate) is_live: bool,
     pub(crate) is_signed_in: bool,
     /// Name and role of the visitor.
     pub(crate) who: String,
@@ -26,7 +32,7 @@ pub(crate) struct Frame {
     /// Whether the page has a table, at this address as CSV.
     pub(crate) has_table: bool,
     pub(crate) csv: String,
-    /// Link that begins or ends the reloading of the page.
+    /// Link that begins or ends the renewal of the page.
     pub(crate) live_href: String,
     pub(crate) live_text: &'static str,
 }

@@ -1,16 +1,21 @@
 //! A console: its parts, the sessions of its visitors, and the figures that its pages share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base::Timestamp;
-use jobs::{bulk::OperationAdmin, inspection::live_notes, job_store::WorkerNote, schedule::ScheduleAdmin};
+use jobs::{CancellationToken, bulk::OperationAdmin, schedule::ScheduleAdmin};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::{
     access::{Access, Bearer, Role},
     error::ConsoleError,
     figures::{Figures, SharedFigures},
+    history::{History, SAMPLE_EVERY},
     parts::{ConsoleConfig, ConsoleParts},
 };
+
+/// Longest look at all queues for a sample; a sample that takes longer is left out.
+const SAMPLE_MAX: Duration = Duration::from_secs(15);
 
 /// A console. Clones share it.
 #[derive(Clone)]
@@ -20,6 +25,7 @@ pub(crate) struct ConsoleState {
     pub(crate) parts: ConsoleParts,
     pub(crate) config: ConsoleConfig,
     pub(crate) access: Access,
+    pub(crate) history: History,
     figures: SharedFigures,
 }
 
@@ -27,7 +33,33 @@ impl Console {
     /// A console over these parts.
     pub fn new(parts: ConsoleParts, config: ConsoleConfig) -> Self {
         let access = Access::new(config.tokens.clone(), parts.ambient.clone());
-        Self(Arc::new(ConsoleState { parts, config, access, figures: SharedFigures::default() }))
+        let (history, figures) = (History::default(), SharedFigures::default());
+        Self(Arc::new(ConsoleState { parts, config, access, history, figures }))
+    }
+
+    /// Samples the queues for the charts of the last hour, once a minute until `stop`. Without it there are no charts.
+    pub async fn keep_history(&self, stop: CancellationToken) {
+        tokio::select! {
+            () = self.sample_on() => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn sample_on(&self) {
+        let mut tick = interval(SAMPLE_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.sample().await;
+        }
+    }
+
+    async fn sample(&self) {
+        match timeout(SAMPLE_MAX, self.0.figures()).await {
+            Ok(Ok(figures)) => self.0.history.add(&figures),
+            // A gap in the charts; pages that are asked for say what is wrong.
+            Ok(Err(_)) | Err(_) => tracing::debug!("console history not sampled"),
+        }
     }
 
     /// The path of a link that signs in once, as an admin of this name, within
@@ -56,10 +88,5 @@ impl ConsoleState {
     /// The present figures of all queues.
     pub(crate) async fn figures(&self) -> Result<Arc<Figures>, ConsoleError> {
         self.figures.read(&self.parts).await
-    }
-
-    /// Notes of the worker processes that live.
-    pub(crate) async fn notes(&self) -> Result<Vec<WorkerNote>, ConsoleError> {
-        Ok(live_notes(self.parts.store.as_ref(), &self.parts.ambient).await?)
     }
 }

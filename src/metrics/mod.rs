@@ -35,6 +35,7 @@ pub(crate) use self::{
     mails::register as register_mails, outbox::register as register_outbox,
     payments::register as register_payments, process::register as register_process,
     queues::register as register_queues, rate_limits::register as register_rate_limits,
-    relay::register as register_relay, runs::WorkerMetrics, scaling::register as register_scaling,
-    stores::StoreViews, verify::VerifyGauges, webhooks::register as register_webhooks,
+    relay::register as register_relay, runs::WorkerMetrics, scaling::ScalingView,
+    scaling::register as register_scaling, stores::StoreViews, verify::VerifyGauges,
+    webhooks::register as register_webhooks,
 };

@@ -1,6 +1,6 @@
-//! The scaling signal: as a metric, and as JSON at `/scaling`.
+//! The scaling signal: as a metric, as JSON at `/scaling`, and on the pages of the console.
 //!
-//! Guarantees: both show the same reading, made when one of them is asked for and at most once in some seconds; without
+//! Guarantees: all of them show the same reading, made when one of them is asked for and at most once in some seconds; without
 //! a reading the metric is missing and `/scaling` answers 503, so that its reader keeps the workers that run.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -28,8 +28,37 @@ pub(super) const DESIRED: Metric = gauge(
     "Worker processes that the queue needs, as `/scaling` tells",
 );
 
-/// Registers the signal; returns the route `GET /scaling`.
-pub(crate) fn register(metrics: &Metrics, scaling: Scaling) -> Router {
+/// The signal of a process. Clones share its readings.
+#[derive(Clone)]
+pub(crate) struct ScalingView(Arc<Asked<Vec<QueueSignal>>>);
+
+impl ScalingView {
+    /// The route `GET /scaling`.
+    pub(crate) fn routes(&self) -> Router {
+        let view = self.clone();
+        Router::new().route("/scaling", get(async move || view.answer().await))
+    }
+
+    /// The last reading, made now where that one is too old; `None` where it failed.
+    pub(crate) async fn read(&self) -> Option<Vec<QueueSignal>> {
+        Arc::clone(&self.0).refresh().await;
+        self.0.shown(|signals| Some(signals.clone()))
+    }
+
+    /// The signal by queue.
+    async fn answer(&self) -> Response {
+        match self.read().await {
+            Some(signals) => {
+                let by_queue = signals.into_iter().map(|signal| (signal.queue.clone(), signal));
+                Json(by_queue.collect::<BTreeMap<_, _>>()).into_response()
+            }
+            None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        }
+    }
+}
+
+/// Registers the signal as a metric.
+pub(crate) fn register(metrics: &Metrics, scaling: Scaling) -> ScalingView {
     let scaling = Arc::new(scaling);
     let asked = metrics.ask("scaling", move || {
         let scaling = Arc::clone(&scaling);
@@ -40,18 +69,5 @@ pub(crate) fn register(metrics: &Metrics, scaling: Scaling) -> Router {
         let sample = |signal: &QueueSignal| Sample::of(&[&signal.queue], u64::from(signal.desired_workers));
         shown.shown(|signals: &Vec<QueueSignal>| signals.iter().map(sample).collect())
     });
-    Router::new().route("/scaling", get(async move || answer(&asked).await))
-}
-
-/// The signal by queue.
-async fn answer(asked: &Arc<Asked<Vec<QueueSignal>>>) -> Response {
-    Arc::clone(asked).refresh().await;
-    let by_queue = |signals: &Vec<QueueSignal>| {
-        let signals = signals.iter().map(|signal| (signal.queue.clone(), signal.clone()));
-        Some(signals.collect::<BTreeMap<_, _>>())
-    };
-    match asked.shown(by_queue) {
-        Some(signals) => Json(signals).into_response(),
-        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-    }
+    ScalingView(asked)
 }

@@ -31,7 +31,8 @@ use crate::{
     config::Config,
     descriptors,
     metrics::{
-        Buffers, Metrics, WorkerMetrics, register_outbox, register_process, register_queues, register_scaling,
+        Buffers, Metrics, ScalingView, WorkerMetrics, register_outbox, register_process, register_queues,
+        register_scaling,
     },
     signals::Stop,
     wiring::Wiring,
@@ -53,8 +54,8 @@ pub(crate) struct Roles<'a> {
     /// Whether the metrics show the queues and the outbox, which several roles of a process may tell of.
     shows_queues: bool,
     shows_outbox: bool,
-    /// The route of the scaling signal, where a role has an engine.
-    scaling: Router,
+    /// The scaling signal, where a role has an engine.
+    scaling: Option<ScalingView>,
     /// Checks of the stores that the roles use.
     stores: Vec<HealthCheck>,
     /// Checks of the roles themselves.
@@ -79,7 +80,7 @@ impl<'a> Roles<'a> {
             workers: WorkerMetrics::default(),
             shows_queues: false,
             shows_outbox: false,
-            scaling: Router::new(),
+            scaling: None,
             stores: Vec::new(),
             health: Vec::new(),
             running: JoinSet::new(),
@@ -134,7 +135,8 @@ impl<'a> Roles<'a> {
 
     /// `/metrics`, and `/scaling` where a role has an engine. Their figures cover all merchants.
     fn routes_of_operators(&self) -> Router {
-        self.metrics.routes().merge(self.scaling.clone())
+        let scaling = self.scaling.as_ref().map(ScalingView::routes).unwrap_or_default();
+        self.metrics.routes().merge(scaling)
     }
 
     /// Shows the queues of the engine, and the workers that they need, once for all roles of the process.
@@ -143,7 +145,7 @@ impl<'a> Roles<'a> {
             let (config, ambient) = (self.wiring.config, self.wiring.ambient);
             register_queues(&self.metrics, Arc::clone(&engine), ambient);
             let scaling = Scaling::new(engine, store, plans(config), ambient.clone());
-            self.scaling = register_scaling(&self.metrics, scaling);
+            self.scaling = Some(register_scaling(&self.metrics, scaling));
         }
     }
 

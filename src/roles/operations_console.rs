@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use console::{Console, ConsoleParts};
+use console::{Console, ConsoleParts, ReadScaling, ScalingReading};
 use tokio::net::TcpListener;
 
 use super::{Roles, scheduler::operation_items};
@@ -26,12 +26,24 @@ impl Roles<'_> {
             orders,
             payments,
             items,
+            scaling: self.signal(),
             // Beside the scheduler of the same process, which is another runner of operations.
             name: format!("{} console", wiring.name),
             ambient: wiring.ambient.clone(),
         };
         let console = Console::new(parts, wiring.config.console.config.clone());
+        let (history, stop) = (console.clone(), self.shutdown());
+        self.spawn(async move { history.keep_history(stop).await });
         self.serve(listener, console::app(console.clone()), Duration::ZERO);
         console
+    }
+
+    /// The signal that this process serves at `/scaling`, not one beside it: each reading is a step of the rule.
+    fn signal(&self) -> ReadScaling {
+        let view = self.scaling.clone();
+        Arc::new(move || -> ScalingReading {
+            let view = view.clone();
+            Box::pin(async move { view?.read().await })
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! Addresses without a view: signing in and out, the search, the style sheet.
+//! Addresses without a view: signing in and out, the search, style sheet and script.
 
 use axum::{
     Form, Router,
@@ -26,6 +26,7 @@ use crate::{
 };
 
 const STYLES: &str = include_str!("../../assets/console.css");
+const SCRIPT: &str = include_str!("../../assets/console.js");
 
 pub(crate) fn entrance() -> Router<Console> {
     Router::new()
@@ -33,7 +34,8 @@ pub(crate) fn entrance() -> Router<Console> {
         .route("/sign-in/{code}", get(sign_in_once))
         .route("/sign-out", post(sign_out))
         .route("/search", get(search))
-        .route("/assets/console.css", get(styles))
+        .route("/assets/console.css", get(async || asset("text/css; charset=utf-8", STYLES)))
+        .route("/assets/console.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT)))
 }
 
 #[derive(Deserialize)]
@@ -99,13 +101,13 @@ async fn search(_: Asked, query: Result<Query<Search>, QueryRejection>) -> Resul
     Ok(Redirect::to(&path(folder, &text)))
 }
 
-async fn styles() -> Response {
+fn asset(content_type: &'static str, text: &'static str) -> Response {
     let headers = [
-        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
+        (header::CONTENT_TYPE, content_type),
         // Its address has the version of the program.
         (header::CACHE_CONTROL, "public, max-age=86400"),
     ];
-    (headers, STYLES).into_response()
+    (headers, text).into_response()
 }
 
 fn entrance_page(trouble: &str) -> Result<Response, ConsoleError> {

@@ -11,6 +11,7 @@ use crate::{
     cells::count,
     error::ConsoleError,
     figures::{Figures, QueueFigures},
+    history::SamplesByQueue,
     page::{Cell, Facts, Page},
     state::Console,
 };
@@ -19,11 +20,12 @@ pub(crate) async fn overview(
     State(Console(console)): State<Console>,
     asked: Asked,
 ) -> Result<Response, ConsoleError> {
-    asked.answer(&Overview { figures: console.figures().await? })
+    asked.answer(&Overview { figures: console.figures().await?, samples: console.history.all() })
 }
 
 struct Overview {
     figures: Arc<Figures>,
+    samples: SamplesByQueue,
 }
 
 impl Serialize for Overview {
@@ -37,7 +39,7 @@ impl View for Overview {
         let figures = &*self.figures;
         let mut page = Page::new("Overview");
         trouble(&mut page, figures);
-        page.push(queue_table("Queues", &figures.queues, figures.at));
+        page.push(queue_table("Queues", &figures.queues, &self.samples, figures.at));
         let mut facts = Facts::new("Around the queues");
         facts.push("Worker processes", Cell::link(figures.workers.to_string(), "/workers"));
         facts.push("Messages in the outbox", Cell::count(figures.outbox.messages));

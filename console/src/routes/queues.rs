@@ -5,10 +5,7 @@ use axum::{
     response::Response,
 };
 use base::Timestamp;
-use jobs::{
-    bulk::QUEUES,
-    inspection::{self, WorkerStatus},
-};
+use jobs::{bulk::QUEUES, inspection::WorkerStatus};
 use serde::Serialize;
 
 use super::{
@@ -21,7 +18,9 @@ use crate::{
     cells::{path, with_query},
     error::ConsoleError,
     figures::QueueFigures,
+    history::{QueueSample, SamplesByQueue},
     page::{Cell, Facts, Page, Table},
+    sparkline::{OLDEST_AGE, RATE, READY, WAIT, chart},
     state::Console,
 };
 
@@ -30,25 +29,33 @@ pub(super) async fn queues(
     asked: Asked,
 ) -> Result<Response, ConsoleError> {
     let figures = console.figures().await?;
-    asked.answer(&QueueList { at: figures.at, data: figures.queues.clone() })
+    let samples = console.history.all();
+    asked.answer(&QueueList { at: figures.at, data: figures.queues.clone(), samples })
 }
 
 #[derive(Serialize)]
 struct QueueList {
     at: Timestamp,
     data: Vec<QueueFigures>,
+    #[serde(skip)]
+    samples: SamplesByQueue,
 }
 
 impl View for QueueList {
     fn page(&self, _: &Visitor) -> Page {
         let mut page = Page::new("Queues");
-        page.push(queue_table("All queues", &self.data, self.at));
+        page.push(queue_table("All queues", &self.data, &self.samples, self.at));
         page
     }
 }
 
-/// Queues with their figures.
-pub(super) fn queue_table(caption: &str, queues: &[QueueFigures], now: Timestamp) -> Table {
+/// Queues with their figures and the last hour.
+pub(super) fn queue_table(
+    caption: &str,
+    queues: &[QueueFigures],
+    samples: &SamplesByQueue,
+    now: Timestamp,
+) -> Table {
     let mut table = Table::new(
         caption,
         [
@@ -60,10 +67,12 @@ pub(super) fn queue_table(caption: &str, queues: &[QueueFigures], now: Timestamp
             "Dead",
             "Oldest ready",
             "Consumers",
+            "Desired workers",
             "Slots",
             "Completed/min",
             "Failed/min",
             "Wait p95",
+            "Ready, last hour",
         ],
     );
     "No queue is declared: no worker has started yet.".clone_into(&mut table.empty);
@@ -81,10 +90,12 @@ pub(super) fn queue_table(caption: &str, queues: &[QueueFigures], now: Timestamp
             jobs("dead", depth.dead),
             Cell::optional_time(depth.oldest_ready_at, now),
             Cell::number(queue.status.consumers),
+            desired(queue),
             Cell::number(queue.status.slots),
             rate(queue.completed_per_minute),
             rate(queue.failed_per_minute),
-            queue.wait_p95_ms.map_or_else(|| "-".into(), |wait| Cell::number(format!("{wait} ms"))),
+            wait(queue),
+            chart(&READY, samples.get(name).map(Vec::as_slice).unwrap_or_default(), now),
         ]);
     }
     table
@@ -92,6 +103,21 @@ pub(super) fn queue_table(caption: &str, queues: &[QueueFigures], now: Timestamp
 
 fn rate(per_minute: Option<f64>) -> Cell {
     per_minute.map_or_else(|| "-".into(), |rate| Cell::number(format!("{rate:.1}")))
+}
+
+fn wait(queue: &QueueFigures) -> Cell {
+    queue.wait_p95_ms.map_or_else(|| "-".into(), |wait| Cell::number(format!("{wait} ms")))
+}
+
+/// Workers that the queue needs, marked where fewer consume it.
+fn desired(queue: &QueueFigures) -> Cell {
+    let Some(desired) = queue.desired_workers else { return "-".into() };
+    let running = queue.status.consumers;
+    if usize::try_from(desired).is_ok_and(|desired| desired > running) {
+        Cell::marked("warn", format!("{desired}, {running} running"))
+    } else {
+        Cell::number(desired)
+    }
 }
 
 fn state(queue: &QueueFigures) -> Cell {
@@ -112,9 +138,9 @@ pub(super) async fn queue(
     let Some(queue) = figures.queues.iter().find(|queue| queue.name() == name).cloned() else {
         return Err(ConsoleError::NotFound(format!("there is no queue `{name}`")));
     };
-    let mut workers = inspection::workers(console.parts.engine.consumers().await?, console.notes().await?);
-    workers.retain(|worker| worker.queue == name);
-    asked.answer(&QueuePage { at: figures.at, queue, workers })
+    let its = figures.consumers.iter().filter(|worker| worker.queue == name);
+    let (workers, history) = (its.cloned().collect(), console.history.of(&name));
+    asked.answer(&QueuePage { at: figures.at, queue, workers, history })
 }
 
 #[derive(Serialize)]
@@ -123,6 +149,7 @@ struct QueuePage {
     #[serde(flatten)]
     queue: QueueFigures,
     workers: Vec<WorkerStatus>,
+    history: Vec<QueueSample>,
 }
 
 impl View for QueuePage {
@@ -145,8 +172,13 @@ impl View for QueuePage {
             facts.push(state, Cell::link(Cell::count(number), href));
         }
         facts.push("Oldest ready", Cell::optional_time(depth.oldest_ready_at, self.at));
+        facts.push("Desired workers", desired(&self.queue));
+        facts.push("Completed/min", rate(self.queue.completed_per_minute));
+        facts.push("Failed/min", rate(self.queue.failed_per_minute));
+        facts.push("Wait p95", wait(&self.queue));
         facts.push("Dead by reason", Cell::link("dead letters", with_query("/dead", &[("queue", name)])));
         page.push(facts);
+        page.push(last_hour(&self.history, self.at));
         let verb = if depth.paused { ("resume", "Resume") } else { ("pause", "Pause") };
         for (role, (verb, button), is_dangerous) in
             [(Role::Operator, verb, false), (Role::Admin, ("purge", "Purge"), true)]
@@ -158,4 +190,12 @@ impl View for QueuePage {
         }
         page
     }
+}
+
+fn last_hour(history: &[QueueSample], now: Timestamp) -> Table {
+    let mut table = Table::new("Last hour", ["What", "Course"]);
+    for series in [&READY, &OLDEST_AGE, &RATE, &WAIT] {
+        table.push([series.name.into(), chart(series, history, now)]);
+    }
+    table
 }

@@ -2,10 +2,7 @@
 
 use axum::{extract::State, response::Response};
 use base::Timestamp;
-use jobs::{
-    inspection::{self, WorkerStatus},
-    job_store::WorkerNote,
-};
+use jobs::{inspection::WorkerStatus, job_store::WorkerNote};
 use serde::Serialize;
 
 use crate::{
@@ -20,8 +17,8 @@ pub(super) async fn workers(
     State(Console(console)): State<Console>,
     asked: Asked,
 ) -> Result<Response, ConsoleError> {
-    let data = inspection::workers(console.parts.engine.consumers().await?, console.notes().await?);
-    asked.answer(&WorkerList { at: console.now(), data })
+    let figures = console.figures().await?;
+    asked.answer(&WorkerList { at: figures.at, data: figures.consumers.clone() })
 }
 
 #[derive(Serialize)]

@@ -1,15 +1,19 @@
 //! Pages, CSV and JSON: what they show, what they do not, and that every link leads somewhere.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use console::access::Role;
 use http::StatusCode;
-use jobs::JobId;
+use jobs::{CancellationToken, JobId};
+use serde_json::Value;
 
-use crate::util::{CUSTOMER, Deployment, HOSTILE_ERROR, PAYLOAD_CANARY, QUEUE};
+use crate::util::{CUSTOMER, Deployment, HOSTILE_ERROR, PATIENCE, PAYLOAD_CANARY, QUEUE};
 
 /// Most pages visited from link to link.
 const VISITS_MAX: usize = 500;
+/// The one element of a script, which stands in pages that renew themselves.
+const SCRIPT: &str =
+    concat!("<script src=\"/assets/console.js?v=", env!("CARGO_PKG_VERSION"), "\" defer></script>");
 
 #[tokio::test]
 async fn every_link_of_every_page_answers() {
@@ -25,7 +29,10 @@ async fn every_link_of_every_page_answers() {
         assert_eq!(reply.status, StatusCode::OK, "{path}: {}", reply.body);
         let policy = reply.header("content-security-policy");
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{path}: {policy}");
-        let lower = reply.body.to_lowercase();
+        let is_live = path.contains("live=on");
+        assert_eq!(policy.contains("script-src 'self';"), is_live, "{path}: {policy}");
+        let lower = if is_live { reply.body.replacen(SCRIPT, "", 1) } else { reply.body.clone() };
+        let lower = lower.to_lowercase();
         let is_plain = !["<script", "<img", " style=", " onload="].iter().any(|part| lower.contains(part));
         assert!(is_plain || path.contains("format=csv"), "{path}: {}", reply.body);
         if !path.starts_with("/assets") {
@@ -151,8 +158,64 @@ async fn an_order_is_one_timeline_and_a_queue_without_consumers_is_told() {
 }
 
 #[tokio::test]
-async fn a_live_page_reloads_itself_without_script() {
+async fn a_live_page_renews_itself_with_script_and_without() {
     let shop = Deployment::open().await;
-    assert_eq!(shop.get(Role::Viewer, "/").await.header("refresh"), "");
-    assert_eq!(shop.get(Role::Viewer, "/?live=on").await.header("refresh"), "5");
+    let still = shop.get(Role::Viewer, "/").await.body;
+    assert!(!still.contains("refresh") && !still.contains("<script"), "{still}");
+    let live = shop.get(Role::Viewer, "/?live=on").await;
+    let without = "<noscript><meta http-equiv=\"refresh\" content=\"5\"></noscript>";
+    assert!(live.body.contains(SCRIPT) && live.body.contains(without), "{}", live.body);
+    assert_eq!(live.header("refresh"), "", "the script alone renews where there is one");
+    let script = shop.get(Role::Viewer, "/assets/console.js").await;
+    assert_eq!(script.header("content-type"), "text/javascript; charset=utf-8");
+    assert!(script.body.contains("document.hidden"), "{}", script.body);
+}
+
+#[tokio::test]
+async fn open_tabs_share_one_look_at_engine_and_stores() {
+    let shop = Deployment::open().await;
+    let tabs =
+        ["/overview", "/queues", "/queues/email", "/workers", "/overview"].map(|tab| format!("/api/v1{tab}"));
+    let tabs: Vec<&str> = tabs.iter().chain(&tabs).map(String::as_str).collect();
+    let replies = shop.get_at_once(Role::Viewer, &tabs).await;
+    assert_eq!(replies.len(), 10);
+    let looks: BTreeSet<String> = replies
+        .iter()
+        .map(|reply| {
+            let shown: Value = serde_json::from_str(&reply.body).expect("is JSON");
+            shown["at"].as_str().expect("a time").to_owned()
+        })
+        .collect();
+    assert_eq!(looks.len(), 1, "each look has a time of its own: {looks:?}");
+}
+
+#[tokio::test]
+async fn the_last_hour_is_drawn_and_told_and_workers_that_are_missing_too() {
+    let shop = Deployment::open().await;
+    let before = shop.get(Role::Viewer, "/").await.body;
+    assert!(!before.contains("<svg") && before.contains("3, 0 running"), "{before}");
+    let stop = CancellationToken::new();
+    let kept = shop.keep_history(stop.clone());
+    let sampled = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            let body = shop.get(Role::Viewer, "/api/v1/queues/email").await.body;
+            let queue: Value = serde_json::from_str(&body).expect("is JSON");
+            if queue["history"].as_array().is_some_and(|samples| !samples.is_empty()) {
+                return queue;
+            }
+            tick.tick().await;
+        }
+    };
+    let queue = tokio::time::timeout(PATIENCE, sampled).await.expect("is sampled");
+    assert_eq!((&queue["history"][0]["ready"], &queue["desired_workers"]), (&1.into(), &3.into()), "{queue}");
+    for page in ["/", "/queues", "/queues/email"] {
+        let body = shop.get(Role::Viewer, page).await.body;
+        assert!(body.contains("<svg") && body.contains("aria-label=\"Ready jobs, last "), "{page}: {body}");
+        assert!(body.contains("1 to 1"), "{page}: {body}");
+    }
+    let csv = shop.get(Role::Viewer, "/queues?format=csv").await.body;
+    assert!(csv.lines().nth(1).is_some_and(|line| line.ends_with(",\"1\"")), "{csv}");
+    stop.cancel();
+    kept.await.expect("ends");
 }

@@ -3,10 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::body::{Body, to_bytes};
+use axum::{
+    body::{Body, to_bytes},
+    response::Response,
+};
 use base::Ambient;
 use console::{
-    Console, ConsoleConfig, ConsoleParts,
+    Console, ConsoleConfig, ConsoleParts, ReadScaling, ScalingReading,
     access::{AccessToken, Role},
 };
 use http::{HeaderMap, Method, Request, StatusCode, header};
@@ -17,6 +20,10 @@ use jobs::{
     envelope::EnqueueOptions,
     job_store::{Schedules, SqliteJobStore},
     records::{AttemptOutcome, AttemptRecord, RecordStore},
+    scaling::{
+        QueuePlan, Scaling,
+        rule::{Bounds, Pace},
+    },
     schedule::{Schedule, Scheduler, Timing},
     sqlite::SqliteEngine,
 };
@@ -28,6 +35,7 @@ use store::{
     orders::{IdempotencyKey, NewLine, NewOrder, PlaceOutcome},
 };
 use store_sqlite::{SqliteOrders, SqlitePayments};
+use tokio::task::{JoinHandle, JoinSet};
 use tower::ServiceExt;
 
 pub(crate) const QUEUE: &str = "email";
@@ -39,7 +47,7 @@ pub(crate) const CUSTOMER: &str = "<script>Ada</script>";
 /// Error of the dead job.
 pub(crate) const HOSTILE_ERROR: &str = "<script>alert(1)</script>\"><img src=x onerror=alert(2)>";
 /// Bound of every wait.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A mail about an order.
 #[derive(Serialize, Deserialize)]
@@ -108,8 +116,9 @@ impl Deployment {
             Arc::new(QueueItems::new(engine.clone())),
             Arc::new(schedules),
         ];
+        let scaling = signal(engine.clone(), store.clone(), &ambient);
         let (name, payments) = ("test console".to_owned(), Arc::new(payments));
-        let parts = ConsoleParts { engine, records, store, orders, payments, items, name, ambient };
+        let parts = ConsoleParts { engine, records, store, orders, payments, items, scaling, name, ambient };
         let token = |role: Role| {
             AccessToken::new(role.as_str(), role, &secret_of(role).into()).expect("a usable token")
         };
@@ -123,11 +132,24 @@ impl Deployment {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
-        let response = console::app(self.console.clone()).oneshot(request).await.expect("answers");
-        let (parts, body) = response.into_parts();
-        let body = to_bytes(body, usize::MAX).await.expect("a body");
-        let body = String::from_utf8(body.to_vec()).expect("text");
-        Reply { status: parts.status, headers: parts.headers, body }
+        Reply::of(console::app(self.console.clone()).oneshot(request).await.expect("answers")).await
+    }
+
+    /// Answers to requests that are sent at the same time, in any order.
+    pub(crate) async fn get_at_once(&self, role: Role, paths: &[&str]) -> Vec<Reply> {
+        let mut asking = JoinSet::new();
+        for path in paths {
+            let app = console::app(self.console.clone());
+            let request = Visit::of(role).request(Method::GET, path, &[]);
+            asking.spawn(async move { Reply::of(app.oneshot(request).await.expect("answers")).await });
+        }
+        asking.join_all().await
+    }
+
+    /// Samples the queues until `stop`.
+    pub(crate) fn keep_history(&self, stop: CancellationToken) -> JoinHandle<()> {
+        let console = self.console.clone();
+        tokio::spawn(async move { console.keep_history(stop).await })
     }
 
     pub(crate) async fn get(&self, role: Role, path: &str) -> Reply {
@@ -190,6 +212,13 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    async fn of(response: Response) -> Self {
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.expect("a body");
+        let body = String::from_utf8(body.to_vec()).expect("text");
+        Self { status: parts.status, headers: parts.headers, body }
+    }
+
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
@@ -203,6 +232,18 @@ impl Reply {
         let quoted = self.body.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
         quoted.filter(|href| href.starts_with('/')).map(|href| href.replace("&#38;", "&")).collect()
     }
+}
+
+/// The scaling signal of the one queue.
+fn signal(engine: Arc<SqliteEngine>, store: Arc<SqliteJobStore>, ambient: &Ambient) -> ReadScaling {
+    let bounds = Bounds { target_wait: Duration::from_secs(10), min: 3, max: 5 };
+    let plan =
+        QueuePlan { queue: QUEUE.to_owned(), slots: 1, bounds, pace: Pace::default(), concurrent_max: None };
+    let scaling = Arc::new(Scaling::new(engine, store, vec![plan], ambient.clone()));
+    Arc::new(move || -> ScalingReading {
+        let scaling = Arc::clone(&scaling);
+        Box::pin(async move { scaling.read().await.ok() })
+    })
 }
 
 async fn placed(orders: &dyn OrderStore, ambient: &Ambient) -> OrderId {
