@@ -1,8 +1,8 @@
 //! The figures of all queues, asked once for all open pages.
 //!
 //! Guarantees: however many pages reload, engine, stores and scaling signal are asked at most once in [`FIGURES_AGE`],
-//! and the log of attempts for one bounded page. Rates and waits are those of the last [`RECENT_MAX`] attempts of all queues together, not
-//! those of a fixed span: a query over a span would grow with the load.
+//! and the log of attempts for one bounded page. Rates and waits are those of the last [`RECENT_MAX`] attempts of all
+//! queues together, not those of a fixed span: a query over a span would grow with the load.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,6 +1,7 @@
 //! Pages as HTML by the one template, and their tables as CSV.
 //!
-//! Guarantees: every value is escaped; no script but the one of pages that renew themselves, and no inline style. A CSV cell never begins a formula.
+//! Guarantees: every value is escaped; no script but the one of pages that renew themselves, and no inline style. A CSV
+//! cell never begins a formula.
 
 use askama::Template;
 use axum::response::{IntoResponse, Response};

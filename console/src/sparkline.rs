@@ -65,6 +65,7 @@ pub(crate) fn chart(series: &Series, samples: &[QueueSample], now: Timestamp) ->
     let values: Vec<String> = points.iter().map(|(_, value)| value.to_string()).collect();
     Cell {
         raw: values.join(" "),
+        class: "number",
         chart: Chart { path: path(&points, highest, now), label },
         ..Cell::from(format!("{lowest_text} to {highest_text}"))
     }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Brings missing programs: Debian packages by apt-get (root or sudo), jars from Maven Central, mail sink and Stripe's
-# stand-ins from PyPI and Go's modules (see their server files). Never starts the distribution's own services.
+# stand-ins from PyPI and Go's modules (see their server files), axe-core from npm. Never starts the distribution's own services.
 
 # install_for NAME…: a server's NAME_needs prints "program package" lines.
 install_for() {
@@ -17,13 +17,37 @@ install_for() {
   done
 }
 
-# install_packages PACKAGE…: what is no server's need, such as a tool of one test.
+# The rules by which tests check pages for accessibility. MPL-2.0: a tool of tests, no part of the product.
+AXE=4.14.1
+AXE_SHA256=e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745
+
+# install_packages PACKAGE…: what is no server's need, such as a tool of one test. All but axe-core are Debian's.
 install_packages() {
   local package missing=()
   for package; do
+    if [[ $package == axe-core ]]; then
+      install_axe
+      continue
+    fi
     [[ $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) == *' installed' ]] || missing+=("$package")
   done
   ((${#missing[@]} == 0)) || apt_install "${missing[@]}"
+}
+
+# Leaves $DATA/axe-core/axe.min.js and the licence.
+install_axe() {
+  local folder=$DATA/axe-core log=$DATA/log/install.log archive=axe-core-$AXE.tgz
+  [[ $(cat "$folder/complete" 2>/dev/null) != "$AXE" ]] || return 0
+  command -v npm >/dev/null || die "missing npm, by which axe-core comes: install Node.js with npm"
+  say "installing axe-core $AXE"
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  (cd "$folder" && npm pack --silent "axe-core@$AXE") >>"$log" 2>&1 || die "npm cannot bring axe-core $AXE: see $log"
+  echo "$AXE_SHA256  $folder/$archive" | sha256sum --check --quiet - >>"$log" 2>&1 ||
+    die "axe-core $AXE is not what it was: see $log"
+  tar -xzf "$folder/$archive" -C "$folder" --strip-components 1 package/axe.min.js package/LICENSE
+  rm "$folder/$archive"
+  echo "$AXE" >"$folder/complete"
 }
 
 apt_install() {

@@ -1,7 +1,7 @@
 //! The scaling signal: as a metric, as JSON at `/scaling`, and on the pages of the console.
 //!
-//! Guarantees: all of them show the same reading, made when one of them is asked for and at most once in some seconds; without
-//! a reading the metric is missing and `/scaling` answers 503, so that its reader keeps the workers that run.
+//! Guarantees: all of them show the same reading, made when one of them is asked for and at most once in some seconds;
+//! without a reading the metric is missing and `/scaling` answers 503, so that its reader keeps the workers that run.
 
 use std::{collections::BTreeMap, sync::Arc};
 

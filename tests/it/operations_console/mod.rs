@@ -1,4 +1,9 @@
-//! The operations console in real use: the link that `dev` prints, and the role beside a running server.
+//! The operations console in real use: the link that `dev` prints, the role beside a running server, and both in a
+//! browser.
+
+mod accessibility;
+mod browser;
+mod journey;
 
 use reqwest::{StatusCode, header, redirect::Policy};
 use serde_json::Value;
@@ -8,6 +13,12 @@ use crate::util::{
 };
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+/// The address of the console of `dev`.
+fn base(dev: &Dev) -> String {
+    let (base, _) = dev.ready.console_url.split_once("/sign-in/").expect("a link");
+    base.to_owned()
+}
 
 /// Waits until the page of an order shows its whole way: attempts are recorded up to a second late.
 async fn shows_whole_order(page: impl AsyncFn() -> String) {
@@ -34,7 +45,7 @@ async fn dev_prints_a_link_to_the_console_which_shows_an_order_on_its_way() {
     assert_eq!(entered.status(), StatusCode::SEE_OTHER);
     let cookie = entered.headers()[header::SET_COOKIE].to_str().expect("text").to_owned();
     let pair = cookie.split(';').next().expect("a pair").to_owned();
-    let (base, _) = link.split_once("/sign-in/").expect("a link");
+    let base = base(&dev);
     let page = async |path: String| {
         let request = browser.get(format!("{base}{path}")).header(header::COOKIE, pair.as_str());
         let answer = request.send().await.expect("answers");
