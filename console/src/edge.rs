@@ -2,8 +2,8 @@
 //!
 //! Guarantees: no page without a session or a token. A request that changes something comes from a page of this console
 //! (`Sec-Fetch-Site: same-origin`, or the `Origin` of this host where a browser is too old for it), or from a program
-//! that sends a token itself. Every answer forbids other hosts, frames and caches, and scripts, but for the console's own
-//! on pages that renew themselves. Logs one line a request, never query, cookie or body.
+//! that sends a token itself. Every answer forbids other hosts, frames and caches, and scripts, but for the console's
+//! own on pages that renew themselves. Logs one line a request, never query, cookie or body.
 
 use std::time::Duration;
 

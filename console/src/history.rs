@@ -1,8 +1,8 @@
 //! The last hour of each queue, for charts, as this process has sampled it.
 //!
-//! Guarantees: one sample a minute, [`SAMPLES_MAX`] of each of [`QUEUES_MAX`] queues, less than 2 MiB; a sample is made of
-//! the figures that pages share, so it costs what one page a minute would. Not stored: a process that starts has no past,
-//! and where a sample was not to be had is a gap.
+//! Guarantees: one sample a minute, [`SAMPLES_MAX`] of each of [`QUEUES_MAX`] queues, less than 2 MiB; a sample is made
+//! of the figures that pages share, so it costs what one page a minute would. Not stored: a process that starts has no
+//! past, and where a sample was not to be had is a gap.
 
 use std::{
     collections::{BTreeMap, VecDeque},
