@@ -55,10 +55,11 @@ impl Console {
     }
 
     async fn sample(&self) {
-        match timeout(SAMPLE_MAX, self.0.figures()).await {
-            Ok(Ok(figures)) => self.0.history.add(&figures),
+        if let Ok(Ok(figures)) = timeout(SAMPLE_MAX, self.0.figures()).await {
+            self.0.history.add(&figures);
+        } else {
             // A gap in the charts; pages that are asked for say what is wrong.
-            Ok(Err(_)) | Err(_) => tracing::debug!("console history not sampled"),
+            tracing::debug!("console history not sampled");
         }
     }
 
