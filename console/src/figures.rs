@@ -69,20 +69,9 @@ impl QueueFigures {
         &self.status.depth.queue
     }
 
-    /// Whether jobs wait and nothing takes them.
+    /// Whether nothing takes its jobs.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.status.consumers == 0
-    }
-
-    /// Order of the list: what needs a person comes first.
-    fn rank(&self) -> u8 {
-        match &self.status.depth {
-            depth if self.is_stuck() && depth.ready > 0 => 0,
-            _ if self.is_stuck() => 1,
-            depth if depth.paused => 2,
-            depth if depth.dead > 0 => 3,
-            _ => 4,
-        }
+        self.status.is_unconsumed()
     }
 }
 
@@ -114,7 +103,7 @@ async fn ask(parts: &ConsoleParts, at: Timestamp) -> Result<Figures, ConsoleErro
     let signals = (parts.scaling)().await.unwrap_or_default();
     let mut queues: Vec<_> =
         statuses.into_iter().map(|status| of_queue(status, &recent, &signals, at)).collect();
-    queues.sort_by(|one, other| (one.rank(), one.name()).cmp(&(other.rank(), other.name())));
+    queues.sort_by(|one, other| (one.status.rank(), one.name()).cmp(&(other.status.rank(), other.name())));
     let mut names: Vec<&str> = notes.iter().map(|note| note.worker.as_str()).collect();
     names.sort_unstable();
     names.dedup();

@@ -26,6 +26,26 @@ pub struct QueueStatus {
     pub fair: Option<Vec<FairKey>>,
 }
 
+impl QueueStatus {
+    /// Whether nothing takes its jobs: they wait until a worker of it starts.
+    pub const fn is_unconsumed(&self) -> bool {
+        self.consumers == 0
+    }
+
+    /// Rank in a list that begins with what needs a person, from 0: jobs wait and nobody takes them, nobody would take
+    /// them, paused, dead jobs, the rest.
+    pub const fn rank(&self) -> u8 {
+        let Depth { ready, dead, paused, .. } = &self.depth;
+        match (self.is_unconsumed(), *paused) {
+            (true, _) if *ready > 0 => 0,
+            (true, _) => 1,
+            (false, true) => 2,
+            (false, false) if *dead > 0 => 3,
+            (false, false) => 4,
+        }
+    }
+}
+
 /// A consumer with the note of its process, or a process without a consumer.
 #[derive(Debug, Clone, Serialize)]
 pub struct WorkerStatus {

@@ -1,6 +1,6 @@
 //! The signal of all queues, from the engine and the workers' notes.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use base::{
     Ambient, Timestamp,
@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::{
+    ended::{EndedRuns, RunTotals},
     meter::Meter,
     rule::{Bounds, LimitedBy, Load, Pace, Scaler},
 };
@@ -67,16 +68,12 @@ pub struct Scaling {
     plans: Vec<QueuePlan>,
 }
 
-/// Runs that a worker process has ended, and their milliseconds, by its name and start.
-type Totals = HashMap<(String, Timestamp), (u64, u64)>;
-
 /// What is known of a queue from one reading to the next.
 struct ScaledQueue {
     meter: Meter,
     scaler: Scaler,
-    /// As the last sample counted them; bounded by the notes.
-    totals: Totals,
-    sampled_at: Timestamp,
+    /// Since the last sample that the meter took.
+    ended: EndedRuns,
     slots: f64,
 }
 
@@ -133,8 +130,7 @@ impl ScaledQueue {
         Self {
             meter: Meter::default(),
             scaler: Scaler::new(plan.bounds, plan.pace),
-            totals: HashMap::new(),
-            sampled_at: began,
+            ended: EndedRuns::new(began),
             slots: f64::from(plan.slots),
         }
     }
@@ -181,22 +177,10 @@ impl ScaledQueue {
     }
 
     fn sample(&mut self, depth: &Depth, notes: &[&WorkerNote], now: Timestamp, at: Duration) {
-        let (mut ended, mut busy_ms) = (0_u64, 0_u64);
-        let mut totals = Totals::with_capacity(notes.len());
-        for note in notes {
-            let worker = (note.worker.clone(), note.started_at);
-            let now_counted = (note.ended, note.busy_ms);
-            // Of a worker that ran before the first look, nothing is known but what ends from now on.
-            let is_new = note.started_at >= self.sampled_at;
-            let before = self.totals.get(&worker).copied();
-            let (ended_before, busy_before) = before.unwrap_or(if is_new { (0, 0) } else { now_counted });
-            ended = ended.saturating_add(note.ended.saturating_sub(ended_before));
-            busy_ms = busy_ms.saturating_add(note.busy_ms.saturating_sub(busy_before));
-            totals.insert(worker, now_counted);
-        }
+        let RunTotals { ended, busy_ms } = self.ended.since_last_look(notes);
         let present = number(depth.ready.saturating_add(depth.running));
         if self.meter.take(at, present, number(ended), number(busy_ms) / 1000.0) {
-            (self.totals, self.sampled_at) = (totals, now);
+            self.ended.look(notes, now);
         }
     }
 }
