@@ -166,7 +166,7 @@ impl<'a> Roles<'a> {
 }
 
 /// The queues of workers, as the configuration of this process scales them.
-fn plans(config: &Config) -> Vec<QueuePlan> {
+pub(crate) fn plans(config: &Config) -> Vec<QueuePlan> {
     let slots = |queue: &str| {
         let here = config.workers.queues.iter().find(|(name, _)| name == queue).map(|(_, slots)| *slots);
         // Other queues than those of this process have the slots of their default.

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, bail};
 use rustix::{fs::Mode, process::umask};
 
-use crate::config::QueueEngine;
+use crate::config::{OrdersEngine, QueueEngine};
 
 /// What processes keep in the folder; SQLite adds `-wal` and `-shm` to the names of its files.
 const OURS: [&str; 11] = [
@@ -118,6 +118,14 @@ pub(super) fn require_data(queue_engine: &QueueEngine) -> anyhow::Result<()> {
     match queue_engine {
         QueueEngine::Sqlite { folder } => require(folder, &queue(folder)),
         QueueEngine::RabbitMq { .. } => Ok(()),
+    }
+}
+
+/// Requires the file of the orders, where they are in a file.
+pub(super) fn require_orders(orders_engine: &OrdersEngine) -> anyhow::Result<()> {
+    match orders_engine {
+        OrdersEngine::Sqlite { folder } => require(folder, &folder.join("orders.db")),
+        OrdersEngine::Postgres(_) => Ok(()),
     }
 }
 

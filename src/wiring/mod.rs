@@ -10,6 +10,7 @@ mod folder;
 mod orders;
 mod queue;
 mod schema;
+mod watched;
 
 use std::{fs::File, sync::Arc};
 
@@ -51,6 +52,7 @@ pub(crate) use self::{
     folder::{create as create_folder, make_new_files_private},
     queue::{Jobs, open_job_store, open_reports},
     schema::migrate,
+    watched::WatchedStores,
 };
 
 pub(crate) struct WorkerParts {
@@ -96,9 +98,7 @@ pub(crate) async fn open_audit(config: &Config, ambient: &Ambient) -> Result<Ver
 
 /// Opens the order store beside running processes; creates nothing in a folder without data.
 pub(crate) async fn open_orders(config: &Config, ambient: &Ambient) -> Result<Arc<dyn OrderStore>> {
-    if let OrdersEngine::Sqlite { folder } = &config.engines.orders {
-        folder::require(folder, &folder.join("orders.db"))?;
-    }
+    folder::require_orders(&config.engines.orders)?;
     let wiring = Wiring::beside(config, format!("orderworks inspect {}", std::process::id()), ambient);
     wiring.orders().await
 }
