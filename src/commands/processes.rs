@@ -8,7 +8,7 @@ use base::{Ambient, Timestamp};
 use jobs::{
     Admin,
     engine::FairKey,
-    inspection::{self, QueueStatus, live_notes},
+    inspection::{self, QueueStatus, WorkerStatus, live_notes},
     job_store::WorkerNote,
 };
 use serde_json::json;
@@ -77,28 +77,34 @@ pub(super) async fn queues(engine: &dyn Admin, config: &Config, as_json: bool) -
     output::note(as_json, &format!("no worker consumes: {}", idle.join(", ")))
 }
 
+/// Headings of a list of worker processes.
+pub(super) const WORKER_HEADINGS: [&str; 9] =
+    ["WORKER", "QUEUE", "RELEASE", "SLOTS", "JOBS", "SEEN", "CONTACT", "LEASE", "TROUBLE"];
+
 pub(super) async fn workers(engine: &dyn Admin, config: &Config, as_json: bool) -> Result<()> {
     let lines = inspection::workers(engine.consumers().await?, notes(config).await?);
     let now = Ambient::system().now();
-    let headings = ["WORKER", "QUEUE", "RELEASE", "SLOTS", "JOBS", "SEEN", "CONTACT", "LEASE", "TROUBLE"];
-    output::list(as_json, &lines, headings, |line| {
-        let dash = || "-".to_owned();
-        let of_note = |tell: fn(&WorkerNote) -> String| line.note.as_ref().map_or_else(dash, tell);
-        let since = |at: Option<Timestamp>| at.map_or_else(dash, |at| age(now, at));
-        let lease = |until: Timestamp| if until < now { "run out".to_owned() } else { age(until, now) };
-        let worker = line.note.as_ref().map_or(line.name.as_str(), |note| note.worker.as_str());
-        [
-            one_line(Some(worker)),
-            line.queue.clone(),
-            of_note(|note| one_line(Some(&note.release))),
-            of_note(slots_of),
-            line.jobs.to_string(),
-            since(line.note.as_ref().map(|note| note.noted_at)),
-            since(line.note.as_ref().and_then(|note| note.contact_at)),
-            line.alive_until.map_or_else(dash, lease),
-            one_line(line.note.as_ref().and_then(|note| note.trouble.as_deref())),
-        ]
-    })
+    output::list(as_json, &lines, WORKER_HEADINGS, |line| worker_cells(line, now))
+}
+
+/// A worker process in such a list.
+pub(super) fn worker_cells(line: &WorkerStatus, now: Timestamp) -> [String; 9] {
+    let dash = || "-".to_owned();
+    let of_note = |tell: fn(&WorkerNote) -> String| line.note.as_ref().map_or_else(dash, tell);
+    let since = |at: Option<Timestamp>| at.map_or_else(dash, |at| age(now, at));
+    let lease = |until: Timestamp| if until < now { "run out".to_owned() } else { age(until, now) };
+    let worker = line.note.as_ref().map_or(line.name.as_str(), |note| note.worker.as_str());
+    [
+        one_line(Some(worker)),
+        line.queue.clone(),
+        of_note(|note| one_line(Some(&note.release))),
+        of_note(slots_of),
+        line.jobs.to_string(),
+        since(line.note.as_ref().map(|note| note.noted_at)),
+        since(line.note.as_ref().and_then(|note| note.contact_at)),
+        line.alive_until.map_or_else(dash, lease),
+        one_line(line.note.as_ref().and_then(|note| note.trouble.as_deref())),
+    ]
 }
 
 /// Slots in use and in all, and those of the configuration where they are others.
