@@ -9,11 +9,19 @@ use tracing_subscriber::{Layer, fmt, prelude::*};
 
 use crate::config::{Log, LogFormat};
 
-/// Bytes of log lines held back at most; later ones are written at once.
+/// Bytes of log lines held back at most; later ones are written at once, or dropped while a command draws on the screen.
 const HELD_BYTES_MAX: usize = 64 * 1024;
 
 /// Lines held back by [`hold`]; `None` while lines are written at once.
-static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+static HELD: Mutex<Option<Held>> = Mutex::new(None);
+
+#[derive(Default)]
+struct Held {
+    lines: Vec<u8>,
+    /// Whether lines above the bound are dropped, as they would be written into a picture.
+    is_drawn: bool,
+    dropped: u64,
+}
 
 /// Installs the process-wide subscriber.
 pub(crate) fn start(log: &Log) {
@@ -34,18 +42,31 @@ pub(crate) fn hold() -> HeldLines {
     HeldLines(())
 }
 
+/// The same while a command draws on a terminal, where a log line would spoil the picture: what is above the bound is
+/// dropped, and counted in a line at the end. Holds nothing back where standard error is no terminal.
+pub(crate) fn hold_while_drawing() -> Option<HeldLines> {
+    if !io::stderr().is_terminal() {
+        return None;
+    }
+    held().get_or_insert_default().is_drawn = true;
+    Some(HeldLines(()))
+}
+
 /// Guard of [`hold`]: on drop, also by an error, the lines are written to standard error.
 pub(crate) struct HeldLines(());
 
 impl Drop for HeldLines {
     fn drop(&mut self) {
-        let lines = held().take().unwrap_or_default();
+        let Held { lines, dropped, .. } = held().take().unwrap_or_default();
         // A closed standard error loses log lines at any time.
         drop(io::stderr().write_all(&lines));
+        if dropped > 0 {
+            drop(writeln!(io::stderr(), "{dropped} later log lines dropped"));
+        }
     }
 }
 
-fn held() -> MutexGuard<'static, Option<Vec<u8>>> {
+fn held() -> MutexGuard<'static, Option<Held>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -55,13 +76,12 @@ struct Lines;
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut held = held();
-        match held.as_mut().filter(|lines| lines.len() < HELD_BYTES_MAX) {
-            Some(lines) => {
-                lines.extend_from_slice(line);
-                Ok(line.len())
-            }
-            None => io::stderr().write(line),
+        match held.as_mut() {
+            Some(held) if held.lines.len() < HELD_BYTES_MAX => held.lines.extend_from_slice(line),
+            Some(held) if held.is_drawn => held.dropped += 1,
+            _ => return io::stderr().write(line),
         }
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

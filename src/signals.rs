@@ -49,6 +49,28 @@ impl Stop {
     }
 }
 
+/// Signals that end a command which only shows something: there is nothing to complete.
+pub(crate) struct EndSignals([Signal; 3]);
+
+impl EndSignals {
+    /// Installs the signal handlers, that of a terminal which goes away among them.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+        let [terminate, interrupt, hangup] = kinds.map(signal);
+        Ok(Self([terminate?, interrupt?, hangup?]))
+    }
+
+    /// Completes with the next signal.
+    pub(crate) async fn received(&mut self) {
+        let [terminate, interrupt, hangup] = &mut self.0;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
 async fn next([terminate, interrupt]: &mut [Signal; 2]) -> SignalKind {
     tokio::select! {
         _ = terminate.recv() => SignalKind::terminate(),

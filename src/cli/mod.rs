@@ -5,6 +5,7 @@ mod control;
 mod merchants;
 mod payloads;
 mod roles;
+mod top;
 mod values;
 
 use std::{convert::Infallible, path::PathBuf, process::ExitCode};
@@ -23,6 +24,7 @@ pub(crate) use payloads::{CheckArgs, JobsCommand};
 pub(crate) use roles::{ApiArgs, ConsoleArgs, HealthArgs, SandboxArgs, WorkerArgs};
 use secrecy::SecretString;
 use store::domain::OrderId;
+pub(crate) use top::TopArgs;
 
 use crate::config::Config;
 
@@ -94,6 +96,8 @@ pub(crate) enum Command {
     /// Show queues, jobs and schedules, without side effects
     #[command(subcommand)]
     Inspect(Inspect),
+    /// Watch queues, outbox, workers and running jobs on the terminal, without side effects
+    Top(TopArgs),
     /// Pause, resume, resize, purge, cancel, retry, drop, also in bulk; run and pause schedules; move merchants
     #[command(subcommand)]
     Control(Control),

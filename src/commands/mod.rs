@@ -18,6 +18,7 @@ mod role;
 mod running;
 mod schedules;
 mod settle;
+mod top;
 mod verify;
 
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ pub(crate) async fn run(cli: Cli, config: Config) -> anyhow::Result<ExitCode> {
         Command::Merchant(what) => merchants::merchant(what, &config, json).await?,
         Command::Key(what) => merchants::key(what, &config, json).await?,
         Command::Inspect(what) => inspect::run(what, &config, json).await?,
+        Command::Top(args) => Box::pin(top::run(args, &config, json)).await?,
         Command::Control(what) => return control::run(what, &config, json).await,
         Command::Redrive(args) => redrive::run(args, &config, json).await?,
         Command::Jobs(what) => return payloads::run(what, &config, json).await,
