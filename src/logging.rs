@@ -9,14 +9,14 @@ use tracing_subscriber::{Layer, fmt, prelude::*};
 
 use crate::config::{Log, LogFormat};
 
-/// Bytes of log lines held back at most; later ones are written at once, or dropped while a command draws on the screen.
+/// Bytes of log lines held back at most; later ones are written at once, or dropped while a command draws.
 const HELD_BYTES_MAX: usize = 64 * 1024;
 
 /// Lines held back by [`hold`]; `None` while lines are written at once.
-static HELD: Mutex<Option<Held>> = Mutex::new(None);
+static HELD: Mutex<Option<HeldLog>> = Mutex::new(None);
 
 #[derive(Default)]
-struct Held {
+struct HeldLog {
     lines: Vec<u8>,
     /// Whether lines above the bound are dropped, as they would be written into a picture.
     is_drawn: bool,
@@ -57,7 +57,7 @@ pub(crate) struct HeldLines(());
 
 impl Drop for HeldLines {
     fn drop(&mut self) {
-        let Held { lines, dropped, .. } = held().take().unwrap_or_default();
+        let HeldLog { lines, dropped, .. } = held().take().unwrap_or_default();
         // A closed standard error loses log lines at any time.
         drop(io::stderr().write_all(&lines));
         if dropped > 0 {
@@ -66,7 +66,7 @@ impl Drop for HeldLines {
     }
 }
 
-fn held() -> MutexGuard<'static, Option<Held>> {
+fn held() -> MutexGuard<'static, Option<HeldLog>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

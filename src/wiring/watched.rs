@@ -1,4 +1,4 @@
-//! What a command watches beside running servers: queues, job store and outbox, without payments and caches.
+//! Stores that a command watches beside running servers: queues, job store and outbox, without payments and caches.
 
 use std::sync::Arc;
 

@@ -33,5 +33,6 @@ mod shards;
 mod source_rules;
 mod storefront;
 mod stripe;
+mod top;
 mod util;
 mod verify;

@@ -4,8 +4,8 @@
 //! worker need run; a queue that is not declared is left out; a figure that cannot be had is an error, never 0. Holds a
 //! few numbers a queue in memory: a process that starts begins with the workers that run, and takes time to measure.
 //!
-//! [`rule`] decides from numbers alone, [`EndedRuns`] counts, [`Meter`] makes rates of counts, [`Scaling`] asks and joins
-//! them. Starts and stops nothing: whatever runs the workers follows the signal.
+//! [`rule`] decides from numbers alone, [`EndedRuns`] counts, [`Meter`] makes rates of counts, [`Scaling`] asks and
+//! joins them. Starts and stops nothing: whatever runs the workers follows the signal.
 
 mod ended;
 mod meter;

@@ -9,8 +9,8 @@ use base::Timestamp;
 use jobs::inspection::WorkerStatus;
 
 use super::{
-    look::{Look, QueueLook, RUNNING_MAX},
-    table::{Column, Line, Room, Row, Table, Tone},
+    look::{QueueSnapshot, RUNNING_MAX, Snapshot},
+    table::{Column, Room, Row, Table, TextLine, Tone},
     view::{Page, Sort, View},
 };
 use crate::{
@@ -46,7 +46,7 @@ const HELP: [&str; 16] = [
 /// What a frame shows.
 pub(super) struct Scene<'a> {
     /// The last look; `None` before the first.
-    pub(super) look: Option<&'a Look>,
+    pub(super) look: Option<&'a Snapshot>,
     /// What is away since then, and since when.
     pub(super) away: Option<(&'a str, Timestamp)>,
     pub(super) view: &'a View,
@@ -56,26 +56,26 @@ pub(super) struct Scene<'a> {
 
 impl Scene<'_> {
     /// The frame within this room.
-    pub(super) fn lines(&self, room: Room) -> Vec<Line> {
+    pub(super) fn lines(&self, room: Room) -> Vec<TextLine> {
         let mut lines = self.head(room.width);
         let body = Room { height: room.height.saturating_sub(lines.len() + 1), ..room };
         lines.extend(match (&self.view.page, self.look) {
             (Page::Help, _) => {
-                let help = HELP.iter().map(|text| Line::fit(text, Tone::Plain, room.width));
+                let help = HELP.iter().map(|text| TextLine::fit(text, Tone::Plain, room.width));
                 help.take(body.height).collect::<Vec<_>>()
             }
             (_, None) => Vec::new(),
             (Page::Running(queue), Some(look)) => running_table(look, Some(queue)).lines(body),
             (Page::All, Some(look)) => sections(look, self.view.sort, Some(self.view), body),
         });
-        lines.resize(room.height.saturating_sub(1), Line::default());
-        lines.push(Line::fit(KEYS, Tone::Faint, room.width));
+        lines.resize(room.height.saturating_sub(1), TextLine::default());
+        lines.push(TextLine::fit(KEYS, Tone::Faint, room.width));
         // Less room than one line is none.
         lines.truncate(room.height);
         lines
     }
 
-    fn head(&self, width: usize) -> Vec<Line> {
+    fn head(&self, width: usize) -> Vec<TextLine> {
         let Self { look, away, view, every, now } = self;
         let engine = look.map_or("no look yet", |look| look.engine);
         let title = match &view.page {
@@ -83,35 +83,35 @@ impl Scene<'_> {
             Page::All | Page::Help => format!("queues by {}", view.sort.name()),
         };
         let title = format!("orderworks top  {engine}  {title}  every {} s", every.as_secs());
-        let mut lines = vec![Line::fit(&title, Tone::Heading, width)];
+        let mut lines = vec![TextLine::fit(&title, Tone::Heading, width)];
         if let Some(look) = look {
-            lines.push(Line::fit(&facts(look), Tone::Plain, width));
+            lines.push(TextLine::fit(&facts(look), Tone::Plain, width));
             lines.extend(trouble(look, width));
         }
         let old = look.map_or_else(String::new, |look| format!("; figures are {} old", age(*now, look.at)));
         if view.is_paused {
-            lines.push(Line::fit(&format!("VIEW PAUSED{old}; p goes on"), Tone::Warning, width));
+            lines.push(TextLine::fit(&format!("VIEW PAUSED{old}; p goes on"), Tone::Warning, width));
         }
         if let Some((what, since)) = away {
             let text = format!("AWAY for {}{old}: {}", age(*now, *since), one_line(Some(what)));
-            lines.push(Line::fit(&text, Tone::Bad, width));
+            lines.push(TextLine::fit(&text, Tone::Bad, width));
         }
-        lines.push(Line::default());
+        lines.push(TextLine::default());
         lines
     }
 }
 
 /// A look as plain text with all of its rows.
-pub(super) fn plain(look: &Look, width: usize) -> String {
-    let mut lines = vec![Line::fit(&facts(look), Tone::Plain, width)];
+pub(super) fn plain(look: &Snapshot, width: usize) -> String {
+    let mut lines = vec![TextLine::fit(&facts(look), Tone::Plain, width)];
     lines.extend(trouble(look, width));
-    lines.push(Line::default());
+    lines.push(TextLine::default());
     lines.extend(sections(look, Sort::default(), None, Room { width, height: usize::MAX }));
     lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect()
 }
 
-fn facts(look: &Look) -> String {
-    let Look { at, engine, outbox, short_delays, workers, .. } = look;
+fn facts(look: &Snapshot) -> String {
+    let Snapshot { at, engine, outbox, short_delays, workers, .. } = look;
     let outbox = outbox.as_ref().map_or_else(
         || "outbox unknown".to_owned(),
         |outbox| {
@@ -128,9 +128,9 @@ fn facts(look: &Look) -> String {
 }
 
 /// What needs a person, one line each.
-fn trouble(look: &Look, width: usize) -> Vec<Line> {
-    let names = |is: fn(&QueueLook) -> bool| {
-        let names: Vec<_> = look.queues.iter().filter(|queue| is(queue)).map(QueueLook::name).collect();
+fn trouble(look: &Snapshot, width: usize) -> Vec<TextLine> {
+    let names = |is: fn(&QueueSnapshot) -> bool| {
+        let names: Vec<_> = look.queues.iter().filter(|queue| is(queue)).map(QueueSnapshot::name).collect();
         names.join(", ")
     };
     let unconsumed = names(|queue| queue.status.is_unconsumed());
@@ -138,40 +138,40 @@ fn trouble(look: &Look, width: usize) -> Vec<Line> {
     let set_aside = look.outbox.as_ref().map_or(0, |outbox| outbox.set_aside);
     let mut lines = Vec::new();
     if let Some(away) = &look.away {
-        lines.push(Line::fit(&format!("AWAY: {}", one_line(Some(away))), Tone::Bad, width));
+        lines.push(TextLine::fit(&format!("AWAY: {}", one_line(Some(away))), Tone::Bad, width));
     }
     if !unconsumed.is_empty() {
-        lines.push(Line::fit(&format!("NOBODY CONSUMES: {unconsumed}"), Tone::Bad, width));
+        lines.push(TextLine::fit(&format!("NOBODY CONSUMES: {unconsumed}"), Tone::Bad, width));
     }
     if set_aside > 0 {
         let text = format!("OUTBOX: no relay can read {set_aside} messages, see `inspect outbox`");
-        lines.push(Line::fit(&text, Tone::Bad, width));
+        lines.push(TextLine::fit(&text, Tone::Bad, width));
     }
     if !paused.is_empty() {
-        lines.push(Line::fit(&format!("PAUSED: {paused}"), Tone::Warning, width));
+        lines.push(TextLine::fit(&format!("PAUSED: {paused}"), Tone::Warning, width));
     }
     lines
 }
 
 /// Queues, workers and running jobs, one below the other: queues come first, the rest shares what they leave.
-fn sections(look: &Look, sort: Sort, view: Option<&View>, room: Room) -> Vec<Line> {
+fn sections(look: &Snapshot, sort: Sort, view: Option<&View>, room: Room) -> Vec<TextLine> {
     let mut lines = queue_table(look, sort, view).lines(room);
     let (workers, running) = (worker_table(look), running_table(look, None));
-    let left = |lines: &[Line]| room.height.saturating_sub(lines.len() + 1);
+    let left = |lines: &[TextLine]| room.height.saturating_sub(lines.len() + 1);
     // Running jobs get what workers leave, and half of the room where both want more.
     let height = left(&lines);
     let for_running = (running.height() + 1).min(height / 2);
     for (table, height) in [(workers, height - for_running), (running, usize::MAX)] {
         let height = height.min(left(&lines));
         if height >= TABLE_LINES_MIN.min(table.height()) {
-            lines.push(Line::default());
+            lines.push(TextLine::default());
             lines.extend(table.lines(Room { height, ..room }));
         }
     }
     lines
 }
 
-fn queue_table(look: &Look, sort: Sort, view: Option<&View>) -> Table {
+fn queue_table(look: &Snapshot, sort: Sort, view: Option<&View>) -> Table {
     let columns = vec![
         Column::text("  QUEUE", 0),
         Column::number("READY", 0),
@@ -188,12 +188,12 @@ fn queue_table(look: &Look, sort: Sort, view: Option<&View>) -> Table {
     ];
     let queues = sort.sorted(look);
     let selected = view.and_then(|view| view.selected(&queues));
-    let row = |(at, queue): (usize, &&QueueLook)| queue_row(queue, look.at, selected == Some(at));
+    let row = |(at, queue): (usize, &&QueueSnapshot)| queue_row(queue, look.at, selected == Some(at));
     let rows = queues.iter().enumerate().map(row).collect();
     Table { columns, rows, selected, empty: "  No queue is declared: no worker has started yet." }
 }
 
-fn queue_row(queue: &QueueLook, at: Timestamp, is_selected: bool) -> Row {
+fn queue_row(queue: &QueueSnapshot, at: Timestamp, is_selected: bool) -> Row {
     let (status, depth) = (&queue.status, &queue.status.depth);
     let (state, tone) = state(queue);
     let rate = |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
@@ -215,7 +215,7 @@ fn queue_row(queue: &QueueLook, at: Timestamp, is_selected: bool) -> Row {
 }
 
 /// The state of a queue in words.
-fn state(queue: &QueueLook) -> (String, Tone) {
+fn state(queue: &QueueSnapshot) -> (String, Tone) {
     let mut words = Vec::new();
     let mut tone = Tone::Plain;
     for (holds, word, its) in [
@@ -231,7 +231,7 @@ fn state(queue: &QueueLook) -> (String, Tone) {
     if words.is_empty() { ("ok".to_owned(), tone) } else { (words.join(", "), tone) }
 }
 
-fn worker_table(look: &Look) -> Table {
+fn worker_table(look: &Snapshot) -> Table {
     // Of the columns of `inspect workers`; trouble is shown as long as anything.
     let ranks = [0, 0, 3, 1, 4, 2, 1, 3, 0];
     let columns = WORKER_HEADINGS.into_iter().zip(ranks).map(|(heading, rank)| Column::text(heading, rank));
@@ -246,7 +246,7 @@ fn worker_table(look: &Look) -> Table {
 }
 
 /// Running jobs, of this queue or of all.
-fn running_table(look: &Look, queue: Option<&str>) -> Table {
+fn running_table(look: &Snapshot, queue: Option<&str>) -> Table {
     let ranks = [0, 0, 1, 3, 4, 0, 2, 5];
     let columns =
         RunningRow::HEADINGS.into_iter().zip(ranks).map(|(heading, rank)| Column::text(heading, rank));

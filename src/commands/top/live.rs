@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     frame::Scene,
-    look::{Look, Watched},
+    look::{Snapshot, Watched},
     screen::Screen,
     view::View,
 };
@@ -41,7 +41,7 @@ struct Wanted {
 /// What the view shows, and what it has of looks.
 struct Live {
     view: View,
-    look: Option<Look>,
+    look: Option<Snapshot>,
     /// What is away, and since when.
     away: Option<(String, Timestamp)>,
     every: Duration,
@@ -92,7 +92,7 @@ impl Live {
         Scene { look, away, view: &self.view, every: self.every, now }
     }
 
-    fn take(&mut self, found: Result<Look, String>) {
+    fn take(&mut self, found: Result<Snapshot, String>) {
         if self.view.is_paused {
             return;
         }
@@ -119,7 +119,7 @@ async fn look_on(
     mut watched: Watched,
     every: Duration,
     wanted: watch::Receiver<Wanted>,
-    looks: mpsc::Sender<Result<Look, String>>,
+    looks: mpsc::Sender<Result<Snapshot, String>>,
 ) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

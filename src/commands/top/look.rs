@@ -36,11 +36,11 @@ const OUTBOX_MAX: Duration = Duration::from_secs(3);
 
 /// What a look has found; a line of `--json`.
 #[derive(Debug, Serialize)]
-pub(super) struct Look {
+pub(super) struct Snapshot {
     pub(super) at: Timestamp,
     pub(super) engine: &'static str,
     /// In the order of the engine.
-    pub(super) queues: Vec<QueueLook>,
+    pub(super) queues: Vec<QueueSnapshot>,
     /// Jobs of any queue in delays that the engine cannot assign to one.
     pub(super) short_delays: u64,
     /// `None` while the order store is away.
@@ -55,7 +55,7 @@ pub(super) struct Look {
 
 /// A queue.
 #[derive(Debug, Serialize)]
-pub(super) struct QueueLook {
+pub(super) struct QueueSnapshot {
     #[serde(flatten)]
     pub(super) status: QueueStatus,
     /// `None` for a queue that the configuration does not scale.
@@ -68,7 +68,7 @@ pub(super) struct QueueLook {
     pub(super) ended_per_second: Option<f64>,
 }
 
-impl QueueLook {
+impl QueueSnapshot {
     pub(super) fn name(&self) -> &str {
         &self.status.depth.queue
     }
@@ -100,14 +100,14 @@ impl Watched {
     }
 
     /// Looks once, at the running jobs of one queue or of all; or tells in one line what is away.
-    pub(super) async fn look(&mut self, queue: Option<&str>) -> Result<Look, String> {
+    pub(super) async fn look(&mut self, queue: Option<&str>) -> Result<Snapshot, String> {
         match timeout(LOOK_MAX, Box::pin(self.ask(queue))).await {
             Ok(asked) => asked.map_err(|error| describe(&error)),
             Err(_) => Err(format!("no answer within {} s", LOOK_MAX.as_secs())),
         }
     }
 
-    async fn ask(&mut self, queue: Option<&str>) -> Result<Look, EngineError> {
+    async fn ask(&mut self, queue: Option<&str>) -> Result<Snapshot, EngineError> {
         let WatchedStores { queue: engine, store, .. } = &self.stores;
         let (engine, at) = (engine.as_ref(), self.ambient.now());
         let notes = live_notes(store.as_ref(), &self.ambient).await?;
@@ -124,7 +124,7 @@ impl Watched {
         let (outbox, away) = self.outbox().await;
         let queues = statuses.into_iter().map(|status| self.queue(status, &signals, &notes, at)).collect();
         self.looked_at = Some(at);
-        Ok(Look { at, engine, queues, short_delays, outbox, workers, running, away })
+        Ok(Snapshot { at, engine, queues, short_delays, outbox, workers, running, away })
     }
 
     /// The backlog of the outbox, or why it is not known.
@@ -144,11 +144,11 @@ impl Watched {
         signals: &[QueueSignal],
         notes: &[WorkerNote],
         at: Timestamp,
-    ) -> QueueLook {
+    ) -> QueueSnapshot {
         let name = &status.depth.queue;
         let signal = signals.iter().find(|signal| signal.queue == *name);
         let arrivals = signal.filter(|_| self.looked_at.is_some());
-        QueueLook {
+        QueueSnapshot {
             desired_workers: signal.map(|signal| signal.desired_workers),
             limited_by: signal.and_then(|signal| signal.limited_by),
             arrivals_per_second: arrivals.map(|signal| signal.arrival_per_second),

@@ -19,7 +19,7 @@ use crossterm::{
     },
 };
 
-use super::table::{Line, Room, Tone};
+use super::table::{Room, TextLine, Tone};
 
 /// Room of a terminal that does not tell its size.
 const USUAL: (u16, u16) = (80, 24);
@@ -27,7 +27,7 @@ const USUAL: (u16, u16) = (80, 24);
 /// The terminal while a command draws on it.
 pub(super) struct Screen {
     /// The lines of the frame before.
-    shown: Vec<Line>,
+    shown: Vec<TextLine>,
     room: Room,
     is_coloured: bool,
 }
@@ -44,7 +44,7 @@ impl Screen {
     }
 
     /// Draws the frame that this function makes for the room that there is.
-    pub(super) fn draw(&mut self, frame: impl FnOnce(Room) -> Vec<Line>) -> io::Result<()> {
+    pub(super) fn draw(&mut self, frame: impl FnOnce(Room) -> Vec<TextLine>) -> io::Result<()> {
         let room = size();
         let mut out: Vec<u8> = Vec::new();
         queue!(out, BeginSynchronizedUpdate)?;
@@ -70,7 +70,7 @@ impl Screen {
     }
 
     /// Clears before it writes: behind a full line the cursor stands on its last character.
-    fn put(&self, out: &mut Vec<u8>, row: u16, line: &Line) -> io::Result<()> {
+    fn put(&self, out: &mut Vec<u8>, row: u16, line: &TextLine) -> io::Result<()> {
         queue!(out, MoveTo(0, row), Clear(ClearType::UntilNewLine))?;
         let (attribute, colour) = match line.tone {
             Tone::Plain => (None, None),

@@ -17,12 +17,12 @@ pub(super) enum Tone {
 
 /// A line of a frame.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct TextLine {
     pub(super) text: String,
     pub(super) tone: Tone,
 }
 
-impl Line {
+impl TextLine {
     /// A line of this many characters at most.
     pub(super) fn fit(text: &str, tone: Tone, width: usize) -> Self {
         let text = text.trim_end();
@@ -83,12 +83,12 @@ impl Table {
     }
 
     /// Heading and rows within the room; rows that have none are counted in the last line.
-    pub(super) fn lines(&self, room: Room) -> Vec<Line> {
+    pub(super) fn lines(&self, room: Room) -> Vec<TextLine> {
         let shown = self.fitting(room.width);
         let heading = self.columns.iter().map(|column| column.heading);
         let mut lines = vec![Self::line(&shown, heading, Tone::Heading, room.width)];
         if self.rows.is_empty() {
-            lines.push(Line::fit(self.empty, Tone::Faint, room.width));
+            lines.push(TextLine::fit(self.empty, Tone::Faint, room.width));
         }
         let (first, number) = self.window(room.height);
         for row in self.rows.iter().skip(first).take(number) {
@@ -96,7 +96,7 @@ impl Table {
         }
         if number < self.rows.len() {
             let more = format!("  … {} of {} not shown", self.rows.len() - number, self.rows.len());
-            lines.push(Line::fit(&more, Tone::Faint, room.width));
+            lines.push(TextLine::fit(&more, Tone::Faint, room.width));
         }
         lines.truncate(room.height);
         lines
@@ -140,12 +140,12 @@ impl Table {
         cells: impl Iterator<Item = &'a str>,
         tone: Tone,
         width: usize,
-    ) -> Line {
+    ) -> TextLine {
         let cells: Vec<_> = cells.collect();
         let padded = shown.iter().map(|&(at, its, is_number)| {
             let cell = cells.get(at).copied().unwrap_or_default();
             if is_number { format!("{cell:>its$}") } else { format!("{cell:<its$}") }
         });
-        Line::fit(&padded.collect::<Vec<_>>().join("  "), tone, width)
+        TextLine::fit(&padded.collect::<Vec<_>>().join("  "), tone, width)
     }
 }

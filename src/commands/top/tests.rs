@@ -13,8 +13,8 @@ use store::outbox::Backlog;
 
 use super::{
     frame::{Scene, plain},
-    look::{Look, QueueLook},
-    table::{Line, Room, Tone},
+    look::{QueueSnapshot, Snapshot},
+    table::{Room, TextLine, Tone},
     view::{Page, Sort, View},
 };
 use crate::commands::running::RunningRow;
@@ -23,11 +23,11 @@ fn at(second: u64) -> Timestamp {
     later(Timestamp::UNIX_EPOCH, Duration::from_secs(second))
 }
 
-fn queue(name: &str, ready: u64, consumers: usize, paused: bool) -> QueueLook {
+fn queue(name: &str, ready: u64, consumers: usize, paused: bool) -> QueueSnapshot {
     let oldest_ready_at = (ready > 0).then(|| at(1000 - ready));
     let depth =
         Depth { queue: name.to_owned(), ready, delayed: 3, running: 2, dead: 1, oldest_ready_at, paused };
-    QueueLook {
+    QueueSnapshot {
         status: QueueStatus { depth, consumers, slots: 16 },
         desired_workers: Some(4),
         limited_by: None,
@@ -70,8 +70,8 @@ fn running(queue: &str) -> RunningRow {
     }
 }
 
-fn look() -> Look {
-    Look {
+fn look() -> Snapshot {
+    Snapshot {
         at: at(1000),
         engine: "sqlite",
         queues: vec![
@@ -87,11 +87,11 @@ fn look() -> Look {
     }
 }
 
-fn scene<'a>(look: &'a Look, view: &'a View) -> Scene<'a> {
+fn scene<'a>(look: &'a Snapshot, view: &'a View) -> Scene<'a> {
     Scene { look: Some(look), away: None, view, every: Duration::from_secs(2), now: at(1002) }
 }
 
-fn text(lines: &[Line]) -> String {
+fn text(lines: &[TextLine]) -> String {
     lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect()
 }
 

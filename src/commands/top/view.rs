@@ -1,4 +1,4 @@
-//! What keys choose: the selected queue, the order of the queues, the page, and whether the view stands still.
+//! Choices by keys: the selected queue, the order of the queues, the page, and whether the view stands still.
 //!
 //! Guarantees: the selection follows its queue when the order changes, and is kept while the queue is gone. No key
 //! changes anything but this.
@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use base::Timestamp;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::look::{Look, QueueLook};
+use super::look::{QueueSnapshot, Snapshot};
 
 /// Order of the queues.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Sort {
     }
 
     /// The queues in this order, equal ones by name.
-    pub(super) fn sorted(self, look: &Look) -> Vec<&QueueLook> {
+    pub(super) fn sorted(self, look: &Snapshot) -> Vec<&QueueSnapshot> {
         let mut queues: Vec<_> = look.queues.iter().collect();
         queues.sort_by(|one, other| one.name().cmp(other.name()));
         match self {
@@ -58,7 +58,7 @@ impl Sort {
                 queues.sort_by_key(|queue| queue.status.depth.oldest_ready_at.unwrap_or(Timestamp::MAX));
             }
             Self::Ended => {
-                let rate = |queue: &QueueLook| queue.ended_per_second.unwrap_or_default();
+                let rate = |queue: &QueueSnapshot| queue.ended_per_second.unwrap_or_default();
                 queues.sort_by(|one, other| rate(other).total_cmp(&rate(one)));
             }
         }
@@ -88,7 +88,7 @@ pub(super) struct View {
 
 impl View {
     /// Place of the selected queue among these.
-    pub(super) fn selected(&self, queues: &[&QueueLook]) -> Option<usize> {
+    pub(super) fn selected(&self, queues: &[&QueueSnapshot]) -> Option<usize> {
         let named = self.selected.as_deref();
         let found = queues.iter().position(|queue| Some(queue.name()) == named);
         found.or_else(|| (!queues.is_empty()).then_some(0))
@@ -103,7 +103,7 @@ impl View {
     }
 
     /// Does what a key asks for, on the queues of a look; returns whether the view goes on.
-    pub(super) fn press(&mut self, key: KeyEvent, look: Option<&Look>) -> bool {
+    pub(super) fn press(&mut self, key: KeyEvent, look: Option<&Snapshot>) -> bool {
         match key.code {
             KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return false,
             KeyCode::Char('q') => return false,
@@ -121,7 +121,7 @@ impl View {
     }
 
     /// Selects another queue, of which there is none beyond the ends.
-    fn step(&mut self, look: Option<&Look>, step: impl Fn(usize) -> usize) {
+    fn step(&mut self, look: Option<&Snapshot>, step: impl Fn(usize) -> usize) {
         let queues = look.map(|look| self.sort.sorted(look)).unwrap_or_default();
         let Some(at) = self.selected(&queues) else { return };
         let at = step(at).min(queues.len() - 1);
@@ -134,7 +134,7 @@ impl View {
     }
 
     /// Shows the running jobs of the selected queue, or all again.
-    fn enter(&mut self, look: Option<&Look>) {
+    fn enter(&mut self, look: Option<&Snapshot>) {
         if self.page != Page::All {
             self.page = Page::All;
             return;
