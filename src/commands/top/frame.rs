@@ -65,7 +65,7 @@ impl Scene<'_> {
                 help.take(body.height).collect::<Vec<_>>()
             }
             (_, None) => Vec::new(),
-            (Page::Running(queue), Some(look)) => running_table(look, Some(queue)).lines(body),
+            (Page::Running(queue), Some(look)) => running_table(look, Some(queue.as_str())).lines(body),
             (Page::All, Some(look)) => sections(look, self.view.sort, Some(self.view), body),
         });
         lines.resize(room.height.saturating_sub(1), TextLine::default());
@@ -93,7 +93,7 @@ impl Scene<'_> {
             lines.push(TextLine::fit(&format!("VIEW PAUSED{old}; p goes on"), Tone::Warning, width));
         }
         if let Some((what, since)) = away {
-            let text = format!("AWAY for {}{old}: {}", age(*now, *since), one_line(Some(what)));
+            let text = format!("AWAY for {}{old}: {}", age(*now, *since), one_line(Some(*what)));
             lines.push(TextLine::fit(&text, Tone::Bad, width));
         }
         lines.push(TextLine::default());
@@ -138,7 +138,7 @@ fn trouble(look: &Snapshot, width: usize) -> Vec<TextLine> {
     let set_aside = look.outbox.as_ref().map_or(0, |outbox| outbox.set_aside);
     let mut lines = Vec::new();
     if let Some(away) = &look.away {
-        lines.push(TextLine::fit(&format!("AWAY: {}", one_line(Some(away))), Tone::Bad, width));
+        lines.push(TextLine::fit(&format!("AWAY: {}", one_line(Some(away.as_str()))), Tone::Bad, width));
     }
     if !unconsumed.is_empty() {
         lines.push(TextLine::fit(&format!("NOBODY CONSUMES: {unconsumed}"), Tone::Bad, width));

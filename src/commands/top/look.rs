@@ -32,7 +32,7 @@ const WORKERS_MAX: usize = 200;
 /// Longest look.
 const LOOK_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for the figures of the outbox, a part of a look.
-const OUTBOX_MAX: Duration = Duration::from_secs(3);
+const OUTBOX_MAX: Duration = Duration::from_secs(4);
 
 /// What a look has found; a line of `--json`.
 #[derive(Debug, Serialize)]

@@ -97,7 +97,7 @@ impl View {
     /// The queue whose running jobs are shown.
     pub(super) fn queue(&self) -> Option<&str> {
         match &self.page {
-            Page::Running(queue) => Some(queue),
+            Page::Running(queue) => Some(queue.as_str()),
             Page::All | Page::Help => None,
         }
     }
