@@ -170,7 +170,9 @@ fn plain_text_has_every_row_and_no_keys() {
 fn the_selected_queue_is_visible_and_kept_by_name() {
     let mut look = look();
     look.queues.extend((0..60).map(|number| queue(&format!("queue_{number:02}"), 0, 1, false)));
-    let mut view = View { sort: Sort::Name, ..View::default() };
+    let mut view = View::default();
+    view.press(key(KeyCode::Char('s')), Some(&look));
+    assert_eq!(view.sort, Sort::Name);
     for _ in 0..50 {
         assert!(view.press(key(KeyCode::Down), Some(&look)));
     }
