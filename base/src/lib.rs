@@ -8,6 +8,7 @@ pub mod ids;
 pub mod migrations;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod spans;
 pub mod sqlite;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -1,10 +1,10 @@
 //! W3C trace context, carried from the request through the outbox into jobs, events and webhook headers.
 //!
-//! Guarantees: every value has a well-formed `traceparent` (W3C Trace Context, section 3.2). No spans are recorded or
-//! exported, so a caller's `traceparent` and `tracestate` pass through unchanged, with flags and versions that this
-//! release does not know.
+//! Guarantees: every value has a well-formed `traceparent` (W3C Trace Context, section 3.2). Where no span is recorded, a
+//! caller's `traceparent` and `tracestate` pass through unchanged, with flags and versions that this release does not
+//! know. Spans are recorded by [`crate::spans`].
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
 use crate::Ambient;
 
@@ -14,12 +14,18 @@ const PARENT_BYTES: usize = 55;
 const PARENT_BYTES_MAX: usize = 256;
 /// Longest `tracestate` passed on, all its headers together; the standard asks for at least as much.
 const STATE_BYTES_MAX: usize = 512;
+/// Bit of the flags that asks for recording.
+const SAMPLED: u8 = 1;
+/// First entry of a stored `tracestate` of a context that is only linked to: an entry that releases before links, and
+/// readers in other languages, pass on.
+const LINK: &str = "ow-link=1";
 
 /// A caller's `traceparent` and `tracestate` as they came, or a new trace. Its text is both, with a space between.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TraceContext {
     parent: Arc<str>,
     state: Option<Arc<str>>,
+    is_link: bool,
 }
 
 /// The error for a text that is not a `traceparent`.
@@ -35,7 +41,7 @@ impl TraceContext {
         ambient.fill_shown(&mut span);
         // Zero is invalid by the standard; setting one bit costs one bit of randomness.
         let (trace, span) = (u128::from_be_bytes(trace) | 1, u64::from_be_bytes(span) | 1);
-        Self { parent: format!("00-{trace:032x}-{span:016x}-01").into(), state: None }
+        Self { parent: format!("00-{trace:032x}-{span:016x}-01").into(), state: None, is_link: false }
     }
 
     /// Adds the values of the `tracestate` headers, joined in order. Left out where they are too long to pass on or no
@@ -48,6 +54,28 @@ impl TraceContext {
         let usable = (1..=STATE_BYTES_MAX).contains(&state.len())
             && state.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte));
         Self { state: usable.then(|| state.into()), ..self }
+    }
+
+    /// Adds the state as [`Self::stored_state`] gave it.
+    #[must_use]
+    pub fn with_stored_state(self, stored: &str) -> Self {
+        match stored.strip_prefix(LINK) {
+            Some("") => self.linked(),
+            Some(rest) if rest.starts_with(',') => self.linked().with_state([rest.trim_start_matches(',')]),
+            _ => self.with_state([stored]),
+        }
+    }
+
+    /// The same context, for work that begins a trace of its own and only points at this one: a run after a redrive, a
+    /// run of a schedule.
+    #[must_use]
+    pub fn linked(self) -> Self {
+        Self { is_link: true, ..self }
+    }
+
+    /// Whether work only links to this trace, instead of continuing it.
+    pub fn is_link(&self) -> bool {
+        self.is_link
     }
 
     /// The value of the header `traceparent`.
@@ -64,12 +92,33 @@ impl TraceContext {
     pub fn trace_id(&self) -> String {
         self.parent.get(3..35).unwrap_or_default().to_owned()
     }
+
+    /// The id of the span as 16 hexadecimal digits, as it appears in logs.
+    pub fn span_id(&self) -> &str {
+        self.parent.get(36..52).unwrap_or_default()
+    }
+
+    /// Whether the flags ask for recording.
+    pub fn is_sampled(&self) -> bool {
+        let flags = self.parent.get(53..55).and_then(|flags| u8::from_str_radix(flags, 16).ok());
+        flags.is_some_and(|flags| flags & SAMPLED != 0)
+    }
+
+    /// The `tracestate` under which the context is stored and sent to workers: that of the header, and whether it is
+    /// only linked to.
+    pub fn stored_state(&self) -> Option<Cow<'_, str>> {
+        match (self.is_link, self.state()) {
+            (false, state) => state.map(Cow::Borrowed),
+            (true, None) => Some(Cow::Borrowed(LINK)),
+            (true, Some(state)) => Some(Cow::Owned(format!("{LINK},{state}"))),
+        }
+    }
 }
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.parent)?;
-        self.state.as_ref().map_or(Ok(()), |state| write!(f, " {state}"))
+        self.stored_state().map_or(Ok(()), |state| write!(f, " {state}"))
     }
 }
 
@@ -83,7 +132,7 @@ impl FromStr for TraceContext {
         if !is_parent(parent) {
             return Err(ParseTraceError);
         }
-        Ok(Self { parent: parent.into(), state: None }.with_state([state]))
+        Ok(Self { parent: parent.into(), state: None, is_link: false }.with_stored_state(state))
     }
 }
 
@@ -141,6 +190,21 @@ mod tests {
             format!("cc-{ids}-01-{}", "x".repeat(PARENT_BYTES_MAX)),
         ] {
             assert_eq!(bad.parse::<TraceContext>(), Err(ParseTraceError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_stored_and_not_shown_to_others() {
+        let ids = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
+        let plain: TraceContext = format!("00-{ids}-01").parse().expect("valid by the standard");
+        assert!(plain.is_sampled() && !plain.is_link());
+        assert_eq!(plain.span_id(), &ids[33..]);
+        for trace in [plain.clone(), plain.with_state(["vendor=1,other=2"])] {
+            let link = trace.clone().linked();
+            assert!(link.is_link() && link != trace);
+            assert_eq!((link.parent(), link.state()), (trace.parent(), trace.state()));
+            assert_eq!(link.clone().linked(), link, "once is enough");
+            assert_eq!(link.to_string().parse(), Ok(link), "as it is stored");
         }
     }
 

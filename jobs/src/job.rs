@@ -113,7 +113,7 @@ pub struct JobContext<E> {
     pub max_attempts: u32,
     /// Time of the first publish.
     pub created_at: Timestamp,
-    /// Trace context given by the publisher.
+    /// Trace context given by the publisher; where spans are recorded, that of the run, which continues it.
     pub trace: Option<TraceContext>,
     /// Fires when the run should end early: job cancelled, lease lost, worker shutting down, or [`Job::SOFT_TIMEOUT`]
     /// passed.

@@ -26,6 +26,7 @@ pub mod registry;
 pub mod reporter;
 pub mod scaling;
 pub mod schedule;
+pub mod spans;
 pub mod sqlite;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -11,6 +11,7 @@ use crate::{
     engine::{EngineError, Publish, Published},
     envelope::{EnqueueOptions, Envelope, JobId},
     job::Job,
+    spans::PublishSpans,
 };
 
 /// Handle for publishing; cheap to clone.
@@ -48,7 +49,7 @@ impl Producer {
     ) -> Result<Enqueued, EngineError> {
         let envelope = Envelope::new(job, options, &self.ambient)?;
         let id = envelope.id;
-        let results = self.engine.publish(vec![envelope]).await?;
+        let results = self.publish(vec![envelope]).await?;
         let published = results.first().copied().ok_or_else(|| {
             EngineError::new(ErrorClass::Defect, self.engine.name(), "no result of a publish")
         })?;
@@ -56,7 +57,8 @@ impl Producer {
     }
 
     /// Publishes many jobs in one call, which engines store in groups; returns one result per envelope, in order.
-    pub async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
-        self.engine.publish(envelopes).await
+    pub async fn publish(&self, mut envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
+        let spans = PublishSpans::begin(&mut envelopes, self.engine.name());
+        spans.end(self.engine.publish(envelopes).await)
     }
 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use base::{Ambient, Timestamp};
+use base::{Ambient, Timestamp, TraceContext};
 use jobs::{
     Envelope, Job, JobId, Publish,
     bulk::{Acted, Item, ItemPage, Items, Operation, OperationError, Plan, Verb},
@@ -173,7 +173,8 @@ impl EndedJobs {
             let recipients = Recipients { subscribers: &endpoints, mail_domain: domain.as_deref() };
             let jobs = expand_for(&message, recipients, &self.parts.ambient)?;
             if let Some(found) = jobs.into_iter().find(|job| job.id == record.job && job.kind == self.kind) {
-                return Ok(Some(found));
+                // Of a trace that has ended: the new run links to it.
+                return Ok(Some(Envelope { trace: found.trace.map(TraceContext::linked), ..found }));
             }
         }
         Ok(None)

@@ -17,12 +17,16 @@ use crate::{
 pub(super) const CHUNK_MAX: u32 = 1000;
 
 /// Makes a dead row ready with fresh counters; one whose unique key another job holds, by its row or by a period, is
-/// not changed. `?2` is the time. Without a fence, a key is held while its job waits.
+/// not changed. `?2` is the time. Without a fence, a key is held while its job waits. The next run links to its former
+/// trace, see [`base::TraceContext::stored_state`].
 macro_rules! revive {
     ($which:literal) => {
         concat!(
             "UPDATE OR IGNORE jobs SET state = 'ready', blocked = 0, run_at = NULL, ready_at = ?2, attempt = 0, \
-             crashes = 0, lost = 0, alone = 0, fence = 0, dead_reason = NULL, first_failed_at = NULL, died_at = NULL \
+             crashes = 0, lost = 0, alone = 0, fence = 0, dead_reason = NULL, first_failed_at = NULL, died_at = NULL, \
+             trace = CASE WHEN instr(trace, ' ow-link=1') > 0 THEN trace \
+               WHEN instr(trace, ' ') = 0 THEN trace || ' ow-link=1' \
+               ELSE substr(trace, 1, instr(trace, ' ')) || 'ow-link=1,' || substr(trace, instr(trace, ' ') + 1) END \
              WHERE state = 'dead' AND NOT EXISTS (SELECT 1 FROM unique_periods AS p WHERE p.key = jobs.unique_key \
                AND p.job <> jobs.id AND p.ends_at > ?2) AND ",
             $which

@@ -25,6 +25,7 @@ use crate::{
     engine::Settlement,
     recorder::{Recorder, keeps},
     records::{AttemptOutcome, AttemptRecord, RecordLevel},
+    spans::record_outcome,
 };
 
 /// Settles the runs of one queue. apalis clones it for each run, hence one pointer.
@@ -69,6 +70,7 @@ impl AckParts {
         log(run, &settlement);
         let record = self.record_of(run, &settlement);
         let outcome = outcome_of(&settlement, run).map(|(outcome, _)| outcome);
+        record_outcome(&run.span, outcome);
         self.queue.runs.count(&run.envelope, run.started_at, outcome, run.started.elapsed());
         if let Some(settler) = &run.settler {
             settler.settle(run.receipt, settlement);
@@ -98,7 +100,7 @@ impl AckParts {
             duration: run.started.elapsed(),
             outcome,
             error: error.map(str::to_owned),
-            trace: envelope.trace.clone(),
+            trace: run.traced.trace.clone(),
         })
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Feed {
     queue: Arc<QueueState>,
     running: Arc<RunningIds>,
     limiter: Option<Arc<Limiter>>,
+    /// Name of the engine.
+    engine: &'static str,
     source: Mutex<Option<Source>>,
     /// Wakes the worker that waits for a delivery.
     waker: Arc<AtomicWaker>,
@@ -82,13 +84,14 @@ impl Feed {
         queue: Arc<QueueState>,
         running: Arc<RunningIds>,
         limiter: Option<Arc<Limiter>>,
+        engine: &'static str,
     ) -> Self {
         let waker = Arc::default();
         running.subscribe(&waker);
         if let Some(limiter) = &limiter {
             limiter.subscribe(&waker);
         }
-        Self { stop, queue, running, limiter, source: Mutex::default(), waker }
+        Self { stop, queue, running, limiter, engine, source: Mutex::default(), waker }
     }
 
     /// Takes deliveries from this consumer from now on.
@@ -142,7 +145,7 @@ impl Feed {
         {
             self.queue.started(delivery.receipt, delivery.signal.clone());
             let settler = RunSettler::new(&source.settler, &source.runs);
-            return Poll::Ready((delivery, RunParts { settler, id, slot }));
+            return Poll::Ready((delivery, RunParts { settler, id, slot, engine: self.engine }));
         }
         Poll::Pending
     }

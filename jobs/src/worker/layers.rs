@@ -42,8 +42,8 @@ fn panicked(panic: &(dyn Any + Send)) -> Failure {
     Failure::Panicked(text.unwrap_or_else(|| "no message".to_owned()))
 }
 
-/// The span `job`, which adds the job's id and trace to all its log lines; never the payload. Values are evaluated only
-/// for an enabled span, so a disabled one costs almost nothing.
+/// The span `job`, which adds the job's id, trace and recorded span to all its log lines; never the payload. Values are
+/// evaluated only for an enabled span, so a disabled one costs almost nothing.
 fn span_of(task: &Task<Work>) -> Span {
     let (run, envelope) = (&task.args.run, &task.args.run.envelope);
     info_span!(
@@ -52,6 +52,7 @@ fn span_of(task: &Task<Work>) -> Span {
         job.kind = %envelope.kind,
         job.queue = %envelope.queue,
         job.attempt = run.attempt(),
-        trace.id = envelope.trace.as_ref().map(|trace| tracing::field::display(trace.trace_id())),
+        trace.id = run.traced.trace.as_ref().map(|trace| tracing::field::display(trace.trace_id())),
+        span.id = run.traced.span_id(),
     )
 }

@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use base::{Ambient, Timestamp};
+use base::{Ambient, Timestamp, spans::SpanStart};
 use futures::{
     FutureExt,
     future::{BoxFuture, ready},
 };
 use tokio::time::{Instant, timeout};
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+use tracing::{Instrument, Span};
 
 use super::running::RunningId;
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     limits::{LimitSlot, while_leased},
     registry::{Policy, Registry},
     reporter::{Reporter, RunReporter, run::ReportsEnd},
+    spans::run_span,
 };
 
 /// Data of a run, independent of the environment type.
@@ -29,6 +31,10 @@ pub(crate) struct Run {
     pub(crate) policy: Policy,
     pub(crate) started_at: Timestamp,
     pub(crate) started: Instant,
+    /// The recorded span of the run.
+    pub(crate) span: Span,
+    /// The trace of what the run causes.
+    pub(crate) traced: SpanStart,
     /// The settler of the delivery; `None` outside of a worker. Held until the run has ended: the engine does not
     /// consider the consumer lost while one of its jobs runs.
     pub(crate) settler: Option<RunSettler>,
@@ -50,17 +56,19 @@ impl RunSettler {
     }
 }
 
-/// What a worker gives to a run: the settler of its delivery, the id taken for it, and the slot of its limit.
+/// What a worker gives to a run: the settler of its delivery, the id taken for it, the slot of its limit, and the name
+/// of the engine.
 pub(crate) struct RunParts {
     pub(super) settler: RunSettler,
     pub(super) id: RunningId,
     pub(super) slot: Option<LimitSlot>,
+    pub(super) engine: &'static str,
 }
 
 impl Run {
     /// Number of this attempt, from 1.
     pub(crate) fn attempt(&self) -> u32 {
-        self.envelope.attempt.saturating_add(1)
+        attempt_of(&self.envelope)
     }
 
     pub(crate) fn is_last_attempt(&self) -> bool {
@@ -74,7 +82,7 @@ impl Run {
             attempt: self.attempt(),
             max_attempts: self.envelope.max_attempts,
             created_at: self.envelope.created_at,
-            trace: self.envelope.trace.clone(),
+            trace: self.traced.trace.clone(),
             signal: self.signal.clone(),
             ambient: ambient.clone(),
             reports,
@@ -103,11 +111,12 @@ impl Work {
         env: &E,
         ambient: &Ambient,
     ) -> Self {
-        let (settler, id, slot) = match worker {
-            Some(RunParts { settler, id, slot }) => (Some(settler), Some(id), slot),
-            None => (None, None, None),
+        let (settler, id, slot, engine) = match worker {
+            Some(RunParts { settler, id, slot, engine }) => (Some(settler), Some(id), slot, Some(engine)),
+            None => (None, None, None, None),
         };
         let entry = registry.entry(&delivery.envelope.kind);
+        let (span, traced) = run_span(&delivery.envelope, attempt_of(&delivery.envelope), engine);
         let run = Run {
             envelope: delivery.envelope,
             receipt: delivery.receipt,
@@ -115,6 +124,8 @@ impl Work {
             policy: entry.map_or(Policy::OF_UNKNOWN, |entry| entry.policy),
             started_at: ambient.now(),
             started: Instant::now(),
+            span,
+            traced,
             settler,
         };
         let of_run = |reporter: &Reporter| reporter.of_run(run.envelope.id, run.attempt(), run.started_at);
@@ -129,8 +140,14 @@ impl Work {
         Self { run: Arc::new(run), job, reports: ReportsEnd(reports), slot, id }
     }
 
-    /// Runs the job; drops it at an await point once the timeout of its kind has passed, or the lease of its limit.
+    /// Runs the job within its span; drops it at an await point once the timeout of its kind has passed, or the lease
+    /// of its limit.
     pub(crate) async fn execute(self) -> Result<(), Failure> {
+        let span = self.run.span.clone();
+        self.run_in_time().instrument(span).await
+    }
+
+    async fn run_in_time(self) -> Result<(), Failure> {
         // Free once the job is dropped, whatever its end.
         let Self { run, job, reports: _reports, slot, id: _id } = self;
         let job = match slot {
@@ -144,6 +161,11 @@ impl Work {
         };
         ended.unwrap_or(Err(Failure::TimedOut(limit)))
     }
+}
+
+/// Number of the attempt that a delivery of this job starts, from 1.
+fn attempt_of(envelope: &Envelope) -> u32 {
+    envelope.attempt.saturating_add(1)
 }
 
 /// Runs the job, and fires its signal once the soft time-out has passed.

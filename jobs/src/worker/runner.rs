@@ -36,8 +36,8 @@ impl Runner {
         queue: &Arc<QueueState>,
     ) -> Self {
         let running = Arc::clone(&shared.running);
-        let limiter = shared.limiter.clone();
-        let feed = Arc::new(Feed::new(shared.stop.clone(), Arc::clone(queue), running, limiter));
+        let (limiter, engine) = (shared.limiter.clone(), shared.engine.name());
+        let feed = Arc::new(Feed::new(shared.stop.clone(), Arc::clone(queue), running, limiter, engine));
         let jobs = TaskTracker::new();
         let worker = WorkerBuilder::new(format!("{}/{}", shared.name, queue.name).as_str())
             .backend(DeliveryBackend { feed: Arc::clone(&feed), shared: Arc::clone(shared) })

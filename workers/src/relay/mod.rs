@@ -22,6 +22,7 @@ use jobs::{
     Backoff, Envelope, JobError, Publish,
     engine::{EngineError, Event},
     error::describe,
+    spans::PublishSpans,
 };
 use store::{
     OrderStore, StoreError,
@@ -285,7 +286,8 @@ impl Relay {
     /// counted.
     async fn publish(&self, waiting: &mut Vec<Envelope>, jobs: &mut usize) -> Result<(), EngineError> {
         if !waiting.is_empty() {
-            *jobs += self.engine.publish(std::mem::take(waiting)).await?.len();
+            let spans = PublishSpans::begin(waiting, self.engine.name());
+            *jobs += spans.end(self.engine.publish(std::mem::take(waiting)).await)?.len();
         }
         Ok(())
     }

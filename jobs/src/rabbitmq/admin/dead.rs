@@ -4,6 +4,8 @@
 //! keeps it dead, never loses it. One whose unique key another job holds stays dead. How jobs come into the store is
 //! told in [`super::mailbox`].
 
+use base::TraceContext;
+
 use super::{housekeeping::CLAIM_FOR, mailbox::raw_of};
 use crate::{
     engine::{DeadFilter, EngineError, KeyHolder, LIST_MAX},
@@ -61,8 +63,7 @@ impl RabbitClient {
             if let Some(message) = fresh_copy(&job).filter(|_| holder.is_none()) {
                 claims.push((job.envelope.id, job.claim));
                 if job.message.is_none() && self.fair.is_fair(&job.envelope.queue) {
-                    let envelope = Envelope { attempt: 0, run_at: None, ..job.envelope };
-                    fair.push(scheduled(&envelope, Meta::default(), now));
+                    fair.push(scheduled(&afresh(job.envelope), Meta::default(), now));
                 } else {
                     outgoing.push(message);
                 }
@@ -94,6 +95,11 @@ impl RabbitClient {
     }
 }
 
+/// The job with fresh attempts. Its next run begins a trace that links to the one before, which ended when the job died.
+fn afresh(dead: Envelope) -> Envelope {
+    Envelope { attempt: 0, run_at: None, trace: dead.trace.map(TraceContext::linked), ..dead }
+}
+
 /// `None` for a job whose row in the store is corrupt.
 fn fresh_copy(dead: &DeadJob) -> Option<Outgoing> {
     let envelope = &dead.envelope;
@@ -101,7 +107,7 @@ fn fresh_copy(dead: &DeadJob) -> Option<Outgoing> {
     let raw = match &dead.message {
         Some(message) => message::restore_unreadable(&raw_of(message)),
         None if envelope.kind.is_empty() => return None,
-        None => message::encode(&Envelope { attempt: 0, run_at: None, ..envelope.clone() }, &Meta::default()),
+        None => message::encode(&afresh(envelope.clone()), &Meta::default()),
     };
     Some(Outgoing::to_queue(routing_key, raw))
 }

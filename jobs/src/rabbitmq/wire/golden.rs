@@ -145,6 +145,22 @@ fn what_was_written_is_read() {
     assert_eq!(format!("{read_meta:?}"), format!("{meta:?}"));
 }
 
+/// Releases before links, and readers in other languages, continue the trace instead.
+#[test]
+fn a_link_to_a_trace_is_an_entry_of_its_state() {
+    let (envelope, meta) = full();
+    for (trace, state) in [
+        (envelope.trace.clone(), "ow-link=1,vendor=1"),
+        (envelope.trace.clone().map(|trace| trace.with_state([])), "ow-link=1"),
+    ] {
+        let linked = Envelope { trace: trace.map(base::TraceContext::linked), ..envelope.clone() };
+        let raw = encode(&linked, &meta);
+        assert_eq!(text(&raw), FULL.replace("tracestate vendor=1", &format!("tracestate {state}")));
+        let (read, _) = decode("parcels", &raw).unwrap();
+        assert_eq!(read.trace, linked.trace);
+    }
+}
+
 /// A message of an earlier release says nothing of how its key is held.
 #[test]
 fn a_unique_key_alone_is_held_while_its_job_waits_or_runs() {

@@ -210,7 +210,7 @@ impl Headers {
 
     pub(super) fn trace(&mut self, trace: Option<&TraceContext>) {
         self.text("traceparent", trace.map(TraceContext::parent));
-        self.text("tracestate", trace.and_then(TraceContext::state));
+        self.text("tracestate", trace.and_then(TraceContext::stored_state).as_deref());
     }
 
     pub(super) fn meta(&mut self, meta: &Meta) {

@@ -11,7 +11,7 @@
 //! | | | `ow-fair-key` | the key among whose jobs a fair queue divides its starts |
 //! | | | `ow-unique-states`, `ow-unique-period` (ms) | how long the key is held, unless by the default |
 //! | `app_id` | `orderworks/1`, the format's version | `ow-crashes` | crashes of earlier copies, not of this one |
-//! | | | `tracestate` | of the trace context |
+//! | | | `tracestate` | of the trace context; begins with `ow-link=1` where a run links to the trace |
 //! | | | `ow-alone` | of a suspect: crashes while it ran alone |
 //! | | | `ow-turn` | of a suspect: 1 in the copy that is to run alone, whose loss is a crash alone |
 //! | | | `ow-key-waits` | how often it was put aside for its concurrency key |
@@ -280,7 +280,7 @@ pub(crate) fn decode(queue: &str, raw: &Raw) -> Result<(Envelope, Meta), String>
         max_attempts: headers.max_attempts.or(MAX_ATTEMPTS)?,
         created_at: headers.created_at.time()?.ok_or("no header ow-created-at")?,
         run_at: headers.run_at.time()?,
-        trace: trace.map(|trace| trace.with_state(trace_state)),
+        trace: trace.map(|trace| trace.with_stored_state(trace_state.unwrap_or_default())),
         unique_key: headers.unique_key.string()?,
         unique: Unique::stored(headers.unique_states.text()?, headers.unique_period.number()?),
         concurrency_key: headers.concurrency_key.string()?,
