@@ -2,6 +2,7 @@
 //!
 //! Guarantees: every response carries `X-Request-Id`; every problem is `application/problem+json` with the same id; the
 //! request span holds id, trace and path template (never the path, query, headers or body). Logs one line per request.
+//! Where spans are recorded, the request's continues the trace of its caller, and what follows continues the request's.
 
 use std::any::Any;
 
@@ -10,9 +11,9 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use base::{Ambient, TraceContext, time::between};
+use base::{Ambient, TraceContext, spans, time::between};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use tracing::Instrument;
+use tracing::{Instrument, Span, field::Empty, info_span};
 
 use crate::{
     cors::CorsHeaders,
@@ -22,21 +23,27 @@ use crate::{
 
 const REQUEST_ID: &str = "x-request-id";
 const REQUEST_ID_CHARS_MAX: usize = 128;
+/// Routes that balancers ask every few seconds.
+const PROBES: [&str; 2] = ["/livez", "/readyz"];
 
 /// Runs a request inside its span and completes the response. Handlers find its [`TraceContext`] in the extensions.
 pub(crate) async fn serve(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let begun_at = state.ambient.now();
     let request_id = request_id(request.headers(), &state.ambient);
-    let trace = continued(request.headers(), &state.ambient);
-    let cors = CorsHeaders::of(&request, &state.config.cors_origins);
-    request.extensions_mut().insert(trace.clone());
-    let span = tracing::info_span!(
+    let recorded = recorded_span(&request);
+    let traced = spans::begin(&recorded, caller(request.headers()).as_ref());
+    let span_id = traced.span_id().map(str::to_owned);
+    let trace = traced.trace.unwrap_or_else(|| TraceContext::fresh(&state.ambient));
+    let span = info_span!(
         "http_request",
         http.method = method_label(request.method()),
-        http.route = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str),
+        http.route = route(&request),
         request.id = %request_id,
         trace.id = %trace.trace_id(),
+        span.id = span_id,
     );
+    request.extensions_mut().insert(trace);
+    let cors = CorsHeaders::of(&request, &state.config.cors_origins);
     async {
         let answer = tokio::time::timeout(state.config.request_timeout, next.run(request)).await;
         let timeout =
@@ -51,10 +58,44 @@ pub(crate) async fn serve(State(state): State<ApiState>, mut request: Request, n
         let taken = between(begun_at, state.ambient.now());
         let duration_ms = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(http.status = response.status().as_u16(), duration_ms, "request answered");
+        record_status(&recorded, response.status());
         response
     }
     .instrument(span)
+    .instrument(recorded.clone())
     .await
+}
+
+/// The span that is recorded of a request; none of the probes of balancers, which would be most of all traces.
+fn recorded_span(request: &Request) -> Span {
+    let (method, route) = (method_label(request.method()), route(request));
+    if PROBES.contains(&route) {
+        return Span::none();
+    }
+    info_span!(
+        target: spans::TARGET,
+        parent: None,
+        "request",
+        otel.name = %format_args!("{method} {route}"),
+        otel.kind = "server",
+        "otel.status_code" = Empty,
+        "error.type" = Empty,
+        "http.request.method" = method,
+        "http.route" = route,
+        "http.response.status_code" = Empty,
+    )
+}
+
+fn record_status(recorded: &Span, status: StatusCode) {
+    recorded.record("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        spans::fail(recorded, status.as_str());
+    }
+}
+
+/// The path template of a request.
+fn route(request: &Request) -> &str {
+    request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str)
 }
 
 /// Response of a panicking handler. The panic hook reports the panic itself.
@@ -104,14 +145,14 @@ fn request_id(headers: &HeaderMap, ambient: &Ambient) -> String {
     given.map_or_else(|| format!("req_{}", ambient.shown_uuid().simple()), str::to_owned)
 }
 
-/// The caller's trace as it is, or a new one where there is none, or more than one.
-fn continued(headers: &HeaderMap, ambient: &Ambient) -> TraceContext {
+/// The caller's trace as it is; `None` where there is none, or more than one.
+fn caller(headers: &HeaderMap) -> Option<TraceContext> {
     let values =
         |name: &'static str| headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
     let mut given = values("traceparent");
     match (given.next().map(|text| text.trim().parse::<TraceContext>()), given.next()) {
-        (Some(Ok(caller)), None) => caller.with_state(values("tracestate")),
-        _ => TraceContext::fresh(ambient),
+        (Some(Ok(caller)), None) => Some(caller.with_state(values("tracestate"))),
+        _ => None,
     }
 }
 

@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use base::{Ambient, Timestamp, TraceContext};
+use base::{Ambient, Timestamp, TraceContext, spans};
 use reqwest::Client;
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP};
+use tracing::{Instrument, Span, field::Empty, info_span};
 use url::Url;
 
 use crate::{
@@ -46,7 +47,7 @@ pub struct Post<'a> {
     /// The event's id (`webhook-id`), by which receivers recognise repetitions.
     pub id: String,
     pub body: String,
-    /// Trace context, sent as `traceparent` and `tracestate`.
+    /// Trace context, sent as `traceparent` and `tracestate`; where spans are recorded, the post's own is sent.
     pub trace: Option<TraceContext>,
     /// Time of this attempt.
     pub at: Timestamp,
@@ -89,8 +90,39 @@ impl WebhookSender {
         };
         let Post { id, body, trace, at, timeout, .. } = post;
         let timeout = timeout.min(TOTAL_TIMEOUT);
+        let span = post_span(&url);
+        let trace = spans::begin(&span, trace.as_ref()).trace;
         let post = SignedPost { url, id, timestamp: at.as_second(), signature, trace, body, timeout };
-        Ok(self.carrier.carry(post).await)
+        let answer = self.carrier.carry(post).instrument(span.clone()).await;
+        record_answer(&span, &answer);
+        Ok(answer)
+    }
+}
+
+/// The span that is recorded of a post; without path and query, which may hold secrets.
+fn post_span(url: &Url) -> Span {
+    info_span!(
+        target: spans::TARGET,
+        "post",
+        otel.name = "POST",
+        otel.kind = "client",
+        "otel.status_code" = Empty,
+        "error.type" = Empty,
+        "http.request.method" = "POST",
+        "server.address" = url.host_str(),
+        "server.port" = url.port_or_known_default().map(i64::from),
+        "http.response.status_code" = Empty,
+    )
+}
+
+fn record_answer(span: &Span, answer: &Answer) {
+    if let Some(status) = answer.status {
+        span.record("http.response.status_code", i64::from(status));
+    }
+    match (answer.status, answer.error) {
+        (Some(status), Some(_)) => spans::fail(span, &status.to_string()),
+        (None, Some(code)) => spans::fail(span, code),
+        (_, None) => {}
     }
 }
 

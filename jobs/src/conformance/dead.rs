@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use base::TraceContext;
+
 use super::{
     Harness,
     kit::{
@@ -48,7 +50,8 @@ async fn bury<H: Harness>(
     let mut consumer = consume(&**engine, 1).await;
     let mut ids = Vec::new();
     for (kind, reason, error) in entries {
-        let job = Envelope { kind: (*kind).to_owned(), attempt: 4, ..envelope(h) };
+        let trace = Some(TraceContext::fresh(h.ambient()).with_state(["vendor=1"]));
+        let job = Envelope { kind: (*kind).to_owned(), attempt: 4, trace, ..envelope(h) };
         ids.extend(publish(&**engine, vec![job]).await);
         let delivery = take(&mut consumer).await;
         settle(&consumer, &delivery, Settlement::Dead { reason: *reason, error: (*error).to_owned() });
@@ -98,6 +101,7 @@ pub async fn redriving_filters_and_starts_afresh(h: &impl Harness) {
         let delivery = take(&mut consumer).await;
         assert!(ids[..2].contains(&delivery.envelope.id));
         assert_eq!((delivery.envelope.attempt, delivery.crashes), (0, 0));
+        assert!(delivery.envelope.trace.as_ref().is_some_and(TraceContext::is_link));
     }
     nothing_comes(&mut consumer).await;
 }
@@ -110,6 +114,8 @@ pub async fn retrying_a_dead_job_starts_afresh(h: &impl Harness) {
     let mut consumer = consume(&*engine, 1).await;
     let delivery = take(&mut consumer).await;
     assert_eq!((delivery.envelope.id, delivery.envelope.attempt), (ids[0], 0));
+    let trace = delivery.envelope.trace.as_ref().expect("the trace of before");
+    assert_eq!((trace.is_link(), trace.state()), (true, Some("vendor=1")), "a trace of its own follows");
     assert!(engine.find(ids[0]).await.expect("find").expect("held").dead.is_none());
 }
 

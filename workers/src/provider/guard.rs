@@ -16,11 +16,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use base::Ambient;
+use base::{Ambient, spans};
 use governor::{
     DefaultDirectRateLimiter, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
 };
+use tracing::{Instrument, Span, field::Empty, info_span};
 
 use super::{
     CaptureRequest, ChargeOutcome, ChargeQuery, ChargeReport, Created, Ledger, PaymentProvider,
@@ -79,11 +80,29 @@ impl Guarded {
         self.acquire_permit().await?;
         let entered = self.breaker.enter().map_err(|wait| ProviderError::Paused { wait })?;
         let timed = self.calls.begin(operation);
-        let answer = call.await;
+        let span = self.span(operation);
+        let answer = call.instrument(span.clone()).await;
         let outcome = answer.as_ref().map_or_else(call_outcome, |_| CallOutcome::Works);
+        if let Some(error) = answer.as_ref().err().filter(|_| outcome != CallOutcome::Works) {
+            spans::fail(&span, &error.to_string());
+        }
         timed.end(outcome == CallOutcome::Works);
         entered.settle(outcome);
         answer
+    }
+
+    /// The span that is recorded of an operation, which may take several requests.
+    fn span(&self, operation: &str) -> Span {
+        let name = self.provider.name();
+        info_span!(
+            target: spans::TARGET,
+            "provider",
+            otel.name = %format_args!("{operation} {name}"),
+            "otel.status_code" = Empty,
+            "error.type" = Empty,
+            "orderworks.provider.name" = name,
+            "orderworks.provider.operation" = operation,
+        )
     }
 
     /// Waits for the rate limit.

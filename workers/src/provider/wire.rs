@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use base::spans;
 use http::{Method, StatusCode};
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{Client, Request, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use tracing::{Instrument, Span, field::Empty, info_span};
 use url::Url;
 
 use webhooks::http_client::{install_tls_provider, read_bounded};
@@ -58,9 +60,41 @@ impl HttpClient {
     }
 }
 
-/// Sends a request; an answer of any status is `Ok`.
+/// Sends a request; an answer of any status is `Ok`. The provider is not told the trace: it records none of ours.
 pub(super) async fn send(request: RequestBuilder) -> Result<Response> {
-    request.send().await.map_err(|error| classify(&error))
+    let (client, request) = request.build_split();
+    let request = request.map_err(|error| classify(&error))?;
+    let span = call_span(&request);
+    let answer = client.execute(request).instrument(span.clone()).await.map_err(|error| classify(&error));
+    match &answer {
+        Ok(answer) => record_status(&span, answer.status()),
+        Err(error) => spans::fail(&span, &error.to_string()),
+    }
+    answer
+}
+
+/// The span that is recorded of a request; without path and query, which hold ids of the provider.
+fn call_span(request: &Request) -> Span {
+    let (method, url) = (request.method().as_str(), request.url());
+    info_span!(
+        target: spans::TARGET,
+        "call",
+        otel.name = method,
+        otel.kind = "client",
+        "otel.status_code" = Empty,
+        "error.type" = Empty,
+        "http.request.method" = method,
+        "server.address" = url.host_str(),
+        "server.port" = url.port_or_known_default().map(i64::from),
+        "http.response.status_code" = Empty,
+    )
+}
+
+fn record_status(span: &Span, status: StatusCode) {
+    span.record("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_client_error() || status.is_server_error() {
+        spans::fail(span, status.as_str());
+    }
 }
 
 pub(super) async fn read(response: Response) -> Result<(StatusCode, Vec<u8>)> {

@@ -1,7 +1,7 @@
 //! Operator actions: inspection, control, dead jobs.
 
 use orderworks_jobs::{
-    JobId, Timestamp,
+    JobId, Timestamp, TraceContext,
     engine::{
         Alteration, Cancelled, ConsumerInfo, DeadFilter, Depth, EngineError, InspectedJob, Interrupt,
         JobFilter, JobState,
@@ -82,6 +82,7 @@ impl Rows {
         row.ready_at = now;
         if row.dead.take().is_some() {
             (row.envelope.attempt, row.crashes, row.alone, row.first_failed_at) = (0, 0, 0, None);
+            row.envelope.trace = row.envelope.trace.take().map(TraceContext::linked);
             row.fetched = false;
         }
         Ok(true)

@@ -1,6 +1,6 @@
 //! One job of the in-memory engine and its states.
 
-use base::Timestamp;
+use base::{Timestamp, TraceContext};
 
 use crate::{
     engine::{DeadInfo, DeadReason, JobSignal, Receipt},
@@ -54,6 +54,7 @@ impl StoredJob {
     pub(super) fn revive(&mut self, order: u64, now: Timestamp) {
         if matches!(self.place, StoredJobState::Dead(_)) {
             self.envelope.attempt = 0;
+            self.envelope.trace = self.envelope.trace.take().map(TraceContext::linked);
             (self.crashes, self.alone, self.fetched) = (0, 0, false);
             self.first_failed_at = None;
         }
