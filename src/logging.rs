@@ -5,9 +5,14 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use base::spans;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{Layer, fmt, prelude::*};
 
-use crate::config::{Log, LogFormat};
+use crate::{
+    config::{Log, LogFormat},
+    traces::Recording,
+};
 
 /// Bytes of log lines held back at most; later ones are written at once, or dropped while a command draws.
 const HELD_BYTES_MAX: usize = 64 * 1024;
@@ -23,17 +28,21 @@ struct HeldLog {
     dropped: u64,
 }
 
-/// Installs the process-wide subscriber.
-pub(crate) fn start(log: &Log) {
+/// Installs the process-wide subscriber. Log lines name trace and span, but are no part of what is recorded.
+pub(crate) fn start(log: &Log, recording: Option<&Recording>) {
     let lines = fmt::layer().with_writer(|| Lines).with_ansi(std::io::stderr().is_terminal());
     let lines = match log.format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     // `Targets` instead of `EnvFilter`: the latter also filters by fields, which costs a regular-expression engine.
-    let filter = log.filter.clone();
+    let filter = log.filter.clone().with_target(spans::TARGET, LevelFilter::OFF);
+    let registry = tracing_subscriber::registry().with(lines.with_filter(filter));
     // Fails only if a subscriber is already set, which then stays.
-    drop(tracing_subscriber::registry().with(lines.with_filter(filter)).try_init());
+    match recording {
+        Some(recording) => drop(registry.with(recording.layer()).try_init()),
+        None => drop(registry.try_init()),
+    }
 }
 
 /// Holds back log lines until the guard is dropped, so that a command's text stays one block on a terminal.

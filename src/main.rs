@@ -19,6 +19,7 @@ mod roles;
 mod sandbox;
 mod seed;
 mod signals;
+mod traces;
 mod wiring;
 
 use std::process::ExitCode;
@@ -40,9 +41,17 @@ fn main() -> ExitCode {
 
 fn run(cli: cli::Cli) -> anyhow::Result<ExitCode> {
     let config = cli.global.config()?;
-    logging::start(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let recording = {
+        let _within = runtime.enter();
+        let service = commands::service(cli.command.as_ref());
+        config.traces.as_ref().map(|traces| traces::Recording::start(traces, service)).transpose()?
+    };
+    logging::start(&config.log, recording.as_ref());
     let outcome = runtime.block_on(commands::run(cli, config));
+    if let Some(recording) = recording {
+        runtime.block_on(recording.flush());
+    }
     // All tasks were told to stop and had time for it. The runtime is not shut down: that would wait for a blocked DNS
     // lookup, or cancel tasks under the broker client's own thread, which panics then.
     std::mem::forget(runtime);

@@ -28,6 +28,17 @@ use crate::{
     config::Config,
 };
 
+/// Name of the program in the traces that the command records: services of their own for the roles of a deployment.
+pub(crate) const fn service(command: Option<&Command>) -> &'static str {
+    match command {
+        Some(Command::Worker(_)) => "orderworks-worker",
+        Some(Command::Api(_)) => "orderworks-api",
+        Some(Command::Relay(_)) => "orderworks-relay",
+        Some(Command::Scheduler(_)) => "orderworks-scheduler",
+        _ => "orderworks",
+    }
+}
+
 /// Runs the command; `dev` by default.
 pub(crate) async fn run(cli: Cli, config: Config) -> anyhow::Result<ExitCode> {
     let json = cli.global.json;

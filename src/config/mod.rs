@@ -16,6 +16,7 @@ mod reader;
 mod scaling;
 mod servers;
 mod shards;
+mod traces;
 
 use std::{
     collections::HashMap,
@@ -41,6 +42,7 @@ pub(crate) use payments::{Payments, ProviderKind};
 use reader::Reader;
 use scaling::Scaling;
 pub(crate) use servers::RabbitMq;
+pub(crate) use traces::Traces;
 
 /// The shipped defaults, which are also the documentation.
 pub(crate) const DEFAULTS: &str = include_str!("default.toml");
@@ -81,6 +83,8 @@ pub(crate) struct Config {
     pub(crate) verify_every: Option<Duration>,
     pub(crate) verify_grace: Duration,
     pub(crate) log: Log,
+    /// `None`: traces are passed on and not recorded.
+    pub(crate) traces: Option<Traces>,
     /// The merged values with secrets hidden, for `config show`.
     pub(crate) shown: toml::Table,
 }
@@ -196,6 +200,7 @@ impl Config {
                 filter: r.parsed("log", "filter", Targets::new()),
                 format: r.value("log", "format", LogFormat::Text),
             },
+            traces: Traces::read(r, plain),
             shown: r.shown(),
         };
         reader.finish(config)

@@ -5,7 +5,7 @@ use std::{collections::HashSet, fs};
 use super::{
     buffers, cache, exposition, http, mails,
     metric::{Metric, MetricKind},
-    outbox, payments, process, queues, rate_limits, relay, runs, scaling, stores, verify, webhooks,
+    outbox, payments, process, queues, rate_limits, relay, runs, scaling, stores, traces, verify, webhooks,
 };
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
@@ -62,6 +62,7 @@ const METRICS: [(&Metric, &str); 50] = [
     (&stores::REPLICA_LAG, "api"),
     (&stores::REPLICA_READS, "api"),
     (&stores::WAIT, ALL_ROLES),
+    (&traces::SPANS, ALL_ROLES),
     (&verify::LAST_RUN, "scheduler"),
     (&verify::OPEN, "scheduler"),
     (&verify::ORDERS, "scheduler"),

@@ -27,6 +27,7 @@ mod runs;
 mod scaling;
 mod stores;
 mod text;
+mod traces;
 mod verify;
 mod webhooks;
 
@@ -37,5 +38,5 @@ pub(crate) use self::{
     queues::register as register_queues, rate_limits::register as register_rate_limits,
     relay::register as register_relay, runs::WorkerMetrics, scaling::ScalingView,
     scaling::register as register_scaling, stores::StoreViews, verify::VerifyGauges,
-    webhooks::register as register_webhooks,
+    traces::register as register_traces, webhooks::register as register_webhooks,
 };

@@ -32,7 +32,7 @@ use crate::{
     descriptors,
     metrics::{
         Buffers, Metrics, ScalingView, WorkerMetrics, register_outbox, register_process, register_queues,
-        register_scaling,
+        register_scaling, register_traces,
     },
     signals::Stop,
     wiring::Wiring,
@@ -69,6 +69,7 @@ impl<'a> Roles<'a> {
         let connections_max = descriptors::connections(set.connections_max);
         let metrics = Metrics::default();
         register_process(&metrics, wiring.ambient.now());
+        register_traces(&metrics);
         wiring.views.register(&metrics);
         Self {
             wiring,

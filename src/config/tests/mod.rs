@@ -3,6 +3,7 @@
 mod engines;
 mod merchants_share;
 mod scaling;
+mod traces;
 
 use secrecy::ExposeSecret;
 use url::Url;
