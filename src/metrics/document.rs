@@ -17,7 +17,7 @@ const WITH_RUNS: &str = "worker, scheduler";
 const WITH_OUTBOX: &str = "relay, scheduler, console";
 
 /// Every metric, with the roles that show it.
-const METRICS: [(&Metric, &str); 50] = [
+const METRICS: [(&Metric, &str); 51] = [
     (&buffers::RECORDS_DROPPED, WITH_RUNS),
     (&buffers::REPORTS_DROPPED, WITH_RUNS),
     (&cache::REQUESTS, "api"),

@@ -34,5 +34,6 @@ mod source_rules;
 mod storefront;
 mod stripe;
 mod top;
+mod traces;
 mod util;
 mod verify;

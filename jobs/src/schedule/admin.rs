@@ -118,8 +118,7 @@ impl ScheduleAdmin<'_> {
     pub async fn run_as(&self, name: &str, id: JobId) -> Result<JobId, ScheduleError> {
         let row = self.require(name).await?;
         let now = self.ambient.now();
-        let envelope = Schedule::from_stored(&row)?.envelope(id, now);
-        let published = self.engine.publish(vec![envelope]).await?;
+        let published = Schedule::from_stored(&row)?.publish(self.engine, id, now).await?;
         if let Some(Published::NotUnique(holder)) = published.first() {
             return Err(ScheduleError::Overlaps { name: row.name, job: holder.id });
         }

@@ -16,7 +16,7 @@ mod timing;
 #[cfg(test)]
 mod tests;
 
-use base::{Timestamp, ids};
+use base::{Timestamp, TraceContext, ids};
 
 pub use self::{
     admin::{LastAttempt, ScheduleAdmin, ScheduleInfo, ScheduleJob},
@@ -26,9 +26,10 @@ pub use self::{
     timing::{CronTiming, EVERY_MAX, EVERY_MIN, Interval, Timing},
 };
 use crate::{
-    engine::is_name,
+    engine::{EngineError, Publish, Published, is_name},
     envelope::{EnqueueOptions, Envelope, JobId},
     job::Job,
+    spans::PublishSpans,
 };
 
 /// Fire time of a run, by the id of its job, `ctx.id`; of a run that an operator started, that moment.
@@ -109,5 +110,20 @@ impl Schedule {
     /// The job of a run.
     pub fn envelope(&self, id: JobId, now: Timestamp) -> Envelope {
         Envelope { id, created_at: now, ..self.job.clone() }
+    }
+
+    /// Publishes a run. It links to the span of its publishing instead of continuing it: the trace of a run is its own.
+    async fn publish(
+        &self,
+        engine: &dyn Publish,
+        id: JobId,
+        now: Timestamp,
+    ) -> Result<Vec<Published>, EngineError> {
+        let mut jobs = vec![self.envelope(id, now)];
+        let spans = PublishSpans::begin(&mut jobs, engine.name());
+        for job in &mut jobs {
+            job.trace = job.trace.take().filter(TraceContext::is_sampled).map(TraceContext::linked);
+        }
+        spans.end(engine.publish(jobs).await)
     }
 }

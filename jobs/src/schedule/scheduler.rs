@@ -10,7 +10,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use base::{
-    Ambient, ErrorClass, Timestamp, TraceContext,
+    Ambient, ErrorClass, Timestamp,
     time::{between, later},
 };
 use tokio::time::{MissedTickBehavior, interval};
@@ -22,7 +22,6 @@ use crate::{
     envelope::JobId,
     error::describe,
     job_store::{Advance, SCHEDULES_MAX, ScheduleRow, Schedules, Term},
-    spans::PublishSpans,
 };
 
 /// How long another scheduler waits for a sign of life of the leader: longer than any publish takes, failed ones too.
@@ -262,16 +261,10 @@ impl Scheduler {
         Ok(is_moved)
     }
 
-    /// Publishes a run; returns its job, or the one in its way. The run links to its publishing: it is work of its own,
-    /// whenever it starts.
+    /// Publishes a run; returns its job, or the one in its way.
     async fn publish(&self, schedule: &Schedule, at: Timestamp) -> Result<JobId, EngineError> {
         let id = schedule.run_id(at);
-        let mut jobs = vec![schedule.envelope(id, self.ambient.now())];
-        let spans = PublishSpans::begin(&mut jobs, self.engine.name());
-        for job in &mut jobs {
-            job.trace = job.trace.take().filter(TraceContext::is_sampled).map(TraceContext::linked);
-        }
-        let published = spans.end(self.engine.publish(jobs).await)?;
+        let published = schedule.publish(&*self.engine, id, self.ambient.now()).await?;
         let Some(Published::NotUnique(holder)) = published.first() else { return Ok(id) };
         tell_skipped(schedule.name(), *holder, at);
         Ok(holder.id)

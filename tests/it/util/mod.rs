@@ -1,9 +1,11 @@
 //! Test harness: a [`Dev`] is a running `orderworks dev` over a data folder; [`Dev::kill`] is `kill -9`, [`Dev::stop`]
-//! is TERM. A [`Receiver`] is a merchant's real HTTP listener. A [`Client`] sends requests with one key.
+//! is TERM. A [`Receiver`] is a merchant's real HTTP listener, a [`Collector`] that of traces. A [`Client`] sends
+//! requests with one key.
 
 pub(crate) mod audit;
 mod broker;
 mod client;
+mod collector;
 pub(crate) mod containers;
 pub(crate) mod haproxy;
 mod receiver;
@@ -16,6 +18,7 @@ pub(crate) mod traced;
 
 pub(crate) use broker::{Vhost, missing as missing_broker};
 pub(crate) use client::{Client, fetch, http, http_builder, order};
+pub(crate) use collector::{CollectedSpan, Collector};
 pub(crate) use haproxy::Haproxy;
 pub(crate) use receiver::Receiver;
 pub(crate) use role::{Role, free_port, ready};
