@@ -1,9 +1,9 @@
 //! Recorded spans: the bridge between spans of `tracing` and the trace contexts that requests, jobs and webhooks carry.
 //!
-//! Work of a trace begins with a span of the target [`TARGET`] that is passed to [`begin`], and goes on with the context
-//! that it returns. Guarantees: without a [`SpanRecorder`] nothing is recorded, a trace passes on unchanged, and the span
-//! is a disabled call site; so it is for a trace that its caller does not record. Knows neither sampling nor a protocol:
-//! those are the recorder's, which the program installs.
+//! Work of a trace begins with a span of the target [`TARGET`] that is passed to [`begin`], and goes on with the
+//! context that it returns. Guarantees: without a [`SpanRecorder`] nothing is recorded and the span is a disabled call
+//! site; a trace that is not recorded passes on unchanged. Knows neither sampling nor a protocol: those are the
+//! recorder's, which the program installs.
 //!
 //! Names, kinds and outcome of spans are fields by the rules of `tracing-opentelemetry`: `otel.name`, `otel.kind`,
 //! `otel.status_code`; all other fields are attributes, named by the semantic conventions of OpenTelemetry where they
@@ -58,8 +58,8 @@ pub fn is_on() -> bool {
     RECORDER.get().is_some()
 }
 
-/// Begins a span that continues this trace, or links to it; without one, as a child of the current span, or as the first
-/// of a new trace.
+/// Begins a span that continues this trace, or links to it; without one, as a child of the current span, or as the
+/// first of a new trace.
 pub fn begin(span: &Span, from: Option<&TraceContext>) -> SpanStart {
     let Some(recorder) = RECORDER.get() else { return passed_on(from, None) };
     match from {

@@ -1,8 +1,8 @@
 //! W3C trace context, carried from the request through the outbox into jobs, events and webhook headers.
 //!
-//! Guarantees: every value has a well-formed `traceparent` (W3C Trace Context, section 3.2). Where no span is recorded, a
-//! caller's `traceparent` and `tracestate` pass through unchanged, with flags and versions that this release does not
-//! know. Spans are recorded by [`crate::spans`].
+//! Guarantees: every value has a well-formed `traceparent` (W3C Trace Context, section 3.2). Where no span is recorded,
+//! a caller's `traceparent` and `tracestate` pass through unchanged, with flags and versions that this release does not
+//! know. Spans are recorded by way of [`crate::spans`].
 
 use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 

@@ -1,9 +1,9 @@
 //! Recorded spans of jobs: one for the publishing of a job, one for each run.
 //!
-//! A job carries the context of the span that published it, and its runs continue that: publisher and run are one trace.
-//! A run after a redrive, and a run of a schedule, begin a trace of their own that links to the one before, which may
-//! have ended days ago. Names and attributes follow the semantic conventions of OpenTelemetry for messaging. Costs
-//! nothing while nobody records, see [`base::spans`].
+//! A job carries the context of the span that published it, and its runs continue that: publisher and run are one
+//! trace. A run after a redrive, and a run of a schedule, begin a trace of their own that links to the one before,
+//! which may have ended days ago. Names and attributes follow the semantic conventions of OpenTelemetry for messaging.
+//! Records nothing unless a program installs a recorder, see [`base::spans`].
 
 use base::spans::{SpanStart, TARGET, begin, fail, is_on};
 use tracing::{Span, field::Empty, info_span};

@@ -3,9 +3,9 @@
 
 DEFAULTS=(postgres rabbitmq redis cassandra mail stripe prometheus)
 # shellcheck disable=SC2034 # read by the other files
-ALL=("${DEFAULTS[@]}" replica pgbouncer monitoring)
+ALL=("${DEFAULTS[@]}" replica pgbouncer monitoring jaeger)
 # Processes of this machine where the others are containers, too: tests then read one layout.
-OWN=(mail stripe stripe-mock)
+OWN=(mail stripe stripe-mock jaeger)
 DATA=${ORDERWORKS_SERVICES_DIR:-$ROOT/.services}
 [[ $DATA == /* ]] || DATA=$PWD/$DATA
 PYTHON=python3

@@ -55,8 +55,8 @@ impl SpanCounts {
     }
 }
 
-/// Sets up the exporter to this collector; connects only when spans are sent. Headers, such as those of a collector that
-/// asks for a token, come from the variable `OTEL_EXPORTER_OTLP_HEADERS`.
+/// Sets up the exporter to this collector; connects only when spans are sent. Headers, such as those of a collector
+/// that asks for a token, come from the variable `OTEL_EXPORTER_OTLP_HEADERS`.
 pub(super) fn connect(endpoint: &Url, resource: &Resource) -> anyhow::Result<OtlpExporter> {
     install_tls_provider();
     let client = reqwest::Client::builder()

@@ -183,8 +183,8 @@ pub trait Admin: EngineInfo {
 
     /// Moves matching dead jobs back to their queues with fresh attempts, by id, which is oldest first; their runs link
     /// to the trace of before ([`TraceContext::linked`]) instead of continuing it. Returns their ids: fewer than the
-    /// limit only when no other matches. A job whose unique key another one holds stays dead; [`Admin::retry_now`] names
-    /// the holder.
+    /// limit only when no other matches. A job whose unique key another one holds stays dead; [`Admin::retry_now`]
+    /// names the holder.
     async fn redrive(&self, filter: &DeadFilter) -> Result<Vec<JobId>, EngineError>;
 
     /// Deletes matching dead jobs for good, those that died first, 1000 at most in a call; returns how many, zero when

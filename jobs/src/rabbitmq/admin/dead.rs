@@ -95,7 +95,8 @@ impl RabbitClient {
     }
 }
 
-/// The job with fresh attempts. Its next run begins a trace that links to the one before, which ended when the job died.
+/// The job with fresh attempts. Its next run begins a trace that links to the one before, which ended when the job
+/// died.
 fn afresh(dead: Envelope) -> Envelope {
     Envelope { attempt: 0, run_at: None, trace: dead.trace.map(TraceContext::linked), ..dead }
 }
