@@ -85,7 +85,7 @@ impl Recording {
             .with_target(false)
             .with_tracked_inactivity(false)
             .with_context_activation(false)
-            .with_filter(Targets::new().with_target(spans::TARGET, LevelFilter::TRACE))
+            .with_filter(Targets::new().with_target(spans::TARGET, LevelFilter::INFO))
     }
 
     /// Sends what is queued, for at most [`FLUSH_MAX`], and ends. Later spans are not recorded.
