@@ -11,7 +11,7 @@ use std::{
 };
 
 use apalis_core::{error::BoxDynError, task::ExecutionContext, worker::ext::ack::Acknowledge};
-use base::Ambient;
+use base::{Ambient, TraceContext};
 
 use super::{
     health::QueueState,
@@ -105,31 +105,46 @@ impl AckParts {
     }
 }
 
-/// The only place where a failed run is logged.
+/// The only place where a failed run is logged. The lines name its trace and span themselves: the run is over.
 fn log(run: &Run, settlement: &Settlement) {
     let (id, kind, attempt) = (run.envelope.id, run.envelope.kind.as_str(), run.attempt());
+    // Called only for a line that is written.
+    let trace = || run.traced.trace.as_ref().map(TraceContext::trace_id);
+    let span = run.traced.span_id();
     match outcome_of(settlement, run) {
         Some((AttemptOutcome::Completed | AttemptOutcome::Snoozed, _)) => {
-            tracing::debug!(job.id = %id, job.kind = kind, job.attempt = attempt, "job ended");
+            tracing::debug!(
+                job.id = %id, job.kind = kind, job.attempt = attempt, trace.id = trace(), span.id = span,
+                "job ended"
+            );
         }
         Some((AttemptOutcome::Retried, error)) => {
-            tracing::warn!(job.id = %id, job.kind = kind, job.attempt = attempt, error, "job failed, will retry");
+            tracing::warn!(
+                job.id = %id, job.kind = kind, job.attempt = attempt, trace.id = trace(), span.id = span, error,
+                "job failed, will retry"
+            );
         }
         Some((AttemptOutcome::Cancelled, error)) => {
-            tracing::info!(job.id = %id, job.kind = kind, job.attempt = attempt, error, "job cancelled");
+            tracing::info!(
+                job.id = %id, job.kind = kind, job.attempt = attempt, trace.id = trace(), span.id = span, error,
+                "job cancelled"
+            );
         }
         Some((AttemptOutcome::Dead, error)) => {
-            tracing::error!(job.id = %id, job.kind = kind, job.attempt = attempt, error, "job moved to the dead queue");
+            tracing::error!(
+                job.id = %id, job.kind = kind, job.attempt = attempt, trace.id = trace(), span.id = span, error,
+                "job moved to the dead queue"
+            );
         }
         Some((AttemptOutcome::Stale, error)) => {
             tracing::warn!(
-                job.id = %id,
-                job.kind = kind,
-                job.attempt = attempt,
-                error,
+                job.id = %id, job.kind = kind, job.attempt = attempt, trace.id = trace(), span.id = span, error,
                 "job lost its lease, result dropped"
             );
         }
-        None => tracing::info!(job.id = %id, job.kind = kind, "job released, worker stopping"),
+        None => tracing::info!(
+            job.id = %id, job.kind = kind, trace.id = trace(), span.id = span,
+            "job released, worker stopping"
+        ),
     }
 }
