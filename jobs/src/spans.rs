@@ -5,7 +5,8 @@
 //! which may have ended days ago. Names and attributes follow the semantic conventions of OpenTelemetry for messaging.
 //! Records nothing unless a program installs a recorder, see [`base::spans`].
 
-use base::spans::{SpanStart, TARGET, begin, fail, is_on};
+pub use base::spans::{SpanRecorder, TARGET, install};
+use base::spans::{SpanStart, begin, fail, is_on};
 use tracing::{Span, field::Empty, info_span};
 
 use crate::{envelope::Envelope, records::AttemptOutcome};

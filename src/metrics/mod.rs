@@ -37,6 +37,6 @@ pub(crate) use self::{
     payments::register as register_payments, process::register as register_process,
     queues::register as register_queues, rate_limits::register as register_rate_limits,
     relay::register as register_relay, runs::WorkerMetrics, scaling::ScalingView,
-    scaling::register as register_scaling, stores::StoreViews, verify::VerifyGauges,
-    traces::register as register_traces, webhooks::register as register_webhooks,
+    scaling::register as register_scaling, stores::StoreViews, traces::register as register_traces,
+    verify::VerifyGauges, webhooks::register as register_webhooks,
 };
