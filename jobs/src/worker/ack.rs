@@ -120,26 +120,26 @@ fn log(run: &Run, settlement: &Settlement) {
         }
         Some((AttemptOutcome::Retried, error)) => {
             tracing::warn!(
-                job.id = %id, job.kind = kind, job.attempt = attempt, trace.id = trace(), span.id = span, error,
-                "job failed, will retry"
+                job.id = %id, job.kind = kind, job.attempt = attempt, trace.id = trace(), span.id = span,
+                error, "job failed, will retry"
             );
         }
         Some((AttemptOutcome::Cancelled, error)) => {
             tracing::info!(
-                job.id = %id, job.kind = kind, job.attempt = attempt, trace.id = trace(), span.id = span, error,
-                "job cancelled"
+                job.id = %id, job.kind = kind, job.attempt = attempt, trace.id = trace(), span.id = span,
+                error, "job cancelled"
             );
         }
         Some((AttemptOutcome::Dead, error)) => {
             tracing::error!(
-                job.id = %id, job.kind = kind, job.attempt = attempt, trace.id = trace(), span.id = span, error,
-                "job moved to the dead queue"
+                job.id = %id, job.kind = kind, job.attempt = attempt, trace.id = trace(), span.id = span,
+                error, "job moved to the dead queue"
             );
         }
         Some((AttemptOutcome::Stale, error)) => {
             tracing::warn!(
-                job.id = %id, job.kind = kind, job.attempt = attempt, trace.id = trace(), span.id = span, error,
-                "job lost its lease, result dropped"
+                job.id = %id, job.kind = kind, job.attempt = attempt, trace.id = trace(), span.id = span,
+                error, "job lost its lease, result dropped"
             );
         }
         None => tracing::info!(
