@@ -48,6 +48,9 @@ pub struct Envelope {
     /// [`crate::Job::fair_key`]; counts only in a queue that is [fair](crate::engine::QueueSpec::fair()).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fair_key: Option<String>,
+    /// [`crate::Job::order_key`]; the key of another queue is another key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_key: Option<String>,
     pub subject: Option<String>,
     /// The job struct as JSON, at most [`PAYLOAD_BYTES_MAX`] bytes.
     pub payload: Box<RawValue>,
@@ -105,6 +108,7 @@ impl Envelope {
             unique: options.unique.unwrap_or(J::UNIQUE),
             concurrency_key: job.concurrency_key(),
             fair_key: options.fair_key.or_else(|| job.fair_key()),
+            order_key: job.order_key(),
             subject: job.subject(),
             payload,
         };
@@ -132,6 +136,20 @@ impl Envelope {
         Err(EngineError::Refused(format!("{} {}: {why}", self.kind, self.id)))
     }
 
+    /// Refuses a job with an order key, as each engine without
+    /// [`Capabilities::order_keys`](crate::engine::Capabilities::order_keys) does before it stores one: run in another
+    /// order, it may do harm.
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`] for a job with an order key.
+    pub fn refuse_order_key(&self) -> Result<(), EngineError> {
+        if self.order_key.is_none() {
+            return Ok(());
+        }
+        let why = "this engine keeps no order of the jobs of a key";
+        Err(EngineError::Refused(format!("{} {}: {why}", self.kind, self.id)))
+    }
+
     /// A substitute for a stored job that cannot be decoded: kind `""`, its raw bytes as a string.
     pub(crate) fn undecodable(id: JobId, queue: String, raw: &str) -> Self {
         Self {
@@ -149,6 +167,7 @@ impl Envelope {
             unique: Unique::default(),
             concurrency_key: None,
             fair_key: None,
+            order_key: None,
             subject: None,
             payload: serde_json::value::to_raw_value(raw).unwrap_or_else(|_| RawValue::NULL.to_owned()),
         }

@@ -83,6 +83,14 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
         None
     }
 
+    /// Jobs of one queue with the same order key run one after the other, in the order in which they were published,
+    /// over all processes: the next one starts once this one is done, cancelled or dead, and waits through its retries.
+    /// Priorities do not change that order. Needs [`crate::engine::Capabilities::order_keys`]; an engine without it
+    /// refuses the job. At most 512 bytes.
+    fn order_key(&self) -> Option<String> {
+        None
+    }
+
     /// Opaque id of the object the job is about, by which attempt records can be listed.
     fn subject(&self) -> Option<String> {
         None

@@ -57,12 +57,13 @@ impl EngineInfo for VecEngine {
         NAME
     }
 
-    /// Says what it does not do: publishing one id twice stores it twice, a job that crashed runs beside others, and no
-    /// queue is fair.
+    /// Says what it does not do: publishing one id twice stores it twice, a job that crashed runs beside others, no queue
+    /// is fair, and jobs with an order key are refused.
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::FULL;
         capabilities.dedupes_ids = false;
         capabilities.fair_share = false;
+        capabilities.order_keys = false;
         capabilities.isolates_suspects = false;
         capabilities
     }
@@ -78,6 +79,7 @@ impl Publish for VecEngine {
             for envelope in &envelopes {
                 rows.require(&envelope.queue)?;
                 envelope.check_payload()?;
+                envelope.refuse_order_key()?;
             }
             Ok(envelopes.into_iter().map(|envelope| rows.publish(envelope, now)).collect())
         })

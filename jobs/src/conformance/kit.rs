@@ -47,6 +47,7 @@ pub fn plain_job(queue: &str, ambient: &Ambient) -> Envelope {
         unique: Unique::default(),
         concurrency_key: None,
         fair_key: None,
+        order_key: None,
         subject: None,
         payload: to_raw_value("p-1").expect("a payload"),
     }

@@ -13,7 +13,8 @@ pub struct Depth {
     pub queue: String,
     /// Jobs that may start now.
     pub ready: u64,
-    /// Jobs that may not start yet; without [`Admin::short_delays`](super::Admin::short_delays).
+    /// Jobs that may not start yet, those behind another one of their [order key](crate::Job::order_key) included;
+    /// without [`Admin::short_delays`](super::Admin::short_delays).
     pub delayed: u64,
     /// Jobs delivered and not settled.
     pub running: u64,
@@ -43,7 +44,7 @@ pub struct ConsumerInfo {
 pub enum JobState {
     /// It may start now.
     Ready,
-    /// Its earliest start is in the future.
+    /// Its earliest start is in the future, or another job of its [order key](crate::Job::order_key) is before it.
     Delayed,
     /// Delivered and not settled.
     Running,
@@ -66,6 +67,10 @@ pub struct InspectedJob {
     pub crashes: u32,
     /// Error text of the last failure.
     pub last_error: Option<String>,
+    /// Of a job that waits behind another one of its [order key](crate::Job::order_key): the one that holds the key,
+    /// running or waiting for its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<JobId>,
     /// Present for a dead job.
     pub dead: Option<DeadInfo>,
 }

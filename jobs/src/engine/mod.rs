@@ -152,7 +152,9 @@ pub trait Admin: EngineInfo {
     /// [`Capabilities::cancels_ready`] may answer [`Cancelled::Requested`] for an unknown id while other jobs wait.
     async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError>;
 
-    /// Makes a delayed or dead job ready now, a dead one with fresh attempts. Returns false when there is no such job.
+    /// Makes a delayed or dead job ready now, a dead one with fresh attempts. Returns false when there is no such job. A
+    /// job behind another one of its [order key](crate::Job::order_key) loses its earliest start only; a dead one goes
+    /// before those of its key that were published later and have not started.
     ///
     /// # Errors
     /// [`EngineError::NotUnique`] for a dead job whose unique key another job holds; it stays dead.
@@ -160,7 +162,8 @@ pub trait Admin: EngineInfo {
 
     /// Alters a job that waits, ready or delayed, in one step: it is neither lost nor started in between. Returns false
     /// for any other job, and for one that the engine cannot list, see [`Capabilities::lists_ready`] and
-    /// [`Capabilities::lists_delayed`].
+    /// [`Capabilities::lists_delayed`]. In another queue a job joins the jobs of its
+    /// [order key](crate::Job::order_key) there, in the order of publishing.
     ///
     /// # Errors
     /// [`EngineError::NoSuchQueue`] for a queue that is not declared.
@@ -214,6 +217,9 @@ pub struct Capabilities {
     pub concurrency_keys: bool,
     /// A queue that is [fair](QueueSpec::fair()) divides its starts among the keys of its jobs.
     pub fair_share: bool,
+    /// Jobs with one [order key](crate::Job::order_key) run one after the other in the order of publishing, over all
+    /// processes; without the flag, such a job is refused.
+    pub order_keys: bool,
     /// Suspects run alone in their process; without the flag, a crash with several jobs in flight counts for none.
     pub isolates_suspects: bool,
     /// [`Publish::publish_events`] reaches outside consumers.
@@ -235,6 +241,7 @@ impl Capabilities {
         fifo: true,
         concurrency_keys: true,
         fair_share: true,
+        order_keys: true,
         isolates_suspects: true,
         publishes_events: false,
         longest_run: None,

@@ -89,7 +89,7 @@ impl DeadJob {
     /// The job as [`crate::Admin::list`] shows it.
     pub fn inspected(self) -> InspectedJob {
         let Self { envelope, crashes, last_error, info, .. } = self;
-        InspectedJob { envelope, state: JobState::Dead, crashes, last_error, dead: Some(info) }
+        InspectedJob { envelope, state: JobState::Dead, crashes, last_error, behind: None, dead: Some(info) }
     }
 }
 

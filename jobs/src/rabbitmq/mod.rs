@@ -133,6 +133,7 @@ impl EngineInfo for RabbitEngine {
             fifo: true,
             concurrency_keys: false,
             fair_share: true,
+            order_keys: true,
             isolates_suspects: true,
             publishes_events: true,
             longest_run: Some(RUN_MAX),

@@ -22,7 +22,13 @@ use crate::{
 
 macro_rules! inspected_columns {
     () => {
-        concat!(envelope_columns!(), ", state, last_error, dead_reason, first_failed_at, died_at")
+        concat!(
+            envelope_columns!(),
+            ", state, last_error, dead_reason, first_failed_at, died_at, order_at,
+               iif(blocked = 3, (SELECT id FROM jobs AS head
+                 WHERE head.queue = jobs.queue AND head.order_key = jobs.order_key AND head.state <> 'dead'
+                   AND head.blocked < 3 LIMIT 1), NULL) AS behind"
+        )
     };
 }
 
@@ -99,7 +105,8 @@ impl Admin for SqliteEngine {
     async fn purge(&self, queue: &str) -> Result<u64, EngineError> {
         self.file.require_queues([queue].into()).await?;
         let mut purged = 0;
-        for statement in [control::PURGE_READY, control::PURGE_DELAYED] {
+        // In this order: a row that is deleted may make the next one of its order key ready.
+        for statement in [control::PURGE_DELAYED, control::PURGE_READY] {
             loop {
                 let gone = self.file.execute(sqlx::query(statement).bind(queue).bind(CHUNK_MAX)).await?;
                 purged += gone;

@@ -74,7 +74,7 @@ impl ConsumerShared {
         let deliver = |job: Claimed| {
             let signal = JobSignal::default();
             let id = job.envelope.id;
-            let keyed = job.envelope.concurrency_key.is_some();
+            let keyed = job.envelope.concurrency_key.is_some() || job.envelope.order_key.is_some();
             let held =
                 RunningJob { sequence: job.sequence, fence, keyed, settling: false, signal: signal.clone() };
             state.held.insert(id, held);
@@ -84,7 +84,7 @@ impl ConsumerShared {
         jobs.into_iter().map(deliver).collect()
     }
 
-    /// Frees the slots of settled jobs. Returns true when one of them had a concurrency key.
+    /// Frees the slots of settled jobs. Returns true when one of them had a concurrency or an order key.
     pub(super) fn forget(&self, settled: &[Settled]) -> bool {
         let done: HashMap<i64, i64> = settled.iter().map(|s| (s.sequence, s.fence)).collect();
         let mut keyed = false;

@@ -65,7 +65,7 @@ pub(super) async fn retry_now(
     now: i64,
 ) -> Result<Option<String>, SqliteFault> {
     let delayed = sqlx::query_scalar(
-        "UPDATE jobs SET state = 'ready', run_at = NULL, ready_at = ?2
+        "UPDATE jobs SET state = iif(blocked = 3, 'delayed', 'ready'), run_at = NULL, order_at = NULL, ready_at = ?2
          WHERE id = ?1 AND state = 'delayed' RETURNING queue",
     );
     if let Some(queue) = delayed.bind(id.to_string()).bind(now).fetch_optional(&mut *c).await? {
@@ -86,7 +86,8 @@ pub(super) async fn retry_now(
 }
 
 /// Alters a ready or delayed row; returns its queue, if there was one. A row that no longer waits for its concurrency
-/// key in its place is looked at again by the next claim. In a fair queue, a trigger gives a moved row another tag.
+/// key in its place is looked at again by the next claim. In a fair queue, a trigger gives a moved row another tag. One
+/// behind another row of its order key stays there; in another queue, triggers put it behind its key.
 pub(super) async fn alter(
     c: &mut SqliteConnection,
     id: JobId,
@@ -96,7 +97,8 @@ pub(super) async fn alter(
     let alter = |sql: &'static str| sqlx::query_scalar::<Sqlite, String>(sql).bind(id.to_string());
     let altered = match alteration {
         Alteration::RunAt(at) => alter(
-            "UPDATE jobs SET run_at = ?2, state = iif(?2 > ?3, 'delayed', 'ready'),
+            "UPDATE jobs SET run_at = iif(blocked = 3, NULL, ?2), order_at = iif(blocked = 3, ?2, NULL),
+               state = iif(blocked = 3 OR ?2 > ?3, 'delayed', 'ready'),
                ready_at = iif(state = 'delayed' AND ?2 <= ?3, ?3, ready_at), blocked = iif(blocked = 1, 0, blocked)
              WHERE id = ?1 AND state IN ('ready', 'delayed') RETURNING queue",
         )

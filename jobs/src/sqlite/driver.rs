@@ -222,7 +222,7 @@ impl Driver {
         let settled = std::mem::take(&mut self.settled);
         let held_up = self.file.held_up.load(Ordering::Relaxed) && !settled.is_empty();
         if self.shared.forget(&settled) || held_up || exchanged.released > 0 {
-            // A concurrency key may have become free, or the turn of a suspect have come, in any queue.
+            // A concurrency or order key may have become free, or the turn of a suspect have come, in any queue.
             self.file.wakes.wake_all();
         } else if settled.iter().any(|s| !s.ends()) {
             self.file.wakes.wake(&self.queue);

@@ -115,6 +115,14 @@ impl QueueFile {
 pub(super) fn migrations() -> sqlx::migrate::Migrator {
     base::migrations!(
         "migrations/sqlite/queue",
-        ["0001_jobs", "0002_attempts", "0003_suspects", "0005_dead_age", "0006_unique", "0007_fair"]
+        [
+            "0001_jobs",
+            "0002_attempts",
+            "0003_suspects",
+            "0005_dead_age",
+            "0006_unique",
+            "0007_fair",
+            "0008_order"
+        ]
     )
 }

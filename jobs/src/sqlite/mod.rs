@@ -4,7 +4,8 @@
 //! of processes on the same file. Does not scale beyond one machine.
 //!
 //! Read on in `publish`, `driver` (loop of a consumer), `exchange` (its transaction), `fair` (clocks of fair queues),
-//! `lease` (ownership of running jobs), `admin` and `control` (operator actions and their transactions).
+//! `order` (jobs behind their order key), `lease` (ownership of running jobs), `admin` and `control` (operator actions
+//! and their transactions).
 
 mod admin;
 mod claim;
@@ -16,6 +17,7 @@ mod fair;
 pub(crate) mod fault;
 mod file;
 mod lease;
+mod order;
 mod other_writers;
 mod publish;
 mod records;

@@ -10,7 +10,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 use sqlx::{Row, SqliteConnection};
 
-use super::{fault::SqliteFault, file::SqliteEngine, row, unique};
+use super::{fault::SqliteFault, file::SqliteEngine, order, row, unique};
 use crate::{
     engine::{EngineError, KeyHolder, Publish, Published},
     envelope::{Envelope, JobId},
@@ -68,7 +68,8 @@ impl Publish for SqliteEngine {
 
 fn check(envelope: &Envelope) -> Result<(), EngineError> {
     envelope.check_payload()?;
-    let keys = [&envelope.unique_key, &envelope.concurrency_key, &envelope.fair_key, &envelope.subject];
+    let Envelope { unique_key, concurrency_key, fair_key, order_key, subject, .. } = envelope;
+    let keys = [unique_key, concurrency_key, fair_key, order_key, subject];
     let mut names = keys.into_iter().flatten().chain([&envelope.kind]);
     if names.any(|name| name.len() > NAME_BYTES_MAX || name.contains('\0')) {
         let why = format!("a kind or key of more than {NAME_BYTES_MAX} bytes, or with a NUL in it");
@@ -95,10 +96,12 @@ fn units(envelopes: Vec<Envelope>) -> Vec<Vec<Envelope>> {
 
 fn new_job(envelope: &Envelope, now: i64) -> NewJob {
     let run_at = envelope.run_at.map(ceil_ms);
+    // Whether a job with an order key is the first of its key is known once it is stored.
+    let waits = envelope.order_key.is_some() || run_at.is_some_and(|at| at > now);
     NewJob {
         id: envelope.id.to_string(),
         queue: envelope.queue.clone(),
-        state: if run_at.is_some_and(|at| at > now) { "delayed" } else { "ready" },
+        state: if waits { "delayed" } else { "ready" },
         priority: envelope.priority as u8,
         kind: envelope.kind.clone(),
         version: envelope.version,
@@ -148,6 +151,7 @@ async fn insert(
         answers(c, &unit, before, periods).await?
     };
     unique::add_rules(c, &unit, &answers, now).await?;
+    order::line_up(c, &unit, &answers, now).await?;
     Ok(answers)
 }
 

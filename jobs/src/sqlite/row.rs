@@ -18,7 +18,7 @@ use crate::{
 macro_rules! envelope_columns {
     () => {
         "sequence, id, kind, version, queue, priority, attempt, max_attempts, created_at, run_at, trace, \
-         unique_key, unique_states, unique_period, concurrency_key, fair_key, subject, payload, crashes"
+         unique_key, unique_states, unique_period, concurrency_key, fair_key, order_key, subject, payload, crashes"
     };
 }
 pub(super) use envelope_columns;
@@ -44,21 +44,26 @@ pub(super) fn envelope(row: &SqliteRow) -> Result<Envelope, String> {
         unique,
         concurrency_key: get(row, "concurrency_key")?,
         fair_key: get(row, "fair_key")?,
+        order_key: get(row, "order_key")?,
         subject: get(row, "subject")?,
         payload: RawValue::from_string(get(row, "payload")?)
             .map_err(|error| unreadable("payload", format!("not JSON: {error}")))?,
     })
 }
 
-/// A row as `list` and `find` return it. Also reads `state`, `last_error`, `dead_reason`, `first_failed_at`, `died_at`.
+/// A row as `list` and `find` return it. Also reads `state`, `last_error`, `dead_reason`, `first_failed_at`, `died_at`,
+/// and of a row behind another one of its order key its own earliest start, `order_at`, and `behind`.
 pub(super) fn inspected(row: &SqliteRow) -> InspectedJob {
     let state = JobState::parse(&lossy(row, "state")).unwrap_or(JobState::Dead);
     let died_at = time(row, "died_at").ok().flatten();
+    let mut envelope = envelope(row).unwrap_or_else(|_| substitute(row));
+    envelope.run_at = envelope.run_at.or(time(row, "order_at").ok().flatten());
     InspectedJob {
-        envelope: envelope(row).unwrap_or_else(|_| substitute(row)),
+        envelope,
         state,
         crashes: number(row, "crashes").unwrap_or(0),
         last_error: get(row, "last_error").ok().flatten(),
+        behind: get::<Option<&str>>(row, "behind").ok().flatten().map(id_of),
         dead: (state == JobState::Dead).then(|| DeadInfo {
             reason: DeadReason::parse(&lossy(row, "dead_reason")).unwrap_or(DeadReason::Undecodable),
             first_failed_at: time(row, "first_failed_at").ok().flatten().or(died_at).unwrap_or_default(),

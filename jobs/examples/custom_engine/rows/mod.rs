@@ -97,6 +97,7 @@ impl Row {
             state,
             crashes: self.crashes,
             last_error: self.last_error.clone(),
+            behind: None,
             dead: self.dead.clone(),
         }
     }

@@ -45,6 +45,7 @@ pub async fn a_note_names_its_jobs(h: &impl StoreHarness) {
         state: JobState::Running,
         crashes: 2,
         last_error: Some("no \0 \"paper\"".to_owned()),
+        behind: None,
         dead: None,
     };
     let jobs = vec![held.clone()];

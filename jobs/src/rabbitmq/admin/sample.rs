@@ -80,5 +80,5 @@ fn inspected(queue: &str, priority: Priority, raw: &Raw) -> InspectedJob {
             (Envelope::undecodable(id, queue.to_owned(), ""), 0, Some(error))
         }
     };
-    InspectedJob { envelope, state: JobState::Ready, crashes, last_error, dead: None }
+    InspectedJob { envelope, state: JobState::Ready, crashes, last_error, behind: None, dead: None }
 }

@@ -44,6 +44,7 @@ ow-first-failed-at 1780000002000
 ow-last-error no paper
 ow-max-attempts 5
 ow-not-before 1780000003000
+ow-order-key o
 ow-run-at 1780000001000
 ow-subject ord_1
 ow-turn 1
@@ -76,6 +77,7 @@ fn plain() -> Envelope {
         unique: Unique::default(),
         concurrency_key: None,
         fair_key: None,
+        order_key: None,
         subject: None,
         payload: serde_json::value::RawValue::from_string(r#"{"parcel":"p-1"}"#.to_owned()).unwrap(),
     }
@@ -95,6 +97,7 @@ fn full() -> (Envelope, Meta) {
         unique: Unique::WHILE_KEPT.within(Duration::from_hours(1)),
         concurrency_key: Some("c".to_owned()),
         fair_key: Some("f".to_owned()),
+        order_key: Some("o".to_owned()),
         subject: Some("ord_1".to_owned()),
         ..plain()
     };
@@ -179,6 +182,7 @@ fn no_field_is_read_that_a_copy_could_not_carry() {
         Envelope { unique_key: long(), ..plain() },
         Envelope { concurrency_key: long(), ..plain() },
         Envelope { fair_key: long(), ..plain() },
+        Envelope { order_key: long(), ..plain() },
         Envelope {
             unique: Unique::WHILE_ACTIVE.within(Duration::MAX),
             unique_key: Some("u".to_owned()),

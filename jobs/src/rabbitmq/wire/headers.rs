@@ -82,6 +82,7 @@ known_headers! {
     unique_period: "ow-unique-period",
     concurrency_key: "ow-concurrency-key",
     fair_key: "ow-fair-key",
+    order_key: "ow-order-key",
     crashes: "ow-crashes",
     alone: "ow-alone",
     turn: "ow-turn",

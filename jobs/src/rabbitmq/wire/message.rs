@@ -9,6 +9,7 @@
 //! | `type` | kind | `ow-attempt`, `ow-max-attempts`, `ow-version` (unless 0, 20 and 1) | the same |
 //! | `priority` | 2, 1, 0, for a message outside its own queue | `ow-unique-key`, `ow-concurrency-key` | keys |
 //! | | | `ow-fair-key` | the key among whose jobs a fair queue divides its starts |
+//! | | | `ow-order-key` | the key whose jobs run one after the other |
 //! | | | `ow-unique-states`, `ow-unique-period` (ms) | how long the key is held, unless by the default |
 //! | `app_id` | `orderworks/1`, the format's version | `ow-crashes` | crashes of earlier copies, not of this one |
 //! | | | `tracestate` | of the trace context; begins with `ow-link=1` where a run links to the trace |
@@ -93,8 +94,8 @@ pub(crate) fn check(envelope: &Envelope) -> Result<(), EngineError> {
     if envelope.kind.is_empty() || envelope.kind.len() > KIND_BYTES_MAX {
         return refused(format!("a kind has 1 to {KIND_BYTES_MAX} bytes"));
     }
-    let Envelope { unique_key, concurrency_key, fair_key, subject, .. } = envelope;
-    let mut keys = [unique_key, concurrency_key, fair_key, subject].into_iter().flatten();
+    let Envelope { unique_key, concurrency_key, fair_key, order_key, subject, .. } = envelope;
+    let mut keys = [unique_key, concurrency_key, fair_key, order_key, subject].into_iter().flatten();
     if keys.any(|key| key.len() > KEY_BYTES_MAX) {
         return refused(format!("a key of more than {KEY_BYTES_MAX} bytes"));
     }
@@ -117,6 +118,7 @@ pub(crate) fn encode(envelope: &Envelope, meta: &Meta) -> Raw {
     }
     headers.text("ow-concurrency-key", envelope.concurrency_key.as_deref());
     headers.text("ow-fair-key", envelope.fair_key.as_deref());
+    headers.text("ow-order-key", envelope.order_key.as_deref());
     headers.meta(meta);
     let properties = persistent(&envelope.id.to_string(), &envelope.kind, FORMAT, headers);
     let properties = properties.with_priority(rank(envelope.priority));
@@ -285,6 +287,7 @@ pub(crate) fn decode(queue: &str, raw: &Raw) -> Result<(Envelope, Meta), String>
         unique: Unique::stored(headers.unique_states.text()?, headers.unique_period.number()?),
         concurrency_key: headers.concurrency_key.string()?,
         fair_key: headers.fair_key.string()?,
+        order_key: headers.order_key.string()?,
         subject: headers.subject.string()?,
         payload: payload.to_owned(),
     };

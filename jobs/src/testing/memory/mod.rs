@@ -1,7 +1,7 @@
 //! An in-memory engine. **For tests only: it stores nothing**, so a published job is not durable.
 //!
-//! Otherwise it fulfils the whole contract of [`crate::Engine`], with all of [`Capabilities::FULL`] but `fair_share`
-//! and `isolates_suspects`: delays, priorities, dead letters, cancellation, pauses, unique and concurrency keys. A
+//! Otherwise it fulfils the whole contract of [`crate::Engine`], with all of [`Capabilities::FULL`] but `fair_share`,
+//! `order_keys` and `isolates_suspects`: delays, priorities, dead letters, cancellation, pauses, unique and concurrency keys. A
 //! consumer is lost when its settler is dropped without being closed; leases never expire before that, as a consumer in
 //! the same process cannot fall silent. Read on in `state` (life of a job) and `consumer` (delivery).
 
@@ -77,7 +77,7 @@ impl EngineInfo for MemoryEngine {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { fair_share: false, isolates_suspects: false, ..Capabilities::FULL }
+        Capabilities { fair_share: false, order_keys: false, isolates_suspects: false, ..Capabilities::FULL }
     }
 }
 
@@ -88,6 +88,7 @@ impl Publish for MemoryEngine {
             for envelope in &envelopes {
                 state.require(&envelope.queue)?;
                 envelope.check_payload()?;
+                envelope.refuse_order_key()?;
             }
             Ok(envelopes.into_iter().map(|envelope| state.publish(envelope, now)).collect())
         })

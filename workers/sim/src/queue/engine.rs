@@ -19,6 +19,7 @@ impl EngineInfo for SimQueue {
         capabilities.dedupes_ids = false;
         capabilities.fair_share = false;
         capabilities.fifo = false;
+        capabilities.order_keys = false;
         capabilities.isolates_suspects = false;
         capabilities.publishes_events = true;
         capabilities

@@ -119,6 +119,7 @@ fn inspected(slot: &Slot) -> Option<InspectedJob> {
         state: JobState::Running,
         crashes: meta.crashes,
         last_error: meta.last_error.clone(),
+        behind: None,
         dead: None,
     })
 }

@@ -153,6 +153,7 @@ impl StoredJob {
             state: self.place.state(),
             crashes: self.crashes,
             last_error: self.last_error.clone(),
+            behind: None,
             dead,
         }
     }
