@@ -51,7 +51,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0011_limits.down",
             "0011_limits.up",
             "0012_fair.down",
-            "0012_fair.up"
+            "0012_fair.up",
+            "0013_order.down",
+            "0013_order.up"
         ]
     );
     migrations.create_schema("jobs");

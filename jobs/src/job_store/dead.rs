@@ -53,7 +53,7 @@ pub struct DeadPage {
 /// Dead jobs, and the claims under which they are published again.
 #[async_trait]
 pub trait DeadJobs: Send + Sync + 'static {
-    /// Stores dead jobs and frees their unique keys; rows with the same ids are replaced.
+    /// Stores dead jobs and frees their unique and order keys; rows with the same ids are replaced.
     async fn add_dead(&self, jobs: Vec<DeadJob>) -> Result<(), EngineError>;
 
     /// Lists dead jobs by id, without their messages; [`JobFilter::state`] is ignored.

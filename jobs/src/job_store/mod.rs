@@ -1,8 +1,8 @@
 //! The contracts of a job store: the state a broker cannot keep for its jobs, in a relational store beside it.
 //!
 //! Guarantees of every implementation: each method is one transaction, durable when it returns. Written only for jobs
-//! that are scheduled, unique, cancelled or dead, wait in a fair queue or report something, for pauses, schedules and
-//! bulk operations, and every few seconds for the notes of consumers and workers, the age of each backlog and the
+//! that are scheduled, unique, ordered, cancelled or dead, wait in a fair queue or report something, for pauses, schedules
+//! and bulk operations, and every few seconds for the notes of consumers and workers, the age of each backlog and the
 //! limits in use; a plain job touches the broker alone. Does not publish: the queue engine does, and deletes a
 //! scheduled or dead job only after the broker has confirmed it.
 //!
@@ -15,6 +15,7 @@ mod fair;
 mod keys;
 mod limits;
 mod operations;
+mod order;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod reports;
@@ -40,6 +41,7 @@ pub use self::{
         LimitFilter, LimitInUse, PARKED_MAX, ParkedJob, SharedLimits, StartsWant, UnusedStarts,
     },
     operations::{OPERATIONS_ENDED_MAX, OPERATIONS_OPEN_MAX, OperationRow, OperationState, Operations},
+    order::{LINED_UP_AT_ONCE_MAX, OrderKeys},
     reports::{LogLine, Progress, REPORTS_EXPIRED_MAX, RunReport, RunReports},
     scheduled::{ScheduledJob, ScheduledJobs},
     schedules::{Advance, NewSchedule, SCHEDULES_MAX, ScheduleRow, Schedules, Term},
@@ -93,6 +95,7 @@ pub trait JobStore:
     + DeadJobs
     + FairBacklog
     + UniqueKeys
+    + OrderKeys
     + QueueControl
     + ConsumerNotes
     + Schedules
@@ -108,6 +111,7 @@ impl<T> JobStore for T where
         + DeadJobs
         + FairBacklog
         + UniqueKeys
+        + OrderKeys
         + QueueControl
         + ConsumerNotes
         + Schedules

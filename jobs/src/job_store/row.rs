@@ -19,7 +19,7 @@ use crate::{
 /// Columns read by [`scheduled`], and the id.
 macro_rules! columns {
     () => {
-        "id, due_at, envelope, crashes, last_error, first_failed_at, claim, tag"
+        "id, due_at, envelope, crashes, last_error, first_failed_at, claim, tag, order_position"
     };
 }
 pub(super) use columns;
@@ -63,6 +63,7 @@ where
         envelope,
         due_at: time(row.get("due_at")),
         fair: row.get::<Option<i64>, _>("tag").is_some(),
+        behind: row.get::<Option<i64>, _>("order_position").is_some(),
         crashes: u32::try_from(row.get::<i64, _>("crashes")).unwrap_or(0),
         last_error: row.get("last_error"),
         first_failed_at: row.get::<Option<i64>, _>("first_failed_at").map(time),

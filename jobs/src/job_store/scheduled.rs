@@ -20,6 +20,9 @@ pub struct ScheduledJob {
     /// Whether it waits for its turn, see [`FairBacklog`](super::FairBacklog). Read only: the method that stores a job
     /// says how it waits.
     pub fair: bool,
+    /// Whether it waits behind another job of its order key, see [`OrderKeys`](super::OrderKeys): then it is not due,
+    /// and keeps waiting when it is stored again. Read only, too.
+    pub behind: bool,
     /// Consumers the job has lost.
     pub crashes: u32,
     pub last_error: Option<String>,
@@ -36,7 +39,7 @@ impl Listed for ScheduledJob {
 
 /// Jobs that wait for their earliest start outside the broker, and the claims under which they are published. Jobs of
 /// [`FairBacklog`](super::FairBacklog) are among them for all methods but [`Self::claim_due`] and
-/// [`Self::scheduled_count`].
+/// [`Self::scheduled_count`], those behind another one of their order key for all but the former.
 #[async_trait]
 pub trait ScheduledJobs: Send + Sync + 'static {
     /// Stores jobs; rows with the same ids are replaced, but for an envelope with more attempts used: of two copies of
@@ -74,10 +77,11 @@ pub trait ScheduledJobs: Send + Sync + 'static {
     async fn scheduled_count(&self, queue: &str) -> Result<u64, EngineError>;
 
     /// Deletes the scheduled jobs of a queue and frees its unique keys that were reserved before this time, but for
-    /// those of the `running` and of dead jobs, and for the rest of a period. Returns the number of jobs.
+    /// those of the `running` and of dead jobs, and for the rest of a period; and its order keys, but for those of the
+    /// `running` jobs. Returns the number of jobs.
     async fn purge(&self, queue: &str, before: Timestamp, running: &[JobId]) -> Result<u64, EngineError>;
 
-    /// Deletes a scheduled job and frees its unique key (returns true), or else stores a cancel request (returns
+    /// Deletes a scheduled job and frees its keys (returns true), or else stores a cancel request (returns
     /// false).
     ///
     /// # Errors

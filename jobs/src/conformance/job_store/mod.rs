@@ -146,6 +146,7 @@ fn job_in(queue: &str) -> ScheduledJob {
         envelope,
         due_at,
         fair: false,
+        behind: false,
         crashes: 0,
         last_error: None,
         first_failed_at: None,

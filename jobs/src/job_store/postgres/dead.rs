@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid};
 use sqlx::{Postgres, QueryBuilder, Row, postgres::PgRow};
 
-use super::{PostgresJobStore, engine_error, keys};
+use super::{PostgresJobStore, engine_error, keys, order::KEEP_POSITIONS};
 use crate::{
     engine::{DROP_MAX, DeadFilter, EngineError, JobFilter, LIST_MAX, page::read_page},
     envelope::JobId,
@@ -97,6 +97,8 @@ impl DeadJobs for PostgresJobStore {
         let ids: Vec<Uuid> = column(&jobs, |job| job.envelope.id.0);
         let envelopes = jobs.iter().map(|job| serde_json::to_string(&job.envelope));
         let envelopes: Vec<String> = envelopes.collect::<Result<_, _>>().map_err(engine_error)?;
+        let are_ordered = jobs.iter().any(|job| job.envelope.order_key.is_some());
+        let now = self.ambient.now();
         self.run(async || {
             let mut tx = self.database.begin().await?;
             let add = self
@@ -116,6 +118,10 @@ impl DeadJobs for PostgresJobStore {
             add.execute(&mut *tx).await?;
             self.database.query(keys::KEEP_DEAD).bind(&ids).execute(&mut *tx).await?;
             self.release_in(&mut tx, &ids, false).await?;
+            if are_ordered {
+                self.database.query(KEEP_POSITIONS).bind(&ids).execute(&mut *tx).await?;
+                self.pass_on_in(&mut tx, &ids, now).await?;
+            }
             Ok(tx.commit().await?)
         })
         .await

@@ -11,6 +11,7 @@ mod keys;
 mod limits;
 mod notes;
 mod operations;
+mod order;
 mod reports;
 mod schedule;
 mod schedules;
@@ -28,8 +29,8 @@ use sqlx::{Row, postgres::PgRow};
 
 use crate::{engine::EngineError, postgres::PostgresFault};
 
-/// Scheduled and dead jobs, schedules, bulk operations, limits, run reports, cancel requests, pauses and unique keys in
-/// the schema `jobs`. Clones share the connections.
+/// Scheduled and dead jobs, schedules, bulk operations, limits, run reports, cancel requests, pauses, unique and order
+/// keys in the schema `jobs`. Clones share the connections.
 #[derive(Debug, Clone)]
 pub struct PostgresJobStore {
     database: Database,

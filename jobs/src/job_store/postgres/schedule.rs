@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid, time::ceil_ms};
 use sqlx::{Executor, Row, postgres::PgRow};
 
-use super::{PostgresJobStore, engine_error};
+use super::{PostgresJobStore, engine_error, order::PURGE_ORDER};
 use crate::{
     engine::{EngineError, JobFilter, LIST_MAX},
     envelope::JobId,
@@ -44,7 +44,8 @@ pub(super) const SCHEDULE: &str = r#"
 pub(super) const CLAIM_DUE: &str = concat!(
     "UPDATE jobs.scheduled SET claim = $3, claimed_until = $2
      WHERE id = ANY(ARRAY(
-       SELECT id FROM jobs.scheduled WHERE due_at <= $1 AND claimed_until <= $1 AND tag IS NULL
+       SELECT id FROM jobs.scheduled
+       WHERE due_at <= $1 AND claimed_until <= $1 AND tag IS NULL AND order_position IS NULL
        ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED))
      RETURNING ",
     columns!()
@@ -197,6 +198,8 @@ impl ScheduledJobs for PostgresJobStore {
         self.run(async || {
             let mut tx = self.database.begin().await?;
             tx.execute(sqlx::raw_sql(PURGE_TIMEOUT)).await?;
+            let order = self.database.query(PURGE_ORDER).bind(queue).bind(before.as_millisecond());
+            order.bind(&running).execute(&mut *tx).await?;
             let jobs = self.database.query(PURGE).bind(queue).execute(&mut *tx).await?.rows_affected();
             for statement in [PURGE_PERIODS, PURGE_KEYS] {
                 let keys = self.database.query(statement).bind(queue).bind(before.as_millisecond());
@@ -210,13 +213,14 @@ impl ScheduledJobs for PostgresJobStore {
 
     /// A job that is being published has a live claim: it gets a cancel request, which its consumer carries out.
     async fn cancel(&self, id: JobId, reason: &str, now: Timestamp) -> Result<bool, EngineError> {
-        let now = now.as_millisecond();
+        let (at, now) = (now, now.as_millisecond());
         let removed = self.run(async || {
             let mut tx = self.database.begin().await?;
             let removed = self.database.query(DELETE_UNCLAIMED).bind(id.0).bind(now);
             let removed = removed.execute(&mut *tx).await?.rows_affected() > 0;
             if removed {
                 self.release_in(&mut tx, &[id.0], true).await?;
+                self.pass_on_in(&mut tx, &[id.0], at).await?;
             } else {
                 let request = self.database.query(REQUEST_CANCEL).bind(id.0).bind(text(reason)).bind(now);
                 request.execute(&mut *tx).await?;

@@ -5,7 +5,7 @@ use base::{
     testing::scratch::{self, Scratch},
 };
 
-use super::{control, dead, fair, keys, limits, notes, reports, schedule};
+use super::{control, dead, fair, keys, limits, notes, order, reports, schedule};
 use crate::{
     JobId, Timestamp,
     engine::{DeadFilter, JobFilter},
@@ -18,6 +18,11 @@ const FILL: &str = "
     INSERT INTO jobs.scheduled (id, queue, kind, due_at, envelope, priority, tag)
       SELECT gen_random_uuid(), 'queue ' || n % 5, 'kind ' || n % 9, n, '{}', n % 3, n
       FROM generate_series(1, 60000) AS n;
+    INSERT INTO jobs.scheduled (id, queue, kind, due_at, envelope, order_key, order_position)
+      SELECT gen_random_uuid(), 'queue ' || n % 5, 'kind ' || n % 9, n, '{}', 'key ' || n % 1000, n
+      FROM generate_series(1, 60000) AS n;
+    INSERT INTO jobs.order_keys (queue, key, job, order_position, taken_at)
+      SELECT 'queue ' || n % 5, 'key ' || n, gen_random_uuid(), n, n FROM generate_series(1, 60000) AS n;
     INSERT INTO jobs.fair_keys (queue, priority, key, next_tag, step)
       SELECT 'queue ' || n % 5, n % 3, 'key ' || n, n, 1 FROM generate_series(1, 60000) AS n;
     INSERT INTO jobs.unique_keys (key, job, queue, reserved_at, expires_at)
@@ -70,6 +75,12 @@ async fn no_statement_scans_a_large_table() {
         (fair::BACKLOG, "'queue 1'", "scheduled_fair"),
         (fair::WAITING_KEYS, "'queue 1', 1000, 10", "scheduled_fair"),
         (fair::FORGET_BEHIND, "'queue 1', 1, 100, 1000", "fair_keys"),
+        (order::POSITIONS, IDS, "order_keys_job"),
+        (order::HEAD, "'queue 1', 'key 1'", "order_keys_pkey"),
+        (order::HELD, IDS, "order_keys_job"),
+        (order::NEXT, "'queue 1', 'key 1'", "scheduled_line"),
+        (order::HEADS_OF, IDS, "scheduled_pkey"),
+        (order::KEEP_POSITIONS, IDS, "order_keys_job"),
         (dead::FIND, ID, "dead_jobs_pkey"),
         (dead::CLAIM, &format!("100, 200, 1, {IDS}"), "dead_jobs_pkey"),
         (dead::REMOVE, &format!("{IDS}, '{{1,2}}'"), "dead_jobs_pkey"),

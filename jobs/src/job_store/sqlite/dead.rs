@@ -7,6 +7,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
 use super::{
     SqliteJobStore, engine_error, ids_json,
     keys::{release, release_dead},
+    order::pass_on,
 };
 use crate::{
     engine::{DROP_MAX, DeadFilter, EngineError, JobFilter, LIST_MAX, page::read_page},
@@ -21,8 +22,10 @@ use crate::{
 
 const ADD: &str =
     "INSERT OR REPLACE INTO dead_jobs (id, queue, kind, reason, died_at, first_failed_at, crashes,
-    last_error, envelope, properties, body)
-  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    last_error, envelope, properties, body, order_position)
+  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, coalesce(
+    (SELECT order_position FROM order_keys WHERE job = ?1 LIMIT 1),
+    (SELECT order_position FROM dead_jobs WHERE id = ?1)))";
 
 const FIND: &str = concat!("SELECT ", dead_columns!(), ", properties, body FROM dead_jobs WHERE id = ?1");
 
@@ -69,6 +72,7 @@ impl DeadJobs for SqliteJobStore {
     async fn add_dead(&self, jobs: Vec<DeadJob>) -> Result<(), EngineError> {
         let ids: Vec<JobId> = jobs.iter().map(|job| job.envelope.id).collect();
         let ids = ids_json(&ids);
+        let now = self.ambient.now().as_millisecond();
         self.write(move |c| {
             Box::pin(async move {
                 for DeadJob { envelope, crashes, last_error, info, message, .. } in jobs {
@@ -88,7 +92,8 @@ impl DeadJobs for SqliteJobStore {
                         .bind(body);
                     add.execute(&mut *c).await?;
                 }
-                release_dead(c, &ids).await
+                release_dead(c, &ids).await?;
+                pass_on(c, &ids, now).await
             })
         })
         .await

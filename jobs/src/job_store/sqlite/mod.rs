@@ -7,6 +7,7 @@ mod keys;
 mod limits;
 mod notes;
 mod operations;
+mod order;
 mod reports;
 mod schedule;
 mod schedules;
@@ -26,8 +27,8 @@ use crate::{engine::EngineError, sqlite::fault::SqliteFault};
 /// Read connections beside the one writer.
 const READERS_MAX: u32 = 3;
 
-/// Scheduled and dead jobs, schedules, bulk operations, limits, run reports, cancel requests, pauses and unique keys in
-/// a file. Clones share it.
+/// Scheduled and dead jobs, schedules, bulk operations, limits, run reports, cancel requests, pauses, unique and order
+/// keys in a file. Clones share it.
 #[derive(Clone)]
 pub struct SqliteJobStore {
     database: Database,
@@ -81,7 +82,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0008_worker_notes",
             "0009_operations",
             "0010_limits",
-            "0011_fair"
+            "0011_fair",
+            "0012_order"
         ]
     )
 }

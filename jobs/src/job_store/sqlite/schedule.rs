@@ -5,7 +5,13 @@ use base::{Timestamp, sqlite::Query, time::ceil_ms};
 use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{SqliteJobStore, control::raise_version, engine_error, ids_json, keys::release};
+use super::{
+    SqliteJobStore,
+    control::raise_version,
+    engine_error, ids_json,
+    keys::release,
+    order::{PURGE_ORDER, pass_on},
+};
 use crate::{
     engine::{EngineError, JobFilter, LIST_MAX},
     envelope::JobId,
@@ -33,7 +39,8 @@ const SCHEDULE: &str = "
 const CLAIM_DUE: &str = concat!(
     "UPDATE scheduled SET claim = ?3, claimed_until = ?2
      WHERE rowid IN (
-       SELECT rowid FROM scheduled WHERE due_at <= ?1 AND claimed_until <= ?1 AND tag IS NULL
+       SELECT rowid FROM scheduled
+       WHERE due_at <= ?1 AND claimed_until <= ?1 AND tag IS NULL AND order_position IS NULL
        ORDER BY due_at LIMIT ?4)
      RETURNING ",
     columns!()
@@ -155,6 +162,8 @@ impl ScheduledJobs for SqliteJobStore {
         let (queue, before, running) = (queue.to_owned(), before.as_millisecond(), ids_json(running));
         self.write(move |c| {
             Box::pin(async move {
+                let order = sqlx::query(PURGE_ORDER).bind(&queue).bind(before).bind(&running);
+                order.execute(&mut *c).await?;
                 let jobs = sqlx::query("DELETE FROM scheduled WHERE queue = ?1").bind(&queue);
                 let jobs = jobs.execute(&mut *c).await?.rows_affected();
                 for statement in [PURGE_PERIODS, PURGE_KEYS] {
@@ -191,7 +200,9 @@ async fn cancel(
 ) -> Result<Option<bool>, SqliteFault> {
     let removed = sqlx::query("DELETE FROM scheduled WHERE id = ?1 AND claimed_until <= ?2");
     if removed.bind(&id).bind(now).execute(&mut *c).await?.rows_affected() > 0 {
-        release(c, &Value::from([id.as_str()].as_slice()).to_string(), true).await?;
+        let ids = Value::from([id.as_str()].as_slice()).to_string();
+        release(c, &ids, true).await?;
+        pass_on(c, &ids, now).await?;
         return Ok(Some(true));
     }
     let others = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM cancel_requests WHERE job <> ?1");

@@ -60,6 +60,7 @@ pub(crate) fn scheduled(envelope: &Envelope, meta: Meta, due_at: Timestamp) -> S
         envelope: envelope.clone(),
         due_at,
         fair: false,
+        behind: false,
         crashes: meta.crashes,
         last_error: meta.last_error,
         first_failed_at: meta.first_failed_at,
