@@ -10,7 +10,7 @@ use std::{
 
 use base::Ambient;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::{
     consume::{consumer::ConsumerShared, keys::Keys, solo::Solo},
@@ -44,6 +44,8 @@ pub(super) struct RabbitClient {
     pub(super) solo: Solo,
     /// What this handle knows of fair queues.
     pub(super) fair: Arc<FairViews>,
+    /// Wakes the task that publishes heads of order keys.
+    pub(super) heads_due: Arc<Notify>,
     /// Consumers of this handle.
     pub(super) consumers: Mutex<Vec<Weak<ConsumerShared>>>,
     pub(super) declared: Mutex<HashSet<String>>,

@@ -18,6 +18,7 @@
 //!   their consumers, about two seconds late.
 //! - `fifo: true`. One batch uses one channel; a job released while its consumer continues keeps its position. A job
 //!   released by `close` goes to the end of its queue.
+//! - `order_keys: true`. Of each key one job at a time is in the broker; the others wait in the job store.
 //! - `fair_share: true`, but for the jobs that are in the broker already: 64, or twice what its consumers hold.
 //! - `concurrency_keys: false`. Keys hold within one engine handle, over all its queues.
 //! - `longest_run` is 25 minutes. The broker takes a delivery away that is not acknowledged for 30.
@@ -26,6 +27,7 @@
 //! - `wire`: connections, the message format, names and arguments of broker queues, error classes;
 //! - `publish`: confirms, routing by delay, events;
 //! - `fair`: the backlog of fair queues in the job store, and the task that moves it to the broker;
+//! - `order`: the heads of order keys, and the task that publishes them;
 //! - `consume`: one session and one connection per consumer, acknowledgements and other settlements;
 //! - `admin`: depths, listings, dead jobs, pauses and cancel requests, queues of earlier releases, and the background
 //!   tasks.
@@ -34,6 +36,7 @@ mod admin;
 mod client;
 mod consume;
 mod fair;
+mod order;
 mod publish;
 mod wire;
 
@@ -93,6 +96,7 @@ impl RabbitEngine {
             keys: Arc::new(Keys::default()),
             solo: Solo::default(),
             fair: Arc::default(),
+            heads_due: Arc::default(),
             consumers: Mutex::default(),
             declared: Mutex::default(),
             uncleared: Mutex::default(),
@@ -104,6 +108,7 @@ impl RabbitEngine {
         tokio::spawn(older::run(Arc::downgrade(&client)));
         tokio::spawn(ladder::run(Arc::downgrade(&client)));
         tokio::spawn(fill::run(Arc::downgrade(&client)));
+        tokio::spawn(order::run(Arc::downgrade(&client)));
         Ok(Self { client })
     }
 

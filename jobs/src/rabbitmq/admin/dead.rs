@@ -57,13 +57,16 @@ impl RabbitClient {
         self.forget_cancels(&ids).await?;
         let holders = self.reserve(jobs.iter().map(|job| &job.envelope)).await?;
         let (mut outgoing, mut claims, mut stay) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut not_unique, mut fair) = (Vec::new(), Vec::new());
+        let (mut not_unique, mut fair, mut ordered) = (Vec::new(), Vec::new(), Vec::new());
         for (job, holder) in jobs.into_iter().zip(holders) {
             not_unique.extend(holder.map(|holder| (job.envelope.id, holder)));
             if let Some(message) = fresh_copy(&job).filter(|_| holder.is_none()) {
                 claims.push((job.envelope.id, job.claim));
-                if job.message.is_none() && self.fair.is_fair(&job.envelope.queue) {
-                    fair.push(scheduled(&afresh(job.envelope), Meta::default(), now));
+                let is_ordered = job.envelope.order_key.is_some();
+                let waits = is_ordered || self.fair.is_fair(&job.envelope.queue);
+                if job.message.is_none() && waits {
+                    let target = if is_ordered { &mut ordered } else { &mut fair };
+                    target.push(scheduled(&afresh(job.envelope), Meta::default(), now));
                 } else {
                     outgoing.push(message);
                 }
@@ -73,6 +76,7 @@ impl RabbitClient {
         }
         self.publisher.publish(outgoing).await?;
         self.publish_fairly(fair).await?;
+        self.line_up(ordered).await?;
         self.store.remove_dead(&claims).await?;
         if !stay.is_empty() {
             // Ends their claims.

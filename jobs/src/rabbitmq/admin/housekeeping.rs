@@ -103,7 +103,8 @@ impl RabbitClient {
         Ok(())
     }
 
-    async fn publish_due(&self) -> Result<(), EngineError> {
+    /// Publishes the scheduled jobs that are due.
+    pub(in crate::rabbitmq) async fn publish_due(&self) -> Result<(), EngineError> {
         // Claims would expire unused.
         if self.publisher.trouble().is_some() {
             return Ok(());

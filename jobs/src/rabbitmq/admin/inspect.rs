@@ -117,13 +117,15 @@ impl RabbitClient {
     }
 }
 
-/// A job of the store, which waits for its time or for its turn.
+/// A job of the store, which waits for its time, for its turn, or behind another job of its order key.
 pub(super) fn waiting(job: ScheduledJob) -> InspectedJob {
     let (crashes, last_error) = (job.crashes, job.last_error);
     let (state, envelope) = if job.fair {
         (JobState::Ready, job.envelope)
+    } else if job.behind {
+        (JobState::Delayed, job.envelope)
     } else {
         (JobState::Delayed, Envelope { run_at: Some(job.due_at), ..job.envelope })
     };
-    InspectedJob { envelope, state, crashes, last_error, dead: None }
+    InspectedJob { envelope, state, crashes, last_error, behind: None, dead: None }
 }

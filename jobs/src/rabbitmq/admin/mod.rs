@@ -122,6 +122,7 @@ impl Admin for RabbitEngine {
     async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError> {
         let client = &self.client;
         if client.store.cancel(id, reason, client.ambient.now()).await? {
+            client.heads_due.notify_one();
             return Ok(Cancelled::Removed);
         }
         client.refresh_control().await?;
@@ -134,7 +135,12 @@ impl Admin for RabbitEngine {
 
     async fn retry_now(&self, id: JobId) -> Result<bool, EngineError> {
         let now = self.client.ambient.now();
-        if let Some(job) = self.client.store.claim(id, now, now + CLAIM_FOR).await? {
+        if let Some(mut job) = self.client.store.claim(id, now, now + CLAIM_FOR).await? {
+            if job.behind {
+                (job.due_at, job.envelope.run_at) = (now, None);
+                self.client.store.schedule(vec![job]).await?;
+                return Ok(true);
+            }
             self.client.move_to_broker(vec![job], true).await?;
             return Ok(true);
         }
@@ -156,7 +162,14 @@ impl Admin for RabbitEngine {
         let Some(mut job) = client.store.claim(id, now, now + CLAIM_FOR).await? else { return Ok(false) };
         match alteration {
             Alteration::RunAt(at) => (job.due_at, job.envelope.run_at) = (at, Some(at)),
-            Alteration::Queue(queue) => job.envelope.queue = queue,
+            Alteration::Queue(queue) => {
+                job.envelope.queue = queue;
+                if job.envelope.order_key.is_some() {
+                    let altered = client.store.change_line(job, now).await?;
+                    client.heads_due.notify_one();
+                    return Ok(altered);
+                }
+            }
             Alteration::Priority(priority) => job.envelope.priority = priority,
         }
         client.store.schedule(vec![job]).await?;
@@ -195,6 +208,7 @@ impl Admin for RabbitEngine {
         jobs.sort_by_key(|job| (job.envelope.id, job.state == JobState::Running));
         jobs.dedup_by(|job, known| job.state == JobState::Running && job.envelope.id == known.envelope.id);
         jobs.truncate(filter.limit.min(LIST_MAX) as usize);
+        client.tell_heads(&mut jobs).await?;
         Ok(jobs)
     }
 
@@ -204,7 +218,10 @@ impl Admin for RabbitEngine {
 
     async fn find(&self, id: JobId) -> Result<Option<InspectedJob>, EngineError> {
         if let Some(job) = self.client.store.find(id).await? {
-            return Ok(Some(waiting(job)));
+            let mut found = [waiting(job)];
+            self.client.tell_heads(&mut found).await?;
+            let [job] = found;
+            return Ok(Some(job));
         }
         let queues = self.queues().await?;
         for queue in &queues {

@@ -3,7 +3,8 @@
 //! Guarantees: a delivery is acknowledged only after its copy was confirmed, or its schedule or death written. A crash
 //! in between leaves both: a job may run twice, it is never lost. Failures of the broker are retried for as long as the
 //! session lives; the job store is waited for two seconds and then done without: a long delay waits in the broker, as
-//! does a dead job, and a unique key and a cancel request are deleted later. A released job is published as a new copy,
+//! does a dead job, and a unique key and a cancel request are deleted later. The end of a job with an order key waits for
+//! the store. A released job is published as a new copy,
 //! see `docs/adr/0015-give-back.md`; its crash count travels in a header.
 
 use std::{sync::Arc, time::Duration};
@@ -45,6 +46,8 @@ const UNCLEARED_MAX: usize = 10_000;
 pub(super) enum DeliveryOutcome {
     /// Completed or cancelled.
     Ended,
+    /// A copy of a job that has ended, or that waits behind another one of its order key: dropped.
+    Stale,
     /// Uses an attempt.
     Retry { at: Timestamp, error: String },
     /// Run again at this time; uses no attempt.
@@ -123,6 +126,14 @@ impl Settling {
                 return self.inner.continue_delay(&envelope, meta).await;
             }
             DeliveryOutcome::Ended => {}
+            DeliveryOutcome::Stale => {
+                tracing::warn!(
+                    job.id = %self.id,
+                    job.queue = self.shared.queue,
+                    "copy of an ordered job dropped: another job holds its key"
+                );
+                return Ok(());
+            }
             DeliveryOutcome::Dead { reason, error } => {
                 let (mut envelope, mut meta) = self.job()?;
                 // The last run of an exhausted job counts as an attempt like those before it.
@@ -135,24 +146,37 @@ impl Settling {
                 return self.store_dead(self.unreadable(error, now)?).await;
             }
         }
-        self.end().await;
-        Ok(())
+        self.end().await
     }
 
-    /// Keeps a dead job. The job store frees its unique key when it takes the job.
+    /// Keeps a dead job. The job store frees its unique key, and passes its order key on, when it takes the job.
     async fn store_dead(&self, dead: Outgoing) -> Result<(), EngineError> {
-        if self.inner.store_dead(&self.shared.queue, dead).await? && self.cancel_requested {
-            self.clear(false).await;
+        if self.inner.store_dead(&self.shared.queue, dead).await? {
+            if self.is_ordered() {
+                self.inner.heads_due.notify_one();
+            }
+            if self.cancel_requested {
+                self.clear(false).await;
+            }
         }
         Ok(())
     }
 
-    /// Deletes the job store's unique key and cancel request of an ended job, or has it done later.
-    async fn end(&self) {
+    /// Deletes the job store's unique key and cancel request of an ended job, or has it done later. An order key is not
+    /// left for later: one that a crash leaves held would hold up all its jobs.
+    async fn end(&self) -> Result<(), EngineError> {
+        if self.is_ordered() {
+            self.inner.end_turn(self.id).await?;
+        }
         let unique = matches!(&self.message, Message::Job(envelope, _) if envelope.unique_key.is_some());
         if unique || self.cancel_requested {
             self.clear(unique).await;
         }
+        Ok(())
+    }
+
+    fn is_ordered(&self) -> bool {
+        matches!(&self.message, Message::Job(envelope, _) if envelope.order_key.is_some())
     }
 
     async fn clear(&self, unique: bool) {

@@ -1,5 +1,5 @@
 //! Publishing: plain jobs go straight to the broker, long delays to the job store, jobs of fair queues where
-//! [`super::fair`] says; events go to the topic exchange `orderworks.events`.
+//! [`super::fair`] says, and those with an order key where [`super::order`] does; events go to the topic exchange `orderworks.events`.
 //!
 //! A unique key is reserved before its job is published, for two minutes, and the reservation is confirmed afterwards.
 //! A job that was published before and has ended, while the period of its key lasts, is a duplicate.
@@ -53,7 +53,7 @@ impl Publish for RabbitEngine {
         let reservations = client.reserve_until(envelopes.iter(), reserved_at, until).await?;
         let mut published = Vec::with_capacity(envelopes.len());
         let (mut outgoing, mut scheduled) = (Vec::with_capacity(envelopes.len()), Vec::new());
-        let (mut keyed, mut fair) = (Vec::new(), Vec::new());
+        let (mut keyed, mut fair, mut ordered) = (Vec::new(), Vec::new(), Vec::new());
         for (envelope, reservation) in envelopes.iter().zip(reservations) {
             let answer = match reservation {
                 Reservation::Reserved => Published::Accepted,
@@ -66,6 +66,10 @@ impl Publish for RabbitEngine {
             }
             keyed.extend(envelope.unique_key.is_some().then_some(envelope.id));
             let at = envelope.run_at.filter(|&at| at > reserved_at);
+            if envelope.order_key.is_some() {
+                ordered.push(waiting(envelope, Meta::default(), at.unwrap_or(reserved_at)));
+                continue;
+            }
             if client.fair.is_fair(&envelope.queue) && (at.is_none() || !client.fair.is_suspended()) {
                 let job = waiting(envelope, Meta::default(), at.unwrap_or(reserved_at));
                 // Short delays, too: from the delay ladder a flood would come to the broker's queue at once.
@@ -78,14 +82,15 @@ impl Publish for RabbitEngine {
                 Route::Schedule(job) => scheduled.push(job),
             }
         }
-        let none_scheduled = scheduled.is_empty();
-        if !none_scheduled {
+        let none_stored = scheduled.is_empty() && ordered.is_empty();
+        if !scheduled.is_empty() {
             client.store.schedule(scheduled).await?;
         }
+        client.line_up(ordered).await?;
         let (direct, held) = client.admit(fair).await;
         outgoing.extend(direct);
         if let Err(failed) = client.publisher.try_publish(outgoing).await {
-            if none_scheduled && !failed.may_be_stored && !keyed.is_empty() {
+            if none_stored && !failed.may_be_stored && !keyed.is_empty() {
                 // Without it, they end by themselves.
                 drop(client.store.withdraw(&keyed, reserved_at).await);
             }

@@ -9,6 +9,7 @@
 //!
 //! Acknowledgements are in `priority_channel` and `window`, all other settlements in `outcome`.
 
+mod before_start;
 mod coalesce;
 mod control;
 mod hoard;
@@ -16,7 +17,6 @@ mod probe;
 mod receive;
 mod settle;
 mod state;
-mod unique;
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -121,7 +121,7 @@ impl ConsumerSession {
                 self.take_in()?;
             }
             Some(settled) = self.settling.join_next() => self.settled(settled)?,
-            Some(freed) = self.freeing.join_next() => self.key_freed(freed)?,
+            Some(answered) = self.asking.join_next() => self.store_answered(answered)?,
             Some(answered) = self.probes.join_next() => self.answered(answered).await?,
             () = sleep_until(flush_at.unwrap_or_else(Instant::now)), if flush_at.is_some() => {}
             changed = self.control.changed() => if changed.is_ok() { self.follow_control().await? },

@@ -12,7 +12,7 @@ use futures::Stream;
 use lapin::message::Delivery as RabbitDelivery;
 use tokio::time::Instant;
 
-use super::{state::ConsumerSession, unique::is_freed_when_fetched};
+use super::{before_start::asks_store, state::ConsumerSession};
 use crate::{
     engine::{CRASH_PAUSE, CRASHES_MAX, DeadReason, Delivery, EngineError, LOST_MAX, Receipt},
     envelope::JobId,
@@ -57,13 +57,13 @@ impl ConsumerSession {
         let raw = Raw { properties: delivery.properties, body: delivery.data };
         let (id, message, outcome) = self.decode(raw, self.channels[channel].priority);
         let is_suspect = matches!(&message, Message::Job(_, meta) if meta.alone.is_some());
-        let frees_key = matches!(&message, Message::Job(envelope, _) if is_freed_when_fetched(envelope));
+        let asks_store = matches!(&message, Message::Job(envelope, _) if asks_store(envelope));
         let target = &mut self.channels[channel];
         if !target.window.push(tag, Slot::new(id, message, now)) {
             return Err(unavailable(format!("delivery tag {tag} out of sequence")));
         }
         match outcome {
-            None if frees_key => self.free_key(channel, tag, id),
+            None if asks_store => self.ask_store(channel, tag),
             None if is_suspect => self.start_alone(channel, tag),
             None => target.ready.push_back(tag),
             Some(outcome) => self.conclude(channel, tag, outcome),

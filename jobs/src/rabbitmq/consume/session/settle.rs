@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::{task::JoinError, time::Instant};
 
-use super::{receive::receipt_tag, state::ConsumerSession, unique::is_freed_when_fetched};
+use super::{before_start::is_freed_when_fetched, receive::receipt_tag, state::ConsumerSession};
 use crate::{
     engine::{EngineError, JobSignal, Receipt, Settlement},
     rabbitmq::{
@@ -33,7 +33,8 @@ impl ConsumerSession {
         if let Some(key) = &envelope.concurrency_key {
             self.plan.inner.keys.free(key, self.id, receipt.tag);
         }
-        let plain = envelope.unique_key.is_none() || is_freed_when_fetched(envelope);
+        let keeps_unique_key = envelope.unique_key.is_some() && !is_freed_when_fetched(envelope);
+        let plain = !keeps_unique_key && envelope.order_key.is_none();
         let suspect = meta.alone.is_some();
         let cancelled = self.is_cancelled(receipt.job);
         let outcome = match settlement {

@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, Interval},
 };
 
-use super::coalesce::Coalescer;
+use super::{before_start::MayStart, coalesce::Coalescer};
 use crate::{
     engine::{Delivery, EngineError},
     envelope::JobId,
@@ -33,8 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Index of a channel that asked the broker, and the number of consumers of its queue.
 pub(super) type ProbeAnswer = (usize, Result<u32, EngineError>);
-/// Channel and tag of a delivery, and whether its key is free.
-pub(super) type FreedKey = (usize, u64, bool);
+/// Channel and tag of a delivery, and whether it may start.
+pub(super) type StoreAnswer = (usize, u64, MayStart);
 
 pub(crate) struct Plan {
     pub(crate) inner: Arc<RabbitClient>,
@@ -53,8 +53,8 @@ pub(crate) struct ConsumerSession {
     pub(super) starts: u64,
     /// Each returns channel and tag of its delivery once the settlement is durable.
     pub(super) settling: JoinSet<(usize, u64)>,
-    /// Deliveries that wait until their keys are free.
-    pub(super) freeing: JoinSet<FreedKey>,
+    /// Deliveries that wait for an answer of the job store.
+    pub(super) asking: JoinSet<StoreAnswer>,
     pub(super) probes: JoinSet<ProbeAnswer>,
     pub(super) control: watch::Receiver<Arc<Control>>,
     pub(super) freed: watch::Receiver<()>,
@@ -91,7 +91,7 @@ impl ConsumerSession {
             channels,
             starts: 0,
             settling: JoinSet::new(),
-            freeing: JoinSet::new(),
+            asking: JoinSet::new(),
             probes: JoinSet::new(),
             control: inner.control.subscribe(),
             freed: inner.keys.subscribe(),
