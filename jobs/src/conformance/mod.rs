@@ -20,6 +20,8 @@ pub mod inspect;
 pub mod job_store;
 mod kit;
 pub mod order;
+pub mod ordered;
+pub mod ordered_random;
 pub mod records;
 pub mod swarm;
 pub mod time;
@@ -126,6 +128,12 @@ macro_rules! conformance_tests {
                 a_sample_of_ready_jobs_counts_nothing, a_delayed_job_tells_when_it_is_due;
             order: higher_classes_start_first, lower_priorities_get_a_share_under_constant_load,
                 a_class_starts_in_the_order_of_publishing, one_job_per_concurrency_key, a_freed_concurrency_key_wakes_other_queues;
+            ordered: a_key_keeps_its_sequence, no_other_job_is_held_up, a_retry_and_a_snooze_hold_the_key,
+                a_dead_job_lets_the_next_go_on, a_crash_keeps_the_key, a_pause_keeps_the_sequence,
+                a_cancelled_job_lets_the_next_go_on, a_start_time_holds_the_key,
+                what_waits_behind_a_job_is_in_sight, a_job_moves_to_the_line_of_another_queue,
+                a_refused_duplicate_holds_no_key;
+            ordered_random: no_outcome_breaks_a_sequence;
             swarm: two_consumers_never_share_a_job, nothing_is_lost_while_consumers_crash;
             time: no_delay_ends_early, a_retry_counts_one_attempt, a_snooze_counts_nothing, a_release_counts_nothing;
             unique: a_key_of_a_waiting_job_is_free_once_it_is_fetched, a_kept_key_stays_with_a_dead_job,

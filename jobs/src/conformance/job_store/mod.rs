@@ -13,6 +13,7 @@ pub mod keys;
 pub mod limits;
 pub mod notes;
 pub mod operations;
+pub mod order;
 pub mod reports;
 pub mod schedule;
 pub mod schedules;
@@ -94,6 +95,9 @@ macro_rules! job_store_conformance_tests {
                 what_a_queue_has_reached_never_falls, notes_expire;
             operations: an_operation_reads_back_whole, operations_are_listed_newest_first,
                 a_write_counts_from_the_version_it_has_read, open_operations_are_bounded, ended_operations_expire;
+            order: a_key_passes_on_in_the_order_of_publishing, keys_wait_apart, a_job_is_lined_up_once,
+                what_waits_behind_a_job_is_in_sight, a_dead_job_keeps_its_position, a_cancelled_job_makes_way,
+                a_purge_frees_keys, a_job_changes_its_queue, racing_processes_lose_no_key;
             reports: a_report_reads_back_whole, an_earlier_run_never_replaces_a_later_one,
                 a_batch_may_name_a_job_twice, reports_of_many_jobs_are_read_at_once, old_reports_expire_in_slices;
             schedule: a_job_reads_back_whole, no_part_of_a_millisecond_is_cut_off, scheduling_again_replaces,
