@@ -86,12 +86,16 @@ impl JobLine {
     fn of_job(job: &InspectedJob) -> serde_json::Result<Self> {
         let envelope = &job.envelope;
         let due = envelope.run_at.filter(|_| job.state == JobState::Delayed);
+        let due = job.behind.map_or_else(
+            || due.map_or_else(|| "-".to_owned(), |due| due.to_string()),
+            |head| format!("after {head}"),
+        );
         let cells = [
             envelope.id.to_string(),
             envelope.kind.clone(),
             envelope.queue.clone(),
             name(job.state),
-            due.map_or_else(|| "-".to_owned(), |due| due.to_string()),
+            due,
             format!("{}/{}", envelope.attempt, envelope.max_attempts),
             one_line(job.last_error.as_deref()),
         ];
@@ -164,6 +168,9 @@ fn describe(
             ("run at", envelope.run_at.map_or_else(|| "-".to_owned(), |at| at.to_string())),
             ("last error", one_line(held.last_error.as_deref())),
         ]);
+        if let Some(head) = held.behind {
+            lines.push(("behind", format!("{head}, which holds its order key")));
+        }
         if let Some(dead) = &held.dead {
             lines.push(("dead", format!("{} at {}", dead.reason.as_str(), dead.died_at)));
         }

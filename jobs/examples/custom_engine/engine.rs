@@ -57,8 +57,8 @@ impl EngineInfo for VecEngine {
         NAME
     }
 
-    /// Says what it does not do: publishing one id twice stores it twice, a job that crashed runs beside others, no queue
-    /// is fair, and jobs with an order key are refused.
+    /// Says what it does not do: publishing one id twice stores it twice, a job that crashed runs beside others, no
+    /// queue is fair, and jobs with an order key are refused.
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::FULL;
         capabilities.dedupes_ids = false;

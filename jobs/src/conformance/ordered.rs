@@ -227,7 +227,8 @@ pub async fn a_start_time_holds_the_key(h: &impl Harness) {
     run_these(&mut consumer, &ids[1..]).await;
 }
 
-/// What waits behind which job is listed, found and counted; a purge deletes it and leaves the key to the one that runs.
+/// What waits behind which job is listed, found and counted; a purge deletes it and leaves the key to the one that
+/// runs.
 pub async fn what_waits_behind_a_job_is_in_sight(h: &impl Harness) {
     let Some(engine) = declared(h).await else { return };
     let ids = publish(&*engine, many(h, "a", 3)).await;

@@ -23,7 +23,7 @@ const CRASHES: u32 = 2;
 
 /// What is known of a key: its jobs in the order of publishing, and how far they are.
 #[derive(Default)]
-struct Line {
+struct KeyLine {
     jobs: Vec<JobId>,
     /// Jobs whose end was settled.
     ended: usize,
@@ -32,7 +32,7 @@ struct Line {
 }
 
 struct Run {
-    lines: HashMap<String, Line>,
+    lines: HashMap<String, KeyLine>,
     under_way: Vec<(usize, String, Delivery)>,
     /// Told by what fails.
     seed: u64,

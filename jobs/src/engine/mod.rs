@@ -152,9 +152,9 @@ pub trait Admin: EngineInfo {
     /// [`Capabilities::cancels_ready`] may answer [`Cancelled::Requested`] for an unknown id while other jobs wait.
     async fn cancel(&self, id: JobId, reason: &str) -> Result<Cancelled, EngineError>;
 
-    /// Makes a delayed or dead job ready now, a dead one with fresh attempts. Returns false when there is no such job. A
-    /// job behind another one of its [order key](crate::Job::order_key) loses its earliest start only; a dead one goes
-    /// before those of its key that were published later and have not started.
+    /// Makes a delayed or dead job ready now, a dead one with fresh attempts. Returns false when there is no such job.
+    /// A job behind another one of its [order key](crate::Job::order_key) loses its earliest start only; a dead one
+    /// goes before those of its key that were published later and have not started.
     ///
     /// # Errors
     /// [`EngineError::NotUnique`] for a dead job whose unique key another job holds; it stays dead.

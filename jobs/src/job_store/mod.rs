@@ -1,9 +1,9 @@
 //! The contracts of a job store: the state a broker cannot keep for its jobs, in a relational store beside it.
 //!
 //! Guarantees of every implementation: each method is one transaction, durable when it returns. Written only for jobs
-//! that are scheduled, unique, ordered, cancelled or dead, wait in a fair queue or report something, for pauses, schedules
-//! and bulk operations, and every few seconds for the notes of consumers and workers, the age of each backlog and the
-//! limits in use; a plain job touches the broker alone. Does not publish: the queue engine does, and deletes a
+//! that are scheduled, unique, ordered, cancelled or dead, wait in a fair queue or report something, for pauses,
+//! schedules and bulk operations, and every few seconds for the notes of consumers and workers, the age of each backlog
+//! and the limits in use; a plain job touches the broker alone. Does not publish: the queue engine does, and deletes a
 //! scheduled or dead job only after the broker has confirmed it.
 //!
 //! Implementations are [`sqlite`] and `postgres`, both tested by `crate::conformance::job_store`; users are the

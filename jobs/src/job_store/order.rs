@@ -4,11 +4,10 @@
 //! Guarantees of every implementation: as for [`super`]. At any time a key of a queue has one head, which holds it from
 //! publishing until its end, also through its retries; the others come after it by their positions, which follow the
 //! order of publishing. A key passes on in the transaction that ends its head: by [`OrderKeys::pass_on`],
-//! [`DeadJobs::add_dead`](super::DeadJobs::add_dead), or
-//! [`ScheduledJobs::cancel`](super::ScheduledJobs::cancel). Jobs behind a head are scheduled jobs with
-//! [`ScheduledJob::behind`]: listed, found, altered, cancelled and purged by
-//! [`ScheduledJobs`](super::scheduled::ScheduledJobs), and never due. A head is a scheduled job, a message or a run like
-//! that of any other job. Does not publish, and does not know what runs: see `crate::rabbitmq`.
+//! [`DeadJobs::add_dead`](super::DeadJobs::add_dead), or [`ScheduledJobs::cancel`](super::ScheduledJobs::cancel). Jobs
+//! behind a head are scheduled jobs with [`ScheduledJob::behind`]: listed, found, altered, cancelled and purged by
+//! [`ScheduledJobs`](super::scheduled::ScheduledJobs), and never due. A head is a scheduled job, a message or a run
+//! like that of any other job. Does not publish, and does not know what runs: see `crate::rabbitmq`.
 //!
 //! A head is a job, not a process: as the broker delivers it until it has ended, a key needs no lease. What a crash may
 //! leave is a second copy of a message, which [`OrderKeys::take_key`] tells from the head of the key.
@@ -25,10 +24,10 @@ pub const LINED_UP_AT_ONCE_MAX: usize = 500;
 /// Jobs of queues that run one after the other by an order key.
 #[async_trait]
 pub trait OrderKeys: Send + Sync + 'static {
-    /// Stores jobs with order keys, [`LINED_UP_AT_ONCE_MAX`] at most, in the order of their publishing. The first job of
-    /// a key that no job holds becomes its head and is due at [`ScheduledJob::due_at`]; all others wait behind theirs. A
-    /// job that is at the head of its key or behind it is left as it is. A job that was dead takes the position that it
-    /// had.
+    /// Stores jobs with order keys, [`LINED_UP_AT_ONCE_MAX`] at most, in the order of their publishing. The first job
+    /// of a key that no job holds becomes its head and is due at [`ScheduledJob::due_at`]; all others wait behind
+    /// theirs. A job that is at the head of its key or behind it is left as it is. A job that was dead takes the
+    /// position that it had.
     async fn line_up(&self, jobs: Vec<ScheduledJob>, now: Timestamp) -> Result<(), EngineError>;
 
     /// Whether a job is the head of its key; takes a key that has none, as after a purge.

@@ -3,8 +3,8 @@
 -- While it waits here it is a scheduled job like any other. The jobs behind it are rows of `scheduled` with an
 -- `order_position`, so that listing, cancelling, altering and purging of them are those of scheduled jobs; they are
 -- never due. The end of the head makes the lowest position the next one, and its row an ordinary one; without another
--- job the row of the key is deleted, so there are at most as many as jobs. A dead job keeps its position, which it takes
--- again when it is redriven. `order_positions` counts them.
+-- job the row of the key is deleted, so there are at most as many as jobs. A dead job keeps its position, which it
+-- takes again when it is redriven. `order_positions` counts them.
 --
 -- Indexes, by EXPLAIN QUERY PLAN:
 --   next       WHERE queue=? AND order_key=? AND order_position IS NOT NULL ORDER BY order_position LIMIT 1

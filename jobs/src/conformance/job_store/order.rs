@@ -186,7 +186,8 @@ pub async fn a_purge_frees_keys(h: &impl StoreHarness) {
     assert_eq!(publish_due(&*store).await, next[..1]);
 }
 
-/// A job that goes to another queue leaves its key to the next one, and joins the jobs of its key there by its position.
+/// A job that goes to another queue leaves its key to the next one, and joins the jobs of its key there by its
+/// position.
 pub async fn a_job_changes_its_queue(h: &impl StoreHarness) {
     let store = h.store();
     let lined = line_up_many(&*store, "a", 3).await;

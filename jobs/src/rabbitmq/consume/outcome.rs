@@ -3,9 +3,9 @@
 //! Guarantees: a delivery is acknowledged only after its copy was confirmed, or its schedule or death written. A crash
 //! in between leaves both: a job may run twice, it is never lost. Failures of the broker are retried for as long as the
 //! session lives; the job store is waited for two seconds and then done without: a long delay waits in the broker, as
-//! does a dead job, and a unique key and a cancel request are deleted later. The end of a job with an order key waits for
-//! the store. A released job is published as a new copy,
-//! see `docs/adr/0015-give-back.md`; its crash count travels in a header.
+//! does a dead job, and a unique key and a cancel request are deleted later. The end of a job with an order key waits
+//! for the store. A released job is published as a new copy, see `docs/adr/0015-give-back.md`; its crash count travels
+//! in a header.
 
 use std::{sync::Arc, time::Duration};
 

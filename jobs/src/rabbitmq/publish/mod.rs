@@ -1,5 +1,6 @@
 //! Publishing: plain jobs go straight to the broker, long delays to the job store, jobs of fair queues where
-//! [`super::fair`] says, and those with an order key where [`super::order`] does; events go to the topic exchange `orderworks.events`.
+//! [`super::fair`] says, and those with an order key where [`super::order`] does; events go to the topic exchange
+//! `orderworks.events`.
 //!
 //! A unique key is reserved before its job is published, for two minutes, and the reservation is confirmed afterwards.
 //! A job that was published before and has ended, while the period of its key lasts, is a duplicate.

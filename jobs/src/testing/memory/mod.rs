@@ -1,9 +1,9 @@
 //! An in-memory engine. **For tests only: it stores nothing**, so a published job is not durable.
 //!
 //! Otherwise it fulfils the whole contract of [`crate::Engine`], with all of [`Capabilities::FULL`] but `fair_share`,
-//! `order_keys` and `isolates_suspects`: delays, priorities, dead letters, cancellation, pauses, unique and concurrency keys. A
-//! consumer is lost when its settler is dropped without being closed; leases never expire before that, as a consumer in
-//! the same process cannot fall silent. Read on in `state` (life of a job) and `consumer` (delivery).
+//! `order_keys` and `isolates_suspects`: delays, priorities, dead letters, cancellation, pauses, unique and concurrency
+//! keys. A consumer is lost when its settler is dropped without being closed; leases never expire before that, as a
+//! consumer in the same process cannot fall silent. Read on in `state` (life of a job) and `consumer` (delivery).
 
 mod consumer;
 mod queue;

@@ -44,7 +44,7 @@ async fn run_those_that_come(consumer: &mut Renewed, left: &mut HashSet<JobId>) 
 }
 
 /// The store is broken, not away, so that its answers come at once.
-async fn alter_store(harness: &RabbitHarness, statement: &'static str) {
+pub(super) async fn alter_store(harness: &RabbitHarness, statement: &'static str) {
     let file = SqliteConnectOptions::new().filename(harness.folder.path().join("jobs.db"));
     let mut other = file.connect().await.expect("connects");
     other.execute(statement).await.expect("alters");

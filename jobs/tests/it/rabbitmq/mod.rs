@@ -9,6 +9,7 @@ mod inspection;
 mod keys;
 mod messages;
 mod missing;
+mod ordered;
 mod outage;
 mod over_postgres;
 mod workers;

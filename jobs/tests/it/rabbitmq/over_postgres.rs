@@ -82,6 +82,10 @@ orderworks_jobs::conformance_tests! { @cases OverPostgres;
     inspect: running_jobs_are_seen_by_every_handle, consumers_are_seen_by_every_handle,
         the_oldest_ready_job_has_an_age_without_consumers, what_is_held_nowhere_is_not_found;
     delivery: a_unique_key_holds_until_the_job_ends;
+    ordered: a_key_keeps_its_sequence, a_retry_and_a_snooze_hold_the_key, a_dead_job_lets_the_next_go_on,
+        a_crash_keeps_the_key, a_cancelled_job_lets_the_next_go_on, a_start_time_holds_the_key,
+        what_waits_behind_a_job_is_in_sight, a_job_moves_to_the_line_of_another_queue;
+    ordered_random: no_outcome_breaks_a_sequence;
     unique: a_key_of_a_waiting_job_is_free_once_it_is_fetched, a_kept_key_stays_with_a_dead_job,
         a_period_outlasts_its_job, a_period_ends_at_its_time, a_dead_job_waits_for_the_period_of_another;
     worker: cancelled_before_its_start_never_runs;

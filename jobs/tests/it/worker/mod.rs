@@ -20,6 +20,7 @@ mod kit;
 mod lease;
 pub(crate) mod limits;
 mod listing;
+mod ordered;
 mod outcomes;
 mod records;
 pub(crate) mod reports;

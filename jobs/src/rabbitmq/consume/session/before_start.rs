@@ -1,5 +1,5 @@
-//! What a delivery asks of the job store before it starts: whether its job holds its order key, and to free a unique
-//! key that is held while its job waits.
+//! Questions of a delivery to the job store before it starts: whether its job holds its order key, and that a unique
+//! key which is held while its job waits is freed.
 //!
 //! Guarantees: of the jobs of an order key only its head is dispatched; a copy of another one, which a crash has left,
 //! is dropped. A delivery is dispatched only once such a unique key is free, so a second job is accepted that sees what
@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{task::JoinError, time::timeout};
 
-use super::state::{ConsumerSession, StoreAnswer};
+use super::state::{ConsumerSession, MayStart, StoreAnswer};
 use crate::{
     engine::EngineError,
     envelope::Envelope,
@@ -25,16 +25,6 @@ use crate::{
 
 /// How long a delivery is put aside for which the store had no answer.
 const ASIDE_FOR: Duration = Duration::from_secs(1);
-
-/// Whether a delivery may start.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum MayStart {
-    Yes,
-    /// Another job holds its order key.
-    Never,
-    /// The store did not answer.
-    Unknown,
-}
 
 /// Whether the job holds a unique key until it is fetched, and not after that.
 pub(super) fn is_freed_when_fetched(envelope: &Envelope) -> bool {

@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, Interval},
 };
 
-use super::{before_start::MayStart, coalesce::Coalescer};
+use super::coalesce::Coalescer;
 use crate::{
     engine::{Delivery, EngineError},
     envelope::JobId,
@@ -35,6 +35,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(super) type ProbeAnswer = (usize, Result<u32, EngineError>);
 /// Channel and tag of a delivery, and whether it may start.
 pub(super) type StoreAnswer = (usize, u64, MayStart);
+
+/// Whether a delivery may start, by the answer of the job store.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum MayStart {
+    Yes,
+    /// Another job holds its order key.
+    Never,
+    /// The store did not answer.
+    Unknown,
+}
 
 pub(crate) struct Plan {
     pub(crate) inner: Arc<RabbitClient>,
