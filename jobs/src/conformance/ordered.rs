@@ -129,10 +129,10 @@ pub async fn a_retry_and_a_snooze_hold_the_key(h: &impl Harness) {
     let Some(engine) = declared(h).await else { return };
     let ids = publish(&*engine, many(h, "a", 3)).await;
     let mut consumer = consume(&*engine, SLOTS).await;
-    let at = || h.ambient().now() + SOON;
-    for outcome in [&|| retry(at()) as &dyn Fn() -> Settlement, &|| Settlement::Snooze { at: at() }] {
+    for snoozes in [false, true] {
         let first = take_this(&mut consumer, ids[0]).await;
-        settle(&consumer, &first, outcome());
+        let at = h.ambient().now() + SOON;
+        settle(&consumer, &first, if snoozes { Settlement::Snooze { at } } else { retry(at) });
         nothing_comes(&mut consumer).await;
     }
     let again = take_this(&mut consumer, ids[0]).await;
