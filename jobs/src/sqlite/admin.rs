@@ -25,9 +25,8 @@ macro_rules! inspected_columns {
         concat!(
             envelope_columns!(),
             ", state, last_error, dead_reason, first_failed_at, died_at, order_at,
-               iif(blocked = 3, (SELECT id FROM jobs AS head
-                 WHERE head.queue = jobs.queue AND head.order_key = jobs.order_key AND head.state <> 'dead'
-                   AND head.blocked < 3 LIMIT 1), NULL) AS behind"
+               iif(blocked = 3, (SELECT head.id FROM order_keys AS k JOIN jobs AS head ON head.sequence = k.head
+                 WHERE k.queue = jobs.queue AND k.key = jobs.order_key), NULL) AS behind"
         )
     };
 }

@@ -1,8 +1,8 @@
 //! Order keys of the file: published rows are put behind their key.
 //!
-//! Guarantees: of the rows of a queue and key that wait or run, one is at the head, and all others are marked
-//! (`blocked` 3), which claims skip. Publishing enters rows here; all else that moves the head is in the triggers of
-//! migration 0008.
+//! Guarantees: of the rows of a queue and key that wait or run, one is the head that `order_keys` names, and all others
+//! are marked (`blocked` 3), which claims skip. Publishing enters rows here; all else that moves a head is in the
+//! triggers of migration 0008.
 
 use serde::Serialize;
 use sqlx::SqliteConnection;
@@ -10,21 +10,17 @@ use sqlx::SqliteConnection;
 use super::fault::SqliteFault;
 use crate::{engine::Published, envelope::Envelope};
 
-const ENTER: &str =
-    "UPDATE jobs SET order_key = r.value->>'key', blocked = 3, order_at = run_at, run_at = NULL
+const ENTER: &str = "UPDATE jobs SET order_key = r.value->>'key', blocked = 3,
+      order_at = iif(run_at > ?2, run_at, NULL), run_at = NULL
     FROM json_each(?1) AS r WHERE jobs.id = r.value->>'id'";
 
-/// Makes the first row of each key that has no head its head.
-const START: &str = "UPDATE jobs SET blocked = 0, state = iif(order_at > ?2, 'delayed', 'ready'), run_at = order_at,
-      order_at = NULL
-    WHERE sequence IN (
-      SELECT (SELECT sequence FROM jobs INDEXED BY jobs_order
-              WHERE queue = k.queue AND order_key = k.key AND state <> 'dead' AND blocked = 3
-              ORDER BY sequence LIMIT 1)
-      FROM (SELECT DISTINCT value->>'queue' AS queue, value->>'key' AS key FROM json_each(?1)) AS k
-      WHERE NOT EXISTS (
-        SELECT 1 FROM jobs AS head INDEXED BY jobs_order
-        WHERE head.queue = k.queue AND head.order_key = k.key AND head.state <> 'dead' AND head.blocked < 3))";
+/// Makes the first row of each key that has no head its head; a trigger starts it.
+const START: &str = "INSERT INTO order_keys (queue, key, head, since)
+    SELECT k.queue, k.key, (
+        SELECT sequence FROM jobs INDEXED BY jobs_order
+        WHERE jobs.queue = k.queue AND jobs.order_key = k.key AND jobs.blocked = 3 ORDER BY sequence LIMIT 1), ?2
+    FROM (SELECT DISTINCT value->>'queue' AS queue, value->>'key' AS key FROM json_each(?1)) AS k
+    WHERE NOT EXISTS (SELECT 1 FROM order_keys AS known WHERE known.queue = k.queue AND known.key = k.key)";
 
 /// A published job with an order key.
 #[derive(Serialize)]
@@ -46,8 +42,9 @@ pub(super) async fn line_up(
         return Ok(());
     }
     let json = serde_json::to_string(&ordered)?;
-    sqlx::query(ENTER).bind(&json).execute(&mut *c).await?;
-    sqlx::query(START).bind(&json).bind(now).execute(c).await?;
+    for statement in [ENTER, START] {
+        sqlx::query(statement).bind(&json).bind(now).execute(&mut *c).await?;
+    }
     Ok(())
 }
 
