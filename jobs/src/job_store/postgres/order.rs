@@ -169,7 +169,8 @@ impl PostgresJobStore {
         now: Timestamp,
     ) -> Result<(), PostgresFault> {
         let now = now.as_millisecond();
-        for held in self.database.query(HELD).bind(ids).fetch_all(&mut *c).await? {
+        let held = self.database.query(HELD).bind(ids).fetch_all(&mut *c).await?;
+        for held in &held {
             let (queue, key): (String, String) = (held.get("queue"), held.get("key"));
             let next = self.database.query(NEXT).bind(&queue).bind(&key).fetch_optional(&mut *c).await?;
             let Some(next) = next else {

@@ -125,7 +125,8 @@ impl OrderKeys for SqliteJobStore {
 
 /// Makes the next job of each key the head that one of these jobs (a JSON array) has held, or frees the key.
 pub(super) async fn pass_on(c: &mut SqliteConnection, ids: &str, now: i64) -> Result<(), SqliteFault> {
-    for held in sqlx::query(HELD).bind(ids).fetch_all(&mut *c).await? {
+    let held = sqlx::query(HELD).bind(ids).fetch_all(&mut *c).await?;
+    for held in &held {
         let (queue, key): (String, String) = (held.get("queue"), held.get("key"));
         let next = sqlx::query_scalar::<_, String>(NEXT).bind(&queue).bind(&key).bind(now);
         let next = next.fetch_optional(&mut *c).await?;

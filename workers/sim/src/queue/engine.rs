@@ -29,6 +29,7 @@ impl EngineInfo for SimQueue {
 #[async_trait]
 impl Publish for SimQueue {
     async fn publish(&self, envelopes: Vec<Envelope>) -> Result<Vec<Published>, EngineError> {
+        envelopes.iter().try_for_each(Envelope::refuse_order_key)?;
         let asked = envelopes.len();
         let (kept, confirmed) = self.exchange(asked).await?;
         for envelope in envelopes.into_iter().take(kept) {
