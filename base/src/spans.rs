@@ -119,7 +119,7 @@ mod tests {
     fn a_trace_that_its_caller_does_not_record_passes_unchanged() {
         let (from, own) = (trace("00").with_state(["vendor=1"]), trace("00"));
         let start = passed_on(Some(&from), Some(own));
-        assert_eq!((start.span_id(), start.trace), (None, Some(from)));
+        assert_eq!((start.span_id(), &start.trace), (None, &Some(from)));
     }
 
     #[test]
@@ -127,7 +127,7 @@ mod tests {
         let (link, own) = (trace("01").linked(), trace("00"));
         for from in [None, Some(&link)] {
             let start = passed_on(from, Some(own.clone()));
-            assert_eq!((start.span_id(), start.trace), (None, Some(own.clone())));
+            assert_eq!((start.span_id(), &start.trace), (None, &Some(own.clone())));
         }
     }
 

@@ -101,7 +101,7 @@ mod tests {
                 paused: false,
             };
             QueueFigures {
-                status: QueueStatus { depth, consumers: 1, slots: 1 },
+                status: QueueStatus { depth, consumers: 1, slots: 1, fair: None },
                 desired_workers: None,
                 completed_per_minute: None,
                 failed_per_minute: None,

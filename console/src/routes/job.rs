@@ -148,6 +148,10 @@ impl JobPage {
             facts.push("Subject", subject_cell(held.subject.as_deref()));
             facts.push("Unique key", held.unique_key.as_deref());
             facts.push("Concurrency key", held.concurrency_key.as_deref());
+            facts.push("Order key", held.order_key.as_deref());
+            if let Some(head) = held.behind {
+                facts.push("Waits for", Cell::link(head.to_string(), path("/jobs", &head.to_string())));
+            }
             facts.push("Last error", held.last_error.as_deref());
             facts.push("Trace id", held.trace_id.as_deref());
         } else if let Some(last) = self.attempts.last() {
@@ -163,7 +167,7 @@ impl JobPage {
             let progress = report.progress.as_ref();
             let progress = progress.map(|progress| format!("{} % {}", progress.percent, progress.message));
             facts.push("Progress", progress.as_deref());
-            facts.push("LastRun", Cell::time(report.reported_at, self.at));
+            facts.push("Reported", Cell::time(report.reported_at, self.at));
             facts.push("By", format!("attempt {} in {}", report.attempt, report.worker));
         }
         facts

@@ -57,6 +57,9 @@ pub(super) struct JobSummary {
     pub(super) subject: Option<String>,
     pub(super) unique_key: Option<String>,
     pub(super) concurrency_key: Option<String>,
+    pub(super) order_key: Option<String>,
+    /// The job that holds its order key, while it waits for that.
+    pub(super) behind: Option<JobId>,
     pub(super) trace_id: Option<String>,
     pub(super) crashes: u32,
     pub(super) last_error: Option<String>,
@@ -65,7 +68,7 @@ pub(super) struct JobSummary {
 
 impl From<InspectedJob> for JobSummary {
     fn from(job: InspectedJob) -> Self {
-        let InspectedJob { envelope, state, crashes, last_error, dead } = job;
+        let InspectedJob { envelope, state, crashes, last_error, dead, behind } = job;
         Self {
             id: envelope.id,
             kind: envelope.kind,
@@ -79,6 +82,8 @@ impl From<InspectedJob> for JobSummary {
             subject: envelope.subject,
             unique_key: envelope.unique_key,
             concurrency_key: envelope.concurrency_key,
+            order_key: envelope.order_key,
+            behind,
             trace_id: envelope.trace.as_ref().map(TraceContext::trace_id),
             crashes,
             last_error,
@@ -94,14 +99,16 @@ impl JobSummary {
     }
 
     fn matches(&self, filter: &Conditions) -> bool {
-        let texts = [&self.subject, &self.unique_key, &self.concurrency_key, &self.last_error];
+        let texts =
+            [&self.subject, &self.unique_key, &self.concurrency_key, &self.order_key, &self.last_error];
         let has = |part: &str| {
             self.kind.contains(part)
                 || texts.iter().any(|text| text.as_ref().is_some_and(|t| t.contains(part)))
         };
         let error = self.last_error.as_deref().unwrap_or_default();
         let bare = self.unique_key.as_deref().and_then(|key| key.split_once('/')).map(|(_, bare)| bare);
-        let keys = [self.unique_key.as_deref(), bare, self.concurrency_key.as_deref()];
+        let keys =
+            [self.unique_key.as_deref(), bare, self.concurrency_key.as_deref(), self.order_key.as_deref()];
         (filter.key.is_empty() || keys.contains(&Some(filter.key.as_str())))
             && (filter.error.is_empty() || error.contains(&filter.error))
             && (filter.q.is_empty() || has(&filter.q))

@@ -28,7 +28,7 @@ fn queue(name: &str, ready: u64, consumers: usize, paused: bool) -> QueueSnapsho
     let depth =
         Depth { queue: name.to_owned(), ready, delayed: 3, running: 2, dead: 1, oldest_ready_at, paused };
     QueueSnapshot {
-        status: QueueStatus { depth, consumers, slots: 16 },
+        status: QueueStatus { depth, consumers, slots: 16, fair: None },
         desired_workers: Some(4),
         limited_by: None,
         arrivals_per_second: Some(2.5),

@@ -9,7 +9,7 @@ mod inspection;
 mod keys;
 mod messages;
 mod missing;
-mod ordered;
+mod order_keys;
 mod outage;
 mod over_postgres;
 mod workers;
