@@ -7,8 +7,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::page::Cell;
 
-/// Counts above this are shown as "10,000+": nobody reads the difference, and exact ones cost a scan.
-const COUNT_SHOWN_MAX: u64 = 10_000;
+/// Counts from this on are shown as "10,000+": nobody reads the difference, and exact ones cost a scan.
+pub(crate) const COUNT_SHOWN_MAX: u64 = 10_000;
 /// Longest text of a cell, in characters; the rest is on the page of the thing itself.
 const TEXT_CHARS_MAX: usize = 300;
 /// What a query or a part of a path need not encode.

@@ -1,8 +1,9 @@
 //! The figures of all queues, asked once for all open pages.
 //!
 //! Guarantees: however many pages reload, engine, stores and scaling signal are asked at most once in [`FIGURES_AGE`],
-//! and the log of attempts for one bounded page. Rates and waits are those of the last [`RECENT_MAX`] attempts of all
-//! queues together, not those of a fixed span: a query over a span would grow with the load.
+//! and the log of attempts for one bounded page. Delayed and dead jobs are counted as far as pages show counts. Rates
+//! and waits are those of the last [`RECENT_MAX`] attempts of all queues together, not those of a fixed span: a query
+//! over a span would grow with the load.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +20,7 @@ use serde::Serialize;
 use store::outbox::Backlog;
 use tokio::sync::Mutex;
 
-use crate::{error::ConsoleError, parts::ConsoleParts};
+use crate::{cells::COUNT_SHOWN_MAX, error::ConsoleError, parts::ConsoleParts};
 
 /// Age of figures that are shown again.
 const FIGURES_AGE: Duration = Duration::from_secs(2);
@@ -97,7 +98,7 @@ impl SharedFigures {
 
 async fn ask(parts: &ConsoleParts, at: Timestamp) -> Result<Figures, ConsoleError> {
     let (engine, notes) = (parts.engine.as_ref(), live_notes(parts.store.as_ref(), &parts.ambient).await?);
-    let statuses = inspection::queues(engine, &notes, at).await?;
+    let statuses = inspection::queues_up_to(engine, &notes, at, COUNT_SHOWN_MAX).await?;
     let filter = RecordFilter { limit: RECENT_MAX, ..RecordFilter::default() };
     let recent = parts.records.list(&filter).await?;
     let signals = (parts.scaling)().await.unwrap_or_default();

@@ -53,7 +53,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0012_fair.down",
             "0012_fair.up",
             "0013_order.down",
-            "0013_order.up"
+            "0013_order.up",
+            "0014_listing.down",
+            "0014_listing.up"
         ]
     );
     migrations.create_schema("jobs");

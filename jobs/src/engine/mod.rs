@@ -111,6 +111,12 @@ pub trait Admin: EngineInfo {
     /// Numbers of jobs in a queue, by state; without those of [`Admin::short_delays`].
     async fn depth(&self, queue: &str) -> Result<Depth, EngineError>;
 
+    /// [`Admin::depth`] for those who need no larger number of delayed and of dead jobs than `most`: an engine that has
+    /// to count them may stop there, so that the answer costs the same whatever the queue holds.
+    async fn depth_up_to(&self, queue: &str, _most: u64) -> Result<Depth, EngineError> {
+        self.depth(queue).await
+    }
+
     /// Number of jobs, of all queues together, in delays of up to [`SHORT_DELAY_MAX`] that the engine cannot assign to
     /// a queue; always zero with [`Capabilities::lists_delayed`].
     async fn short_delays(&self) -> Result<u64, EngineError> {

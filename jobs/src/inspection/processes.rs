@@ -72,9 +72,19 @@ pub async fn queues(
     notes: &[WorkerNote],
     now: Timestamp,
 ) -> Result<Vec<QueueStatus>, EngineError> {
+    queues_up_to(engine, notes, now, u64::MAX).await
+}
+
+/// [`queues`] with delayed and dead jobs counted up to `most`, as by [`Admin::depth_up_to`].
+pub async fn queues_up_to(
+    engine: &dyn Admin,
+    notes: &[WorkerNote],
+    now: Timestamp,
+    most: u64,
+) -> Result<Vec<QueueStatus>, EngineError> {
     let mut depths = Vec::new();
     for queue in engine.queues().await? {
-        match engine.depth(&queue).await {
+        match engine.depth_up_to(&queue, most).await {
             Ok(depth) => depths.push((depth, engine.fair_keys(&queue, FAIR_KEYS_TOLD).await?)),
             Err(EngineError::NoSuchQueue(_)) => {}
             Err(error) => return Err(error),

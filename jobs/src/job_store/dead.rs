@@ -81,8 +81,8 @@ pub trait DeadJobs: Send + Sync + 'static {
     /// counts up to the filter's limit.
     async fn drop_dead(&self, filter: &DeadFilter) -> Result<u64, EngineError>;
 
-    /// Number of dead jobs of a queue.
-    async fn dead_count(&self, queue: &str) -> Result<u64, EngineError>;
+    /// Number of dead jobs of a queue, counted up to `most`.
+    async fn dead_count(&self, queue: &str, most: u64) -> Result<u64, EngineError>;
 }
 
 impl DeadJob {

@@ -169,6 +169,11 @@ where
     }
 }
 
+/// Limit of a statement that counts up to `most`, far enough from the largest number for others to be added.
+pub(super) fn counted(most: u64) -> i64 {
+    i64::try_from(most).unwrap_or(i64::MAX).min(i64::MAX / 2)
+}
+
 /// Size of a queue; the empty name stands for all processes.
 pub(super) fn size(queue: String, worker: String, slots: i64) -> QueueSize {
     QueueSize {

@@ -73,8 +73,8 @@ pub trait ScheduledJobs: Send + Sync + 'static {
     /// One scheduled job by id.
     async fn find(&self, id: JobId) -> Result<Option<ScheduledJob>, EngineError>;
 
-    /// Number of scheduled jobs of a queue.
-    async fn scheduled_count(&self, queue: &str) -> Result<u64, EngineError>;
+    /// Number of scheduled jobs of a queue, counted up to `most`.
+    async fn scheduled_count(&self, queue: &str, most: u64) -> Result<u64, EngineError>;
 
     /// Deletes the scheduled jobs of a queue and frees its unique keys that were reserved before this time, but for
     /// those of the `running` and of dead jobs, and for the rest of a period; and its order keys, but for those of the

@@ -117,7 +117,8 @@ impl Scaling {
 
     /// `None` for a queue that was deleted meanwhile.
     async fn depth(&self, queue: &str) -> Result<Option<Depth>, EngineError> {
-        match self.engine.depth(queue).await {
+        // The rule asks for ready and running jobs only.
+        match self.engine.depth_up_to(queue, 0).await {
             Ok(depth) => Ok(Some(depth)),
             Err(EngineError::NoSuchQueue(_)) => Ok(None),
             Err(error) => Err(error),

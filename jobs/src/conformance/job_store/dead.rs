@@ -78,8 +78,8 @@ pub async fn a_dead_job_reads_back_whole(h: &impl StoreHarness) {
     );
     let listed = second.dead_jobs(&JobFilter { limit: 10, ..JobFilter::default() }).await.expect("lists");
     assert_eq!((ids(&listed.jobs), listed.more, &listed.jobs[0].message), (vec![id], false, &None));
-    assert_eq!(store.dead_count(QUEUE).await.expect("counts"), 1);
-    assert_eq!(store.dead_count("letters").await.expect("counts"), 0);
+    assert_eq!(store.dead_count(QUEUE, u64::MAX).await.expect("counts"), 1);
+    assert_eq!(store.dead_count("letters", u64::MAX).await.expect("counts"), 0);
     assert!(store.find_dead(dead(noon()).envelope.id).await.expect("finds").is_none());
     store.add_dead(Vec::new()).await.expect("adds nothing");
 }
@@ -97,8 +97,19 @@ pub async fn dead_jobs_are_listed_in_pages(h: &impl StoreHarness) {
     assert_eq!(listed.concat(), all);
     let letters = JobFilter { queue: Some("letters".to_owned()), ..filter.clone() };
     assert_eq!(pages(&*store, letters).await.concat(), [jobs[150].envelope.id]);
-    let weighed = JobFilter { kind: Some("weigh_parcel".to_owned()), ..filter };
-    assert_eq!(pages(&*store, weighed).await.concat(), [jobs[151].envelope.id]);
+    let weighed = JobFilter { kind: Some("weigh_parcel".to_owned()), ..filter.clone() };
+    assert_eq!(pages(&*store, weighed.clone()).await.concat(), [jobs[151].envelope.id]);
+    let both = |queue: &str| JobFilter { queue: Some(queue.to_owned()), ..weighed.clone() };
+    assert_eq!(pages(&*store, both(QUEUE)).await.concat(), [jobs[151].envelope.id]);
+    assert!(pages(&*store, both("letters")).await.concat().is_empty());
+    let kind =
+        JobFilter { queue: Some(QUEUE.to_owned()), kind: Some(jobs[0].envelope.kind.clone()), ..filter };
+    let rest: Vec<JobId> =
+        all.into_iter().filter(|id| ![150, 151].map(|place| jobs[place].envelope.id).contains(id)).collect();
+    assert_eq!(pages(&*store, kind).await.concat(), rest);
+    for (most, counted) in [(0, 0), (100, 100), (1000, 199)] {
+        assert_eq!(store.dead_count(QUEUE, most).await.expect("counts"), counted, "up to {most}");
+    }
 }
 
 /// A page of the largest jobs ends before its limit, so that no listing needs much memory.
@@ -228,5 +239,5 @@ pub async fn those_that_died_first_are_dropped_first(h: &impl StoreHarness) {
         assert_eq!(found.is_some(), is_left, "{place}");
     }
     assert_eq!(store.drop_dead(&DeadFilter { dry_run: false, ..old }).await.expect("drops"), 1);
-    assert_eq!(store.dead_count(QUEUE).await.expect("counts"), 1);
+    assert_eq!(store.dead_count(QUEUE, u64::MAX).await.expect("counts"), 1);
 }

@@ -181,7 +181,13 @@ pub async fn a_turn_is_waited_for_like_a_time(h: &impl StoreHarness) {
     let backlog = Backlog { jobs: 4, oldest: Some(noon()) };
     assert_eq!(store.backlog(QUEUE).await.expect("counts"), backlog);
     assert_eq!(store.backlog("letters").await.expect("counts"), Backlog::default());
-    assert_eq!(store.scheduled_count(QUEUE).await.expect("counts"), 1);
+    let more = super::schedule(&*store, &[job(), job()]).await;
+    for (most, counted) in [(0, 0), (2, 2), (3, 3), (u64::MAX, 3)] {
+        assert_eq!(store.scheduled_count(QUEUE, most).await.expect("counts"), counted, "up to {most}");
+    }
+    for id in more {
+        assert!(store.cancel(id, "counted", noon()).await.expect("cancels"), "it is deleted");
+    }
     let now = noon() + seconds(60);
     assert_eq!(store.claim_due(now, now + seconds(30), 100).await.expect("claims").len(), 1);
     assert!(store.cancel(held[3], "not wanted", now).await.expect("cancels"), "it is deleted");
@@ -272,5 +278,5 @@ pub async fn an_unreadable_turn_is_set_aside(h: &impl StoreHarness) {
     let good = hold_many(&*store, "a", 1).await;
     assert!(claim(&*store, 1).await.is_empty());
     assert_eq!(ids(&claim_at(&*store, noon() + seconds(40), 1).await), good);
-    assert_eq!(store.scheduled_count(QUEUE).await.expect("counts"), 1);
+    assert_eq!(store.scheduled_count(QUEUE, u64::MAX).await.expect("counts"), 1);
 }

@@ -66,7 +66,7 @@ pub async fn scheduling_again_replaces(h: &impl StoreHarness) {
     schedule(&*store, std::slice::from_ref(&moved)).await;
     let found = store.find(moved.envelope.id).await.expect("finds").expect("there");
     assert_eq!((found.due_at, found.crashes), (noon() + seconds(60), 1));
-    assert_eq!(store.scheduled_count(QUEUE).await.expect("counts"), 2);
+    assert_eq!(store.scheduled_count(QUEUE, u64::MAX).await.expect("counts"), 2);
 }
 
 /// Of two copies of a job one stays, with the attempts used by the one that used more, due when the last one is.
@@ -95,7 +95,7 @@ pub async fn a_batch_may_name_a_job_twice(h: &impl StoreHarness) {
     let last = ScheduledJob { crashes: 5, ..first.clone() };
     schedule(&*store, &[first, job(), last.clone()]).await;
     assert_eq!(store.find(last.envelope.id).await.expect("finds").expect("there").crashes, 5);
-    assert_eq!(store.scheduled_count(QUEUE).await.expect("counts"), 2);
+    assert_eq!(store.scheduled_count(QUEUE, u64::MAX).await.expect("counts"), 2);
 }
 
 /// A text that a store cannot represent does not stop a job.
@@ -161,7 +161,7 @@ pub async fn a_purge_takes_jobs_and_keys_of_its_queue(h: &impl StoreHarness) {
     assert_eq!(purge().await, 3);
     assert_eq!(purge().await, 0);
     assert_eq!(everything(&*store).await, others);
-    assert_eq!(store.scheduled_count("letters").await.expect("counts"), 1);
+    assert_eq!(store.scheduled_count("letters", u64::MAX).await.expect("counts"), 1);
     let new = job().envelope.id;
     let keys = [("a", QUEUE), ("b", "letters"), ("c", QUEUE), ("d", QUEUE)];
     let keys = keys.map(|(name, queue)| asks_for(name, queue, new)).to_vec();

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid};
 use sqlx::{Postgres, QueryBuilder, Row, postgres::PgRow};
 
-use super::{PostgresJobStore, engine_error, keys, order::KEEP_POSITIONS};
+use super::{PostgresJobStore, engine_error, keys, order::KEEP_POSITIONS, page::push_page};
 use crate::{
     engine::{DROP_MAX, DeadFilter, EngineError, JobFilter, LIST_MAX, page::read_page},
     envelope::JobId,
@@ -14,7 +14,7 @@ use crate::{
         DeadJob, DeadJobs, DeadPage,
         dead::push_conditions,
         draw_claim,
-        row::{self, dead_columns},
+        row::{self, counted, dead_columns},
     },
     postgres::{column, text},
 };
@@ -46,9 +46,12 @@ pub(super) const REMOVE: &str = "
     DELETE FROM jobs.dead_jobs AS d USING unnest($1::uuid[], $2::bigint[]) AS redriven (id, claim)
     WHERE d.id = redriven.id AND d.claim = redriven.claim AND d.id = ANY($1)";
 
-pub(super) const COUNT: &str = "SELECT count(*) FROM jobs.dead_jobs WHERE queue = $1";
+// A range of one queue, for the reason told at the count of scheduled jobs.
+pub(super) const COUNT: &str = "
+    SELECT count(*) FROM (
+      SELECT FROM jobs.dead_jobs WHERE queue >= $1 AND queue <= $1 ORDER BY queue, id LIMIT $2) AS counted";
 
-const LIST: &str = concat!("SELECT ", dead_columns!(), " FROM jobs.dead_jobs WHERE true");
+const LIST: &str = concat!("SELECT ", dead_columns!(), " FROM jobs.dead_jobs WHERE ");
 const IDS: &str = "SELECT id FROM jobs.dead_jobs WHERE true";
 const NUMBER: &str = "SELECT count(*) FROM jobs.dead_jobs WHERE true";
 const DROP: &str = "DELETE FROM jobs.dead_jobs WHERE id = ANY(ARRAY(SELECT id FROM jobs.dead_jobs WHERE true";
@@ -70,9 +73,9 @@ fn matching(sql: &'static str, filter: &DeadFilter) -> QueryBuilder<Postgres> {
 }
 
 pub(super) fn list(filter: &JobFilter, after: Option<JobId>, limit: u32) -> QueryBuilder<Postgres> {
-    let (queue, kind) = (filter.queue.clone(), filter.kind.clone());
-    let mut select = matching(LIST, &DeadFilter { queue, kind, after, ..DeadFilter::default() });
-    select.push(" ORDER BY id LIMIT ").push_bind(i64::from(limit));
+    let mut select = QueryBuilder::new(LIST);
+    let order = push_page(&mut select, filter, after);
+    select.push(order).push_bind(i64::from(limit));
     select
 }
 
@@ -182,8 +185,8 @@ impl DeadJobs for PostgresJobStore {
         .await
     }
 
-    async fn dead_count(&self, queue: &str) -> Result<u64, EngineError> {
-        let count = self.number(|| sqlx::query(COUNT).bind(queue)).await?;
+    async fn dead_count(&self, queue: &str, most: u64) -> Result<u64, EngineError> {
+        let count = self.number(|| sqlx::query(COUNT).bind(queue).bind(counted(most))).await?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 }

@@ -12,6 +12,7 @@ mod limits;
 mod notes;
 mod operations;
 mod order;
+mod page;
 mod reports;
 mod schedule;
 mod schedules;

@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid, time::ceil_ms};
-use sqlx::{Executor, Row, postgres::PgRow};
+use sqlx::{Executor, Postgres, QueryBuilder, Row, postgres::PgRow};
 
-use super::{PostgresJobStore, engine_error, order::PURGE_ORDER};
+use super::{PostgresJobStore, engine_error, order::PURGE_ORDER, page::push_page};
 use crate::{
     engine::{EngineError, JobFilter, LIST_MAX},
     envelope::JobId,
     job_store::{
         CANCELS_MAX, ScheduledJob, ScheduledJobs, draw_claim,
         fair::wants_fair,
-        row::{self, columns},
+        row::{self, columns, counted},
         too_many_cancels,
     },
     postgres::{column, text},
@@ -60,25 +60,16 @@ pub(super) const UNSCHEDULE: &str = "
     DELETE FROM jobs.scheduled AS s USING unnest($1::uuid[], $2::bigint[]) AS published (id, claim)
     WHERE s.id = published.id AND s.claim = published.claim AND s.id = ANY($1)";
 
-pub(super) const LIST: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM jobs.scheduled WHERE id > $1 AND ($2::text IS NULL OR kind = $2)
-       AND ($4::boolean IS NULL OR (tag IS NOT NULL) = $4) ORDER BY id LIMIT $3"
-);
-
-pub(super) const LIST_QUEUE: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM jobs.scheduled WHERE id > $1 AND ($2::text IS NULL OR kind = $2)
-       AND ($4::boolean IS NULL OR (tag IS NOT NULL) = $4) AND queue = $5 ORDER BY id LIMIT $3"
-);
+const LIST: &str = concat!("SELECT ", columns!(), " FROM jobs.scheduled WHERE ");
 
 pub(super) const FIND: &str = concat!("SELECT ", columns!(), " FROM jobs.scheduled WHERE id = $1");
 
-// A difference, because both indexes tell their count, and no index tells that of the rest.
+// A difference, because both indexes tell their count, and no index tells that of the rest. A range of one queue, not
+// an equality: the order is then that of one index only, and the planner reads no other one until it has enough.
 pub(super) const COUNT: &str = "
-    SELECT (SELECT count(*) FROM jobs.scheduled WHERE queue = $1)
+    SELECT (SELECT count(*) FROM (
+        SELECT FROM jobs.scheduled WHERE queue >= $1 AND queue <= $1 ORDER BY queue, id
+        LIMIT $2 + (SELECT count(*) FROM jobs.scheduled WHERE queue = $1 AND tag IS NOT NULL)) AS counted)
       - (SELECT count(*) FROM jobs.scheduled WHERE queue = $1 AND tag IS NOT NULL)";
 
 pub(super) const PURGE: &str = "DELETE FROM jobs.scheduled WHERE queue = $1";
@@ -103,6 +94,17 @@ const REQUEST_CANCEL: &str = "
 
 fn scheduled(row: &PgRow) -> Option<ScheduledJob> {
     row::scheduled(row).ok()
+}
+
+pub(super) fn list(filter: &JobFilter) -> QueryBuilder<Postgres> {
+    let mut select = QueryBuilder::new(LIST);
+    let order = push_page(&mut select, filter, filter.after);
+    // Literals, so that the planner can use the partial index.
+    if let Some(is_fair) = wants_fair(filter) {
+        select.push(if is_fair { " AND tag IS NOT NULL" } else { " AND tag IS NULL" });
+    }
+    select.push(order).push_bind(i64::from(filter.limit.min(LIST_MAX)));
+    select
 }
 
 #[async_trait]
@@ -175,21 +177,16 @@ impl ScheduledJobs for PostgresJobStore {
     }
 
     async fn scheduled(&self, filter: &JobFilter) -> Result<Vec<ScheduledJob>, EngineError> {
-        let list = || {
-            let sql = if filter.queue.is_some() { LIST_QUEUE } else { LIST };
-            let list = sqlx::query(sql).bind(filter.after.map_or(Uuid::nil(), |id| id.0)).bind(&filter.kind);
-            let list = list.bind(i64::from(filter.limit.min(LIST_MAX))).bind(wants_fair(filter));
-            if filter.queue.is_some() { list.bind(&filter.queue) } else { list }
-        };
-        Ok(self.rows(list).await?.iter().filter_map(scheduled).collect())
+        let rows = self.database.rows(list(filter).build()).await.map_err(engine_error)?;
+        Ok(rows.iter().filter_map(scheduled).collect())
     }
 
     async fn find(&self, id: JobId) -> Result<Option<ScheduledJob>, EngineError> {
         Ok(self.rows(|| sqlx::query(FIND).bind(id.0)).await?.first().and_then(scheduled))
     }
 
-    async fn scheduled_count(&self, queue: &str) -> Result<u64, EngineError> {
-        let count = self.number(|| sqlx::query(COUNT).bind(queue)).await?;
+    async fn scheduled_count(&self, queue: &str, most: u64) -> Result<u64, EngineError> {
+        let count = self.number(|| sqlx::query(COUNT).bind(queue).bind(counted(most))).await?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 

@@ -16,7 +16,7 @@ use crate::{
         DeadJob, DeadJobs, DeadPage,
         dead::push_conditions,
         draw_claim,
-        row::{self, dead_columns},
+        row::{self, counted, dead_columns},
     },
 };
 
@@ -36,6 +36,8 @@ const CLAIM: &str = concat!(
     dead_columns!(),
     ", properties, body"
 );
+
+const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM dead_jobs WHERE queue = ?1 LIMIT ?2) AS counted";
 
 const LIST: &str = concat!("SELECT ", dead_columns!(), " FROM dead_jobs WHERE true");
 const IDS: &str = "SELECT id FROM dead_jobs WHERE true";
@@ -158,9 +160,9 @@ impl DeadJobs for SqliteJobStore {
         .await
     }
 
-    async fn dead_count(&self, queue: &str) -> Result<u64, EngineError> {
-        let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM dead_jobs WHERE queue = ?1");
-        let count = count.bind(queue).fetch_one(self.database.readers()).await.map_err(engine_error)?;
+    async fn dead_count(&self, queue: &str, most: u64) -> Result<u64, EngineError> {
+        let count = sqlx::query_scalar::<_, i64>(COUNT).bind(queue).bind(counted(most));
+        let count = count.fetch_one(self.database.readers()).await.map_err(engine_error)?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 }

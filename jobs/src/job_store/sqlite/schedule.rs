@@ -18,7 +18,7 @@ use crate::{
     job_store::{
         CANCELS_MAX, ScheduledJob, ScheduledJobs, draw_claim,
         fair::wants_fair,
-        row::{self, columns},
+        row::{self, columns, counted},
         too_many_cancels,
     },
     sqlite::fault::SqliteFault,
@@ -60,6 +60,9 @@ const LIST: &str = concat!(
 );
 
 const FIND: &str = concat!("SELECT ", columns!(), " FROM scheduled WHERE id = ?1");
+
+const COUNT: &str = "
+    SELECT count(*) FROM (SELECT 1 FROM scheduled WHERE queue = ?1 AND tag IS NULL LIMIT ?2) AS counted";
 
 /// Leaves the rest of a period.
 const PURGE_PERIODS: &str = "UPDATE unique_keys SET held_as = 'period', expires_at = period_end
@@ -151,10 +154,9 @@ impl ScheduledJobs for SqliteJobStore {
         Ok(found.as_ref().and_then(scheduled))
     }
 
-    async fn scheduled_count(&self, queue: &str) -> Result<u64, EngineError> {
-        let count =
-            sqlx::query_scalar::<_, i64>("SELECT count(*) FROM scheduled WHERE queue = ?1 AND tag IS NULL");
-        let count = count.bind(queue).fetch_one(self.database.readers()).await.map_err(engine_error)?;
+    async fn scheduled_count(&self, queue: &str, most: u64) -> Result<u64, EngineError> {
+        let count = sqlx::query_scalar::<_, i64>(COUNT).bind(queue).bind(counted(most));
+        let count = count.fetch_one(self.database.readers()).await.map_err(engine_error)?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 

@@ -41,12 +41,16 @@ use crate::{
 #[async_trait]
 impl Admin for RabbitEngine {
     async fn depth(&self, queue: &str) -> Result<Depth, EngineError> {
+        self.depth_up_to(queue, u64::MAX).await
+    }
+
+    async fn depth_up_to(&self, queue: &str, most: u64) -> Result<Depth, EngineError> {
         let client = &self.client;
         client.refresh_control().await?;
         client.require_queues([queue].into()).await?;
         let (ready, backlog) = client.ready_and_backlog(queue).await?;
-        let dead = client.store.dead_count(queue).await? + client.count(&[dead_queue(queue)]).await?;
-        let delayed = client.store.scheduled_count(queue).await?;
+        let dead = client.store.dead_count(queue, most).await? + client.count(&[dead_queue(queue)]).await?;
+        let delayed = client.store.scheduled_count(queue, most).await?;
         let here = client.consumers_of(queue);
         let here: u64 = here.iter().map(|c| c.held.load(Ordering::Relaxed) as u64).sum();
         let others = client.notes_of_others(queue).await?;
