@@ -17,6 +17,7 @@ mod kubernetes;
 mod merchants;
 mod metrics;
 mod monitoring;
+mod observers;
 mod operations_console;
 mod operator;
 mod outages;
