@@ -1,9 +1,9 @@
 //! Conditions and order of a page of jobs by id, all of them or those of a queue, of a kind, or of both.
 //!
-//! Guarantees: each of the four is read in the order of one index, from the end of the page before, so that a page costs
-//! the same whatever else is stored. Rows are compared instead of values, and the equal columns stand in the order,
-//! because the planner takes queues and kinds for independent: by equalities it may read all jobs by id and pass over
-//! those that do not match, which are all of them where a queue does not have the kind.
+//! Guarantees: each of the four is read in the order of one index, from the end of the page before, so that a page
+//! costs the same whatever else is stored. Rows are compared instead of values, and the equal columns stand in the
+//! order, because the planner takes queues and kinds for independent: by equalities it may read all jobs by id and pass
+//! over those that do not match, which are all of them where a queue does not have the kind.
 
 use base::ids::Uuid;
 use sqlx::{Postgres, QueryBuilder};
