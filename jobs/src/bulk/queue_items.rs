@@ -17,6 +17,8 @@ use crate::engine::{Admin, Depth, EngineError};
 
 /// Name of these items.
 pub const QUEUES: &str = "queues";
+/// Delayed and dead jobs counted for a preview: one of a very long queue must not take longer than a statement may.
+const COUNTED_MAX: u64 = 10_000;
 
 /// The queues of an engine.
 pub struct QueueItems {
@@ -31,7 +33,7 @@ impl QueueItems {
 
     /// The queue if it is there and as the operation wants it.
     async fn matching(&self, operation: &Operation, queue: &str) -> Result<Option<Depth>, EngineError> {
-        let depth = match self.engine.depth(queue).await {
+        let depth = match self.engine.depth_up_to(queue, COUNTED_MAX).await {
             Err(EngineError::NoSuchQueue(_)) => return Ok(None),
             depth => depth?,
         };
@@ -91,6 +93,10 @@ fn item(depth: &Depth) -> Item {
     let Depth { queue, ready, delayed, running, dead, .. } = depth;
     Item {
         id: queue.clone(),
-        text: format!("{ready} ready, {delayed} delayed, {running} running, {dead} dead"),
+        text: format!("{ready} ready, {} delayed, {running} running, {} dead", counted(*delayed), counted(*dead)),
     }
+}
+
+fn counted(jobs: u64) -> String {
+    if jobs < COUNTED_MAX { jobs.to_string() } else { format!("{COUNTED_MAX} or more") }
 }
