@@ -91,9 +91,10 @@ impl Items for QueueItems {
 
 fn item(depth: &Depth) -> Item {
     let Depth { queue, ready, delayed, running, dead, .. } = depth;
+    let (delayed, dead) = (counted(*delayed), counted(*dead));
     Item {
         id: queue.clone(),
-        text: format!("{ready} ready, {} delayed, {running} running, {} dead", counted(*delayed), counted(*dead)),
+        text: format!("{ready} ready, {delayed} delayed, {running} running, {dead} dead"),
     }
 }
 

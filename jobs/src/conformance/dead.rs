@@ -183,6 +183,10 @@ pub async fn dead_jobs_are_dropped_by_filter(h: &impl Harness) {
     assert_eq!(drop(DeadFilter { dry_run: true, ..mails.clone() }).await, 3);
     assert_eq!(drop(DeadFilter { dry_run: true, limit: 2, ..mails.clone() }).await, 2);
     assert_eq!(engine.depth(QUEUE).await.expect("depth").dead, 4);
+    let counted = async |most| engine.depth_up_to(QUEUE, most).await.expect("depth").dead;
+    assert_eq!((counted(4).await, counted(u64::MAX).await), (4, 4));
+    // An engine that has the number anyhow may tell it.
+    assert!((2..=4).contains(&counted(2).await));
     let died = engine.find(ids[2]).await.expect("find").and_then(|job| job.dead).expect("dead").died_at;
     assert_eq!(drop(DeadFilter { died_before: Some(died), ..mails.clone() }).await, 1);
     assert!(!is_held(ids[0]).await && is_held(ids[1]).await && is_held(ids[2]).await);
