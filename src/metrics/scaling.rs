@@ -1,7 +1,8 @@
 //! The scaling signal: as a metric, as JSON at `/scaling`, and on the pages of the console.
 //!
 //! Guarantees: all of them show the same reading, made when one of them is asked for and at most once in some seconds;
-//! without a reading the metric is missing and `/scaling` answers 503, so that its reader keeps the workers that run.
+//! without a reading, and while no queue is declared, the metric is missing and `/scaling` answers 503, so that its
+//! reader keeps the workers that run.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -47,7 +48,8 @@ impl ScalingView {
 
     /// The signal by queue.
     async fn answer(&self) -> Response {
-        match self.read().await {
+        // Before the first worker of a deployment no queue is declared, and an engine that knows none may be away.
+        match self.read().await.filter(|signals| !signals.is_empty()) {
             Some(signals) => {
                 let by_queue = signals.into_iter().map(|signal| (signal.queue.clone(), signal));
                 Json(by_queue.collect::<BTreeMap<_, _>>()).into_response()

@@ -98,11 +98,9 @@ impl Scaling {
     pub async fn read(&self) -> Result<Vec<QueueSignal>, EngineError> {
         let now = self.ambient.now();
         let notes = self.notes.worker_notes(earlier(now, WORKER_NOTE_VALID_FOR)).await?;
-        // Asked first: an engine that is away may say of a queue that it was never declared.
-        let declared = self.engine.queues().await?;
         let mut depths = Vec::with_capacity(self.plans.len());
         for plan in &self.plans {
-            depths.push(if declared.contains(&plan.queue) { self.depth(&plan.queue).await? } else { None });
+            depths.push(self.depth(&plan.queue).await?);
         }
         let at = between(self.began, now);
         let mut queues = self.queues.lock();
@@ -115,7 +113,7 @@ impl Scaling {
             .collect())
     }
 
-    /// `None` for a queue that was deleted meanwhile.
+    /// `None` for a queue that is not declared.
     async fn depth(&self, queue: &str) -> Result<Option<Depth>, EngineError> {
         // The rule asks for ready and running jobs only.
         match self.engine.depth_up_to(queue, 0).await {

@@ -123,7 +123,7 @@ pub async fn a_job_is_lined_up_once(h: &impl StoreHarness) {
 pub async fn what_waits_behind_a_job_is_in_sight(h: &impl StoreHarness) {
     let store = h.store();
     let lined = line_up_many(&*store, "a", 3).await;
-    assert_eq!(store.scheduled_count(QUEUE).await.expect("counts"), 3);
+    assert_eq!(store.scheduled_count(QUEUE, u64::MAX).await.expect("counts"), 3);
     let found = store.find(lined[1]).await.expect("finds").expect("there");
     assert!(found.behind && !store.find(lined[0]).await.expect("finds").expect("there").behind);
     let mut heads = store.heads_of(&lined).await.expect("reads");
