@@ -178,8 +178,9 @@ fn of_payment(timeline: &mut Vec<TimelineEntry>, payment: &Payment, charges: &[P
     let entry = |at, what, text: String| TimelineEntry::new(at, what, text);
     timeline.push(entry(payment.created_at, "payment", format!("opened at {}", payment.provider)));
     for charge in charges {
-        let note = charge.note.as_deref().unwrap_or("no result recorded");
-        let detail = format!("{note}, in {}", charge.worker);
+        // A charge that was answered has no note: its result is the decision.
+        let note = charge.note.as_deref().map(|note| format!("{note}, ")).unwrap_or_default();
+        let detail = format!("{note}in {}", charge.worker);
         let began = entry(charge.begun_at, "payment", format!("charge attempt {}", charge.epoch));
         timeline.push(TimelineEntry { detail, ..began });
     }
