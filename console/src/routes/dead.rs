@@ -1,4 +1,4 @@
-//! Dead letters by queue, kind and reason, with redrive and delete of a group.
+//! Dead letters by queue, kind and reason, and by error, with redrive and delete of a group.
 //!
 //! Guarantees: a page looks at [`LOOK_AT`] dead jobs at most and says so where there are more. A redrive or delete
 //! takes all that fit, as an operation whose preview counts them.
@@ -28,6 +28,10 @@ use crate::{
 
 /// Dead jobs looked at for one page.
 const LOOK_AT: u32 = 1000;
+/// Different errors shown, the most frequent ones.
+const ERRORS_SHOWN_MAX: usize = 20;
+/// Beginning of an error by which jobs are counted together, in characters; it is part of an address.
+const ERROR_CHARS_MAX: usize = 200;
 
 #[derive(Deserialize)]
 pub(super) struct DeadQuery {
@@ -49,6 +53,15 @@ struct DeadGroup {
     last_error: Option<String>,
 }
 
+/// Dead jobs whose errors begin alike.
+#[derive(Debug, Serialize)]
+struct DeadError {
+    /// The first [`ERROR_CHARS_MAX`] characters; empty for jobs that died without one.
+    error: String,
+    jobs: u64,
+    last_died_at: Timestamp,
+}
+
 pub(super) async fn dead(
     State(Console(console)): State<Console>,
     asked: Asked,
@@ -57,19 +70,12 @@ pub(super) async fn dead(
     let query = parameters(query)?;
     let reason = named("reason", query.reason.as_deref(), &DeadReason::ALL, DeadReason::as_str)?;
     let (queue, kind) = (set(query.queue.as_deref()), set(query.kind.as_deref()));
-    let (data, is_all) = groups(&console, queue.clone(), kind.clone(), reason).await?;
-    let only = DeadChoice { queue, kind, reason };
-    asked.answer(&DeadList { at: console.now(), data, is_all, only })
+    asked.answer(&listed(&console, DeadChoice { queue, kind, reason }).await?)
 }
 
-/// Groups of the dead jobs looked at, the largest first, and whether that is all of them.
-async fn groups(
-    console: &ConsoleState,
-    queue: Option<String>,
-    kind: Option<String>,
-    reason: Option<DeadReason>,
-) -> Result<(Vec<DeadGroup>, bool), ConsoleError> {
-    let state = Some(JobState::Dead);
+/// Groups and errors of the dead jobs looked at, the most frequent first.
+async fn listed(console: &ConsoleState, only: DeadChoice) -> Result<DeadList, ConsoleError> {
+    let (queue, kind, state) = (only.queue.clone(), only.kind.clone(), Some(JobState::Dead));
     let filter = JobFilter { queue, kind, state, after: None, limit: LOOK_AT };
     let found = console.parts.engine.list(&filter).await?;
     // A page of large jobs may be shorter than its limit: only an empty one would be the last.
@@ -80,36 +86,56 @@ async fn groups(
         }
         None => true,
     };
-    let mut groups: BTreeMap<(String, String, &'static str), DeadGroup> = BTreeMap::new();
+    let mut grouped = Grouped::default();
     for job in found {
-        add(&mut groups, job, reason);
+        grouped.add(job, only.reason);
     }
-    let mut groups: Vec<DeadGroup> = groups.into_values().collect();
-    groups.sort_by_key(|group| std::cmp::Reverse(group.jobs));
-    Ok((groups, is_all))
+    let mut data: Vec<DeadGroup> = grouped.groups.into_values().collect();
+    data.sort_by_key(|group| std::cmp::Reverse(group.jobs));
+    let mut errors: Vec<DeadError> = grouped.errors.into_values().collect();
+    errors.sort_by_key(|error| std::cmp::Reverse(error.jobs));
+    errors.truncate(ERRORS_SHOWN_MAX);
+    Ok(DeadList { at: console.now(), data, errors, is_all, only })
 }
 
-fn add(
-    groups: &mut BTreeMap<(String, String, &'static str), DeadGroup>,
-    job: InspectedJob,
-    only: Option<DeadReason>,
-) {
-    let InspectedJob { envelope, last_error, dead, .. } = job;
-    let Some(dead) = dead.filter(|dead| only.is_none_or(|only| dead.reason == only)) else { return };
-    let (queue, kind, reason, at) = (envelope.queue, envelope.kind, dead.reason, dead.died_at);
-    let group = groups.entry((queue.clone(), kind.clone(), reason.as_str())).or_insert_with(|| DeadGroup {
-        queue,
-        kind,
-        reason,
-        jobs: 0,
-        first_died_at: at,
-        last_died_at: at,
-        last_error: None,
-    });
-    group.jobs += 1;
-    group.first_died_at = group.first_died_at.min(at);
-    if at >= group.last_died_at {
-        (group.last_died_at, group.last_error) = (at, last_error);
+/// Dead jobs by what they have in common.
+#[derive(Default)]
+struct Grouped {
+    groups: BTreeMap<(String, String, &'static str), DeadGroup>,
+    errors: BTreeMap<String, DeadError>,
+}
+
+impl Grouped {
+    fn add(&mut self, job: InspectedJob, only: Option<DeadReason>) {
+        let InspectedJob { envelope, last_error, dead, .. } = job;
+        let Some(dead) = dead.filter(|dead| only.is_none_or(|only| dead.reason == only)) else { return };
+        let (queue, kind, reason, at) = (envelope.queue, envelope.kind, dead.reason, dead.died_at);
+        self.add_error(last_error.as_deref().unwrap_or_default(), at);
+        let name = (queue.clone(), kind.clone(), reason.as_str());
+        let group = self.groups.entry(name).or_insert_with(|| DeadGroup {
+            queue,
+            kind,
+            reason,
+            jobs: 0,
+            first_died_at: at,
+            last_died_at: at,
+            last_error: None,
+        });
+        group.jobs += 1;
+        group.first_died_at = group.first_died_at.min(at);
+        if at >= group.last_died_at {
+            (group.last_died_at, group.last_error) = (at, last_error);
+        }
+    }
+
+    fn add_error(&mut self, error: &str, at: Timestamp) {
+        // Without blanks at its ends, which the filter of the jobs does not have either.
+        let begin: String = error.trim().chars().take(ERROR_CHARS_MAX).collect();
+        let error = begin.trim_end().to_owned();
+        let entry = self.errors.entry(error.clone());
+        let counted = entry.or_insert_with(|| DeadError { error, jobs: 0, last_died_at: at });
+        counted.jobs += 1;
+        counted.last_died_at = counted.last_died_at.max(at);
     }
 }
 
@@ -124,6 +150,8 @@ struct DeadChoice {
 struct DeadList {
     at: Timestamp,
     data: Vec<DeadGroup>,
+    /// The most frequent errors of these jobs.
+    errors: Vec<DeadError>,
     /// Whether all dead jobs were looked at.
     is_all: bool,
     #[serde(skip)]
@@ -141,6 +169,7 @@ impl View for DeadList {
         }
         page.push(self.table());
         if !self.data.is_empty() {
+            page.push(self.error_table());
             self.actions(&mut page, visitor);
         }
         page
@@ -169,6 +198,23 @@ impl DeadList {
                     "jobs",
                     with_query("/jobs", &[("state", "dead"), ("queue", queue), ("kind", kind)]),
                 ),
+            ]);
+        }
+        table
+    }
+
+    fn error_table(&self) -> Table {
+        let caption = "Their errors, most frequent first; those that differ in a number count apart";
+        let mut table = Table::new(caption, ["Error", "Jobs", "Last died"]);
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (queue, kind) = (text(&self.only.queue), text(&self.only.kind));
+        for found in &self.errors {
+            let error = found.error.as_str();
+            let jobs = [("state", "dead"), ("queue", &*queue), ("kind", &*kind), ("error", error)];
+            table.push([
+                if error.is_empty() { "-".into() } else { Cell::link(error, with_query("/jobs", &jobs)) },
+                Cell::count(found.jobs),
+                Cell::time(found.last_died_at, self.at),
             ]);
         }
         table

@@ -158,6 +158,21 @@ async fn an_order_is_one_timeline_and_a_queue_without_consumers_is_told() {
 }
 
 #[tokio::test]
+async fn dead_jobs_are_counted_by_error_and_each_error_leads_to_its_jobs() {
+    let shop = Deployment::open().await;
+    let dead: Value =
+        serde_json::from_str(&shop.get(Role::Viewer, "/api/v1/dead").await.body).expect("is JSON");
+    assert_eq!((&dead["errors"][0]["error"], &dead["errors"][0]["jobs"]), (&HOSTILE_ERROR.into(), &1.into()));
+    let page = shop.get(Role::Viewer, "/dead").await;
+    let links = page.links();
+    let link = links.iter().find(|link| link.contains("error=")).expect("a link to the jobs");
+    let jobs = shop.get(Role::Viewer, link).await;
+    assert_eq!(jobs.status, StatusCode::OK, "{link}");
+    assert!(jobs.body.contains(&shop.dead.to_string()), "{link}: {}", jobs.body);
+    assert!(!jobs.body.contains(&shop.ready.to_string()), "{link}: {}", jobs.body);
+}
+
+#[tokio::test]
 async fn a_live_page_renews_itself_with_script_and_without() {
     let shop = Deployment::open().await;
     let still = shop.get(Role::Viewer, "/").await.body;
