@@ -63,6 +63,7 @@ pub(super) async fn job(
 struct LastRun {
     attempt: u32,
     worker: String,
+    started_at: Timestamp,
     reported_at: Timestamp,
     ended_at: Option<Timestamp>,
     progress: Option<Progress>,
@@ -91,10 +92,18 @@ impl JobPage {
         let payload = held.as_ref().map(|held| held.envelope.payload.clone());
         let (report, result) = match report {
             Some(report) => {
-                let RunReport {
-                    attempt, worker, reported_at, ended_at, progress, log, lines_dropped, ..
-                } = report;
-                let run = LastRun { attempt, worker, reported_at, ended_at, progress, log, lines_dropped };
+                let RunReport { attempt, worker, started_at, reported_at, ended_at, progress, .. } = report;
+                let (log, lines_dropped) = (report.log, report.lines_dropped);
+                let run = LastRun {
+                    attempt,
+                    worker,
+                    started_at,
+                    reported_at,
+                    ended_at,
+                    progress,
+                    log,
+                    lines_dropped,
+                };
                 (Some(run), report.result)
             }
             None => (None, None),
@@ -167,7 +176,8 @@ impl JobPage {
             let progress = report.progress.as_ref();
             let progress = progress.map(|progress| format!("{} % {}", progress.percent, progress.message));
             facts.push("Progress", progress.as_deref());
-            facts.push("Reported", Cell::time(report.reported_at, self.at));
+            facts.push("Run began", Cell::time(report.started_at, self.at));
+            facts.push("Last report", Cell::time(report.reported_at, self.at));
             facts.push("By", format!("attempt {} in {}", report.attempt, report.worker));
         }
         facts

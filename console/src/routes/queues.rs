@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     operation_form::{Action, action_form},
-    workers::worker_table,
+    workers::{running_table, worker_table},
 };
 use crate::{
     access::Role,
@@ -179,6 +179,8 @@ impl View for QueuePage {
         facts.push("Dead by reason", Cell::link("dead letters", with_query("/dead", &[("queue", name)])));
         page.push(facts);
         page.push(last_hour(&self.history, self.at));
+        let running = format!("Running jobs of {name}, the longest first");
+        page.push(running_table(&running, &self.workers, self.at));
         let verb = if depth.paused { ("resume", "Resume") } else { ("pause", "Pause") };
         for (role, (verb, button), is_dangerous) in
             [(Role::Operator, verb, false), (Role::Admin, ("purge", "Purge"), true)]

@@ -1,4 +1,4 @@
-//! Worker processes: their queues, slots, last sign of life and trouble.
+//! Worker processes: their queues, slots, last sign of life, trouble, and the jobs that they run.
 
 use axum::{extract::State, response::Response};
 use base::Timestamp;
@@ -12,6 +12,9 @@ use crate::{
     page::{Cell, Page, Table},
     state::Console,
 };
+
+/// Running jobs of a page.
+const RUNS_SHOWN_MAX: usize = 100;
 
 pub(super) async fn workers(
     State(Console(console)): State<Console>,
@@ -31,6 +34,7 @@ impl View for WorkerList {
     fn page(&self, _: &Visitor) -> Page {
         let mut page = Page::new("Workers");
         page.push(worker_table("Processes and the queues they consume", &self.data, self.at));
+        page.push(running_table("Running jobs, the longest first", &self.data, self.at));
         page
     }
 }
@@ -69,6 +73,26 @@ pub(super) fn worker_table(caption: &str, workers: &[WorkerStatus], now: Timesta
             time(|note| note.contact_at),
             lease(worker, now),
             trouble(note),
+        ]);
+    }
+    table
+}
+
+/// Jobs that these processes have noted as running, those that run longest.
+pub(super) fn running_table(caption: &str, workers: &[WorkerStatus], now: Timestamp) -> Table {
+    let notes = workers.iter().filter_map(|worker| worker.note.as_ref());
+    let mut runs: Vec<_> = notes.flat_map(|note| note.runs.iter().map(move |run| (run, note))).collect();
+    runs.sort_by_key(|(run, _)| run.since);
+    runs.truncate(RUNS_SHOWN_MAX);
+    let mut table = Table::new(caption, ["Job", "Queue", "Worker", "Running since"]);
+    "None has run for a second or longer.".clone_into(&mut table.empty);
+    for (run, note) in runs {
+        let id = run.job.to_string();
+        table.push([
+            Cell::link(id.as_str(), path("/jobs", &id)),
+            Cell::link(note.queue.as_str(), path("/queues", &note.queue)),
+            note.worker.as_str().into(),
+            Cell::time(run.since, now),
         ]);
     }
     table

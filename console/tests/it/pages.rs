@@ -2,9 +2,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use base::time::earlier;
 use console::access::Role;
 use http::StatusCode;
-use jobs::{CancellationToken, JobId};
+use jobs::{
+    CancellationToken, JobId,
+    job_store::{NotedRun, WorkerNote},
+};
 use serde_json::Value;
 
 use crate::util::{CUSTOMER, Deployment, HOSTILE_ERROR, PATIENCE, PAYLOAD_CANARY, QUEUE};
@@ -170,6 +174,34 @@ async fn dead_jobs_are_counted_by_error_and_each_error_leads_to_its_jobs() {
     assert_eq!(jobs.status, StatusCode::OK, "{link}");
     assert!(jobs.body.contains(&shop.dead.to_string()), "{link}: {}", jobs.body);
     assert!(!jobs.body.contains(&shop.ready.to_string()), "{link}: {}", jobs.body);
+}
+
+#[tokio::test]
+async fn running_jobs_are_told_with_their_worker_and_since_when() {
+    let (shop, queue) = (Deployment::open().await, QUEUE.to_owned());
+    let now = shop.parts.ambient.now();
+    let note = WorkerNote {
+        worker: "w-2".to_owned(),
+        queue,
+        release: "1.0.0".to_owned(),
+        started_at: now,
+        noted_at: now,
+        slots: 1,
+        used: 1,
+        configured: 1,
+        contact_at: Some(now),
+        trouble: None,
+        runs: vec![NotedRun { job: shop.ready, since: earlier(now, Duration::from_mins(5)) }],
+        ended: 0,
+        busy_ms: 0,
+        held_back: false,
+    };
+    shop.parts.store.note_workers(vec![note]).await.expect("notes");
+    for path in ["/workers", "/queues/email"] {
+        let page = shop.get(Role::Viewer, path).await;
+        assert!(page.links().contains(&format!("/jobs/{}", shop.ready)), "{path}: {}", page.body);
+        assert!(page.body.contains("5 min ago"), "{path}: {}", page.body);
+    }
 }
 
 #[tokio::test]
