@@ -23,7 +23,7 @@ const FETCHES: &str = "const fetches = performance.getEntriesByType('resource')
 
 impl Browser {
     /// Waits until a queue has a figure in this column.
-    async fn until_figure(&self, queue: &str, heading: &str) {
+    pub(super) async fn until_figure(&self, queue: &str, heading: &str) {
         let script = format!("{CELL} return shown !== '-' && shown !== '';");
         self.until(&format!("{heading} of {queue}"), &script, json!([queue, heading])).await;
     }

@@ -4,6 +4,7 @@
 mod accessibility;
 mod browser;
 mod journey;
+mod questions;
 
 use reqwest::{StatusCode, header, redirect::Policy};
 use serde_json::Value;
