@@ -1,5 +1,7 @@
 //! Queues: what they hold, who works on them, and the actions on one of them.
 
+use std::time::Duration;
+
 use axum::{
     extract::{Path, State},
     response::Response,
@@ -15,7 +17,7 @@ use super::{
 use crate::{
     access::Role,
     answer::{Asked, View, Visitor},
-    cells::{path, with_query},
+    cells::{path, span, with_query},
     error::ConsoleError,
     figures::QueueFigures,
     history::{QueueSample, SamplesByQueue},
@@ -23,6 +25,9 @@ use crate::{
     sparkline::{OLDEST_AGE, RATE, READY, WAIT, chart},
     state::Console,
 };
+
+/// Waits from this number of milliseconds on are shown in their largest unit.
+const WAIT_IN_MS_MAX: u64 = 10_000;
 
 pub(super) async fn queues(
     State(Console(console)): State<Console>,
@@ -106,7 +111,12 @@ fn rate(per_minute: Option<f64>) -> Cell {
 }
 
 fn wait(queue: &QueueFigures) -> Cell {
-    queue.wait_p95_ms.map_or_else(|| "-".into(), |wait| Cell::number(format!("{wait} ms")))
+    let Some(wait) = queue.wait_p95_ms else { return "-".into() };
+    let exact = format!("{wait} ms");
+    if wait < WAIT_IN_MS_MAX {
+        return Cell::number(exact);
+    }
+    Cell { raw: exact, ..Cell::number(span(Duration::from_millis(wait))) }
 }
 
 /// Workers that the queue needs, marked where fewer consume it.
