@@ -15,7 +15,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{
     ConnectOptions, Connection, Executor, Sqlite, SqliteConnection, SqlitePool,
-    migrate::Migrator,
+    migrate::{MigrateError, Migrator},
     sqlite::{
         SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow,
         SqliteSynchronous,
@@ -53,6 +53,14 @@ pub enum OpenError {
     Migrate { path: String, source: sqlx::migrate::MigrateError },
 }
 
+/// Applies what is missing, all of it or nothing. Under the write lock from its first look: of processes that start
+/// together over a new file, the others would find a table that the first one has just created.
+async fn migrate(writer: &mut SqliteConnection, migrations: &Migrator) -> Result<(), MigrateError> {
+    let mut locked = writer.begin_with("BEGIN IMMEDIATE").await?;
+    migrations.run_direct(None, &mut *locked, false).await?;
+    Ok(locked.commit().await?)
+}
+
 impl Database {
     /// Opens (or creates) the file, applies `migrations`, and starts the writer with `readers_max` readers beside it.
     pub async fn open(path: &Path, migrations: &Migrator, readers_max: u32) -> Result<Self, OpenError> {
@@ -60,8 +68,7 @@ impl Database {
         let options = options(path);
         let open = |source| OpenError::Open { path: shown.clone(), source };
         let mut writer = options.connect().await.map_err(open)?;
-        migrations
-            .run_direct(None, &mut writer, false)
+        migrate(&mut writer, migrations)
             .await
             .map_err(|source| OpenError::Migrate { path: shown.clone(), source })?;
         let readers = SqlitePoolOptions::new()

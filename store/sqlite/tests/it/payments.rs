@@ -57,6 +57,21 @@ async fn a_reopened_file_holds_what_was_answered() {
     assert_eq!(store.payment(before.id).await.expect("reads"), Some(before));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn processes_that_start_together_make_one_new_file() {
+    for _ in 0..10 {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("payments.db");
+        let opened = (0..8).map(|_| {
+            let path = path.clone();
+            tokio::spawn(async move { SqlitePayments::open(&path, Ambient::system()).await })
+        });
+        for opened in join_all(opened).await {
+            opened.expect("does not panic").expect("opens");
+        }
+    }
+}
+
 #[tokio::test]
 async fn two_processes_on_one_file_share_epochs_and_decisions() {
     let folder = tempfile::tempdir().expect("a temporary folder");
