@@ -22,7 +22,8 @@ pub struct QueueStatus {
     pub consumers: usize,
     /// Jobs that its listed processes run at a time, all together.
     pub slots: u32,
-    /// Of a [fair](crate::engine::QueueSpec::fair()) queue, the keys with most jobs waiting for their turn, five at most.
+    /// Of a [fair](crate::engine::QueueSpec::fair()) queue, the keys with most jobs waiting for their turn, at most
+    /// five.
     pub fair: Option<Vec<FairKey>>,
 }
 

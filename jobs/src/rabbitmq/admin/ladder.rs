@@ -10,9 +10,9 @@ use tokio::time::sleep;
 
 use crate::{error::describe, rabbitmq::client::RabbitClient};
 
-/// Time after the start of the handle, and between attempts. Long, since a program that soon ends needs no ladder, and a
-/// broker whose queues are deleted while it creates them may lose what passes on delays that have ended (RabbitMQ before
-/// 3.10.20).
+/// Time after the start of the handle, and between attempts. Long, since a program that soon ends needs no ladder, and
+/// a broker whose queues are deleted while it creates them may lose what passes on delays that have ended (RabbitMQ
+/// before 3.10.20).
 const DECLARE_AFTER: Duration = Duration::from_secs(10);
 
 /// Runs until all rungs are declared, or the engine handle is dropped.
