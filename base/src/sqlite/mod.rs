@@ -21,7 +21,12 @@ use sqlx::{
         SqliteSynchronous,
     },
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep},
+};
+
+use crate::ErrorClass;
 
 pub use fault::{SqliteError, WriteFailed, classify};
 
@@ -31,6 +36,8 @@ const QUEUE_MAX: usize = 1024;
 const GROUP_MAX: usize = 128;
 /// Longest wait for another process's write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause before a file that is locked without a wait is opened again.
+const LOCKED_PAUSE: Duration = Duration::from_millis(20);
 
 /// A statement with its arguments.
 pub type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
@@ -53,6 +60,20 @@ pub enum OpenError {
     Migrate { path: String, source: sqlx::migrate::MigrateError },
 }
 
+/// Connects, again and again while another process makes the new file one with a write-ahead log: SQLite answers that
+/// the file is locked at once then, without the wait of [`BUSY_TIMEOUT`] (its `sqlite3_busy_handler`).
+async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match options.connect().await {
+            Err(error) if classify(&error) == ErrorClass::Busy && Instant::now() < deadline => {
+                sleep(LOCKED_PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
+
 /// Applies what is missing, all of it or nothing. Under the write lock from its first look: of processes that start
 /// together over a new file, the others would find a table that the first one has just created.
 async fn migrate(writer: &mut SqliteConnection, migrations: &Migrator) -> Result<(), MigrateError> {
@@ -67,7 +88,7 @@ impl Database {
         let shown = path.display().to_string();
         let options = options(path);
         let open = |source| OpenError::Open { path: shown.clone(), source };
-        let mut writer = options.connect().await.map_err(open)?;
+        let mut writer = connect(&options).await.map_err(open)?;
         migrate(&mut writer, migrations)
             .await
             .map_err(|source| OpenError::Migrate { path: shown.clone(), source })?;

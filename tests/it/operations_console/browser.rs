@@ -1,7 +1,7 @@
-//! Chromium without a window, driven by `chromedriver` through the WebDriver protocol (W3C).
+//! Chromium without a window, driven by `chromedriver` through the `WebDriver` protocol (W3C).
 //!
-//! Guarantees: an empty profile in a temporary folder, real key presses, and an end together with its value. WebDriver
-//! is JSON over HTTP, so the few commands that tests need are here, and no crate of a driver.
+//! Guarantees: an empty profile in a temporary folder, real key presses, and an end together with its value. The
+//! protocol is JSON over HTTP, so the few commands that tests need are here, and no crate of a driver.
 
 use std::{collections::BTreeSet, path::PathBuf, process::Stdio, time::Duration};
 
@@ -37,7 +37,7 @@ const OPTIONS: [&str; 8] = [
 /// Most key presses until an element has the focus.
 const TABS_MAX: usize = 200;
 
-/// Keys of the WebDriver protocol.
+/// Keys of the `WebDriver` protocol.
 const TAB: &str = "\u{e004}";
 const ENTER: &str = "\u{e007}";
 
@@ -211,7 +211,7 @@ impl Browser {
         ids.next().and_then(Value::as_str).expect("an id").to_owned()
     }
 
-    /// Sends a command of the DevTools protocol.
+    /// Sends a command of the `DevTools` protocol.
     pub(super) async fn devtools(&self, name: &str, parameters: Value) {
         self.post("/goog/cdp/execute", json!({ "cmd": name, "params": parameters })).await;
     }
