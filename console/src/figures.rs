@@ -50,6 +50,13 @@ pub(crate) struct Figures {
     pub(crate) consumers: Vec<WorkerStatus>,
 }
 
+impl Figures {
+    /// Those of one queue.
+    pub(crate) fn queue(&self, name: &str) -> Option<&QueueFigures> {
+        self.queues.iter().find(|queue| queue.name() == name)
+    }
+}
+
 /// A queue.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct QueueFigures {
@@ -83,9 +90,19 @@ pub(crate) struct SharedFigures(Mutex<Option<(Arc<Figures>, Timestamp)>>);
 impl SharedFigures {
     /// The present figures; concurrent callers share one round of questions.
     pub(crate) async fn read(&self, parts: &ConsoleParts) -> Result<Arc<Figures>, ConsoleError> {
+        self.read_later_than(parts, None).await
+    }
+
+    /// The same, of a look that began after this time.
+    pub(crate) async fn read_later_than(
+        &self,
+        parts: &ConsoleParts,
+        then: Option<Timestamp>,
+    ) -> Result<Arc<Figures>, ConsoleError> {
         let (mut last, now) = (self.0.lock().await, parts.ambient.now());
         // Not their own time: those who waited for a slow look must not look once more, one after the other.
         if let Some((figures, complete_at)) = &*last
+            && then.is_none_or(|then| figures.at > then)
             && (*complete_at..later(*complete_at, FIGURES_AGE)).contains(&now)
         {
             return Ok(Arc::clone(figures));

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::{
     access::{Access, Bearer, Role},
     error::ConsoleError,
-    figures::{Figures, SharedFigures},
+    figures::{Figures, QueueFigures, SharedFigures},
     history::{History, SAMPLE_EVERY},
     parts::{ConsoleConfig, ConsoleParts},
 };
@@ -89,5 +89,23 @@ impl ConsoleState {
     /// The present figures of all queues.
     pub(crate) async fn figures(&self) -> Result<Arc<Figures>, ConsoleError> {
         self.figures.read(&self.parts).await
+    }
+
+    /// The present figures with those of this queue; `None` where there is no such queue.
+    pub(crate) async fn figures_of(
+        &self,
+        queue: &str,
+    ) -> Result<Option<(Arc<Figures>, QueueFigures)>, ConsoleError> {
+        let mut figures = self.figures().await?;
+        // It may be declared since the look that all pages share.
+        if figures.queue(queue).is_none() && self.is_declared(queue).await? {
+            figures = self.figures.read_later_than(&self.parts, Some(figures.at)).await?;
+        }
+        let found = figures.queue(queue).cloned();
+        Ok(found.map(|queue| (figures, queue)))
+    }
+
+    async fn is_declared(&self, queue: &str) -> Result<bool, ConsoleError> {
+        Ok(self.parts.engine.queues().await?.iter().any(|declared| declared == queue))
     }
 }

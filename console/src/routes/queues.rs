@@ -144,8 +144,7 @@ pub(super) async fn queue(
     asked: Asked,
     Path(name): Path<String>,
 ) -> Result<Response, ConsoleError> {
-    let figures = console.figures().await?;
-    let Some(queue) = figures.queues.iter().find(|queue| queue.name() == name).cloned() else {
+    let Some((figures, queue)) = console.figures_of(&name).await? else {
         return Err(ConsoleError::NotFound(format!("there is no queue `{name}`")));
     };
     let its = figures.consumers.iter().filter(|worker| worker.queue == name);
