@@ -59,7 +59,8 @@ async fn dev_tells_what_each_queue_needs() {
 fn told(stage: &TestServers) -> Vec<usize> {
     let log = stage.log();
     let changes = log.lines().filter_map(|line| line.strip_prefix("autoscale: workers ")?.split_once(" -> "));
-    changes.map(|(_, number)| number.parse().expect("a number")).collect()
+    let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("no number: {text:?}"));
+    changes.map(|(_, text)| number(text)).collect()
 }
 
 /// Waits until `ops/autoscale` has last told this number.
