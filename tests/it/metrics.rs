@@ -6,7 +6,10 @@ use std::{collections::HashMap, io::ErrorKind, path::Path, process::Stdio, time:
 use reqwest::Method;
 use tokio::{io::AsyncWriteExt, process::Command, time::Instant};
 
-use crate::util::{Dev, PATIENCE, Role, TestMerchant, TestServers, alone, fetch, free_port, http, ready};
+use crate::util::{
+    Dev, PATIENCE, Role, TestMerchant, TestServers, absent_broker, alone, fetch, free_port, http,
+    rabbitmq_at, ready,
+};
 
 async fn metrics_of(base: &str) -> String {
     fetch(format!("{base}/metrics")).await.text().await.expect("a text")
@@ -190,11 +193,8 @@ async fn clients_cannot_add_series() {
 #[tokio::test]
 async fn a_figure_that_cannot_be_had_is_left_out_and_counted() {
     let data = tempfile::tempdir().expect("a folder");
-    let health = format!("127.0.0.1:{}", free_port());
-    let away = format!("amqp://guest:guest@127.0.0.1:{}/%2f", free_port());
-    let settings = [("ORDERWORKS_ENGINES_QUEUE", "rabbitmq"), ("ORDERWORKS_RABBITMQ_URL", away.as_str())];
-    let relay = Role::start(data.path(), &settings, &["relay", "--health", &health]);
-    ready(&health, |_| true).await;
+    let away = absent_broker();
+    let (relay, health) = Role::relay(data.path(), &rabbitmq_at(&away)).await;
     let began = Instant::now();
     let text = metrics_of(&format!("http://{health}")).await;
     assert!(began.elapsed() < Duration::from_secs(10), "no reader waits for the broker");

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::util::{
-    Dev, PATIENCE, Role, TestServers, alone, free_port, orderworks, ready, run, run_json, run_with,
+    Dev, PATIENCE, Role, TestServers, absent_broker, alone, orderworks, rabbitmq_at, run, run_json, run_with,
 };
 
 /// What the shell on the terminal runs: the process id stays that of the shell.
@@ -183,12 +183,10 @@ async fn a_signal_leaves_the_terminal_as_it_was() {
 #[tokio::test]
 async fn a_broker_that_is_away_is_told_and_ends_no_view() {
     let data = tempfile::tempdir().expect("a folder");
-    let health = format!("127.0.0.1:{}", free_port());
-    let away = format!("amqp://guest:guest@127.0.0.1:{}/%2f", free_port());
-    let settings = [("ORDERWORKS_ENGINES_QUEUE", "rabbitmq"), ("ORDERWORKS_RABBITMQ_URL", away.as_str())];
+    let away = absent_broker();
+    let settings = rabbitmq_at(&away);
     // Makes the files of the stores.
-    let relay = Role::start(data.path(), &settings, &["relay", "--health", &health]);
-    ready(&health, |_| true).await;
+    let (relay, _) = Role::relay(data.path(), &settings).await;
     let (ok, _, err) = run_with(data.path(), &settings, &["top", "--once"]).await;
     assert!(!ok && err.contains("rabbitmq"), "{err}");
     let (top, mut lines) = looks(data.path(), &settings);

@@ -5,16 +5,15 @@ use std::{path::Path, time::Duration};
 
 use axum::http::HeaderMap;
 use base::{Ambient, TraceContext};
-use jobs::{Envelope, Job, JobContext, JobError, Publish, envelope::EnqueueOptions, sqlite::SqliteEngine};
+use jobs::{Envelope, Job, Publish, envelope::EnqueueOptions, sqlite::SqliteEngine};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use reqwest::{Method, StatusCode};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::Instant};
 
 use crate::util::{
-    Client, CollectedSpan, Collector, Dev, PATIENCE, Receiver, TestMerchant, TestServers, Vhost, alone,
-    fetch, free_port, missing_broker, order, run, run_with,
+    Client, CollectedSpan, Collector, Dev, PATIENCE, Receiver, TestMerchant, TestServers, Unknown, Vhost,
+    alone, fetch, free_port, missing_broker, order, run, run_with,
 };
 
 /// A caller's trace and span.
@@ -34,20 +33,6 @@ const CHAINS: [&[&str]; 4] = [
     &["POST /v1/orders", "publish email", "process email"],
     &["POST /v1/orders", "publish webhooks", "process webhooks", "POST"],
 ];
-
-/// A job of no kind that workers know: it dies at its last attempt.
-#[derive(Serialize, Deserialize)]
-struct Unknown;
-
-impl Job for Unknown {
-    type Env = ();
-    const KIND: &'static str = "no_such_kind";
-    const QUEUE: &'static str = "email";
-
-    async fn run(&self, _: &JobContext<()>) -> Result<(), JobError> {
-        Ok(())
-    }
-}
 
 fn recorded_parent() -> String {
     format!("00-{TRACE}-{CALLER}-01")

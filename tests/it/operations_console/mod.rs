@@ -6,6 +6,8 @@ mod browser;
 mod journey;
 mod questions;
 
+use std::path::Path;
+
 use reqwest::{StatusCode, header, redirect::Policy};
 use serde_json::Value;
 
@@ -61,6 +63,17 @@ async fn dev_prints_a_link_to_the_console_which_shows_an_order_on_its_way() {
     assert!(dev.stop().await.success());
 }
 
+/// A console beside whatever works in the folder, whose [`TOKEN`] is a viewer's; returns it with its address.
+async fn console_of_a_viewer(folder: &Path) -> (Role, String) {
+    let [listen, health] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    let tokens = format!("{{ ada = \"viewer:{TOKEN}\" }}");
+    let settings = [("ORDERWORKS_CONSOLE_TOKENS", tokens.as_str())];
+    let args = ["console", "--listen", listen.as_str(), "--health", health.as_str()];
+    let console = Role::start(folder, &settings, &args);
+    ready(&health, |report| report["status"] == "ok").await;
+    (console, listen)
+}
+
 #[tokio::test]
 async fn a_console_runs_beside_a_server_and_needs_tokens() {
     let data = tempfile::tempdir().expect("a folder");
@@ -69,12 +82,7 @@ async fn a_console_runs_beside_a_server_and_needs_tokens() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("console.tokens"), "{said}");
 
-    let [listen, health] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
-    let tokens = format!("{{ ada = \"viewer:{TOKEN}\" }}");
-    let settings = [("ORDERWORKS_CONSOLE_TOKENS", tokens.as_str())];
-    let args = ["console", "--listen", listen.as_str(), "--health", health.as_str()];
-    let console = Role::start(data.path(), &settings, &args);
-    ready(&health, |report| report["status"] == "ok").await;
+    let (console, listen) = console_of_a_viewer(data.path()).await;
     let queues = http().get(format!("http://{listen}/api/v1/queues")).bearer_auth(TOKEN);
     let answer: Value = queues.send().await.expect("answers").json().await.expect("is JSON");
     let names: Vec<_> =

@@ -12,8 +12,8 @@ use jobs::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{TOKEN, base, browser::Browser};
-use crate::util::{Dev, Role, alone, free_port, ready, until};
+use super::{TOKEN, base, browser::Browser, console_of_a_viewer};
+use crate::util::{Dev, alone, until};
 
 /// Steps to an answer, and steps of a change with its reason, preview and confirmation.
 const STEPS_MAX: usize = 2;
@@ -252,12 +252,7 @@ async fn each_question_of_the_comparison_has_its_answer() {
     assert!(dev.stop().await.success());
 
     publish(&engine, None).await;
-    let [listen, health] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
-    let tokens = format!("{{ ada = \"viewer:{TOKEN}\" }}");
-    let settings = [("ORDERWORKS_CONSOLE_TOKENS", tokens.as_str())];
-    let args = ["console", "--listen", listen.as_str(), "--health", health.as_str()];
-    let console = Role::start(data.path(), &settings, &args);
-    ready(&health, |report| report["status"] == "ok").await;
+    let (console, listen) = console_of_a_viewer(data.path()).await;
     answered.extend(about_stuck_queues(&browser, &format!("http://{listen}")).await);
     let answered: BTreeSet<usize> = answered.into_iter().collect();
     assert_eq!(answered, (1..=QUESTIONS).collect(), "each question is asked");

@@ -11,13 +11,12 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use base::Ambient;
 use jobs::{
-    Engine, Envelope, Job, JobContext, JobError, JobId,
+    Engine, Envelope, Job, JobId,
     envelope::EnqueueOptions,
     job_store::SqliteJobStore,
     rabbitmq::{RabbitEngine, RabbitServer},
     sqlite::SqliteEngine,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::{
@@ -33,21 +32,7 @@ use self::{
     limits::mails_to_a_domain_wait_for_its_limit,
     resize::a_queue_is_resized_while_it_runs,
 };
-use crate::util::{Dev, PATIENCE, Vhost, missing_broker, run_json, run_with};
-
-/// A job of no kind that workers know: it dies at its first delivery.
-#[derive(Serialize, Deserialize)]
-struct Unknown;
-
-impl Job for Unknown {
-    type Env = ();
-    const KIND: &'static str = "no_such_kind";
-    const QUEUE: &'static str = "email";
-
-    async fn run(&self, _: &JobContext<()>) -> Result<(), JobError> {
-        Ok(())
-    }
-}
+use crate::util::{Dev, PATIENCE, Unknown, Vhost, missing_broker, run_json, run_with};
 
 /// The data folder and the engine of one test.
 struct Operated {

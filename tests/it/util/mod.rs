@@ -15,15 +15,17 @@ mod role;
 mod stripe;
 mod test_servers;
 pub(crate) mod traced;
+mod unknown_job;
 
 pub(crate) use broker::{Vhost, missing as missing_broker};
 pub(crate) use client::{Client, fetch, http, http_builder, order};
 pub(crate) use collector::{CollectedSpan, Collector};
 pub(crate) use haproxy::Haproxy;
 pub(crate) use receiver::Receiver;
-pub(crate) use role::{Role, free_port, ready};
+pub(crate) use role::{Role, absent_broker, free_port, rabbitmq_at, ready};
 pub(crate) use stripe::StripeServer;
 pub(crate) use test_servers::{TestMerchant, TestServers, mails_to};
+pub(crate) use unknown_job::Unknown;
 
 use std::{path::Path, process::Stdio, time::Duration};
 

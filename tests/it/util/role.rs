@@ -7,6 +7,16 @@ use tokio::process::{Child, Command};
 
 use super::{Client, PATIENCE, orderworks, signal};
 
+/// Address of a broker on a port where no process listens.
+pub(crate) fn absent_broker() -> String {
+    format!("amqp://guest:guest@127.0.0.1:{}/%2f", free_port())
+}
+
+/// Settings of a deployment whose queues are at this broker.
+pub(crate) fn rabbitmq_at(url: &str) -> [(&'static str, &str); 2] {
+    [("ORDERWORKS_ENGINES_QUEUE", "rabbitmq"), ("ORDERWORKS_RABBITMQ_URL", url)]
+}
+
 /// A role in a separate process.
 pub(crate) struct Role(Child);
 
@@ -23,6 +33,14 @@ impl Role {
         let log = folder.join("log");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log file");
         Self(command.stdout(Stdio::null()).stderr(log).kill_on_drop(true).spawn().expect("spawns"))
+    }
+
+    /// Starts a relay and waits until its health listener answers; returns it with the address of that.
+    pub(crate) async fn relay(data: &Path, settings: &[(&str, &str)]) -> (Self, String) {
+        let health = format!("127.0.0.1:{}", free_port());
+        let relay = Self::start(data, settings, &["relay", "--health", &health]);
+        ready(&health, |_| true).await;
+        (relay, health)
     }
 
     /// `kill -9`, and waits until the process is gone.
