@@ -1,7 +1,7 @@
 //! A queue that is fair among merchants, as `inspect queues` tells it.
 
 use base::Ambient;
-use jobs::{Envelope, envelope::EnqueueOptions};
+use jobs::{Envelope, engine::QueueSpec, envelope::EnqueueOptions};
 use serde_json::{Value, json};
 
 use super::{Operated, Unknown};
@@ -21,9 +21,13 @@ fn keys<'a>(queues: &'a Value, queue: &str) -> &'a Value {
 pub(super) async fn merchants_are_the_keys_of_a_fair_queue(of: Operated) {
     let fair =
         [("ORDERWORKS_FAIR_SHARE_QUEUES", r#"["fulfilment"]"#), ("ORDERWORKS_FAIR_SHARE_WEIGHTS", WEIGHTS)];
+    // Before anything consumes the queue: a worker may run part of the flood until it learns of a pause.
+    let before = of.engine().await;
+    before.declare(&[QueueSpec::new("fulfilment")]).await.expect("declares");
+    before.pause("fulfilment").await.expect("pauses");
+    drop(before);
     let dev = of.dev(&fair).await;
     let (merchant, engine, ambient) = (dev.merchant(), of.engine().await, Ambient::system());
-    of.json(&["control", "pause", "fulfilment"]).await;
     let envelope = || {
         let options = EnqueueOptions { fair_key: Some(OTHER.to_owned()), ..EnqueueOptions::default() };
         let envelope = Envelope::new(&Unknown, options, &ambient).expect("a job");
