@@ -19,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use self::redis::{RedisCache, RedisConfig, RedisLimits, RedisServer, RedisSessions};
 pub use self::{
     combined_limits::Limits,
-    limits::{Decision, LimitError, Quota, RateLimits},
+    limits::{Claim, Decision, Lease, LimitError, Quota, RateLimits, Refused},
     local_limits::LocalLimits,
     memory::{MemoryCache, MemoryConfig},
     sessions::{SESSION_BYTES_MAX, SessionError, SessionKey, Sessions, StoredSession},

@@ -40,20 +40,57 @@ pub struct Decision {
     pub retry_after: Duration,
 }
 
-impl Decision {
-    /// Decides by how far a key's arrival time is ahead of now before the call; returns also how far ahead it is
+/// The answer of a limit to a request for several calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// Calls that are allowed and counted, made now or later; 0 where none is.
+    pub granted: u32,
+    /// Further calls allowed at once.
+    pub remaining: u32,
+    /// The delay after which a call will be allowed; zero where some are granted.
+    pub retry_after: Duration,
+}
+
+/// One key of a call that counts by several, see [`RateLimits::take_all`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    pub key: String,
+    pub quota: Quota,
+    /// Whether an allowed call is counted; otherwise it is only asked whether one would be allowed.
+    pub counts: bool,
+}
+
+/// The first key that does not allow a call by several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// Index into the claims.
+    pub claim: usize,
+    /// The delay after which this key will allow the call.
+    pub retry_after: Duration,
+}
+
+impl Lease {
+    /// Decides by how far a key's arrival time is ahead of now before `calls` calls; returns also how far ahead it is
     /// afterwards.
-    pub(super) fn of(quota: &Quota, ahead: Duration) -> (Self, Duration) {
-        let (tolerance, after) = (quota.tolerance(), ahead + quota.interval);
-        if after > tolerance {
-            return (
-                Self { allowed: false, remaining: 0, retry_after: after.saturating_sub(tolerance) },
-                ahead,
-            );
+    pub(super) fn of(quota: &Quota, ahead: Duration, calls: u32) -> (Self, Duration) {
+        let tolerance = quota.tolerance();
+        let room = tolerance.saturating_sub(ahead).as_nanos() / quota.interval.as_nanos().max(1);
+        let room = u32::try_from(room).unwrap_or(u32::MAX);
+        let granted = calls.max(1).min(room);
+        if granted == 0 {
+            let retry_after = (ahead + quota.interval).saturating_sub(tolerance);
+            return (Self { granted, remaining: 0, retry_after }, ahead);
         }
-        let left = tolerance.saturating_sub(after).as_nanos() / quota.interval.as_nanos().max(1);
-        let remaining = u32::try_from(left).unwrap_or(u32::MAX);
-        (Self { allowed: true, remaining, retry_after: Duration::ZERO }, after)
+        let lease = Self { granted, remaining: room - granted, retry_after: Duration::ZERO };
+        (lease, ahead + quota.interval * granted)
+    }
+}
+
+impl From<Lease> for Decision {
+    /// The decision about one call.
+    fn from(lease: Lease) -> Self {
+        let Lease { granted, remaining, retry_after } = lease;
+        Self { allowed: granted > 0, remaining, retry_after }
     }
 }
 
@@ -65,9 +102,25 @@ pub struct LimitError {
     pub detail: String,
 }
 
-/// Counts calls per key. Keys of different quotas must differ: put the name of the limit first.
+/// Counts calls per key. Keys of different quotas must differ: put the name of the limit first. Two quotas of one key
+/// are possible where they have the same interval: then the larger burst is what some callers of the key get.
 #[async_trait]
 pub trait RateLimits: Send + Sync + 'static {
+    /// Requests up to `calls` calls, at least one; as many as are allowed are granted and counted.
+    async fn lease(&self, key: &str, quota: &Quota, calls: u32) -> Result<Lease, LimitError>;
+
+    /// Requests one call that all claims must allow, in one step. `None` when they do, and those that count have
+    /// counted it; a refused call is counted by none. Each key once.
+    async fn take_all(&self, claims: &[Claim]) -> Result<Option<Refused>, LimitError>;
+
+    /// Takes one counted call back from each of these keys. A key without counted calls stays as it is.
+    async fn give_back(&self, claims: &[Claim]) -> Result<(), LimitError>;
+
+    /// Forgets all calls of a key.
+    async fn reset(&self, key: &str) -> Result<(), LimitError>;
+
     /// Requests one call.
-    async fn check(&self, key: &str, quota: &Quota) -> Result<Decision, LimitError>;
+    async fn check(&self, key: &str, quota: &Quota) -> Result<Decision, LimitError> {
+        Ok(self.lease(key, quota, 1).await?.into())
+    }
 }

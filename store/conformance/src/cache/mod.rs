@@ -69,6 +69,11 @@ macro_rules! rate_limit_suite {
                 a_call_turned_away_costs_nothing,
                 keys_are_counted_apart,
                 many_at_once_pass_no_more_than_allowed,
+                several_calls_are_granted_as_far_as_they_go,
+                a_call_by_several_keys_is_counted_by_all_or_none,
+                one_key_may_have_two_bursts,
+                calls_are_given_back_and_forgotten,
+                leases_taken_at_once_stay_within_the_burst,
             ],
         }
     };
