@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     customers::Account,
     domain::{CustomerId, Order, PaymentId, PaymentState, RefundId},
+    merchants::CardTestingFacts,
     order_view::OrderView,
     orders::{DisputeFacts, RefundFacts},
     webhooks::Endpoint,
@@ -105,6 +106,16 @@ pub fn endpoint_disabled(endpoint: &Endpoint) -> Value {
             "at": disabled.at,
             "reason": disabled.reason.as_str(),
         })),
+    })
+}
+
+/// Declined payments: `{object, since, payments, declined}`.
+pub fn card_testing(facts: &CardTestingFacts) -> Value {
+    json!({
+        "object": "card_testing_alarm",
+        "since": facts.since,
+        "payments": facts.payments,
+        "declined": facts.declined,
     })
 }
 

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base::Timestamp;
+use base::{Timestamp, ids};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    domain::{KeyId, MerchantId},
+    domain::{EventId, KeyId, MerchantId},
     error::Result,
     names::names,
 };
@@ -92,6 +92,29 @@ pub const KEYS_LISTED_MAX: u32 = 1_000;
 /// Least time between two notes of a key's use.
 pub const KEY_USE_EVERY: Duration = Duration::from_mins(1);
 
+/// Declined payments of a merchant, as a process that accepts orders has counted them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CardTestingFacts {
+    /// Begin of the span that was counted.
+    pub since: Timestamp,
+    /// Payments that ended in it, captured or declined.
+    pub payments: u64,
+    /// Of these, the declined ones.
+    pub declined: u64,
+}
+
+/// Longest time in which a merchant is told of declined payments once.
+pub const CARD_TESTING_TOLD_EVERY: Duration = Duration::from_hours(1);
+
+/// Id of the event that tells a merchant of declined payments at `at`: one for each full hour, so that several
+/// processes tell it once. With the time of the hour, which is within the month of `at`.
+pub fn card_testing_event(merchant: MerchantId, at: Timestamp) -> EventId {
+    let hour = i64::try_from(CARD_TESTING_TOLD_EVERY.as_secs()).unwrap_or(i64::MAX);
+    let begin = at.as_second() - at.as_second().rem_euclid(hour);
+    let begin = Timestamp::from_second(begin).unwrap_or(at);
+    EventId::derived(ids::floor(begin), &format!("card testing of {merchant}"))
+}
+
 /// Merchants and API keys.
 #[async_trait]
 pub trait Merchants: Send + Sync + 'static {
@@ -117,6 +140,15 @@ pub trait Merchants: Send + Sync + 'static {
 
     /// Notes that a key was used, unless a use within [`KEY_USE_EVERY`] is noted.
     async fn note_key_use(&self, key: &KeyRecord, at: Timestamp) -> Result<()>;
+
+    /// Writes `card_testing.suspected`, once for each full hour of `at`; false when it is written already, or there is no
+    /// such merchant.
+    async fn tell_card_testing(
+        &self,
+        merchant: MerchantId,
+        facts: CardTestingFacts,
+        at: Timestamp,
+    ) -> Result<bool>;
 
     /// A merchant.
     async fn merchant(&self, id: MerchantId) -> Result<Option<MerchantRecord>>;

@@ -185,6 +185,10 @@ pub trait Orders: Send + Sync + 'static {
     /// An order of any merchant, for workers.
     async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>>;
 
+    /// States of these orders, of any merchant, in no order; without those that are not stored. One whose merchant was
+    /// migrated meanwhile may be left out.
+    async fn statuses(&self, orders: &[OrderId]) -> Result<Vec<(OrderId, OrderStatus)>>;
+
     /// Replaces the access token of an order; `None` revokes it. Changes nothing else, not even `updated_at`. False
     /// when there is no such order of this merchant.
     async fn replace_order_token(

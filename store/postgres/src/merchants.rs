@@ -6,12 +6,21 @@ use store::{
     domain::{KeyId, MerchantId},
     error::Result,
     merchants::{
-        KEY_USE_EVERY, KEYS_LISTED_MAX, KeyHash, KeyRecord, MerchantRecord, Merchants, NewKey, StoredKey,
+        CardTestingFacts, KEY_USE_EVERY, KEYS_LISTED_MAX, KeyHash, KeyRecord, MerchantRecord, Merchants,
+        NewKey, StoredKey, card_testing_event,
     },
     rules::rows,
 };
 
-use super::{PostgresOrders, fault::PostgresFault, router::ReadMode, timestamps::Moment};
+use super::{
+    PostgresOrders,
+    fault::{self, PostgresFault},
+    outbox::KNOWN,
+    router::ReadMode,
+    timestamps::Moment,
+    transaction::Unit,
+    webhooks::LOCK_MERCHANT,
+};
 
 const INSERT_KEY: &str = "
     INSERT INTO api_keys (hash, id, merchant_id, scope, label, prefix, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -93,6 +102,18 @@ impl Merchants for PostgresOrders {
         Ok(())
     }
 
+    async fn tell_card_testing(
+        &self,
+        merchant: MerchantId,
+        facts: CardTestingFacts,
+        at: Timestamp,
+    ) -> Result<bool> {
+        let told = self.router.write(merchant, (merchant, facts, at), |unit, (merchant, facts, at)| {
+            Box::pin(tell_card_testing(unit, *merchant, facts, *at))
+        });
+        Ok(told.await?)
+    }
+
     async fn merchant(&self, id: MerchantId) -> Result<Option<MerchantRecord>> {
         let query = || sqlx::query(MERCHANT).bind(id.0);
         Ok(self.router.row(id, ReadMode::Primary, query, rows::merchant).await?)
@@ -110,6 +131,22 @@ impl Merchants for PostgresOrders {
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(found)
     }
+}
+
+/// Reading first is safe under the lock of the merchant.
+async fn tell_card_testing(
+    unit: &mut Unit,
+    merchant: MerchantId,
+    facts: &CardTestingFacts,
+    at: Timestamp,
+) -> fault::Result<bool> {
+    let there = unit.row(sqlx::query(LOCK_MERCHANT).bind(merchant.0)).await?.is_some();
+    let id = card_testing_event(merchant, at);
+    if !there || unit.row(sqlx::query(KNOWN).bind(id.0)).await?.is_some() {
+        return Ok(false);
+    }
+    unit.messages(at).card_testing(merchant, facts);
+    Ok(true)
 }
 
 fn taken(key: &KeyRecord) -> PostgresFault {

@@ -1,7 +1,8 @@
 //! [`Orders`]: the reads, and each write as one unit of work.
 
 use async_trait::async_trait;
-use base::{Timestamp, ids::Uuid};
+use base::{Timestamp, ids::Uuid, postgres::Database};
+use sqlx::postgres::PgRow;
 use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::Result,
@@ -9,13 +10,15 @@ use store::{
         CLOCK_DIFFERENCE_MAX, CaptureFacts, DisputeFacts, NewOrder, OrderFilter, Orders, PlaceOutcome,
         RefundFacts, RefundRequested, Stale, Transition,
     },
+    rules::columns::Columns,
 };
 
 use super::{
     PostgresOrders,
     audit::merged,
     database::{OrderDatabase, Work},
-    fault::PostgresFault,
+    fault::{self, PostgresFault},
+    order_records,
     order_row::{self, columns},
     refunds,
     router::{Owner, ReadMode},
@@ -66,6 +69,15 @@ impl Orders for PostgresOrders {
     async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>> {
         let query = || sqlx::query(order_row::BY_ID).bind(id.0);
         Ok(self.router.row(id, ReadMode::Primary, query, order_row::order).await?)
+    }
+
+    async fn statuses(&self, orders: &[OrderId]) -> Result<Vec<(OrderId, OrderStatus)>> {
+        let read = |database: Database, ids: Vec<Uuid>| async move {
+            let rows = database.rows(sqlx::query(order_records::STATUSES).bind(ids)).await?;
+            rows.iter().map(status).collect::<fault::Result<Vec<_>>>()
+        };
+        let pages = self.router.read_together(orders, read).await?.unwrap_or_default();
+        Ok(pages.into_iter().flatten().collect())
     }
 
     async fn replace_order_token(
@@ -246,4 +258,8 @@ impl PostgresOrders {
         }
         Ok(answer)
     }
+}
+
+fn status(row: &PgRow) -> fault::Result<(OrderId, OrderStatus)> {
+    Ok((row.id("id", OrderId)?, row.parsed("status")?))
 }

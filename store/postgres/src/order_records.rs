@@ -43,6 +43,9 @@ pub(super) const ORDERS: &str = concat!(
 pub(super) const STORED: &str = "
     SELECT found.* FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
         SELECT id, merchant_id FROM orders WHERE orders.id = wanted.id OFFSET 0) AS found";
+pub(super) const STATUSES: &str = "
+    SELECT found.* FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
+        SELECT id, status FROM orders WHERE orders.id = wanted.id OFFSET 0) AS found";
 pub(super) const REFUNDS: &str =
     of_orders!("order_id, id, amount_minor, requested_at, recorded_at, failed_at", "refunds", "");
 pub(super) const MAILS: &str = of_orders!("order_id, template, message_id, sent_at", "mails", "");

@@ -95,6 +95,7 @@ macro_rules! order_store_suite {
                 records_of_many_orders_are_those_of_each,
                 records_of_many_rows_are_all_or_refused,
                 stored_orders_are_told_from_unknown_ones,
+                states_of_many_orders_are_read_at_once,
             ],
             transitions: [
                 a_paid_order_is_told,
@@ -140,6 +141,7 @@ macro_rules! order_store_suite {
                 merchants_and_keys_are_ensured,
                 merchants_are_listed_by_id,
                 a_key_is_listed_noted_and_revoked,
+                a_merchant_is_told_of_card_testing_once_an_hour,
                 a_mail_is_recorded_once_per_template,
                 the_store_answers_a_ping,
             ],

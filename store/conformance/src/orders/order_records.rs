@@ -109,6 +109,25 @@ pub async fn stored_orders_are_told_from_unknown_ones(store: Arc<dyn OrderStore>
     assert_eq!(world.store.stored_orders(&[]).await.expect("reads"), []);
 }
 
+pub async fn states_of_many_orders_are_read_at_once(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    let other = world.neighbour().await;
+    let mut expected = Vec::new();
+    for world in [&world, &other] {
+        world.product("mug", 250, 50).await;
+        for status in OrderStatus::ALL {
+            expected.push((world.order_in(status).await.id, status));
+        }
+    }
+    let mut asked: Vec<_> = expected.iter().map(|(id, _)| *id).collect();
+    asked.push(OrderId::fresh(&world.time.ambient));
+    let mut found = world.store.statuses(&asked).await.expect("reads");
+    found.sort_unstable_by_key(|(id, _)| *id);
+    expected.sort_unstable_by_key(|(id, _)| *id);
+    assert_eq!(found, expected);
+    assert_eq!(world.store.statuses(&[]).await.expect("reads"), []);
+}
+
 /// The records of these orders, read one by one.
 async fn each(world: &OrdersFixture, ids: &[OrderId]) -> Vec<OrderRecords> {
     let mut all = Vec::new();

@@ -1,16 +1,17 @@
 //! Cases of merchants, keys and mails.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use base::{Timestamp, time::later};
 use store::{
     OrderStore,
-    domain::{KeyId, MerchantId},
-    merchants::{KEY_USE_EVERY, KeyRecord, KeyScope, MerchantRecord, NewKey, StoredKey},
+    domain::{EventKind, KeyId, MerchantId},
+    merchants::{CardTestingFacts, KEY_USE_EVERY, KeyRecord, KeyScope, MerchantRecord, NewKey, StoredKey},
     orders::MailRecord,
 };
 
 use super::OrdersFixture;
-use crate::race;
+use crate::{START_MILLIS, race};
 
 pub async fn merchants_and_keys_are_ensured(store: Arc<dyn OrderStore>) {
     let world = OrdersFixture::new(store).await;
@@ -114,4 +115,27 @@ pub async fn a_mail_is_recorded_once_per_template(store: Arc<dyn OrderStore>) {
 
 pub async fn the_store_answers_a_ping(store: Arc<dyn OrderStore>) {
     store.ping().await.expect("can be used");
+}
+
+pub async fn a_merchant_is_told_of_card_testing_once_an_hour(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    let other = world.neighbour().await;
+    let begin = Timestamp::from_millisecond(START_MILLIS).expect("a time");
+    assert_eq!(begin.as_second() % 3600, 0, "a full hour");
+    let facts = CardTestingFacts { since: begin, payments: 40, declined: 31 };
+    let tell = |world: &OrdersFixture, minutes: u64| {
+        let (store, merchant) = (Arc::clone(&world.store), world.merchant);
+        let at = later(begin, Duration::from_mins(minutes));
+        async move { store.tell_card_testing(merchant, facts, at).await.expect("writes") }
+    };
+    let at_once = race(8, |_| tell(&world, 1)).await;
+    assert_eq!(at_once.into_iter().filter(|is_told| *is_told).count(), 1);
+    assert!(!tell(&world, 59).await && tell(&other, 59).await, "each merchant apart");
+    assert!(tell(&world, 60).await && !tell(&world, 61).await, "and each hour");
+    let nobody = MerchantId::fresh(&world.time.ambient);
+    assert!(!world.store.tell_card_testing(nobody, facts, begin).await.expect("writes"));
+    let events = world.merchant_events().await;
+    let kinds: Vec<_> = events.iter().map(|event| (event.kind, event.sequence, event.order)).collect();
+    assert_eq!(kinds, [(EventKind::CardTestingSuspected, 1, None); 2]);
+    assert_eq!(events[0].data, store::event_data::card_testing(&facts));
 }

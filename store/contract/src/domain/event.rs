@@ -13,10 +13,11 @@ pub struct Event {
     pub id: EventId,
     /// The merchant it is delivered to.
     pub merchant: MerchantId,
-    /// The order it is about; `None` for events of the catalog, of customers and of endpoints.
+    /// The order it is about; `None` for events of the catalog, of customers, of endpoints and of the merchant.
     pub order: Option<OrderId>,
     pub kind: EventKind,
-    /// Counts from 1 without gaps per order; for catalog events per product, for customers per customer.
+    /// Counts from 1 without gaps per order; for catalog events per product, for customers per customer. 1 for events of
+    /// the merchant, each of which stands alone.
     pub sequence: u64,
     pub at: Timestamp,
     /// The object after the event, as the HTTP contract shows it. No secrets.
@@ -54,6 +55,8 @@ pub enum EventKind {
     CustomerRegistered,
     /// An endpoint was disabled because of its deliveries.
     WebhookEndpointDisabled,
+    /// So many of a merchant's payments are declined that its shop may be used to test stolen cards.
+    CardTestingSuspected,
 }
 
 names!(EventKind, "event kind", {
@@ -71,6 +74,7 @@ names!(EventKind, "event kind", {
     InventoryLow => "inventory.low",
     CustomerRegistered => "customer.registered",
     WebhookEndpointDisabled => "webhook_endpoint.disabled",
+    CardTestingSuspected => "card_testing.suspected",
 });
 
 impl TryFrom<String> for EventKind {

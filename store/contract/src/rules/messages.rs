@@ -22,6 +22,7 @@ use crate::{
         CustomerId, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, PaymentId, mail_domain,
     },
     event_data,
+    merchants::{CardTestingFacts, card_testing_event},
     orders::{CaptureFacts, DisputeFacts, RefundFacts},
     outbox::Command,
     verifications::Verification,
@@ -183,6 +184,20 @@ impl Messages {
             order: None,
             sequence: Some(endpoint.times_disabled),
             data: event_data::endpoint_disabled(endpoint),
+            trace: None,
+        });
+    }
+
+    pub fn card_testing(&mut self, merchant: MerchantId, facts: &CardTestingFacts) {
+        let id = card_testing_event(merchant, self.at);
+        self.rows.push(Message {
+            id,
+            merchant,
+            subject: Subject::of(id, id.0),
+            kind: EventKind::CardTestingSuspected.as_str(),
+            order: None,
+            sequence: Some(1),
+            data: event_data::card_testing(facts),
             trace: None,
         });
     }

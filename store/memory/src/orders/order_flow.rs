@@ -34,6 +34,14 @@ impl Orders for MemoryOrders {
         self.held.find("order_by_id", |state| state.find_order(id)).await
     }
 
+    async fn statuses(&self, orders: &[OrderId]) -> Result<Vec<(OrderId, OrderStatus)>, StoreError> {
+        let list = |state: &OrdersState| {
+            let stored = orders.iter().filter_map(|id| Some((*id, state.orders.get(id)?.order.status)));
+            stored.collect::<Vec<_>>()
+        };
+        self.held.read("statuses", list).await
+    }
+
     async fn replace_order_token(
         &self,
         merchant: MerchantId,

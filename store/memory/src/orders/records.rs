@@ -8,10 +8,12 @@ use store::{
     domain::{KeyId, MerchantId},
     error::StoreError,
     merchants::{
-        KEY_USE_EVERY, KEYS_LISTED_MAX, KeyHash, KeyRecord, MerchantRecord, Merchants, NewKey, StoredKey,
+        CardTestingFacts, KEY_USE_EVERY, KEYS_LISTED_MAX, KeyHash, KeyRecord, MerchantRecord, Merchants,
+        NewKey, StoredKey, card_testing_event,
     },
     orders::{MailRecord, MailSubject, Mails},
-    rules::Damage,
+    outbox::OutboxBody,
+    rules::{Damage, messages::Messages},
 };
 
 use super::{MemoryOrders, state::OrdersState};
@@ -81,6 +83,26 @@ impl Merchants for MemoryOrders {
             Ok(())
         };
         self.held.write("note_key_use", note).await
+    }
+
+    async fn tell_card_testing(
+        &self,
+        merchant: MerchantId,
+        facts: CardTestingFacts,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (ambient, id) = (self.ambient.clone(), card_testing_event(merchant, at));
+        let tell = move |state: &mut OrdersState, _| {
+            let is = |body: &OutboxBody| matches!(body, OutboxBody::Event(event) if event.id == id);
+            if !state.merchants.contains_key(&merchant) || state.outbox.iter().any(|row| is(&row.body)) {
+                return Ok(false);
+            }
+            let mut messages = Messages::new(&ambient, at);
+            messages.card_testing(merchant, &facts);
+            state.tell(messages)?;
+            Ok(true)
+        };
+        self.held.write("tell_card_testing", tell).await
     }
 
     async fn merchant(&self, id: MerchantId) -> Result<Option<MerchantRecord>, StoreError> {

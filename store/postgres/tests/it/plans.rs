@@ -102,6 +102,7 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("audit::ENDPOINTS", "uuid", "merchant(8)"),
     ("order_records::ORDERS", "uuid[]", "ids(39000, 39127)"),
     ("order_records::STORED", "uuid[]", "ids(39000, 39127)"),
+    ("order_records::STATUSES", "uuid[]", "ids(39000, 39127)"),
     ("order_records::REFUNDS", RECORDS, RECORDS_OF),
     ("order_records::MAILS", RECORDS, RECORDS_OF),
     ("order_records::EVENTS", RECORDS, RECORDS_OF),

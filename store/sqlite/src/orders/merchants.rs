@@ -6,12 +6,13 @@ use store::{
     domain::{KeyId, MerchantId},
     error::Result,
     merchants::{
-        KEY_USE_EVERY, KEYS_LISTED_MAX, KeyHash, KeyRecord, MerchantRecord, Merchants, NewKey, StoredKey,
+        CardTestingFacts, KEY_USE_EVERY, KEYS_LISTED_MAX, KeyHash, KeyRecord, MerchantRecord, Merchants,
+        NewKey, StoredKey, card_testing_event,
     },
     rules::rows,
 };
 
-use super::{SqliteOrders, fault::SqliteFault};
+use super::{SqliteOrders, fault::SqliteFault, transaction::Unit};
 
 const INSERT: &str =
     "INSERT INTO merchants (id, name, created_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
@@ -81,6 +82,15 @@ impl Merchants for SqliteOrders {
         self.run(query).await.map(drop)
     }
 
+    async fn tell_card_testing(
+        &self,
+        merchant: MerchantId,
+        facts: CardTestingFacts,
+        at: Timestamp,
+    ) -> Result<bool> {
+        Ok(self.write(at, move |unit| Box::pin(tell_card_testing(unit, merchant, facts))).await?)
+    }
+
     async fn merchant(&self, id: MerchantId) -> Result<Option<MerchantRecord>> {
         self.first(sqlx::query(MERCHANT).bind(id.to_string()), rows::merchant).await
     }
@@ -89,4 +99,20 @@ impl Merchants for SqliteOrders {
         let after = after.map(|id| id.to_string()).unwrap_or_default();
         self.all(sqlx::query(MERCHANTS).bind(after).bind(i64::from(limit)), rows::merchant).await
     }
+}
+
+/// Reading first is safe: units run one after another.
+async fn tell_card_testing(
+    unit: &mut Unit<'_>,
+    merchant: MerchantId,
+    facts: CardTestingFacts,
+) -> Result<bool, SqliteFault> {
+    let id = card_testing_event(merchant, unit.messages.at);
+    let known = sqlx::query("SELECT 1 FROM outbox WHERE id = ?1").bind(id.to_string());
+    let there = sqlx::query(MERCHANT).bind(merchant.to_string());
+    if unit.row(known).await?.is_some() || unit.row(there).await?.is_none() {
+        return Ok(false);
+    }
+    unit.messages.card_testing(merchant, &facts);
+    Ok(true)
 }

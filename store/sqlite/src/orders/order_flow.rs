@@ -13,7 +13,9 @@ use store::{
 };
 
 use super::{
-    SqliteOrders, order_row,
+    SqliteOrders,
+    fault::to_json,
+    order_records, order_row,
     place_order::{self, NotPlaced},
     refunds, transitions,
 };
@@ -64,6 +66,11 @@ impl Orders for SqliteOrders {
 
     async fn order_by_id(&self, id: OrderId) -> Result<Option<Order>> {
         self.first(order_row::by_id(id), order_row::order).await
+    }
+
+    async fn statuses(&self, orders: &[OrderId]) -> Result<Vec<(OrderId, OrderStatus)>> {
+        let query = sqlx::query(order_records::STATUSES).bind(to_json(orders)?);
+        self.all(query, |row| Ok((row.id("id", OrderId)?, row.parsed("status")?))).await
     }
 
     async fn replace_order_token(

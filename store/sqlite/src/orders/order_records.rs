@@ -22,6 +22,8 @@ macro_rules! of_orders {
 
 const ORDERS: &str = "SELECT * FROM orders WHERE id IN (SELECT value FROM json_each(?1))";
 pub(super) const STORED: &str = "SELECT id FROM orders WHERE id IN (SELECT value FROM json_each(?1))";
+pub(super) const STATUSES: &str =
+    "SELECT id, status FROM orders WHERE id IN (SELECT value FROM json_each(?1))";
 const REFUNDS: &str = of_orders!("SELECT * FROM refunds", "");
 const MAILS: &str = of_orders!("SELECT * FROM mails", "");
 const ATTEMPTS: &str = of_orders!("SELECT * FROM webhook_attempts", "");
@@ -29,7 +31,7 @@ const ATTEMPTS: &str = of_orders!("SELECT * FROM webhook_attempts", "");
 const EVENTS: &str = of_orders!("SELECT * FROM outbox INDEXED BY outbox_by_order", " AND sequence > 0");
 const COMMANDS: &str = of_orders!("SELECT * FROM outbox INDEXED BY outbox_commands", " AND sequence IS NULL");
 #[cfg(test)]
-pub(super) const ALL: [&str; 7] = [ORDERS, STORED, REFUNDS, MAILS, ATTEMPTS, EVENTS, COMMANDS];
+pub(super) const ALL: [&str; 8] = [ORDERS, STORED, STATUSES, REFUNDS, MAILS, ATTEMPTS, EVENTS, COMMANDS];
 
 /// See [`Audit::order_records`](store::audit::Audit::order_records).
 pub(super) async fn read(c: &mut SqliteConnection, orders: &[OrderId]) -> Result<Option<Vec<OrderRecords>>> {
