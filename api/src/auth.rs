@@ -32,7 +32,7 @@ impl FromRequestParts<ApiState> for AnyKey {
         let key = authenticate(parts, state).await?;
         let limiters = &state.limiters;
         let limit = if parts.method.is_safe() { &limiters.reads } else { &limiters.writes };
-        limit.take(&key, state.client_ip(parts))?;
+        limit.take(&key, state.client_ip(parts)).await?;
         Ok(Self(key))
     }
 }
@@ -63,7 +63,7 @@ pub(crate) async fn key_of(headers: &HeaderMap, address: IpAddr, state: &ApiStat
     if let Some(key) = state.keys.get(&hash, now) {
         return Ok(key);
     }
-    state.limiters.take_key_lookup(address)?;
+    state.limiters.take_key_lookup(address).await?;
     let key = state.orders.key_by_hash(hash).await?.ok_or_else(unauthorized)?;
     state.keys.put(hash, key.clone(), now);
     state.key_uses.note(&state.orders, &key, now);

@@ -21,6 +21,8 @@ pub struct ApiConfig {
     pub reads: ReadLimits,
     /// Rate limits of writes that have no limit of their own.
     pub writes: WriteLimits,
+    /// Bounds of unpaid and declined orders with publishable keys.
+    pub card_testing: CardTestingLimits,
     /// Lifetime of order tokens; default 30 days.
     pub order_token_ttl: Duration,
     /// Bounds of customers' sessions.
@@ -114,6 +116,31 @@ pub struct CartLimits {
     pub new_per_merchant_per_day: NonZeroU32,
 }
 
+/// Bounds of orders that may try stolen cards: orders with publishable keys, of one merchant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CardTestingLimits {
+    /// Unpaid orders of guests from one address (IPv6: one /64), and of one device. Default 8.
+    pub unpaid_per_guest: NonZeroU32,
+    /// The same for customers who are signed in; guests count, too. Default 16.
+    pub unpaid_per_customer: NonZeroU32,
+    /// The same with a proof of work. Default 24.
+    pub unpaid_with_proof: NonZeroU32,
+    /// Time after which one unpaid order, and one declined payment, no longer counts. Default 6 min.
+    pub forget_one_after: Duration,
+    /// Declined payments of one payment method. Default 4.
+    pub declines_per_payment_method: NonZeroU32,
+    /// Declined payments of one customer who is signed in. Default 8.
+    pub declines_per_customer: NonZeroU32,
+    /// Share of declined payments, in percent, from which on there is an alarm. Default 50.
+    pub alarm_percent: NonZeroU32,
+    /// Payments that must have ended within 10 to 20 minutes for an alarm. Default 20.
+    pub alarm_payments: NonZeroU32,
+    /// Time for which guests need a proof of work after the share was last too high. Default 60 min.
+    pub alarm_for: Duration,
+    /// Zero bits of a proof of work; each one more doubles the work. Default 18, some 260,000 hashes.
+    pub proof_bits: u32,
+}
+
 /// Lifetime of customers' sessions (OWASP ASVS 5.0, V7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionLimits {
@@ -177,6 +204,7 @@ impl Default for ApiConfig {
                 per_ip_per_second: const { NonZeroU32::new(100).unwrap() },
                 per_key_per_second: const { NonZeroU32::new(1_000).unwrap() },
             },
+            card_testing: CardTestingLimits::default(),
             order_token_ttl: Duration::from_hours(30 * 24),
             sessions: SessionLimits {
                 idle: Duration::from_hours(30 * 24),
@@ -196,6 +224,23 @@ impl Default for ApiConfig {
             catalog_ttl: Duration::from_secs(1),
             stripe_webhook_secrets: Vec::new(),
             provider_takes: |_, _| true,
+        }
+    }
+}
+
+impl Default for CardTestingLimits {
+    fn default() -> Self {
+        Self {
+            unpaid_per_guest: const { NonZeroU32::new(8).unwrap() },
+            unpaid_per_customer: const { NonZeroU32::new(16).unwrap() },
+            unpaid_with_proof: const { NonZeroU32::new(24).unwrap() },
+            forget_one_after: Duration::from_mins(6),
+            declines_per_payment_method: const { NonZeroU32::new(4).unwrap() },
+            declines_per_customer: const { NonZeroU32::new(8).unwrap() },
+            alarm_percent: const { NonZeroU32::new(50).unwrap() },
+            alarm_payments: const { NonZeroU32::new(20).unwrap() },
+            alarm_for: Duration::from_hours(1),
+            proof_bits: 18,
         }
     }
 }

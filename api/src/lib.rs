@@ -2,6 +2,7 @@
 #![expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 
 mod auth;
+mod card_testing;
 mod carts;
 mod catalog_cache;
 mod client_ip;
@@ -32,8 +33,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use catalog_cache::CatalogCache;
 
+pub use card_testing::CardTestingCounts;
 pub use config::{
-    ApiConfig, CartLimits, CheckoutLimits, ReadLimits, ServerLimits, SessionLimits, SignInLimits, WriteLimits,
+    ApiConfig, CardTestingLimits, CartLimits, CheckoutLimits, ReadLimits, ServerLimits, SessionLimits,
+    SignInLimits, WriteLimits,
 };
 pub use cors::Origin;
 pub use health::{HealthCheck, HealthStatus, Readiness};
@@ -41,10 +44,12 @@ pub use routes::openapi;
 pub use server::{ApiError, run};
 pub use state::{ApiParts, ApiState};
 
-/// The whole API as one service. Must be called on a tokio runtime: background tasks sweep idle rate-limit entries and
-/// invalidate cached products that were sold. They end after the last clone of the state is dropped.
+/// The whole API as one service. Must be called on a tokio runtime: background tasks sweep idle rate-limit entries,
+/// follow the payments of accepted orders and invalidate cached products that were sold. They end after the last clone
+/// of the state is dropped.
 pub fn app(state: ApiState) -> Router {
     tokio::spawn(forget_sold(Arc::downgrade(&state.catalog)));
+    tokio::spawn(card_testing::follow_payments(Arc::downgrade(&state.card_testing)));
     let limiters = Arc::downgrade(&state.limiters);
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(limits::SWEEP_INTERVAL);

@@ -67,9 +67,9 @@ impl FromRequestParts<ApiState> for OrderCaller {
         let (key, address) = (auth::authenticate(parts, state).await?, state.client_ip(parts));
         let caller = Self { key, headers: parts.headers.clone(), address };
         if caller.is_customer() || parts.method.is_safe() {
-            state.limiters.reads.take(&caller.key, address)?;
+            state.limiters.reads.take(&caller.key, address).await?;
         } else {
-            state.limiters.writes.take(&caller.key, address)?;
+            state.limiters.writes.take(&caller.key, address).await?;
         }
         Ok(caller)
     }

@@ -81,6 +81,7 @@ kinds! {
     AMOUNT_NOT_SUPPORTED = UNPROCESSABLE_ENTITY "amount_not_supported" "The payment provider cannot take this amount";
     REFUND_TOO_LARGE = UNPROCESSABLE_ENTITY "refund_too_large" "More than what may still be refunded";
     RATE_LIMITED = TOO_MANY_REQUESTS "rate_limited" "Too many requests";
+    PROOF_REQUIRED = TOO_MANY_REQUESTS "proof_of_work_required" "A proof of work is required";
     INTERNAL = INTERNAL_SERVER_ERROR "internal_error" "The server failed";
     UNAVAILABLE = SERVICE_UNAVAILABLE "temporarily_unavailable" "The service cannot do this now";
     STREAM_LIMIT = SERVICE_UNAVAILABLE "stream_limit_reached" "Too many event streams are open";

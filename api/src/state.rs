@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    card_testing::{CardTesting, CardTestingCounts},
     catalog_cache::CatalogCache,
     client_ip,
     config::ApiConfig,
@@ -40,6 +41,7 @@ pub struct ApiShared {
     pub(crate) key_uses: KeyUses,
     pub(crate) catalog: Arc<CatalogCache>,
     pub(crate) limiters: Arc<Limiters>,
+    pub(crate) card_testing: Arc<CardTesting>,
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) passwords: Passwords,
     pub(crate) placements: Arc<Placements>,
@@ -56,8 +58,11 @@ pub struct ApiParts {
     pub payments: Arc<dyn PaymentStore>,
     /// Cache of catalog reads.
     pub cache: Arc<dyn Cache>,
-    /// Counters of checkouts per key, for all processes that share them.
-    pub limits: Arc<dyn RateLimits>,
+    /// Counters of rate limits over all processes, which fail while their server is away; `None` where this process
+    /// counts alone.
+    pub shared_limits: Option<Arc<dyn RateLimits>>,
+    /// Counters of unpaid and declined orders, which never fail.
+    pub card_limits: Arc<dyn RateLimits>,
     /// Sessions and carts.
     pub sessions: Arc<dyn Sessions>,
     /// The log of job attempts, for timelines.
@@ -79,9 +84,12 @@ impl ApiState {
         let readiness = Readiness::new(checks, parts.ambient.clone(), parts.shutdown.clone());
         let (orders, ambient) = (Arc::clone(&parts.orders), parts.ambient.clone());
         let catalog = CatalogCache::new(parts.cache, orders, ambient, config.catalog_ttl);
+        let (orders, ambient) = (Arc::clone(&parts.orders), parts.ambient.clone());
+        let card_testing = CardTesting::new(config.card_testing, parts.card_limits, orders, ambient);
         Self(Arc::new(ApiShared {
             catalog: Arc::new(catalog),
-            limiters: Arc::new(Limiters::new(&config, parts.limits)),
+            card_testing: Arc::new(card_testing),
+            limiters: Arc::new(Limiters::new(&config, parts.shared_limits.as_ref())),
             sessions: parts.sessions,
             passwords: Passwords::new(parts.ambient.clone()),
             placements: Arc::default(),
@@ -103,6 +111,11 @@ impl ApiState {
     /// Requests rejected by rate limits in this process since its start, by limit.
     pub fn rate_limited(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.limiters.refused()
+    }
+
+    /// Orders and payments counted against card testing in this process since its start.
+    pub fn card_testing(&self) -> CardTestingCounts {
+        self.card_testing.counts()
     }
 
     /// The client address that limits count this request by.

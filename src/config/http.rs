@@ -6,7 +6,8 @@ use std::{
 };
 
 use api::{
-    ApiConfig, CartLimits, CheckoutLimits, Origin, ReadLimits, ServerLimits, SessionLimits, SignInLimits,
+    ApiConfig, CardTestingLimits, CartLimits, CheckoutLimits, Origin, ReadLimits, ServerLimits,
+    SessionLimits, SignInLimits,
 };
 use store::domain::Currency;
 use webhooks::UrlPolicy;
@@ -15,6 +16,9 @@ use super::{payments, reader::Reader};
 
 const RATE_MAX: u32 = 1_000_000;
 const PER_DAY_MAX: u32 = 100_000_000;
+/// Unpaid or declined orders of one counter, and the minutes of each: so many microseconds are exact in Redis.
+const CARD_ORDERS_MAX: u32 = 1_000_000;
+const CARD_MINUTES_MAX: u64 = 60;
 
 pub(super) fn server(r: &mut Reader) -> ServerLimits {
     ServerLimits {
@@ -81,6 +85,7 @@ pub(super) fn api(
             new_per_ip_per_minute: rate(r, "carts", "new_per_ip_per_minute", RATE_MAX),
             new_per_merchant_per_day: rate(r, "carts", "new_per_merchant_per_day", PER_DAY_MAX),
         },
+        card_testing: card_testing(r),
         order_token_ttl: Duration::from_hours(24 * r.within("orders", "token_days", 1..=3650_u64)),
         sessions: sessions(r),
         webhook_urls: UrlPolicy { allow_loopback: r.value("webhooks", "allow_loopback", false) },
@@ -96,6 +101,36 @@ pub(super) fn api(
         catalog_ttl: Duration::from_millis(r.within("cache", "catalog_ms", 100..=60_000_u64)),
         stripe_webhook_secrets: payments::stripe_webhook_secrets(r),
         provider_takes,
+    }
+}
+
+fn card_testing(r: &mut Reader) -> CardTestingLimits {
+    let mut number = |key, max| rate(r, "card_testing", key, max);
+    let [guest, customer, with_proof] = ["unpaid_per_guest", "unpaid_per_customer", "unpaid_with_proof"]
+        .map(|key| number(key, CARD_ORDERS_MAX));
+    let declines_per_payment_method = number("declines_per_payment_method", CARD_ORDERS_MAX);
+    let declines_per_customer = number("declines_per_customer", CARD_ORDERS_MAX);
+    let (alarm_percent, alarm_payments) = (number("alarm_percent", 100), number("alarm_payments", RATE_MAX));
+    for (key, fewer, more, of) in [
+        ("unpaid_per_guest", guest, customer, "unpaid_per_customer"),
+        ("unpaid_per_customer", customer, with_proof, "unpaid_with_proof"),
+    ] {
+        if fewer > more {
+            r.fault("card_testing", key, &format!("must not be more than card_testing.{of}"));
+        }
+    }
+    let mut minutes = |key, most: u64| Duration::from_mins(r.within("card_testing", key, 1..=most));
+    CardTestingLimits {
+        unpaid_per_guest: guest,
+        unpaid_per_customer: customer,
+        unpaid_with_proof: with_proof,
+        forget_one_after: minutes("forget_one_after_minutes", CARD_MINUTES_MAX),
+        declines_per_payment_method,
+        declines_per_customer,
+        alarm_percent,
+        alarm_payments,
+        alarm_for: minutes("alarm_minutes", 1_440),
+        proof_bits: r.within("card_testing", "proof_bits", 1..=32),
     }
 }
 

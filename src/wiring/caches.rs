@@ -17,8 +17,9 @@ use cache::{
 use super::folder::unusable;
 use crate::{config::CacheEngine, health};
 
-/// API keys counted in memory at most. Only known keys are counted, so clients cannot add made-up ones.
-const LIMITED_KEYS_MAX: usize = 100_000;
+/// Keys of unpaid and declined orders counted in memory at most, some 100 bytes each. Each of them was named by an order
+/// that was accepted and is not paid.
+const CARD_KEYS_MAX: usize = 262_144;
 
 pub(super) enum CacheSource {
     Memory { folder: PathBuf },
@@ -27,7 +28,9 @@ pub(super) enum CacheSource {
 
 pub(super) struct ApiCaches {
     pub(super) cache: Arc<dyn Cache>,
-    pub(super) limits: Arc<dyn RateLimits>,
+    /// See [`api::ApiParts`], as the next.
+    pub(super) shared_limits: Option<Arc<dyn RateLimits>>,
+    pub(super) card_limits: Arc<dyn RateLimits>,
     /// `None` without a server.
     pub(super) check: Option<HealthCheck>,
 }
@@ -41,18 +44,24 @@ impl CacheSource {
     }
 
     pub(super) fn api(&self, near: MemoryConfig, ambient: &Ambient) -> ApiCaches {
-        // The limits of this process also count while Redis is unavailable.
-        let limits = LocalLimits::new(LIMITED_KEYS_MAX, ambient.clone());
+        // This process also counts while Redis is unavailable.
+        let local = LocalLimits::new(CARD_KEYS_MAX, ambient.clone());
         match self {
             Self::Memory { .. } => ApiCaches {
                 cache: Arc::new(MemoryCache::new(near, ambient.clone())),
-                limits: Arc::new(limits),
+                shared_limits: None,
+                card_limits: Arc::new(local),
                 check: None,
             },
             Self::Redis(server) => {
                 let cache: Arc<dyn Cache> = Arc::new(RedisCache::new(server.clone(), near, ambient.clone()));
-                let limits = Arc::new(Limits::new(RedisLimits::new(server.clone()), limits));
-                ApiCaches { check: Some(health::cache(Arc::clone(&cache))), cache, limits }
+                let shared = RedisLimits::new(server.clone());
+                ApiCaches {
+                    check: Some(health::cache(Arc::clone(&cache))),
+                    cache,
+                    shared_limits: Some(Arc::new(shared.clone())),
+                    card_limits: Arc::new(Limits::new(shared, local)),
+                }
             }
         }
     }

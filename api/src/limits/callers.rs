@@ -23,6 +23,7 @@ pub(crate) struct CheckoutCaller {
 /// A valid request within the limits.
 pub(crate) struct Admitted<T> {
     pub(crate) key: KeyRecord,
+    pub(crate) address: IpAddr,
     pub(crate) idempotency: IdempotencyKey,
     pub(crate) body: T,
 }
@@ -44,11 +45,11 @@ impl CheckoutCaller {
             Ok((key, Body { value: body, fingerprint })) => {
                 let rate = state.limiters.take_order(&self.key, self.address).await?;
                 let idempotency = IdempotencyKey { key: scoped_key(self.key.scope, key), fingerprint };
-                Ok((Admitted { key: self.key, idempotency, body }, rate))
+                Ok((Admitted { key: self.key, address: self.address, idempotency, body }, rate))
             }
             Err(fault) => {
                 let caller = Caller::KeyAt(self.key.id, self.address);
-                Err(fault.with_headers(state.limiters.invalid_orders.take_told(caller)?))
+                Err(fault.with_headers(state.limiters.invalid_orders.take_told(caller).await?))
             }
         }
     }
@@ -74,7 +75,7 @@ impl FromRequestParts<ApiState> for SearchCaller {
         let query = parts.uri.query().unwrap_or_default();
         if url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "q") {
             let address = state.client_ip(parts);
-            state.limiters.searches.take(&key, address)?;
+            state.limiters.searches.take(&key, address).await?;
         }
         Ok(Self(key))
     }
@@ -99,8 +100,8 @@ impl FromRequestParts<ApiState> for NewCartCaller {
 
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self> {
         let key = known(parts, state, &state.limiters.new_carts_by_ip).await?;
-        state.limiters.carts_by_ip.take(Caller::Address(state.client_ip(parts)))?;
-        state.limiters.new_carts_by_merchant.take(Caller::Merchant(key.merchant))?;
+        state.limiters.carts_by_ip.take(Caller::Address(state.client_ip(parts))).await?;
+        state.limiters.new_carts_by_merchant.take(Caller::Merchant(key.merchant)).await?;
         Ok(Self(key))
     }
 }
@@ -120,6 +121,6 @@ impl FromRequestParts<ApiState> for PasswordCaller {
 /// The key record of the request, within the limit of its address.
 async fn known(parts: &request::Parts, state: &ApiState, by_ip: &Limiter) -> Result<KeyRecord> {
     let key = auth::authenticate(parts, state).await?;
-    by_ip.take(Caller::Address(state.client_ip(parts)))?;
+    by_ip.take(Caller::Address(state.client_ip(parts))).await?;
     Ok(key)
 }

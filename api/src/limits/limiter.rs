@@ -1,8 +1,16 @@
-//! One rate limit: governor over a bounded table, and its header fields and problem for callers.
+//! One rate limit: governor over a bounded table, the quota over all processes, and its header fields and problem for
+//! callers.
+//!
+//! Guarantees: a call is checked in this process first and only then over all processes, so that a flood of requests
+//! does not become a flood of queries to the counter server; without an answer of that server the limit of this process
+//! alone holds.
 
 use std::{
     num::NonZeroU32,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,12 +22,15 @@ use governor::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::table::{Caller, Table};
+use super::{
+    shared_quota::SharedQuota,
+    table::{Caller, Table},
+};
 use crate::problem::{Kind, Problem, Result};
 
 type Governor = RateLimiter<Caller, Table, DefaultClock, StateInformationMiddleware>;
 
-/// A rate limit of this process.
+/// A rate limit, of this process and, where processes share their counters, of all of them.
 pub(super) struct Limiter {
     /// The name that clients and operators see.
     pub(super) name: &'static str,
@@ -29,6 +40,7 @@ pub(super) struct Limiter {
     interval: Duration,
     burst: NonZeroU32,
     refused: AtomicU64,
+    shared: Option<SharedQuota>,
 }
 
 impl Limiter {
@@ -41,7 +53,7 @@ impl Limiter {
         let table = Table::new(interval);
         let governor = Governor::new(quota.allow_burst(burst), table.clone(), clock.clone());
         let refused = AtomicU64::new(0);
-        Self { name, governor, table, clock, interval, burst, refused }
+        Self { name, governor, table, clock, interval, burst, refused, shared: None }
     }
 
     /// `number` requests per `span` in the long run, and as many at once.
@@ -49,40 +61,39 @@ impl Limiter {
         Self::new(name, span / number.get(), number)
     }
 
-    /// Takes one request from the caller's allowance; returns the header fields with the rest of it.
-    pub(super) fn take_told(&self, caller: Caller) -> Result<HeaderMap> {
-        self.take(caller).map(|remaining| self.fields(remaining, 1))
+    /// The same limit over all processes that share these counters.
+    pub(super) fn over(self, shared: Option<&Arc<dyn RateLimits>>) -> Self {
+        let (name, interval, burst) = (self.name, self.interval, self.burst.get());
+        let shared = shared.map(|limits| SharedQuota::new(name, interval, burst, Arc::clone(limits)));
+        Self { shared, ..self }
     }
 
-    /// The same, checked in this process first and then over all processes: a flood of requests must not become a flood
-    /// of queries to the counter server.
-    pub(super) async fn take_shared(
-        &self,
-        caller: Caller,
-        name: &str,
-        shared: &dyn RateLimits,
-    ) -> Result<HeaderMap> {
-        let here = self.take(caller)?;
-        let quota = cache::Quota { interval: self.interval, burst: self.burst.get() };
-        // Without an answer the limit of this process alone holds; the implementation has logged the cause.
-        let Ok(decision) = shared.check(name, &quota).await else { return Ok(self.fields(here, 1)) };
-        if !decision.allowed {
-            return Err(self.refusal(decision.retry_after));
-        }
-        Ok(self.fields(here.min(decision.remaining), 1))
+    /// Takes one request from the caller's allowance; returns the header fields with the rest of it.
+    pub(super) async fn take_told(&self, caller: Caller) -> Result<HeaderMap> {
+        self.take(caller).await.map(|remaining| self.fields(remaining, 1))
     }
 
     /// Takes one request from the caller's allowance; returns how many more may follow at once.
-    pub(super) fn take(&self, caller: Caller) -> Result<u32> {
-        match self.governor.check_key(&caller) {
-            Ok(state) => Ok(state.remaining_burst_capacity()),
-            Err(not_until) => Err(self.refusal(not_until.wait_time_from(self.clock.now()))),
+    pub(super) async fn take(&self, caller: Caller) -> Result<u32> {
+        let here = match self.governor.check_key(&caller) {
+            Ok(state) => state.remaining_burst_capacity(),
+            Err(not_until) => return Err(self.refusal(not_until.wait_time_from(self.clock.now()))),
+        };
+        let Some(shared) = &self.shared else { return Ok(here) };
+        // The implementation has logged why there is no answer.
+        let Some(lease) = shared.take(caller).await else { return Ok(here) };
+        if lease.granted == 0 {
+            return Err(self.refusal(lease.retry_after));
         }
+        Ok(here.min(lease.remaining))
     }
 
     /// Gives the caller its whole allowance back.
-    pub(super) fn forget(&self, caller: Caller) {
+    pub(super) async fn forget(&self, caller: Caller) {
         self.table.forget(caller);
+        if let Some(shared) = &self.shared {
+            shared.forget(caller).await;
+        }
     }
 
     fn refusal(&self, wait: Duration) -> Problem {
@@ -97,28 +108,40 @@ impl Limiter {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Fields of draft-ietf-httpapi-ratelimit-headers. `seconds`: until more than `remaining` may be sent.
     fn fields(&self, remaining: u32, seconds: u64) -> HeaderMap {
-        let (name, burst) = (self.name, self.burst);
-        let window_seconds = seconds_ceil(self.interval * burst.get());
-        let fields = [
-            ("ratelimit-policy", format!("\"{name}\";q={burst};w={window_seconds}")),
-            ("ratelimit", format!("\"{name}\";r={remaining};t={seconds}")),
-        ];
-        let valid = fields.into_iter().filter_map(|(name, value)| {
-            Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?))
-        });
-        valid.collect()
+        rate_fields(self.name, self.interval, self.burst.get(), remaining, seconds)
     }
 
     /// Removes callers that have been idle long enough to have their whole burst again.
     pub(super) fn sweep(&self) {
         self.governor.retain_recent();
         self.governor.shrink_to_fit();
+        if let Some(shared) = &self.shared {
+            shared.sweep();
+        }
     }
 }
 
+/// Fields of draft-ietf-httpapi-ratelimit-headers. `seconds`: until more than `remaining` may be sent.
+pub(crate) fn rate_fields(
+    name: &str,
+    interval: Duration,
+    burst: u32,
+    remaining: u32,
+    seconds: u64,
+) -> HeaderMap {
+    let window_seconds = seconds_ceil(interval * burst);
+    let fields = [
+        ("ratelimit-policy", format!("\"{name}\";q={burst};w={window_seconds}")),
+        ("ratelimit", format!("\"{name}\";r={remaining};t={seconds}")),
+    ];
+    let valid = fields.into_iter().filter_map(|(name, value)| {
+        Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?))
+    });
+    valid.collect()
+}
+
 /// Rounded up, so that a client that retries then is allowed.
-fn seconds_ceil(span: Duration) -> u64 {
+pub(crate) fn seconds_ceil(span: Duration) -> u64 {
     span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }

@@ -44,8 +44,6 @@ pub(crate) struct Limiters {
     provider_webhooks: Limiter,
     pub(super) searches: ByCaller,
     resends: Limiter,
-    /// Counted over all processes that share the counters.
-    shared: Arc<dyn RateLimits>,
 }
 
 /// A limit of customers by address, and of the merchant by secret key.
@@ -55,53 +53,51 @@ pub(crate) struct ByCaller {
 }
 
 impl ByCaller {
-    pub(crate) fn take(&self, key: &KeyRecord, address: IpAddr) -> Result<()> {
+    pub(crate) async fn take(&self, key: &KeyRecord, address: IpAddr) -> Result<()> {
         let taken = match key.scope {
-            KeyScope::Secret => self.key.take(Caller::Key(key.id)),
-            KeyScope::Publishable => self.ip.take(Caller::Address(address)),
+            KeyScope::Secret => self.key.take(Caller::Key(key.id)).await,
+            KeyScope::Publishable => self.ip.take(Caller::Address(address)).await,
         };
         taken.map(drop)
     }
 }
 
 impl Limiters {
-    pub(crate) fn new(config: &ApiConfig, shared: Arc<dyn RateLimits>) -> Self {
+    /// `shared`: counters over all processes, for every limit; `None` where this process counts alone.
+    pub(crate) fn new(config: &ApiConfig, shared: Option<&Arc<dyn RateLimits>>) -> Self {
         let (checkout, sign_in) = (config.checkout, config.sign_in);
         let (carts, reads, writes) = (config.carts, config.reads, config.writes);
-        let by_ip = |name| Limiter::new(name, SECOND / checkout.per_ip_per_second.get(), checkout.burst);
+        let every = |name, interval, burst| Limiter::new(name, interval, burst).over(shared);
+        let per = |name, span, number| Limiter::per(name, span, number).over(shared);
+        let by_ip = |name| every(name, SECOND / checkout.per_ip_per_second.get(), checkout.burst);
         let per_key = SECOND / checkout.per_key_per_second.get();
         let sign_in_per_ip = MINUTE / sign_in.per_ip_per_minute.get();
         let sign_in_per_account = MINUTE / sign_in.per_account_per_minute.get();
         Self {
-            key_lookups: Limiter::per("key-lookup", SECOND, KEY_LOOKUPS_PER_SECOND),
-            orders_by_secret_key: Limiter::new("checkout-key", per_key, checkout.burst),
-            orders_by_publishable_key: Limiter::per(
-                "checkout-key",
-                SECOND,
-                checkout.per_publishable_key_per_second,
-            ),
+            key_lookups: per("key-lookup", SECOND, KEY_LOOKUPS_PER_SECOND),
+            orders_by_secret_key: every("checkout-key", per_key, checkout.burst),
+            orders_by_publishable_key: per("checkout-key", SECOND, checkout.per_publishable_key_per_second),
             orders_by_ip: by_ip("checkout-ip"),
-            invalid_orders: Limiter::per("checkout-invalid", MINUTE, checkout.invalid_per_ip_per_minute),
+            invalid_orders: per("checkout-invalid", MINUTE, checkout.invalid_per_ip_per_minute),
             carts_by_ip: by_ip("cart-ip"),
-            new_carts_by_ip: Limiter::per("new-cart-ip", MINUTE, carts.new_per_ip_per_minute),
-            new_carts_by_merchant: Limiter::per("new-cart-merchant", DAY, carts.new_per_merchant_per_day),
-            sign_in_by_ip: Limiter::new("sign-in-ip", sign_in_per_ip, sign_in.burst),
-            sign_in_by_account: Limiter::new("sign-in-account", sign_in_per_account, sign_in.burst),
+            new_carts_by_ip: per("new-cart-ip", MINUTE, carts.new_per_ip_per_minute),
+            new_carts_by_merchant: per("new-cart-merchant", DAY, carts.new_per_merchant_per_day),
+            sign_in_by_ip: every("sign-in-ip", sign_in_per_ip, sign_in.burst),
+            sign_in_by_account: every("sign-in-account", sign_in_per_account, sign_in.burst),
             reads: ByCaller {
-                ip: Limiter::per("read-ip", SECOND, reads.per_ip_per_second),
-                key: Limiter::per("read-key", SECOND, reads.per_key_per_second),
+                ip: per("read-ip", SECOND, reads.per_ip_per_second),
+                key: per("read-key", SECOND, reads.per_key_per_second),
             },
             writes: ByCaller {
-                ip: Limiter::per("write-ip", SECOND, writes.per_ip_per_second),
-                key: Limiter::per("write-key", SECOND, writes.per_key_per_second),
+                ip: per("write-ip", SECOND, writes.per_ip_per_second),
+                key: per("write-key", SECOND, writes.per_key_per_second),
             },
-            provider_webhooks: Limiter::per("provider-webhook", SECOND, PROVIDER_WEBHOOKS_PER_SECOND),
+            provider_webhooks: per("provider-webhook", SECOND, PROVIDER_WEBHOOKS_PER_SECOND),
             searches: ByCaller {
-                ip: Limiter::per("search-ip", SECOND, reads.searches_per_ip_per_second),
-                key: Limiter::per("search-key", SECOND, reads.searches_per_key_per_second),
+                ip: per("search-ip", SECOND, reads.searches_per_ip_per_second),
+                key: per("search-key", SECOND, reads.searches_per_key_per_second),
             },
-            resends: Limiter::per("resend-key", SECOND, RESENDS_PER_SECOND),
-            shared,
+            resends: per("resend-key", SECOND, RESENDS_PER_SECOND),
         }
     }
 
@@ -129,39 +125,44 @@ impl Limiters {
     }
 
     /// Takes a webhook of the payment provider, whose signature is not verified yet.
-    pub(crate) fn take_provider_webhook(&self, address: IpAddr) -> Result<()> {
-        self.provider_webhooks.take(Caller::Address(address)).map(drop)
+    pub(crate) async fn take_provider_webhook(&self, address: IpAddr) -> Result<()> {
+        self.provider_webhooks.take(Caller::Address(address)).await.map(drop)
     }
 
     /// Takes a lookup of a key that is not cached from the address's allowance.
-    pub(crate) fn take_key_lookup(&self, address: IpAddr) -> Result<()> {
-        self.key_lookups.take(Caller::Address(address)).map(drop)
+    pub(crate) async fn take_key_lookup(&self, address: IpAddr) -> Result<()> {
+        self.key_lookups.take(Caller::Address(address)).await.map(drop)
     }
 
     /// Takes a request to send an event again from the allowance of its key.
-    pub(crate) fn take_resend(&self, key: &KeyRecord) -> Result<()> {
-        self.resends.take(Caller::Key(key.id)).map(drop)
+    pub(crate) async fn take_resend(&self, key: &KeyRecord) -> Result<()> {
+        self.resends.take(Caller::Key(key.id)).await.map(drop)
     }
 
     /// Takes a password attempt from the allowance that an address has for an account, which need not exist. Attempts
     /// from elsewhere do not count: they would lock the account's owner out (OWASP Authentication Cheat Sheet).
-    pub(crate) fn take_sign_in(&self, merchant: MerchantId, email: &str, address: IpAddr) -> Result<()> {
-        self.sign_in_by_account.take(account_at(merchant, email, address)).map(drop)
+    pub(crate) async fn take_sign_in(
+        &self,
+        merchant: MerchantId,
+        email: &str,
+        address: IpAddr,
+    ) -> Result<()> {
+        self.sign_in_by_account.take(account_at(merchant, email, address)).await.map(drop)
     }
 
     /// Ends the count of attempts after the right password.
-    pub(crate) fn signed_in(&self, merchant: MerchantId, email: &str, address: IpAddr) {
-        self.sign_in_by_account.forget(account_at(merchant, email, address));
+    pub(crate) async fn signed_in(&self, merchant: MerchantId, email: &str, address: IpAddr) {
+        self.sign_in_by_account.forget(account_at(merchant, email, address)).await;
     }
 
     /// Takes a valid order from the allowances of the key and, with a publishable key, of the address.
     pub(super) async fn take_order(&self, key: &KeyRecord, address: IpAddr) -> Result<HeaderMap> {
-        let (by_key, name, shared) = (Caller::Key(key.id), format!("checkout:{}", key.id), &*self.shared);
+        let by_key = Caller::Key(key.id);
         match key.scope {
-            KeyScope::Secret => self.orders_by_secret_key.take_shared(by_key, &name, shared).await,
+            KeyScope::Secret => self.orders_by_secret_key.take_told(by_key).await,
             KeyScope::Publishable => {
-                let fields = self.orders_by_ip.take_told(Caller::KeyAt(key.id, address))?;
-                self.orders_by_publishable_key.take_shared(by_key, &name, shared).await?;
+                let fields = self.orders_by_ip.take_told(Caller::KeyAt(key.id, address)).await?;
+                self.orders_by_publishable_key.take(by_key).await?;
                 Ok(fields)
             }
         }

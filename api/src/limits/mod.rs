@@ -2,7 +2,7 @@
 //!
 //! | limit | counts by | applies to |
 //! |---|---|---|
-//! | `checkout-key` | secret key; publishable key at a far higher rate | valid orders, over all processes |
+//! | `checkout-key` | secret key; publishable key at a far higher rate | valid orders |
 //! | `checkout-ip` | publishable key and address | valid orders |
 //! | `checkout-invalid` | key and address | invalid orders |
 //! | `cart-ip`, `new-cart-ip`, `new-cart-merchant` | address, merchant | carts and their changes, new carts |
@@ -16,13 +16,16 @@
 //!
 //! Guarantees: memory stays bounded whatever addresses call ([`table`]); a rejected request has no effect; a request
 //! without a usable key gets its 401 before any limit applies. All customers of a storefront share its publishable key,
-//! so their requests are counted by address, and only valid orders also by key. All limits but `checkout-key` hold per
-//! process.
+//! so their requests are counted by address, and only valid orders also by key. Each limit holds in this process and,
+//! where processes share counters, over all of them ([`shared_quota`]); without the server of the counters each process
+//! applies it alone. docs/RATE_LIMITS.md describes all limits.
 
 mod callers;
 mod limiter;
 mod limiters;
+mod shared_quota;
 mod table;
 
 pub(crate) use callers::{Admitted, CartCaller, CheckoutCaller, NewCartCaller, PasswordCaller, SearchCaller};
+pub(crate) use limiter::{rate_fields, seconds_ceil};
 pub(crate) use limiters::{Limiters, SWEEP_INTERVAL};

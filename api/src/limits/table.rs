@@ -8,6 +8,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     hash::{BuildHasher, RandomState},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -50,6 +51,19 @@ impl Caller {
             Self::Address(address) => Self::Address(client_ip::network(address, v4, v6)),
             Self::KeyAt(key, address) => Self::KeyAt(key, client_ip::network(address, v4, v6)),
             Self::Key(_) | Self::Merchant(_) | Self::Account(_) => self,
+        }
+    }
+}
+
+/// The key of the counters that processes share.
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::KeyAt(key, address) => write!(f, "{key}@{address}"),
+            Self::Key(key) => write!(f, "{key}"),
+            Self::Merchant(merchant) => write!(f, "{merchant}"),
+            Self::Account(hash) => f.write_str(&hex::encode(hash)),
         }
     }
 }

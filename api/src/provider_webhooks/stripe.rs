@@ -72,7 +72,7 @@ struct AnyEvent {
 
 pub(super) async fn take(State(state): State<ApiState>, request: Request) -> Result<StatusCode, Problem> {
     let (parts, body) = request.into_parts();
-    state.limiters.take_provider_webhook(state.client_ip(&parts))?;
+    state.limiters.take_provider_webhook(state.client_ip(&parts)).await?;
     let body = receive(&parts.headers, body, BODY_BYTES_MAX, state.config.body_timeout).await?;
     let header = parts.headers.get("stripe-signature").and_then(|value| value.to_str().ok());
     let now = state.ambient.now();

@@ -107,7 +107,7 @@ async fn register(
 ) -> Result<Response, Problem> {
     let idempotency_key = idempotency_key(&headers)?.map(|text| scoped_key(key.scope, text));
     let CustomerCreate { email, name, password } = body.value;
-    state.limiters.take_sign_in(key.merchant, &email, address)?;
+    state.limiters.take_sign_in(key.merchant, &email, address).await?;
     password_rule::refuse_known(&state, key.merchant, &password, &[&email, &name]).await?;
     let password_hash = state.passwords.hash(password).await?;
     let verification = Verification {
@@ -198,7 +198,7 @@ async fn delete(
 ) -> Result<StatusCode, Problem> {
     let owner = sessions::current(&state, key.merchant, &headers).await?.owner;
     let account = sessions::account(&state, owner).await?;
-    state.limiters.take_sign_in(key.merchant, &account.customer.email, address)?;
+    state.limiters.take_sign_in(key.merchant, &account.customer.email, address).await?;
     if !state.passwords.verify(body.value.password, Some(account.password_hash)).await? {
         return Err(sessions::unauthorized(Kind::CREDENTIALS, "check the password and try again"));
     }

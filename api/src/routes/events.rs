@@ -57,7 +57,7 @@ async fn resend_event(
     SecretKey(key): SecretKey,
     PathText(id): PathText,
 ) -> Result<(StatusCode, Json<ResendView>), Problem> {
-    state.limiters.take_resend(&key)?;
+    state.limiters.take_resend(&key).await?;
     let id: EventId = parse_id(&id, "event")?;
     let event = state.orders.event_by_id(id).await?.filter(|event| event.merchant == key.merchant);
     let event = event.ok_or_else(|| Problem::not_found("event"))?;

@@ -76,7 +76,7 @@ async fn request(
     body: Body<PasswordResetCreate>,
 ) -> Result<(StatusCode, Json<RequestedView>), Problem> {
     let email = body.value.email;
-    state.limiters.take_sign_in(key.merchant, &email, address)?;
+    state.limiters.take_sign_in(key.merchant, &email, address).await?;
     let verification = Verification {
         id: VerificationId::fresh(&state.ambient),
         merchant: key.merchant,

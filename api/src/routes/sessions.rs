@@ -52,14 +52,14 @@ async fn sign_in(
     body: Body<SessionCreate>,
 ) -> Result<(StatusCode, Json<SessionView>), Problem> {
     let SessionCreate { email, password } = body.value;
-    state.limiters.take_sign_in(key.merchant, &email, address)?;
+    state.limiters.take_sign_in(key.merchant, &email, address).await?;
     let account = state.orders.customer_by_email(key.merchant, &email).await?;
     let hash = account.as_ref().map(|account| account.password_hash.clone());
     let is_right = state.passwords.verify(password, hash).await?;
     let Some(account) = account.filter(|_| is_right) else {
         return Err(sessions::unauthorized(Kind::CREDENTIALS, "check both and try again"));
     };
-    state.limiters.signed_in(key.merchant, &email, address);
+    state.limiters.signed_in(key.merchant, &email, address).await;
     let opened = sessions::open(&state, &account).await?;
     // While the password was checked it may have been changed, and all sessions ended.
     let now = state.orders.customer_by_email(key.merchant, &email).await?;

@@ -62,6 +62,10 @@ async fn start(data: &Path) -> anyhow::Result<(Child, Ready)> {
             ("ORDERWORKS_CHECKOUT_PER_KEY_PER_SECOND", "1000000"),
             ("ORDERWORKS_CHECKOUT_PER_IP_PER_SECOND", "1000000"),
             ("ORDERWORKS_CHECKOUT_BURST", "1000000"),
+            // All orders come from one address, faster than they are paid.
+            ("ORDERWORKS_CARD_TESTING_UNPAID_PER_GUEST", "1000000"),
+            ("ORDERWORKS_CARD_TESTING_UNPAID_PER_CUSTOMER", "1000000"),
+            ("ORDERWORKS_CARD_TESTING_UNPAID_WITH_PROOF", "1000000"),
             ("ORDERWORKS_LOG_FILTER", "warn"),
         ])
         .stdout(Stdio::piped())

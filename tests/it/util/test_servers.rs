@@ -74,8 +74,8 @@ impl TestServers {
             // Merchants' receivers are listeners of the test.
             ("WEBHOOKS_ALLOW_LOOPBACK", "true"),
         ];
-        let settings: Vec<_> =
-            settings.iter().map(|(key, value)| (format!("ORDERWORKS_{key}"), (*value).to_owned())).collect();
+        let settings = settings.iter().map(|(key, value)| (format!("ORDERWORKS_{key}"), (*value).to_owned()));
+        let settings: Vec<_> = settings.chain(super::card_testing_plenty()).collect();
         let mut stage = Self { data, database, keyspace, vhost, settings, provider, sandbox: None };
         stage.sandbox = Some(stage.role(&stage.sandbox_arguments()));
         stage.migrate().await;

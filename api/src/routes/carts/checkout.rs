@@ -11,7 +11,7 @@
 //! and to the merchant. For others the cart is closed, and the order is not named. While an attempt is in flight other
 //! attempts are told to wait, so it is always known which attempt placed the order.
 
-use std::ops::ControlFlow;
+use std::{net::IpAddr, ops::ControlFlow};
 
 use axum::{
     Extension,
@@ -23,11 +23,13 @@ use http::HeaderMap;
 use sha2::{Digest, Sha256};
 use store::{
     domain::{Currency, Customer, Order, OrderId},
+    merchants::KeyRecord,
     orders::{IdempotencyKey, NewLine, NewOrder, PlaceOutcome},
 };
 
 use super::request::CartCheckout;
 use crate::{
+    card_testing::{CardAttempt, CardCaller},
     carts::{self, Cart, CartItem, CartRef},
     input::{Body, PathText, parse_id},
     limits::CheckoutCaller,
@@ -51,6 +53,8 @@ use crate::{
         ("id" = String, Path, description = "`cart_…`"),
         ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters, bare or quoted"),
         ("Orderworks-Session" = Option<String>, Header, description = "`ows_…`"),
+        ("Orderworks-Device" = Option<String>, Header, description = "Id of the device, 16 to 64 of `A-Za-z0-9-_`"),
+        ("Orderworks-Proof" = Option<String>, Header, description = "Proof of work, where it was asked for"),
     ),
     request_body = CartCheckout,
     responses(
@@ -61,7 +65,9 @@ use crate::{
         )),
         (status = 409, description = "Out of stock, another total than expected, ordered, or another checkout in flight"),
         (status = 422, description = "Not valid, empty, a card number, or the key was used with another body"),
-        (status = 429, description = "Too many requests"),
+        (status = 429, description = "Too many requests, or a proof of work is required", headers(
+            ("Orderworks-Proof-Bits" = u32, description = "Zero bits that the proof has to have, where one is required"),
+        )),
         (status = "default", description = "Any other problem"),
     ),
 )]
@@ -77,7 +83,8 @@ pub(super) async fn checkout(
     let answer = async {
         let place = CartRef::of(&state, &admitted.key, &headers, parse_id(&id, "cart")?).await?;
         let IdempotencyKey { key, fingerprint } = admitted.idempotency;
-        let attempt = Attempt { place, key, fingerprint };
+        let source = Source { record: &admitted.key, address: admitted.address, headers: &headers };
+        let attempt = Attempt { place, source, key, fingerprint };
         attempt.make(admitted.body, trace).await
     };
     Ok((rate, answer.await).into_response())
@@ -85,8 +92,16 @@ pub(super) async fn checkout(
 
 struct Attempt<'a> {
     place: CartRef<'a>,
+    source: Source<'a>,
     key: String,
     fingerprint: [u8; 32],
+}
+
+/// Where an attempt comes from.
+struct Source<'a> {
+    record: &'a KeyRecord,
+    address: IpAddr,
+    headers: &'a HeaderMap,
 }
 
 impl Attempt<'_> {
@@ -104,12 +119,27 @@ impl Attempt<'_> {
         match self.begin(placement.id).await? {
             ControlFlow::Break(answer) => Ok(answer),
             ControlFlow::Continue(cart) => {
+                let card = match self.admit(&request.payment_method).await {
+                    Ok(card) => card,
+                    Err(refused) => {
+                        self.place.release(placement.id, &self.key).await;
+                        return Err(refused);
+                    }
+                };
                 let token = IssuedToken::draw(state)?;
                 let order =
                     NewOrder { token: Some(token.stored), ..self.order(&cart, request, customer, trace)? };
-                self.place(order, token, cart).await
+                self.place(order, card, token, cart).await
             }
         }
+    }
+
+    /// Whether the card may be tried. The customer counts as signed in by the session of this request.
+    async fn admit(&self, payment_method: &str) -> Result<CardAttempt, Problem> {
+        let Source { record: key, address, headers } = self.source;
+        let account = self.place.customer;
+        let caller = CardCaller { key, address, account, payment_method, headers };
+        self.place.state.card_testing.admit(caller).await
     }
 
     /// Writes the attempt into the cart and returns the cart; breaks with the response of an earlier attempt that has
@@ -202,11 +232,19 @@ impl Attempt<'_> {
         IdempotencyKey { key: format!("checkout of {}", self.place.id), fingerprint }
     }
 
-    async fn place(&self, order: NewOrder, token: IssuedToken, cart: Cart) -> Result<Response, Problem> {
+    async fn place(
+        &self,
+        order: NewOrder,
+        card: CardAttempt,
+        token: IssuedToken,
+        cart: Cart,
+    ) -> Result<Response, Problem> {
         let (state, place, id) = (self.place.state, &self.place, order.id);
         let this = Some((self.key.as_str(), self.fingerprint));
-        // Without an answer the cart stays held: the order may have been placed.
-        match state.orders.place_order(order).await? {
+        // Without an answer the cart stays held, and the card counts as tried: the order may have been placed.
+        let placed = state.orders.place_order(order).await?;
+        state.card_testing.settle(card, &placed).await;
+        match placed {
             PlaceOutcome::Placed { order, body } => {
                 state.catalog.sold(&order);
                 place.close(order.id, this).await;

@@ -14,6 +14,7 @@ use store::{
 
 use super::request::OrderCreate;
 use crate::{
+    card_testing::CardCaller,
     input::Body,
     limits::{Admitted, CheckoutCaller},
     order_access::{self, IssuedToken},
@@ -35,6 +36,8 @@ pub(in crate::routes) const REPLAYED: HeaderName = HeaderName::from_static("idem
     params(
         ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters, bare or quoted"),
         ("Orderworks-Session" = Option<String>, Header, description = "`ows_…`"),
+        ("Orderworks-Device" = Option<String>, Header, description = "Id of the device, 16 to 64 of `A-Za-z0-9-_`"),
+        ("Orderworks-Proof" = Option<String>, Header, description = "Proof of work, where it was asked for"),
     ),
     request_body = OrderCreate,
     responses(
@@ -45,7 +48,9 @@ pub(in crate::routes) const REPLAYED: HeaderName = HeaderName::from_static("idem
         )),
         (status = 409, description = "Out of stock, another total than expected, or the key's first request is in flight"),
         (status = 422, description = "Not valid, a card number, or the key was used for another request"),
-        (status = 429, description = "Too many requests"),
+        (status = 429, description = "Too many requests, or a proof of work is required", headers(
+            ("Orderworks-Proof-Bits" = u32, description = "Zero bits that the proof has to have, where one is required"),
+        )),
         (status = "default", description = "Any other problem"),
     ),
 )]
@@ -71,6 +76,14 @@ async fn place(
         merge(request.items).map_err(|fault| Problem::invalid(vec![fault]))?;
     let token = IssuedToken::draw(state)?;
     let account = order_access::account(state, merchant, headers).await?;
+    let caller = CardCaller {
+        key: &admitted.key,
+        address: admitted.address,
+        account,
+        payment_method: &request.payment_method,
+        headers,
+    };
+    let attempt = state.card_testing.admit(caller).await?;
     let placement = state.placements.begin(merchant, &state.ambient);
     let order = NewOrder {
         id: placement.id,
@@ -90,7 +103,10 @@ async fn place(
     };
     let placed = state.orders.place_order(order).await;
     drop(placement);
-    match placed? {
+    // Without an answer the attempt counts as unpaid: the order may have been placed.
+    let placed = placed?;
+    state.card_testing.settle(attempt, &placed).await;
+    match placed {
         PlaceOutcome::Placed { order, body } => {
             state.catalog.sold(&order);
             Ok(accepted(order.id, body, Some(token), false))

@@ -7,8 +7,8 @@ pub(crate) mod raw;
 use std::{num::NonZeroU32, sync::Arc};
 
 use api::{
-    ApiConfig, ApiError, ApiParts, ApiState, CartLimits, CheckoutLimits, ReadLimits, ServerLimits,
-    SignInLimits, WriteLimits,
+    ApiConfig, ApiError, ApiParts, ApiState, CardTestingLimits, CartLimits, CheckoutLimits, ReadLimits,
+    ServerLimits, SignInLimits, WriteLimits,
 };
 use base::Ambient;
 use cache::{LocalLimits, MemoryCache, MemoryConfig, SqliteSessions};
@@ -69,6 +69,15 @@ pub(crate) fn config() -> ApiConfig {
         writes: WriteLimits { per_ip_per_second: plenty, per_key_per_second: plenty },
         sign_in: SignInLimits { per_ip_per_minute: plenty, per_account_per_minute: plenty, burst: plenty },
         carts: CartLimits { new_per_ip_per_minute: plenty, new_per_merchant_per_day: plenty },
+        card_testing: CardTestingLimits {
+            unpaid_per_guest: plenty,
+            unpaid_per_customer: plenty,
+            unpaid_with_proof: plenty,
+            declines_per_payment_method: plenty,
+            declines_per_customer: plenty,
+            alarm_payments: plenty,
+            ..CardTestingLimits::default()
+        },
         webhook_urls: UrlPolicy { allow_loopback: false },
         ..ApiConfig::default()
     }
@@ -107,7 +116,8 @@ impl TestApi {
             orders: orders.clone(),
             payments: payments.clone(),
             cache: Arc::new(cache.clone()),
-            limits: Arc::new(LocalLimits::new(1_000, ambient.clone())),
+            shared_limits: None,
+            card_limits: Arc::new(LocalLimits::new(10_000, ambient.clone())),
             sessions: sessions.clone(),
             records: records.clone(),
             ambient: ambient.clone(),
