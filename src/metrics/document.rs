@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fs};
 
 use super::{
-    buffers, cache, exposition, http, mails,
+    buffers, cache, card_testing, exposition, http, mails,
     metric::{Metric, MetricKind},
     outbox, payments, process, queues, rate_limits, relay, runs, scaling, stores, traces, verify, webhooks,
 };
@@ -17,10 +17,13 @@ const WITH_RUNS: &str = "worker, scheduler";
 const WITH_OUTBOX: &str = "relay, scheduler, console";
 
 /// Every metric, with the roles that show it.
-const METRICS: [(&Metric, &str); 51] = [
+const METRICS: [(&Metric, &str); 54] = [
     (&buffers::RECORDS_DROPPED, WITH_RUNS),
     (&buffers::REPORTS_DROPPED, WITH_RUNS),
     (&cache::REQUESTS, "api"),
+    (&card_testing::ALARMS, "api"),
+    (&card_testing::ATTEMPTS, "api"),
+    (&card_testing::PAYMENTS, "api"),
     (&exposition::SCRAPE_ERRORS, WITH_QUEUE),
     (&http::DURATION, "api"),
     (&http::REQUESTS, "api"),

@@ -11,6 +11,7 @@
 mod asked;
 mod buffers;
 mod cache;
+mod card_testing;
 #[cfg(test)]
 mod document;
 mod exposition;
@@ -32,11 +33,11 @@ mod verify;
 mod webhooks;
 
 pub(crate) use self::{
-    buffers::Buffers, cache::register as register_cache, exposition::Metrics, http::observed,
-    mails::register as register_mails, outbox::register as register_outbox,
-    payments::register as register_payments, process::register as register_process,
-    queues::register as register_queues, rate_limits::register as register_rate_limits,
-    relay::register as register_relay, runs::WorkerMetrics, scaling::ScalingView,
-    scaling::register as register_scaling, stores::StoreViews, traces::register as register_traces,
-    verify::VerifyGauges, webhooks::register as register_webhooks,
+    buffers::Buffers, cache::register as register_cache, card_testing::register as register_card_testing,
+    exposition::Metrics, http::observed, mails::register as register_mails,
+    outbox::register as register_outbox, payments::register as register_payments,
+    process::register as register_process, queues::register as register_queues,
+    rate_limits::register as register_rate_limits, relay::register as register_relay, runs::WorkerMetrics,
+    scaling::ScalingView, scaling::register as register_scaling, stores::StoreViews,
+    traces::register as register_traces, verify::VerifyGauges, webhooks::register as register_webhooks,
 };

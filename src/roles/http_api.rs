@@ -6,7 +6,7 @@ use api::{ApiParts, ApiState, HealthCheck};
 use tokio::net::TcpListener;
 
 use super::Roles;
-use crate::metrics::{observed, register_cache, register_rate_limits};
+use crate::metrics::{observed, register_cache, register_card_testing, register_rate_limits};
 
 impl Roles<'_> {
     /// Serves the API. Started last, so that its readiness covers every role of this process. `with_metrics` adds
@@ -19,6 +19,7 @@ impl Roles<'_> {
         register_cache(&self.metrics, Arc::clone(&parts.cache));
         let state = ApiState::new(parts, self.wiring.config.api.clone());
         register_rate_limits(&self.metrics, &state);
+        register_card_testing(&self.metrics, &state);
         let app = observed(&self.metrics, api::app(state));
         let app = if with_metrics { app.merge(self.routes_of_operators()) } else { app };
         self.serve(listener, app, self.wiring.config.readiness_lead);
