@@ -24,6 +24,7 @@ mod outages;
 mod paused;
 mod proxied;
 mod rabbitmq;
+mod rate_limits;
 mod redis;
 mod relational;
 mod reports;

@@ -7,6 +7,7 @@
 
 mod access;
 mod access_matrix;
+mod card_testing;
 mod carts;
 mod catalog;
 mod checkout;
