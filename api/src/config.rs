@@ -12,6 +12,7 @@ use webhooks::UrlPolicy;
 
 use crate::cors::Origin;
 
+/// Rates hold over all processes that share their counters ([`crate::ApiParts::shared_limits`]), else in this process.
 #[derive(Debug, Clone)]
 pub struct ApiConfig {
     pub checkout: CheckoutLimits,
@@ -60,20 +61,20 @@ pub struct ApiConfig {
 /// Rate of orders, placed from a body or a cart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckoutLimits {
-    /// Valid requests per second of one secret key, over all processes that share their counters.
+    /// Valid requests per second of one secret key.
     pub per_key_per_second: NonZeroU32,
     /// Valid requests per second of one publishable key, and as many at once. All customers of a shop share this key,
     /// so this is what the installation can bear.
     pub per_publishable_key_per_second: NonZeroU32,
-    /// Valid requests per second of one address (IPv6: one /64) with one publishable key, in this process.
+    /// Valid requests per second of one address (IPv6: one /64) with one publishable key.
     pub per_ip_per_second: NonZeroU32,
-    /// Invalid requests per minute of one address with one key, and as many at once, in this process.
+    /// Invalid requests per minute of one address with one key, and as many at once.
     pub invalid_per_ip_per_minute: NonZeroU32,
     /// Valid requests at once after a quiet time, of one secret key or one address.
     pub burst: NonZeroU32,
 }
 
-/// Rate of reads, in this process; as many at once.
+/// Rate of reads; as many at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadLimits {
     /// Of one address (IPv6: one /64), with a publishable key. Default 100.
@@ -86,7 +87,7 @@ pub struct ReadLimits {
     pub searches_per_key_per_second: NonZeroU32,
 }
 
-/// Rate of writes but for orders, carts and passwords, in this process; as many at once.
+/// Rate of writes but for orders, carts and passwords; as many at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteLimits {
     /// Of one address (IPv6: one /64), with a publishable key. Default 100.
@@ -95,7 +96,7 @@ pub struct WriteLimits {
     pub per_key_per_second: NonZeroU32,
 }
 
-/// Rate of password attempts, in this process.
+/// Rate of password attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignInLimits {
     /// Requests that work on passwords, per minute from one address (IPv6: one /64).
@@ -107,7 +108,7 @@ pub struct SignInLimits {
     pub burst: NonZeroU32,
 }
 
-/// Number of new carts, in this process; each is kept for a day at least.
+/// Number of new carts; each is kept for a day at least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CartLimits {
     /// From one address (IPv6: one /64). As many at once. Default 60.

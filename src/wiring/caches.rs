@@ -17,8 +17,8 @@ use cache::{
 use super::folder::unusable;
 use crate::{config::CacheEngine, health};
 
-/// Keys of unpaid and declined orders counted in memory at most, some 100 bytes each. Each of them was named by an order
-/// that was accepted and is not paid.
+/// Keys of unpaid and declined orders counted in memory at most, some 100 bytes each. Each of them was named by an
+/// order that was accepted and is not paid.
 const CARD_KEYS_MAX: usize = 262_144;
 
 pub(super) enum CacheSource {

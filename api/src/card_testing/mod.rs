@@ -3,17 +3,18 @@
 //! An order with a publishable key is decided before it is placed, so what is refused never reaches the payment
 //! provider:
 //! - Orders that are *not paid (yet)* count by address and by device. Guests may have a few, signed-in customers more;
-//!   paid ones no longer count, all others for some minutes each. So an attacker is stopped by what is under way, before
-//!   the first decline is known, and honest customers behind one address are not, as their orders are paid.
+//!   paid ones no longer count, all others for some minutes each. So an attacker is stopped by what is under way,
+//!   before the first decline is known, and honest customers behind one address are not, as their orders are paid.
 //! - Beyond that a *proof of work* lets a few more through: work or waiting instead of a puzzle for people.
 //! - *Declined* payments count by payment method and by customer account.
-//! - When most payments of a merchant are declined, an *alarm* begins: the merchant is told by an event, and for a while
-//!   guests need a proof for each order.
+//! - When most payments of a merchant are declined, an *alarm* begins: the merchant is told by an event, and for a
+//!   while guests need a proof for each order.
 //!
-//! Guarantees: a refused order takes nothing from any counter; counters are bounded and, where processes share a counter
-//! server, shared; without that server each process counts alone. The process that accepted an order follows its payment
-//! in the order store ([`watch`]), so it learns of the end whichever worker charged. What it follows, and the share of
-//! declines by which it raises the alarm, are its own: after a restart unpaid orders count until their time is over.
+//! Guarantees: a refused order takes nothing from any counter; counters are bounded and, where processes share a
+//! counter server, shared; without that server each process counts alone. The process that accepted an order follows
+//! its payment in the order store ([`watch`]), so it learns of the end whichever worker charged. What it follows, and
+//! the share of declines by which it raises the alarm, are its own: after a restart unpaid orders count until their
+//! time is over.
 //!
 //! Does not count orders with a secret key by address or customer: these are those of the merchant's server. Their
 //! payments count for the alarm. docs/RATE_LIMITS.md describes the settings.
@@ -46,7 +47,7 @@ use store::{
 use self::{
     ratio::Ratios,
     subjects::{Counter, Subjects},
-    watch::{Payment, Watched},
+    watch::{LOOK_EVERY, Payment, Watched},
 };
 use crate::{
     config::CardTestingLimits,
@@ -56,8 +57,6 @@ use crate::{
 };
 
 const PROOF_BITS: HeaderName = HeaderName::from_static("orderworks-proof-bits");
-/// Interval of looks at the payments that are followed.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Payments read at once.
 const LOOK_MAX: usize = 500;
 

@@ -1,4 +1,4 @@
-//! What unpaid orders and declined payments count by.
+//! Subjects of an order, by which unpaid orders and declined payments count.
 
 use std::{fmt::Display, net::IpAddr, num::NonZeroU32};
 

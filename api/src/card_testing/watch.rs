@@ -15,8 +15,10 @@ use base::{
 };
 use store::domain::{MerchantId, OrderId};
 
-use super::{LOOK_EVERY, subjects::Subjects};
+use super::subjects::Subjects;
 
+/// Interval of looks at the payments that are due.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Orders followed at a time, some 130 bytes each.
 const WATCHED_MAX: usize = 65_536;
 /// Longest time for which an order is followed.

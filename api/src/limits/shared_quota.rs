@@ -5,9 +5,9 @@
 //! that were counted there before. A lease is spent within one window of time, so calls are allowed at most a window
 //! after they were counted; the burst of the counters is smaller by as many calls as a window brings.
 //!
-//! A caller leases as many calls as it made in the window before: one that calls rarely costs a query per call, one that
-//! calls often a few per window. Limits of fewer calls than [`LEASE_MIN`] in [`WINDOW_MAX`] need no leases. Memory stays
-//! within [`CALLERS_MAX`] callers; one without an entry is counted call by call.
+//! A caller leases as many calls as it made in the window before: one that calls rarely costs a query per call, one
+//! that calls often a few per window. Limits of fewer calls than [`LEASE_MIN`] in [`WINDOW_MAX`] need no leases. Memory
+//! stays within [`CALLERS_MAX`] callers; one without an entry is counted call by call.
 
 use std::{
     collections::HashMap,

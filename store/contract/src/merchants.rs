@@ -141,8 +141,8 @@ pub trait Merchants: Send + Sync + 'static {
     /// Notes that a key was used, unless a use within [`KEY_USE_EVERY`] is noted.
     async fn note_key_use(&self, key: &KeyRecord, at: Timestamp) -> Result<()>;
 
-    /// Writes `card_testing.suspected`, once for each full hour of `at`; false when it is written already, or there is no
-    /// such merchant.
+    /// Writes `card_testing.suspected`, once for each full hour of `at`; false when it is written already, or there is
+    /// no such merchant.
     async fn tell_card_testing(
         &self,
         merchant: MerchantId,

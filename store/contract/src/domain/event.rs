@@ -16,8 +16,8 @@ pub struct Event {
     /// The order it is about; `None` for events of the catalog, of customers, of endpoints and of the merchant.
     pub order: Option<OrderId>,
     pub kind: EventKind,
-    /// Counts from 1 without gaps per order; for catalog events per product, for customers per customer. 1 for events of
-    /// the merchant, each of which stands alone.
+    /// Counts from 1 without gaps per order; for catalog events per product, for customers per customer. 1 for events
+    /// of the merchant, each of which stands alone.
     pub sequence: u64,
     pub at: Timestamp,
     /// The object after the event, as the HTTP contract shows it. No secrets.
