@@ -82,12 +82,13 @@ impl RedisLimits {
 }
 
 /// The quota in whole microseconds, as the server counts: or both sides would disagree about the last call of a burst.
+/// Rounded up, as a shorter interval would be a higher rate.
 fn rounded(quota: &Quota) -> Quota {
     Quota { interval: Duration::from_micros(micros(quota.interval)), burst: quota.burst }
 }
 
 fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).max(1)
+    u64::try_from(duration.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX).max(1)
 }
 
 fn failed(trouble: Trouble) -> LimitError {
