@@ -122,7 +122,7 @@ pub struct CartLimits {
 pub struct CardTestingLimits {
     /// Unpaid orders of guests from one address (IPv6: one /64), and of one device. Default 8.
     pub unpaid_per_guest: NonZeroU32,
-    /// The same for customers who are signed in; guests count, too. Default 16.
+    /// The same for customers who are signed in, and those of one of them from anywhere. Default 16.
     pub unpaid_per_customer: NonZeroU32,
     /// The same with a proof of work. Default 24.
     pub unpaid_with_proof: NonZeroU32,

@@ -51,10 +51,14 @@ impl Subjects {
     /// All counters of an order that may have `allowed` unpaid ones before it. Those of unpaid orders come first, and
     /// only they count it: declines count when they come.
     pub(super) fn counters(&self, config: &CardTestingLimits, allowed: NonZeroU32) -> Vec<Counter> {
-        let unpaid = |policy, hash| Counter { policy, claim: claim(hash, config, allowed, true) };
-        let declined = |policy, hash, most| Counter { policy, claim: claim(hash, config, most, false) };
+        let unpaid = |policy, hash| Counter { policy, claim: claim(Counted::Unpaid, hash, config, allowed) };
+        let declined = |policy, hash, most| {
+            let claim = Claim { counts: false, ..claim(Counted::Declined, hash, config, most) };
+            Counter { policy, claim }
+        };
         let mut counters = vec![unpaid("unpaid-ip", &self.address)];
         counters.extend(self.device.iter().map(|hash| unpaid("unpaid-device", hash)));
+        counters.extend(self.account.iter().map(|hash| unpaid("unpaid-customer", hash)));
         let of_account = |hash| declined("declined-customer", hash, config.declines_per_customer);
         counters.extend(self.account.iter().map(of_account));
         let most = config.declines_per_payment_method;
@@ -64,21 +68,34 @@ impl Subjects {
 
     /// What an unpaid order has taken.
     pub(super) fn unpaid(&self, config: &CardTestingLimits) -> Vec<Claim> {
-        let of = |hash| claim(hash, config, config.unpaid_with_proof, true);
-        std::iter::once(&self.address).chain(&self.device).map(of).collect()
+        let of = |hash| claim(Counted::Unpaid, hash, config, config.unpaid_with_proof);
+        std::iter::once(&self.address).chain(&self.device).chain(&self.account).map(of).collect()
     }
 
     /// What a declined payment takes.
     pub(super) fn declined(&self, config: &CardTestingLimits) -> Vec<Claim> {
-        let of_account = |hash| claim(hash, config, config.declines_per_customer, true);
-        let of_method = claim(&self.payment_method, config, config.declines_per_payment_method, true);
-        self.account.iter().map(of_account).chain([of_method]).collect()
+        let of = |hash, most| claim(Counted::Declined, hash, config, most);
+        let of_account = self.account.iter().map(|hash| of(hash, config.declines_per_customer));
+        let of_method = of(&self.payment_method, config.declines_per_payment_method);
+        of_account.chain([of_method]).collect()
     }
 }
 
-fn claim(hash: &[u8; 16], config: &CardTestingLimits, burst: NonZeroU32, counts: bool) -> Claim {
+/// What a counter counts; one subject may have a counter of each.
+#[derive(Clone, Copy)]
+enum Counted {
+    Unpaid,
+    Declined,
+}
+
+/// A call that counts.
+fn claim(counted: Counted, hash: &[u8; 16], config: &CardTestingLimits, burst: NonZeroU32) -> Claim {
+    let name = match counted {
+        Counted::Unpaid => "unpaid",
+        Counted::Declined => "declined",
+    };
     let quota = Quota { interval: config.forget_one_after, burst: burst.get() };
-    Claim { key: format!("card:{}", hex::encode(hash)), quota, counts }
+    Claim { key: format!("{name}:{}", hex::encode(hash)), quota, counts: true }
 }
 
 /// 128 bits keep all subjects apart.
@@ -108,7 +125,53 @@ fn device(headers: &HeaderMap) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use base::Ambient;
+
     use super::*;
+
+    /// Policy, key and whether it counts, of each counter.
+    fn shown(subjects: Subjects) -> Vec<(&'static str, String, bool)> {
+        let config = CardTestingLimits::default();
+        let counters = subjects.counters(&config, config.unpaid_per_customer);
+        counters.into_iter().map(|Counter { policy, claim }| (policy, claim.key, claim.counts)).collect()
+    }
+
+    #[test]
+    fn a_customer_and_a_payment_method_are_the_same_from_any_address_and_not_at_another_merchant() {
+        let ambient = Ambient::system();
+        let (merchant, other) = (MerchantId::fresh(&ambient), MerchantId::fresh(&ambient));
+        let account = Some(CustomerId::fresh(&ambient));
+        let of = |merchant, address: &str| {
+            let address = address.parse().expect("an address");
+            shown(Subjects::of(merchant, address, account, "pm_1", &HeaderMap::new()))
+        };
+        let (here, there) = (of(merchant, "198.51.100.1"), of(merchant, "2001:db8::"));
+        let kinds: Vec<_> = here.iter().map(|(policy, _, counts)| (*policy, *counts)).collect();
+        let expected = [
+            ("unpaid-ip", true),
+            ("unpaid-customer", true),
+            ("declined-customer", false),
+            ("declined-payment-method", false),
+        ];
+        assert_eq!(kinds, expected);
+        assert!(here[0] != there[0] && here[1..] == there[1..], "{here:?} {there:?}");
+        assert!(of(other, "198.51.100.1").iter().all(|counter| !here.contains(counter)));
+        let distinct: std::collections::HashSet<_> = here.iter().map(|(_, key, _)| key).collect();
+        assert_eq!(distinct.len(), here.len(), "an unpaid order is no decline");
+    }
+
+    #[test]
+    fn what_an_unpaid_order_gives_back_is_what_it_took() {
+        let (ambient, config) = (Ambient::system(), CardTestingLimits::default());
+        let mut headers = HeaderMap::new();
+        headers.insert(DEVICE_HEADER, "0123456789abcdef".parse().expect("a header value"));
+        let (merchant, account) = (MerchantId::fresh(&ambient), Some(CustomerId::fresh(&ambient)));
+        let address = "198.51.100.1".parse().expect("an address");
+        let subjects = Subjects::of(merchant, address, account, "pm_1", &headers);
+        let counted = shown(subjects).into_iter().filter(|(_, _, counts)| *counts);
+        let given: Vec<_> = subjects.unpaid(&config).into_iter().map(|claim| claim.key).collect();
+        assert_eq!(counted.map(|(_, key, _)| key).collect::<Vec<_>>(), given);
+    }
 
     #[test]
     fn a_device_is_known_by_header_or_cookie() {
