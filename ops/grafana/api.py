@@ -58,6 +58,28 @@ BOARD = Board(
             ],
         ),
         (
+            "Card testing",
+            [
+                graph(
+                    "Orders with a publishable key",
+                    (total("orderworks_card_attempts_total", by="decision"), "{{decision}}"),
+                    unit="ops",
+                    stack=True,
+                ),
+                graph(
+                    "Ends of payments",
+                    (total("orderworks_card_payments_total", by="outcome"), "{{outcome}}"),
+                    unit="ops",
+                    stack=True,
+                ),
+                graph(
+                    "Merchants with an alarm",
+                    ("max(orderworks_card_testing_alarms)", "merchants"),
+                    about="Their guests need a proof of work for each order",
+                ),
+            ],
+        ),
+        (
             "Latency",
             [
                 graph("All of the routes chosen", *quantiles(LATENCY, ROUTE), unit="s"),
