@@ -5,6 +5,7 @@ mod catalog;
 mod customers;
 mod document;
 mod events;
+mod examples;
 mod index;
 mod order_fields;
 mod orders;
@@ -49,6 +50,7 @@ struct Document;
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = all().into_openapi();
     document::tell_rules(&mut document);
+    examples::tell(&mut document);
     document
 }
 

@@ -156,7 +156,7 @@ fn requests_are_described_as_narrowly_as_they_are_read() {
         }
     }
     let stream = &document["paths"]["/v1/orders/{id}/events"]["get"]["responses"]["200"]["content"];
-    assert_eq!(stream["text/event-stream"], json!({}));
+    assert!(stream["text/event-stream"].is_object() && stream["text/event-stream"]["schema"].is_null());
     let names = &document["components"]["schemas"]["WebhookEndpointCreate"]["properties"]["events"]["items"];
     assert_eq!(names["enum"].as_array().map(Vec::len), Some(16), "{names}");
     let schemas = &document["components"]["schemas"];
