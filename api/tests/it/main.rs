@@ -13,6 +13,7 @@ mod catalog;
 mod checkout;
 mod customers;
 mod edge;
+mod examples;
 mod flood;
 mod framing;
 mod idempotency;
