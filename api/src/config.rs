@@ -34,6 +34,8 @@ pub struct ApiConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// Origins of web pages that may call the API. Empty: none but its own.
     pub cors_origins: Vec<Origin>,
+    /// The reference at `/docs`; default: not served.
+    pub docs: Option<DocsConfig>,
     /// Longest body in bytes; default 64 KiB.
     pub body_bytes_max: usize,
     /// Longest time for a body to arrive; default 10 s.
@@ -56,6 +58,21 @@ pub struct ApiConfig {
     pub stripe_webhook_secrets: Vec<SecretString>,
     /// Whether the payment provider can take an amount in minor units of a currency; default: any.
     pub provider_takes: fn(i64, Currency) -> bool,
+}
+
+/// The reference at `/docs`.
+#[derive(Debug, Clone, Default)]
+pub struct DocsConfig {
+    /// Keys that forms of the pages send requests with, for all who reach this process: those of a demo shop, and only
+    /// on a listener of this machine. None: the pages have no forms.
+    pub keys: Option<DocsKeys>,
+}
+
+/// The API keys of a demo shop.
+#[derive(Debug, Clone)]
+pub struct DocsKeys {
+    pub publishable: SecretString,
+    pub secret: SecretString,
 }
 
 /// Rate of orders, placed from a body or a cart.
@@ -215,6 +232,7 @@ impl Default for ApiConfig {
             webhook_urls: UrlPolicy { allow_loopback: false },
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
+            docs: None,
             body_bytes_max: 64 * 1024,
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),

@@ -8,6 +8,7 @@ mod catalog_cache;
 mod client_ip;
 mod config;
 mod cors;
+mod docs;
 mod edge;
 mod health;
 mod input;
@@ -35,8 +36,8 @@ use catalog_cache::CatalogCache;
 
 pub use card_testing::CardTestingCounts;
 pub use config::{
-    ApiConfig, CardTestingLimits, CartLimits, CheckoutLimits, ReadLimits, ServerLimits, SessionLimits,
-    SignInLimits, WriteLimits,
+    ApiConfig, CardTestingLimits, CartLimits, CheckoutLimits, DocsConfig, DocsKeys, ReadLimits, ServerLimits,
+    SessionLimits, SignInLimits, WriteLimits,
 };
 pub use cors::Origin;
 pub use health::{HealthCheck, HealthStatus, Readiness};
@@ -60,8 +61,19 @@ pub fn app(state: ApiState) -> Router {
         }
     });
     let (router, _) = routes::all().split_for_parts();
+    let router = router.merge(provider_webhooks::routes(&state.config));
+    match state.config.docs.clone() {
+        Some(config) => {
+            let pages = docs::routes(complete(router.clone(), state.clone()), config);
+            complete(router.merge(pages), state)
+        }
+        None => complete(router, state),
+    }
+}
+
+/// Adds what every request meets.
+fn complete(router: Router<ApiState>, state: ApiState) -> Router {
     router
-        .merge(provider_webhooks::routes(&state.config))
         .fallback(edge::route_not_found)
         .method_not_allowed_fallback(edge::method_not_allowed)
         .layer(CatchPanicLayer::custom(edge::on_panic))

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Instant};
 
-use api::{HealthStatus, Origin};
+use api::{DocsConfig, DocsKeys, HealthStatus, Origin};
 use base::Ambient;
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +69,13 @@ pub(super) async fn run(args: DevArgs, mut config: Config, as_json: bool) -> any
     roles.relay(relay);
     roles.scheduler(scheduler, Some(&sandbox))?;
     let console = roles.console(console, console_listener);
-    roles.api(api, listener, address.ip().is_loopback());
+    let is_local = address.ip().is_loopback();
+    // Who reaches a form acts as the demo shop.
+    let docs_keys = is_local.then(|| DocsKeys {
+        publishable: keys.publishable.clone().into(),
+        secret: keys.secret.clone().into(),
+    });
+    roles.api(api, listener, is_local, Some(DocsConfig { keys: docs_keys }));
     let ready = Ready {
         url: format!("http://{address}"),
         publishable_key: keys.publishable,
@@ -100,6 +106,7 @@ fn banner(ready: &Ready) -> String {
   ledger       {ledger_url}
   mails        {mails}
   console      {console_url}
+  reference    {url}/docs
 
 The console shows what an order sets in motion, as it happens; the link signs in once.
 Place an order, look at the orders, look at the catalog:

@@ -6,7 +6,7 @@ use std::{
 };
 
 use api::{
-    ApiConfig, CardTestingLimits, CartLimits, CheckoutLimits, Origin, ReadLimits, ServerLimits,
+    ApiConfig, CardTestingLimits, CartLimits, CheckoutLimits, DocsConfig, Origin, ReadLimits, ServerLimits,
     SessionLimits, SignInLimits,
 };
 use store::domain::Currency;
@@ -90,6 +90,7 @@ pub(super) fn api(
         sessions: sessions(r),
         webhook_urls: UrlPolicy { allow_loopback: r.value("webhooks", "allow_loopback", false) },
         cors_origins: cors_origins(r),
+        docs: r.value("api", "docs", false).then(DocsConfig::default),
         trusted_proxies: server.trusted_proxies.clone(),
         body_bytes_max: 1024 * r.within("server", "body_kib", 4..=1024_usize),
         body_timeout,

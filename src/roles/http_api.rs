@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{ApiParts, ApiState, HealthCheck};
+use api::{ApiParts, ApiState, DocsConfig, HealthCheck};
 use tokio::net::TcpListener;
 
 use super::Roles;
@@ -11,13 +11,22 @@ use crate::metrics::{observed, register_cache, register_card_testing, register_r
 impl Roles<'_> {
     /// Serves the API. Started last, so that its readiness covers every role of this process. `with_metrics` adds
     /// `/metrics` and `/scaling`, whose figures cover all merchants: only for a listener that the public cannot reach.
-    pub(crate) fn api(&mut self, mut parts: ApiParts, listener: TcpListener, with_metrics: bool) {
+    /// `docs` takes the place of what the configuration says of `/docs`.
+    pub(crate) fn api(
+        &mut self,
+        mut parts: ApiParts,
+        listener: TcpListener,
+        with_metrics: bool,
+        docs: Option<DocsConfig>,
+    ) {
         self.stores.push(HealthCheck::orders(Arc::clone(&parts.orders)));
         self.stores.push(HealthCheck::payments(Arc::clone(&parts.payments)));
         self.stores.extend(parts.health.iter().cloned());
         parts.health.extend(self.health.iter().cloned());
         register_cache(&self.metrics, Arc::clone(&parts.cache));
-        let state = ApiState::new(parts, self.wiring.config.api.clone());
+        let mut config = self.wiring.config.api.clone();
+        config.docs = docs.or(config.docs);
+        let state = ApiState::new(parts, config);
         register_rate_limits(&self.metrics, &state);
         register_card_testing(&self.metrics, &state);
         let app = observed(&self.metrics, api::app(state));

@@ -12,6 +12,7 @@ mod carts;
 mod catalog;
 mod checkout;
 mod customers;
+mod docs;
 mod edge;
 mod examples;
 mod flood;
