@@ -1,0 +1,14 @@
+"""Client of the Orderworks order API; the standard library only. See the README for examples."""
+
+from ._client import ConnectionFailed, Orderworks, OrderworksError, Placed, Problem
+from ._webhooks import WebhookRefused, verify_webhook
+
+__all__ = [
+    "ConnectionFailed",
+    "Orderworks",
+    "OrderworksError",
+    "Placed",
+    "Problem",
+    "WebhookRefused",
+    "verify_webhook",
+]

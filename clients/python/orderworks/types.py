@@ -1,0 +1,235 @@
+"""Objects of the API, field by field those of /openapi.json. Amounts are in minor units, times RFC 3339."""
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+OrderStatus = Literal["pending", "paid", "fulfilled", "payment_failed", "cancelled", "refunded"]
+PaymentStatus = Literal["created", "processing", "captured", "declined", "refunded", "unknown"]
+
+
+class Person(TypedDict):
+    email: str
+    name: str
+
+
+class Address(TypedDict):
+    name: str
+    line1: str
+    line2: NotRequired[str | None]
+    city: str
+    postal_code: str
+    country: str
+
+
+class Item(TypedDict):
+    sku: str
+    quantity: int
+
+
+class Checkout(TypedDict):
+    payment_method: str
+    customer: NotRequired[Person]
+    expected_total_minor: NotRequired[int]
+    shipping_address: NotRequired[Address]
+    reference: NotRequired[str]
+
+
+class OrderCreate(TypedDict):
+    customer: Person
+    currency: str
+    items: list[Item]
+    payment_method: str
+    expected_total_minor: NotRequired[int]
+    shipping_address: NotRequired[Address]
+    reference: NotRequired[str]
+
+
+class OrderLine(TypedDict):
+    sku: str
+    name: str
+    quantity: int
+    price_minor: int
+    total_minor: int
+
+
+class OrderPayment(TypedDict):
+    id: str
+    status: PaymentStatus
+
+
+class Shipment(TypedDict):
+    id: str
+    shipped_at: str
+
+
+class Order(TypedDict):
+    """Personal data are None without proof of access."""
+
+    object: Literal["order"]
+    id: str
+    status: OrderStatus
+    status_reason: str | None
+    currency: str
+    total_minor: int
+    refunded_minor: int
+    items: list[OrderLine]
+    customer: Person | None
+    payment: OrderPayment | None
+    shipping_address: Address | None
+    reference: str | None
+    shipment: Shipment | None
+    created_at: str
+    updated_at: str
+
+
+class Refund(TypedDict):
+    object: Literal["refund"]
+    id: str
+    order: str
+    amount_minor: int
+    status: Literal["requested", "done"]
+
+
+class Payment(TypedDict):
+    object: Literal["payment"]
+    id: str
+    order: str
+    status: PaymentStatus
+    amount_minor: int
+    currency: str
+    created_at: str
+
+
+class Timeline(TypedDict):
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    has_more: bool
+    incomplete: list[str]
+
+
+class Event(TypedDict):
+    """`sequence` counts from 1 without gaps per order."""
+
+    object: NotRequired[Literal["event"]]
+    id: str
+    type: str
+    timestamp: str
+    sequence: int
+    order: NotRequired[str | None]
+    data: dict[str, Any]
+
+
+class CartItem(TypedDict):
+    sku: str
+    name: str | None
+    quantity: int
+    price_minor: int | None
+    line_total_minor: int | None
+    available: int
+
+
+class Cart(TypedDict):
+    object: Literal["cart"]
+    id: str
+    status: Literal["open", "closed"]
+    currency: str | None
+    items: list[CartItem]
+    total_minor: int
+    customer: str | None
+    order: str | None
+    expires_at: str
+
+
+class Product(TypedDict):
+    object: Literal["product"]
+    sku: str
+    name: str
+    description: str | None
+    category: str
+    price_minor: int
+    currency: str
+    available: int
+    updated_at: str
+
+
+class ProductPut(TypedDict):
+    sku: NotRequired[str]
+    name: str
+    description: NotRequired[str]
+    category: str
+    price_minor: int
+    currency: str
+    low_stock_at: NotRequired[int]
+
+
+class Category(TypedDict):
+    object: Literal["category"]
+    slug: str
+    products: int
+
+
+class Inventory(TypedDict):
+    object: Literal["inventory"]
+    sku: str
+    on_hand: int
+    reserved: int
+    available: int
+    low_stock_at: int
+    updated_at: str
+
+
+class Customer(TypedDict):
+    object: Literal["customer"]
+    id: str
+    email: str
+    name: str
+    created_at: str
+
+
+class Requested(TypedDict):
+    object: Literal["registration", "password_reset"]
+    status: Literal["verification_sent"]
+
+
+class Session(TypedDict):
+    """`token` is shown this once."""
+
+    object: Literal["session"]
+    id: str
+    token: str
+    customer: Customer
+    expires_at: str
+
+
+class LiveSession(TypedDict):
+    object: Literal["session"]
+    id: str
+    current: bool
+    opened_at: str
+    used_at: str
+    expires_at: str
+
+
+class Disabled(TypedDict):
+    at: str
+    reason: Literal["failing", "gone"]
+
+
+class WebhookEndpoint(TypedDict):
+    """`secret` is there in the answers to creation and rotation only."""
+
+    object: Literal["webhook_endpoint"]
+    id: str
+    url: str
+    events: list[str]
+    enabled: bool
+    disabled: Disabled | None
+    previous_secret_until: str | None
+    created_at: str
+    secret: NotRequired[str]
+
+
+class EventResend(TypedDict):
+    object: Literal["event_resend"]
+    event: str
+    endpoints: list[str]
+    status: Literal["requested"]
