@@ -5,10 +5,7 @@ idempotency key, which stays the same over all repetitions. So an order is one o
 Errors carry the key: a later call with it goes on where this one gave up. A client may be shared by threads.
 """
 
-import datetime
-import email.utils
 import http.client
-import ipaddress
 import json
 import random
 import ssl
@@ -19,6 +16,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple, TypedDict, Unpack
 
+from ._http import is_local, path_of, read, read_events, retry_after
 from .types import (
     Cart, Category, Checkout, Customer, Event, EventResend, Inventory, Item, LiveSession, Order, OrderCreate,
     OrderStatus, Payment, Product, ProductPut, Refund, Requested, Session, Timeline, WebhookEndpoint,
@@ -32,7 +30,6 @@ IDLE_SECONDS_MAX: Final = 15.0
 """A connection that was idle for longer is not used again: servers and proxies close them after a minute or so."""
 STREAM_SILENCE_SECONDS: Final = 40.0
 """A stream has a comment every 15 seconds; one that is silent for longer than this has been cut."""
-BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
 class Access(TypedDict, total=False):
@@ -89,13 +86,19 @@ class Orderworks:
         context: ssl.SSLContext | None = None,
     ) -> None:
         base = urllib.parse.urlsplit(base_url)
-        if base.hostname is None or not (base.scheme == "https" or base.scheme == "http" and _is_local(base.hostname)):
+        if base.hostname is None or not (base.scheme == "https" or base.scheme == "http" and is_local(base.hostname)):
             raise ValueError("base_url must be https, but for this machine: the key would be readable on its way")
         self._host, self._port, self._prefix = base.hostname, base.port, base.path.rstrip("/")
         self._context = (context or ssl.create_default_context()) if base.scheme == "https" else None
         self._headers = {"accept": "application/json", "authorization": f"Bearer {api_key}"}
         self._timeout, self._retries, self._delay_max = timeout, retries, delay_max
         self._kept = threading.local()
+
+    def close(self) -> None:
+        """Closes the connection that is kept for this thread; the next request opens another one."""
+        kept, self._kept.connection = getattr(self._kept, "connection", None), None
+        if kept is not None:
+            kept.close()
 
     # Orders.
     def place_order(
@@ -104,30 +107,30 @@ class Orderworks:
         return self._place("/v1/orders", order, idempotency_key, access)
 
     def get_order(self, order_id: str, **access: Unpack[Access]) -> Order:
-        return self._json("GET", _path("/v1/orders/{}", order_id), access=access)  # type: ignore[no-any-return]
+        return self._json("GET", path_of("/v1/orders/{}", order_id), access=access)
 
     def list_orders(self, *, status: OrderStatus | None = None, limit: int = 100) -> Iterator[Order]:
         return self._pages("/v1/orders", {"status": status, "limit": limit})
 
     def order_timeline(self, order_id: str, **access: Unpack[Access]) -> Timeline:
-        return self._json("GET", _path("/v1/orders/{}/timeline", order_id), access=access)  # type: ignore[no-any-return]
+        return self._json("GET", path_of("/v1/orders/{}/timeline", order_id), access=access)
 
     def cancel_order(self, order_id: str, *, reason: str | None = None, **access: Unpack[Access]) -> Order:
         """May be repeated: an order is cancelled once."""
         body = {} if reason is None else {"reason": reason}
-        path = _path("/v1/orders/{}/cancel", order_id)
-        return self._json("POST", path, body, access=access, repeatable=True)  # type: ignore[no-any-return]
+        return self._json("POST", path_of("/v1/orders/{}/cancel", order_id), body, access=access, repeatable=True)
 
     def refund_order(
         self, order_id: str, *, amount_minor: int | None = None, reason: str | None = None,
         idempotency_key: str | None = None,
     ) -> Refund:
-        body = {name: value for name, value in (("amount_minor", amount_minor), ("reason", reason)) if value is not None}
-        path, key = _path("/v1/orders/{}/refund", order_id), idempotency_key or str(uuid.uuid4())
-        return self._json("POST", path, body, key=key)  # type: ignore[no-any-return]
+        given = (("amount_minor", amount_minor), ("reason", reason))
+        body = {name: value for name, value in given if value is not None}
+        path, key = path_of("/v1/orders/{}/refund", order_id), idempotency_key or str(uuid.uuid4())
+        return self._json("POST", path, body, key=key)
 
     def revoke_order_token(self, order_id: str) -> None:
-        self._json("DELETE", _path("/v1/orders/{}/token", order_id))
+        self._json("DELETE", path_of("/v1/orders/{}/token", order_id))
 
     def list_payments(self, *, day: str | None = None, limit: int = 100) -> Iterator[Payment]:
         return self._pages("/v1/payments", {"day": day, "limit": limit})
@@ -137,20 +140,19 @@ class Orderworks:
         self, *, currency: str | None = None, items: list[Item] | None = None, **access: Unpack[Access]
     ) -> Cart:
         body = {name: value for name, value in (("currency", currency), ("items", items)) if value is not None}
-        return self._json("POST", "/v1/carts", body, access=access)  # type: ignore[no-any-return]
+        return self._json("POST", "/v1/carts", body, access=access)
 
     def get_cart(self, cart_id: str, **access: Unpack[Access]) -> Cart:
-        return self._json("GET", _path("/v1/carts/{}", cart_id), access=access)  # type: ignore[no-any-return]
+        return self._json("GET", path_of("/v1/carts/{}", cart_id), access=access)
 
     def set_cart_item(self, cart_id: str, sku: str, quantity: int, **access: Unpack[Access]) -> Cart:
         """Quantity 0 removes the product. In a session the answer may have another id: go on with that one."""
-        path = _path("/v1/carts/{}/items/{}", cart_id, sku)
-        return self._json("PUT", path, {"quantity": quantity}, access=access)  # type: ignore[no-any-return]
+        return self._json("PUT", path_of("/v1/carts/{}/items/{}", cart_id, sku), {"quantity": quantity}, access=access)
 
     def checkout(
         self, cart_id: str, checkout: Checkout, *, idempotency_key: str | None = None, **access: Unpack[Access]
     ) -> Placed:
-        return self._place(_path("/v1/carts/{}/checkout", cart_id), checkout, idempotency_key, access)
+        return self._place(path_of("/v1/carts/{}/checkout", cart_id), checkout, idempotency_key, access)
 
     # Catalog.
     def list_products(
@@ -159,56 +161,53 @@ class Orderworks:
         return self._pages("/v1/products", {"category": category, "q": q, "limit": limit}, cursor="sku")
 
     def get_product(self, sku: str) -> Product:
-        return self._json("GET", _path("/v1/products/{}", sku))  # type: ignore[no-any-return]
+        return self._json("GET", path_of("/v1/products/{}", sku))
 
     def put_product(self, sku: str, product: ProductPut) -> Product:
-        return self._json("PUT", _path("/v1/products/{}", sku), product)  # type: ignore[no-any-return]
+        return self._json("PUT", path_of("/v1/products/{}", sku), product)
 
     def list_categories(self) -> list[Category]:
-        return self._json("GET", "/v1/categories")["data"]  # type: ignore[no-any-return]
+        return self._json("GET", "/v1/categories")["data"]
 
     def get_inventory(self, sku: str) -> Inventory:
-        return self._json("GET", _path("/v1/inventory/{}", sku))  # type: ignore[no-any-return]
+        return self._json("GET", path_of("/v1/inventory/{}", sku))
 
     def set_inventory(self, sku: str, on_hand: int) -> Inventory:
-        return self._json("PUT", _path("/v1/inventory/{}", sku), {"on_hand": on_hand})  # type: ignore[no-any-return]
+        return self._json("PUT", path_of("/v1/inventory/{}", sku), {"on_hand": on_hand})
 
     # Customers and their sessions.
     def register(self, email: str, name: str, password: str, *, idempotency_key: str | None = None) -> Requested:
         body, key = {"email": email, "name": name, "password": password}, idempotency_key or str(uuid.uuid4())
-        return self._json("POST", "/v1/customers", body, key=key)  # type: ignore[no-any-return]
+        return self._json("POST", "/v1/customers", body, key=key)
 
     def verify_address(self, token: str, password: str) -> Customer:
-        body = {"token": token, "password": password}
-        return self._json("POST", "/v1/customers/verify", body)  # type: ignore[no-any-return]
+        return self._json("POST", "/v1/customers/verify", {"token": token, "password": password})
 
     def request_password_reset(self, email: str) -> Requested:
-        return self._json("POST", "/v1/customers/password_reset", {"email": email})  # type: ignore[no-any-return]
+        return self._json("POST", "/v1/customers/password_reset", {"email": email})
 
     def confirm_password_reset(self, token: str, password: str) -> None:
         self._json("POST", "/v1/customers/password_reset/confirm", {"token": token, "password": password})
 
     def sign_in(self, email: str, password: str) -> Session:
-        return self._json("POST", "/v1/sessions", {"email": email, "password": password})  # type: ignore[no-any-return]
+        return self._json("POST", "/v1/sessions", {"email": email, "password": password})
 
     def sign_out(self, session: str) -> None:
         self._json("DELETE", "/v1/sessions/current", access={"session": session})
 
     def list_sessions(self, session: str) -> list[LiveSession]:
-        return self._json("GET", "/v1/sessions", access={"session": session})["data"]  # type: ignore[no-any-return]
+        return self._json("GET", "/v1/sessions", access={"session": session})["data"]
 
     def end_session(self, session_id: str, session: str) -> None:
-        self._json("DELETE", _path("/v1/sessions/{}", session_id), access={"session": session})
+        self._json("DELETE", path_of("/v1/sessions/{}", session_id), access={"session": session})
 
     def end_sessions(self, session: str) -> None:
         self._json("DELETE", "/v1/sessions", access={"session": session})
 
     def current_customer(self, session: str) -> Customer:
-        return self._json("GET", "/v1/customers/current", access={"session": session})  # type: ignore[no-any-return]
+        return self._json("GET", "/v1/customers/current", access={"session": session})
 
-    def customer_orders(
-        self, session: str, *, status: OrderStatus | None = None, limit: int = 100
-    ) -> Iterator[Order]:
+    def customer_orders(self, session: str, *, status: OrderStatus | None = None, limit: int = 100) -> Iterator[Order]:
         query = {"status": status, "limit": limit}
         return self._pages("/v1/customers/current/orders", query, access={"session": session})
 
@@ -219,39 +218,39 @@ class Orderworks:
     # Webhooks and events.
     def create_webhook_endpoint(self, url: str, events: list[str], *, enabled: bool = True) -> WebhookEndpoint:
         body = {"url": url, "events": events, "enabled": enabled}
-        return self._json("POST", "/v1/webhook_endpoints", body)  # type: ignore[no-any-return]
+        return self._json("POST", "/v1/webhook_endpoints", body)
 
     def list_webhook_endpoints(self, *, limit: int = 100) -> Iterator[WebhookEndpoint]:
         return self._pages("/v1/webhook_endpoints", {"limit": limit})
 
     def get_webhook_endpoint(self, endpoint_id: str) -> WebhookEndpoint:
-        return self._json("GET", _path("/v1/webhook_endpoints/{}", endpoint_id))  # type: ignore[no-any-return]
+        return self._json("GET", path_of("/v1/webhook_endpoints/{}", endpoint_id))
 
     def change_webhook_endpoint(
         self, endpoint_id: str, *, url: str | None = None, events: list[str] | None = None, enabled: bool | None = None
     ) -> WebhookEndpoint:
         given = (("url", url), ("events", events), ("enabled", enabled))
         body = {name: value for name, value in given if value is not None}
-        return self._json("PATCH", _path("/v1/webhook_endpoints/{}", endpoint_id), body)  # type: ignore[no-any-return]
+        return self._json("PATCH", path_of("/v1/webhook_endpoints/{}", endpoint_id), body)
 
     def delete_webhook_endpoint(self, endpoint_id: str) -> None:
-        self._json("DELETE", _path("/v1/webhook_endpoints/{}", endpoint_id))
+        self._json("DELETE", path_of("/v1/webhook_endpoints/{}", endpoint_id))
 
     def rotate_webhook_secret(self, endpoint_id: str, *, overlap_hours: int = 24) -> WebhookEndpoint:
-        path = _path("/v1/webhook_endpoints/{}/rotate_secret", endpoint_id)
-        return self._json("POST", path, {"overlap_hours": overlap_hours})  # type: ignore[no-any-return]
+        body = {"overlap_hours": overlap_hours}
+        return self._json("POST", path_of("/v1/webhook_endpoints/{}/rotate_secret", endpoint_id), body)
 
     def list_events(self, *, limit: int = 100) -> Iterator[Event]:
         return self._pages("/v1/events", {"limit": limit})
 
     def resend_event(self, event_id: str) -> EventResend:
-        return self._json("POST", _path("/v1/events/{}/resend", event_id))  # type: ignore[no-any-return]
+        return self._json("POST", path_of("/v1/events/{}/resend", event_id))
 
     def order_events(
         self, order_id: str, *, last_event_id: int | None = None, **access: Unpack[Access]
     ) -> Iterator[Event]:
         """Events of an order, past ones first; reconnects where the stream is cut, and never ends by itself."""
-        path, failures = _path("/v1/orders/{}/events", order_id), 0
+        path, failures = path_of("/v1/orders/{}/events", order_id), 0
         while True:
             headers = {"accept": "text/event-stream"}
             if last_event_id is not None:
@@ -261,7 +260,7 @@ class Orderworks:
                 response = self._exchange(connection, "GET", path, None, self._sent(access, None, headers))
                 if connection.sock is not None:
                     connection.sock.settimeout(STREAM_SILENCE_SECONDS)
-                for event in _read_events(response):
+                for event in read_events(response):
                     last_event_id, failures = event["sequence"], 0
                     yield event
             except Problem as problem:
@@ -333,7 +332,7 @@ class Orderworks:
         try:
             deadline = time.monotonic() + self._timeout
             response = self._exchange(connection, method, path, body, headers)
-            text = _read(response, connection, deadline)
+            text = read(response, connection, deadline)
             data = json.loads(text) if text else None
         except BaseException:
             connection.close()
@@ -350,10 +349,8 @@ class Orderworks:
         return http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout, context=self._context)
 
     def _sent(self, access: Access, key: str | None, more: dict[str, str]) -> dict[str, str]:
-        named = {
-            "idempotency-key": key, "orderworks-session": access.get("session"),
-            "orderworks-order-token": access.get("order_token"),
-        }
+        named = {"idempotency-key": key, "orderworks-session": access.get("session")}
+        named["orderworks-order-token"] = access.get("order_token")
         return {**self._headers, **{name: value for name, value in named.items() if value is not None}, **more}
 
     def _exchange(
@@ -370,13 +367,13 @@ class Orderworks:
         response = connection.getresponse()
         if 200 <= response.status < 300:
             return response
-        text = _read(response, connection, time.monotonic() + self._timeout)
+        text = read(response, connection, time.monotonic() + self._timeout)
         try:
             problem = json.loads(text)
         except ValueError:
             problem = {}
         body = problem if isinstance(problem, dict) else {}
-        raise Problem(response.status, body, _retry_after(response.getheader("retry-after")))
+        raise Problem(response.status, body, retry_after(response.getheader("retry-after")))
 
     def _delay(self, error: OrderworksError | None, attempt: int) -> float | None:
         """Seconds to wait; None where the server asks for longer than this client waits."""
@@ -384,20 +381,6 @@ class Orderworks:
         # Half of the delay is random, so that many clients do not come back at once.
         own = DELAY_SECONDS * 2.0**attempt * random.uniform(0.5, 1.0)
         return None if asked > self._delay_max else max(asked, min(own, self._delay_max))
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _path(template: str, *values: str) -> str:
-    """Fills a path; a value stays within its segment."""
-    if any(value in ("", ".", "..") for value in values):
-        raise ValueError("an id is empty")
-    return template.format(*(urllib.parse.quote(value, safe="") for value in values))
 
 
 def _failed(cause: Exception, key: str | None) -> ConnectionFailed:
@@ -414,39 +397,3 @@ def _may_repeat(error: OrderworksError, repeatable: bool) -> bool:
         # In flight under the same key, or a cart that others change.
         return repeatable and error.retry_after is not None
     return error.status == 429 or repeatable and error.status in RETRIED_STATUSES
-
-
-def _read(response: http.client.HTTPResponse, connection: http.client.HTTPConnection, deadline: float) -> bytes:
-    parts, size = [], 0
-    while part := response.read1(65536):
-        size += len(part)
-        if size > BODY_BYTES_MAX or time.monotonic() > deadline:
-            raise http.client.HTTPException("the answer is too long or too slow")
-        if connection.sock is not None:
-            connection.sock.settimeout(max(0.001, deadline - time.monotonic()))
-        parts.append(part)
-    if response.length:
-        raise http.client.IncompleteRead(b"".join(parts), response.length)
-    return b"".join(parts)
-
-
-def _retry_after(text: str | None) -> float | None:
-    """Seconds, from a number or a date."""
-    if text is None or text.isdigit():
-        return None if text is None else float(text)
-    try:
-        at = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return max(0.0, (at - datetime.datetime.now(at.tzinfo)).total_seconds())
-
-
-def _read_events(response: http.client.HTTPResponse) -> Iterator[Event]:
-    data: list[str] = []
-    while line := response.readline(1024 * 1024):
-        text = line.decode().rstrip("\r\n")
-        if text.startswith("data:"):
-            data.append(text[5:].lstrip())
-        elif not text and data:
-            yield json.loads("\n".join(data))
-            data = []
