@@ -63,7 +63,8 @@ fn core<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     schema
 }
 
-fn list(value: &Value) -> &[Value] {
+/// The values of an array; none of what is no array.
+pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 

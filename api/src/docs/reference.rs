@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::{
-    fields::{Field, field, fields},
+    fields::{Field, field, fields, list},
     prose::{Piece, pieces},
 };
 
@@ -90,7 +90,7 @@ pub(super) struct Response {
 
 impl Reference {
     pub(super) fn of(document: &Value) -> Self {
-        let mut groups: Vec<Group> = array(&document["tags"]).iter().map(group).collect();
+        let mut groups: Vec<Group> = list(&document["tags"]).iter().map(group).collect();
         for (path, item) in document["paths"].as_object().into_iter().flatten() {
             for method in METHODS {
                 let Some(described) = item.get(method) else { continue };
@@ -107,10 +107,6 @@ impl Reference {
         let group = self.groups.iter().find(|known| known.name == group)?;
         group.operations.iter().find(|operation| operation.id == id)
     }
-}
-
-fn array(value: &Value) -> &[Value] {
-    value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 fn text(value: &Value) -> &str {
@@ -139,7 +135,7 @@ fn operation(document: &Value, method: &str, path: &str, described: &Value) -> O
         _ => Key::None,
     };
     let parameters: Vec<Parameter> =
-        array(&described["parameters"]).iter().map(|named| parameter(document, named)).collect();
+        list(&described["parameters"]).iter().map(|named| parameter(document, named)).collect();
     let body = &described["requestBody"]["content"]["application/json"];
     let responses = described["responses"].as_object().into_iter().flatten();
     let responses: Vec<Response> = responses
