@@ -72,7 +72,6 @@ def check_javascript(environment, tools, folder):
     run("JavaScript: tests", ["node", "--test", "test/"], environment, JAVASCRIPT)
     if (compiler := tools / "node_modules/.bin/tsc").exists():
         shutil.copy(pathlib.Path(__file__).with_name("types.mts"), folder)
-        (modules / "@types").symlink_to(tools / "node_modules/@types")
         options = "--noEmit --strict --target es2023 --module nodenext --lib es2023,dom,dom.asynciterable".split()
         run("JavaScript: types", [compiler, *options, "types.mts"], environment, folder)
 

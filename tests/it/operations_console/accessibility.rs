@@ -92,3 +92,23 @@ async fn every_page_passes_axe_in_both_themes_and_on_a_phone() {
     browser.close().await;
     assert!(dev.stop().await.success());
 }
+
+/// The pages of the API look and work the same, with a form that sends its request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_reference_of_the_api_passes_axe_and_its_form_places_an_order() {
+    let _alone = alone().await;
+    let Some(browser) = Browser::open().await else { return };
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    let base = &dev.ready.url;
+    let operations = ["orders/place_order", "orders/list_orders", "orders/get_timeline", "customers/delete"];
+    check_all(&browser, base, "/docs").await;
+    for operation in operations {
+        check_all(&browser, base, &format!("/docs/{operation}")).await;
+    }
+    browser.visit(&format!("{base}/docs/orders/place_order")).await;
+    browser.click("main form button").await;
+    browser.until_shown("202 Accepted").await;
+    browser.close().await;
+    assert!(dev.stop().await.success());
+}
