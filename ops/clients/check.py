@@ -69,7 +69,7 @@ def check_javascript(environment, tools, folder):
     program.write_text(examples(JAVASCRIPT / "README.md", "js"))
     run("JavaScript: README", ["node", program], environment)
     # A package may import itself by its name, so the tests need no folder for it.
-    run("JavaScript: tests", ["node", "--test", "test/"], environment, JAVASCRIPT)
+    run("JavaScript: tests", ["node", "--test", "--test-reporter=spec", "test/"], environment, JAVASCRIPT)
     if (compiler := tools / "node_modules/.bin/tsc").exists():
         shutil.copy(pathlib.Path(__file__).with_name("types.mts"), folder)
         options = "--noEmit --strict --target es2023 --module nodenext --lib es2023,dom,dom.asynciterable".split()

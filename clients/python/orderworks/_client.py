@@ -255,7 +255,8 @@ class Orderworks:
             headers = {"accept": "text/event-stream"}
             if last_event_id is not None:
                 headers["last-event-id"] = str(last_event_id)
-            connection, error = self._connect(), None
+            connection = self._connect()
+            error: OrderworksError | None = None
             try:
                 response = self._exchange(connection, "GET", path, None, self._sent(access, None, headers))
                 if connection.sock is not None:

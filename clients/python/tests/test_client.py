@@ -1,6 +1,7 @@
 """The client against a real server behind a proxy that loses answers; see ops/clients/run."""
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import inspect
@@ -72,15 +73,17 @@ class Faults(unittest.TestCase):
 
     def test_a_slow_answer_is_asked_for_again(self):
         control("/_faults", ["slow"])
-        placed = Orderworks(PROXY, PUB, timeout=2.0, retries=30).place_order(order(self.reference))
+        with contextlib.closing(Orderworks(PROXY, PUB, timeout=2.0, retries=30)) as hasty:
+            placed = hasty.place_order(order(self.reference))
         self.assertTrue(placed.order["id"].startswith("ord_"))
         self.assertGreaterEqual(len(self.requests()), 2)
         self.assert_one_order()
 
     def test_a_later_call_goes_on_with_the_key_of_the_error(self):
         control("/_faults", ["cut", "cut"])
-        with self.assertRaises(ConnectionFailed) as lost:
-            Orderworks(PROXY, PUB, timeout=PATIENCE, retries=1).place_order(order(self.reference))
+        brief = Orderworks(PROXY, PUB, timeout=PATIENCE, retries=1)
+        with contextlib.closing(brief), self.assertRaises(ConnectionFailed) as lost:
+            brief.place_order(order(self.reference))
         key = lost.exception.idempotency_key
         self.assertEqual([sent for _, _, sent in self.requests()], [key, key])
         placed = self.shop.place_order(order(self.reference), idempotency_key=key)
