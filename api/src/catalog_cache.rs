@@ -18,7 +18,7 @@ use base::Ambient;
 use cache::{Cache, CacheKey, FetchError, Namespace, fetch};
 use store::{
     OrderStore, StoreError,
-    catalog::{Category, Product, ProductFilter},
+    catalog::{Category, Product, ProductCursor, ProductFacets, ProductFilter, ProductSort},
     domain::{MerchantId, Order, Page, PageRequest},
 };
 use tokio::sync::Notify;
@@ -45,6 +45,7 @@ pub(crate) struct CatalogCache {
     ambient: Ambient,
     product: Namespace,
     products: Namespace,
+    facets: Namespace,
     categories: Namespace,
     sold: Mutex<HashSet<CacheKey>>,
     has_sold: Notify,
@@ -63,7 +64,8 @@ impl CatalogCache {
             orders,
             ambient,
             product: family("product", 1, ttl),
-            products: family("products", 2, ttl),
+            products: family("products", 3, ttl),
+            facets: family("facets", 1, ttl),
             categories: family("categories", 1, ttl),
             sold: Mutex::default(),
             has_sold: Notify::new(),
@@ -84,19 +86,34 @@ impl CatalogCache {
         &self,
         merchant: MerchantId,
         filter: ProductFilter,
-        page: PageRequest<String>,
+        sort: ProductSort,
+        page: PageRequest<ProductCursor>,
     ) -> Result<Page<Product>, FetchError> {
         let version = self.version(merchant).await?;
-        let what = serde_json::json!([page.limit, page.after, filter.category, filter.text]);
+        let after = page.after.as_ref().map(|after| (after.price_minor, &after.sku));
+        let what = serde_json::json!([page.limit, after, sort.as_str(), filter_key(&filter)]);
         let orders = Arc::clone(&self.orders);
         let load = move || async move {
-            let page = orders.products(merchant, &filter, page).await?;
+            let page = orders.products(merchant, &filter, sort, page).await?;
             Ok::<_, StoreError>(Some((page.items, page.has_more)))
         };
         let kept: Option<(Vec<Product>, bool)> =
             fetch(&*self.cache, &self.products, &format!("{merchant}:{version}:{what}"), load).await?;
         let (items, has_more) = kept.unwrap_or_default();
         Ok(Page { items, has_more })
+    }
+
+    pub(crate) async fn facets(
+        &self,
+        merchant: MerchantId,
+        filter: ProductFilter,
+    ) -> Result<ProductFacets, FetchError> {
+        let version = self.version(merchant).await?;
+        let (orders, what) = (Arc::clone(&self.orders), filter_key(&filter));
+        let load = move || async move { orders.facets(merchant, &filter).await.map(Some) };
+        let kept: Option<ProductFacets> =
+            fetch(&*self.cache, &self.facets, &format!("{merchant}:{version}:{what}"), load).await?;
+        Ok(kept.unwrap_or_default())
     }
 
     pub(crate) async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>, FetchError> {
@@ -144,6 +161,12 @@ impl CatalogCache {
         self.cache.invalidate(&sold.into_iter().collect::<Vec<_>>()).await;
         tokio::time::sleep(SOLD_PAUSE).await;
     }
+}
+
+/// Part of a cache key: what the filter asks for.
+fn filter_key(filter: &ProductFilter) -> serde_json::Value {
+    let price = filter.price.map(|price| (price.currency, price.min_minor, price.max_minor));
+    serde_json::json!([filter.category, filter.text, price, filter.in_stock])
 }
 
 /// Cache key of a product; a sku holds no colon.

@@ -23,8 +23,17 @@ pub(crate) struct Query {
 }
 
 impl Query {
-    /// Reads the query string; parameters beyond `known` and `limit`, `starting_after` are faults.
+    /// Reads the query string of a list; parameters beyond `known` and `limit`, `starting_after` are faults.
     pub(crate) fn paged(uri: &http::Uri, known: &[&str]) -> Self {
+        Self::of(uri, |name| known.contains(&name) || matches!(name, "limit" | "starting_after"))
+    }
+
+    /// Reads the query string; parameters beyond `known` are faults.
+    pub(crate) fn plain(uri: &http::Uri, known: &[&str]) -> Self {
+        Self::of(uri, |name| known.contains(&name))
+    }
+
+    fn of(uri: &http::Uri, is_known: impl Fn(&str) -> bool) -> Self {
         let report = Report::default();
         let mut values = BTreeMap::<String, String>::new();
         let query = uri.query().unwrap_or_default();
@@ -32,7 +41,7 @@ impl Query {
         let is_utf8 = |value: &str| !value.contains('\u{fffd}') || query.to_uppercase().contains("%EF%BF%BD");
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             let name: String = name.chars().take(64).collect();
-            if !known.contains(&name.as_str()) && !matches!(&*name, "limit" | "starting_after") {
+            if !is_known(&name) {
                 report.add(format!("?{name}"), "unknown_parameter", "no such parameter");
             } else if !(is_text(&value) && is_utf8(&value)) {
                 let words =
@@ -71,6 +80,21 @@ impl Query {
             return None;
         }
         Some(text.clone())
+    }
+
+    /// Whether a parameter is there and its text can be read.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
+    /// Reports a fault of a parameter.
+    pub(crate) fn fault(&self, name: &str, code: &'static str, detail: &str) {
+        self.report.add(format!("?{name}"), code, detail);
+    }
+
+    /// Every fault of the query, for one without pages.
+    pub(crate) fn finish(self) -> Result<(), Problem> {
+        self.report.finish()
     }
 
     /// `limit` and `starting_after`, or every fault of the query.

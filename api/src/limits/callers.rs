@@ -64,6 +64,9 @@ impl FromRequestParts<ApiState> for CheckoutCaller {
     }
 }
 
+/// Parameters that make a list read more products than it shows.
+const SEARCHES: [&str; 4] = ["q", "in_stock", "price_min", "price_max"];
+
 /// A caller of a list that can be searched: authenticated, within the read limit and, for a search, the search limit.
 pub(crate) struct SearchCaller(pub(crate) KeyRecord);
 
@@ -73,10 +76,24 @@ impl FromRequestParts<ApiState> for SearchCaller {
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self> {
         let auth::AnyKey(key) = auth::AnyKey::from_request_parts(parts, state).await?;
         let query = parts.uri.query().unwrap_or_default();
-        if url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "q") {
+        if url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| SEARCHES.contains(&&*name)) {
             let address = state.client_ip(parts);
             state.limiters.searches.take(&key, address).await?;
         }
+        Ok(Self(key))
+    }
+}
+
+/// A caller that lets a list be counted: authenticated, within the read limit and the search limit.
+pub(crate) struct FacetCaller(pub(crate) KeyRecord);
+
+impl FromRequestParts<ApiState> for FacetCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self> {
+        let auth::AnyKey(key) = auth::AnyKey::from_request_parts(parts, state).await?;
+        let address = state.client_ip(parts);
+        state.limiters.searches.take(&key, address)?;
         Ok(Self(key))
     }
 }

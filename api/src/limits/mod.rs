@@ -8,7 +8,7 @@
 //! | `cart-ip`, `new-cart-ip`, `new-cart-merchant` | address, merchant | carts and their changes, new carts |
 //! | `sign-in-ip`, `sign-in-account` | address, mail address | requests that hash or check passwords |
 //! | `read-ip`, `read-key` | address with a publishable key, secret key | reads |
-//! | `search-ip`, `search-key` | the same | reads by `?q=`, which scan a merchant's catalog |
+//! | `search-ip`, `search-key` | the same | lists of products with `q`, `in_stock` or a price, and facets |
 //! | `write-ip`, `write-key` | the same | writes that no other limit counts |
 //! | `provider-webhook` | address | webhooks of the payment provider, before they are read |
 //! | `resend-key` | secret key | requests to send an event again |
@@ -26,6 +26,8 @@ mod limiters;
 mod shared_quota;
 mod table;
 
-pub(crate) use callers::{Admitted, CartCaller, CheckoutCaller, NewCartCaller, PasswordCaller, SearchCaller};
+pub(crate) use callers::{
+    Admitted, CartCaller, CheckoutCaller, FacetCaller, NewCartCaller, PasswordCaller, SearchCaller,
+};
 pub(crate) use limiter::{rate_fields, seconds_ceil};
 pub(crate) use limiters::{Limiters, SWEEP_INTERVAL};

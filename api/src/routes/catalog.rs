@@ -5,7 +5,7 @@ use base::TraceContext;
 use http::StatusCode;
 use serde::Deserialize;
 use store::{
-    catalog::{self, ProductData, ProductFilter},
+    catalog::{self, ProductData},
     domain::Currency,
 };
 use utoipa::ToSchema;
@@ -13,8 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     auth::{AnyKey, SecretKey},
-    input::{Body, PathText, Query, Request, is_sku},
-    limits::SearchCaller,
+    input::{Body, PathText, Request, is_sku},
     problem::{FieldError, Kind, Problem},
     state::ApiState,
     view::{CategoryView, InventoryView, List, ProductView},
@@ -22,32 +21,9 @@ use crate::{
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
-        .routes(routes!(list_products))
         .routes(routes!(get_product, put_product))
         .routes(routes!(list_categories))
         .routes(routes!(get_inventory, put_inventory))
-}
-
-/// List products by sku
-#[utoipa::path(
-    get, path = "/v1/products", tag = "catalog",
-    params(
-        ("limit" = Option<u32>, Query, description = "1 to 100, 10 when absent"),
-        ("starting_after" = Option<String>, Query, description = "The last sku of the page before"),
-        ("category" = Option<String>, Query, description = "Only this category"),
-        ("q" = Option<String>, Query, description = "Only products whose name or sku contains this text"),
-    ),
-    responses((status = 200, description = "A page of products", body = List<ProductView>)),
-)]
-async fn list_products(
-    State(state): State<ApiState>,
-    SearchCaller(key): SearchCaller,
-    uri: http::Uri,
-) -> Result<Json<List<ProductView>>, Problem> {
-    let query = Query::paged(&uri, &["category", "q"]);
-    let filter = ProductFilter { category: query.text("category", 64), text: query.text("q", 100) };
-    let page = state.catalog.products(key.merchant, filter, query.page()?).await?;
-    Ok(Json(List::new(page.items.into_iter().map(ProductView::from).collect(), page.has_more)))
 }
 
 /// Read a product

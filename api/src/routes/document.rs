@@ -4,7 +4,7 @@
 //! by the document as well, so that clients generated from it are not rejected. Bodies are
 //! checked against the schemas themselves, see [`Request`](crate::input::Request).
 
-use store::domain::OrderStatus;
+use store::{catalog::ProductSort, domain::OrderStatus};
 use utoipa::openapi::{
     Content, OpenApi, RefOr, Required, Schema,
     path::{Operation, Parameter, PathItem},
@@ -85,6 +85,9 @@ fn tell_parameter(path: &str, parameter: &mut Parameter) {
         "sku" => schema.pattern = Some(SKU_PATTERN.to_owned()),
         "q" => text(schema, 100),
         "category" => text(schema, 64),
+        "currency" => schema.pattern = Some("^[A-Z]{3}$".to_owned()),
+        "price_min" | "price_max" => schema.minimum = Some(0_usize.into()),
+        "sort" => schema.enum_values = Some(ProductSort::ALL.map(|sort| sort.as_str().into()).into()),
         "status" => schema.enum_values = Some(OrderStatus::ALL.map(|status| status.as_str().into()).into()),
         _ => {}
     }

@@ -11,6 +11,7 @@ mod order_fields;
 mod orders;
 mod password_resets;
 mod problem_responses;
+mod product_lists;
 mod sessions;
 mod webhook_endpoints;
 
@@ -61,6 +62,7 @@ pub(crate) fn all() -> OpenApiRouter<ApiState> {
         .merge(customers::routes())
         .merge(password_resets::routes())
         .merge(sessions::routes())
+        .merge(product_lists::routes())
         .merge(catalog::routes())
         .merge(webhook_endpoints::routes())
         .merge(events::routes())

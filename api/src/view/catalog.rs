@@ -2,7 +2,7 @@
 
 use base::Timestamp;
 use serde::Serialize;
-use store::catalog::{Category, Product};
+use store::catalog::{Category, PriceFacet, Product, ProductFacets};
 use utoipa::ToSchema;
 
 /// A product, as storefronts see it.
@@ -60,6 +60,55 @@ pub(crate) struct CategoryView {
     slug: String,
     /// Number of products.
     products: u64,
+}
+
+/// Counts of the products that a filter finds.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProductFacets)]
+pub(crate) struct FacetsView {
+    /// Always `product_facets`.
+    #[schema(example = "product_facets")]
+    object: &'static str,
+    /// Products found.
+    products: u64,
+    /// Those that can be ordered.
+    in_stock: u64,
+    /// Those with most products first, 50 at most.
+    categories: Vec<CategoryView>,
+    /// By currency code.
+    prices: Vec<PriceFacetView>,
+    /// `false` when more than 10,000 products are found: the counts are then those of so many of them.
+    is_complete: bool,
+}
+
+/// Prices in one currency.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PriceFacet)]
+pub(crate) struct PriceFacetView {
+    /// ISO 4217.
+    currency: String,
+    /// Products with a price in it.
+    products: u64,
+    /// In minor units.
+    lowest_minor: i64,
+    /// In minor units.
+    highest_minor: i64,
+}
+
+impl From<ProductFacets> for FacetsView {
+    fn from(facets: ProductFacets) -> Self {
+        let ProductFacets { products, in_stock, categories, prices, is_complete } = facets;
+        let categories = categories.into_iter().map(CategoryView::from).collect();
+        let prices = prices.into_iter().map(PriceFacetView::from).collect();
+        Self { object: "product_facets", products, in_stock, categories, prices, is_complete }
+    }
+}
+
+impl From<PriceFacet> for PriceFacetView {
+    fn from(facet: PriceFacet) -> Self {
+        let PriceFacet { currency, products, lowest_minor, highest_minor } = facet;
+        Self { currency: currency.to_string(), products, lowest_minor, highest_minor }
+    }
 }
 
 impl From<Product> for ProductView {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 pub(crate) use cart::{CartItemView, CartView};
-pub(crate) use catalog::{CategoryView, InventoryView, ProductView};
+pub(crate) use catalog::{CategoryView, FacetsView, InventoryView, ProductView};
 pub(crate) use customer::{AccountView, LiveSessionView, LiveSessionsView, RequestedView, SessionView};
 pub(crate) use event::{EventView, ResendView};
 pub(crate) use payment::PaymentEntryView;

@@ -66,7 +66,20 @@ async fn parameters_of_lists_are_bounded_text() {
     let shop = TestApi::open().await;
     shop.stock("mug", 1).await;
     let lists = [
-        ("/v1/products", &["limit", "starting_after", "q", "category"][..]),
+        (
+            "/v1/products",
+            &[
+                "limit",
+                "starting_after",
+                "q",
+                "category",
+                "currency",
+                "price_min",
+                "price_max",
+                "in_stock",
+                "sort",
+            ][..],
+        ),
         ("/v1/orders", &["limit", "starting_after", "status"]),
         ("/v1/events", &["limit", "starting_after"]),
         ("/v1/webhook_endpoints", &["limit", "starting_after"]),
@@ -103,17 +116,67 @@ async fn parameters_of_lists_are_bounded_text() {
 }
 
 #[tokio::test]
-async fn products_are_found_in_any_case_and_composition() {
+async fn products_are_found_in_any_case_accent_and_composition() {
     let shop = TestApi::open().await;
     let body =
         json!({"name": "\u{c4}pfel, gr\u{fc}n", "category": "fruit", "price_minor": 1, "currency": "EUR"});
     shop.put("/v1/products/apple", &body).send().await.expect_status(201);
     for (query, expected) in
-        [("%C3%A4pfel", 1), ("GR%C3%9CN", 1), ("A%CC%88PFEL", 1), ("APPLE", 1), ("apfel", 0)]
+        [("%C3%A4pfel", 1), ("GR%C3%9CN", 1), ("A%CC%88PFEL", 1), ("APPLE", 1), ("apfel", 1), ("pfel", 0)]
     {
         let found = shop.get(&format!("/v1/products?q={query}")).send().await.expect_status(200);
         assert_eq!(found.list().len(), expected, "{query}");
     }
+}
+
+#[tokio::test]
+async fn products_are_listed_by_price_and_counted() {
+    let shop = TestApi::open().await;
+    for (sku, price, currency) in [("a", 300, "EUR"), ("b", 100, "EUR"), ("c", 100, "EUR"), ("d", 5, "USD")] {
+        let body = json!({"name": "Cup", "category": "cups", "price_minor": price, "currency": currency});
+        shop.put(&format!("/v1/products/{sku}"), &body).send().await.expect_status(201);
+    }
+    shop.put("/v1/inventory/a", &json!({"on_hand": 1})).send().await.expect_status(200);
+    for (query, expected) in [
+        ("sort=price&currency=EUR", "b c a"),
+        ("sort=price&currency=EUR&limit=1&starting_after=100:b", "c"),
+        ("sort=-price&currency=EUR", "a c b"),
+        ("sort=-price&currency=EUR&starting_after=300:a", "c b"),
+        ("currency=EUR&price_max=100", "b c"),
+        ("currency=EUR&price_min=101&q=cup", "a"),
+        ("currency=USD", "d"),
+        ("in_stock=true", "a"),
+        ("in_stock=false&sort=sku", "a b c d"),
+        ("q=", "a b c d"),
+    ] {
+        let found = shop.get(&format!("/v1/products?{query}")).send().await.expect_status(200);
+        let skus: Vec<_> = found.list().iter().filter_map(|product| product["sku"].as_str()).collect();
+        assert_eq!(skus.join(" "), expected, "{query}");
+    }
+    for (query, fault) in [
+        ("sort=price", "?currency required"),
+        ("price_min=1", "?currency required"),
+        ("price_max=-1", "?price_max wrong_format"),
+        ("currency=eur", "?currency wrong_format"),
+        ("currency=EUR&sort=name", "?sort wrong_format"),
+        ("currency=EUR&sort=price&starting_after=mug", "?starting_after wrong_format"),
+        ("in_stock=1", "?in_stock wrong_format"),
+    ] {
+        let answer = shop.get(&format!("/v1/products?{query}")).send().await;
+        assert_eq!(answer.expect_problem(422, "validation_failed").faults(), [fault], "{query}");
+    }
+    let facets = shop.get("/v1/product_facets?q=cup").key(&shop.own.public).send().await.expect_status(200);
+    let prices = json!([
+        {"currency": "EUR", "products": 3, "lowest_minor": 100, "highest_minor": 300},
+        {"currency": "USD", "products": 1, "lowest_minor": 5, "highest_minor": 5},
+    ]);
+    let expected = json!({
+        "object": "product_facets", "products": 4, "in_stock": 1, "is_complete": true, "prices": prices,
+        "categories": [{"object": "category", "slug": "cups", "products": 4}],
+    });
+    assert_eq!(facets.json, expected);
+    let answer = shop.get("/v1/product_facets?limit=1").send().await;
+    assert_eq!(answer.expect_problem(422, "validation_failed").faults(), ["?limit unknown_parameter"]);
 }
 
 #[tokio::test]

@@ -46,6 +46,7 @@ async fn the_document_is_served_and_each_operation_is_routed() {
         ("/v1/orders/{id}/token", "delete"),
         ("/v1/payments", "get"),
         ("/v1/products", "get"),
+        ("/v1/product_facets", "get"),
         ("/v1/products/{sku}", "get put"),
         ("/v1/categories", "get"),
         ("/v1/inventory/{sku}", "get put"),

@@ -58,6 +58,8 @@ pub enum OpenError {
     Open { path: String, source: sqlx::Error },
     #[error("cannot migrate the SQLite file {path}")]
     Migrate { path: String, source: sqlx::migrate::MigrateError },
+    #[error("cannot bring the rows of the SQLite file {path} up to date")]
+    Rows { path: String, source: SqliteError },
 }
 
 /// Connects, again and again while another process makes the new file one with a write-ahead log: SQLite answers that

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::{Currency, MerchantId, Page, PageRequest},
     error::Result,
+    names::names,
 };
 
 /// A product with its stock.
@@ -51,12 +52,90 @@ pub struct ProductData {
     pub low_stock_at: i64,
 }
 
-/// Filter of a product listing; an empty filter lists all, by sku.
-#[derive(Debug, Clone, Default)]
+/// Filter of a product listing; an empty filter lists all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProductFilter {
     pub category: Option<String>,
-    /// Only products whose name or sku contains this text, ASCII case ignored.
+    /// Only products of which each word of this text begins a word of the name or sku, whatever the letter case, the
+    /// accents and the normal form; see [`crate::rules::search`]. A text without letters and digits finds nothing.
     pub text: Option<String>,
+    pub price: Option<PriceFilter>,
+    /// Only products of which a unit can be ordered.
+    pub in_stock: bool,
+}
+
+/// Only products of this currency with a price from `min_minor` to `max_minor`, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PriceFilter {
+    pub currency: Currency,
+    /// 0 to [`AMOUNT_MINOR_MAX`](crate::domain::AMOUNT_MINOR_MAX), in minor units.
+    pub min_minor: i64,
+    /// 0 to [`AMOUNT_MINOR_MAX`](crate::domain::AMOUNT_MINOR_MAX), in minor units.
+    pub max_minor: i64,
+}
+
+/// Order of a product listing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ProductSort {
+    /// By the bytes of the sku.
+    #[default]
+    Sku,
+    /// Cheapest first, then by sku. Needs [`ProductFilter::price`], which names the currency; without one the order is
+    /// [`Self::Sku`].
+    Price,
+    /// The reverse of [`Self::Price`], equal prices by sku in descending order.
+    PriceDescending,
+}
+
+names!(ProductSort, "order of products", { Sku => "sku", Price => "price", PriceDescending => "-price" });
+
+/// Position after a product. It holds the price that the product had on the page, so that a list by price goes on at
+/// the same place when the price changes, or the product leaves the list, between two pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProductCursor {
+    /// 0 where the order is by sku.
+    pub price_minor: i64,
+    pub sku: String,
+}
+
+impl ProductCursor {
+    /// The position after this product in the order.
+    pub fn after(product: &Product, sort: ProductSort) -> Self {
+        let price_minor = if sort == ProductSort::Sku { 0 } else { product.price_minor };
+        Self { price_minor, sku: product.sku.clone() }
+    }
+}
+
+/// Products read at most to count [`ProductFacets`].
+pub const FACET_PRODUCTS_MAX: u32 = 10_000;
+/// Categories in [`ProductFacets`] at most: those with most products.
+pub const FACET_CATEGORIES_MAX: usize = 50;
+
+/// Counts of the products that a filter finds, by what a listing can be narrowed to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProductFacets {
+    /// Products found.
+    pub products: u64,
+    /// Those of which a unit can be ordered.
+    pub in_stock: u64,
+    /// At most [`FACET_CATEGORIES_MAX`], most products first, then by slug.
+    pub categories: Vec<Category>,
+    /// By currency code.
+    pub prices: Vec<PriceFacet>,
+    /// False when more than [`FACET_PRODUCTS_MAX`] products are found; the counts are then those of so many of them.
+    pub is_complete: bool,
+}
+
+/// Prices in one currency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PriceFacet {
+    pub currency: Currency,
+    /// Products with a price in it.
+    pub products: u64,
+    /// In minor units.
+    pub lowest_minor: i64,
+    /// In minor units.
+    pub highest_minor: i64,
 }
 
 /// A category with the number of its products.
@@ -104,13 +183,18 @@ pub trait Catalog: Send + Sync + 'static {
     /// One product.
     async fn product(&self, merchant: MerchantId, sku: &str) -> Result<Option<Product>>;
 
-    /// Products by sku; the cursor is the last sku of the page before.
+    /// Products in an order; the cursor is the position of the last product of the page before. A product that is
+    /// neither changed nor sold between two pages is on exactly one of them.
     async fn products(
         &self,
         merchant: MerchantId,
         filter: &ProductFilter,
-        page: PageRequest<String>,
+        sort: ProductSort,
+        page: PageRequest<ProductCursor>,
     ) -> Result<Page<Product>>;
+
+    /// Counts of the products that the filter finds.
+    async fn facets(&self, merchant: MerchantId, filter: &ProductFilter) -> Result<ProductFacets>;
 
     /// All categories (at most 1000), by slug.
     async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>>;

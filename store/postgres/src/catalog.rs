@@ -1,15 +1,21 @@
-//! [`Catalog`]: products and stock.
+//! [`Catalog`]: products and stock; lists are in [`super::product_lists`].
 
 use async_trait::async_trait;
 use base::{Timestamp, TraceContext, postgres::Query};
 use store::{
-    catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
+    catalog::{
+        Catalog, Category, InventoryPut, Product, ProductCursor, ProductData, ProductFacets, ProductFilter,
+        ProductSort,
+    },
     domain::{MerchantId, Page, PageRequest},
     error::Result,
-    rules::{rows, texts},
+    rules::{columns::Columns, rows, search::ProductWords},
 };
 
-use super::{PostgresOrders, fault::PostgresFault, router::ReadMode, timestamps::Moment, transaction::Unit};
+use super::{
+    PostgresOrders, fault::PostgresFault, product_words, router::ReadMode, timestamps::Moment,
+    transaction::Unit,
+};
 
 macro_rules! columns {
     () => {
@@ -19,20 +25,12 @@ macro_rules! columns {
 }
 
 pub(super) const ONE: &str = select!(" FROM products WHERE merchant_id = $1 AND sku = $2");
-pub(super) const LIST: &str = select!(
-    r#" FROM products WHERE merchant_id = $1 AND sku > $2
-        AND ($4::text IS NULL OR coalesce(search_text, lower(name || chr(10) || sku)) LIKE $4 ESCAPE '\')
-    ORDER BY sku LIMIT $3"#
-);
-pub(super) const LIST_BY_CATEGORY: &str = select!(
-    r#" FROM products WHERE merchant_id = $1 AND category = $5 AND sku > $2
-        AND ($4::text IS NULL OR coalesce(search_text, lower(name || chr(10) || sku)) LIKE $4 ESCAPE '\')
-    ORDER BY sku LIMIT $3"#
-);
 pub(super) const CATEGORIES: &str = "
     SELECT category, count(*) AS products FROM products WHERE merchant_id = $1
     GROUP BY category ORDER BY category LIMIT 1000";
 const LOCKED: &str = select!(" FROM products WHERE merchant_id = $1 AND sku = $2 FOR NO KEY UPDATE");
+const FORMER_WORDS: &str =
+    "SELECT search_words FROM products WHERE merchant_id = $1 AND sku = $2 FOR NO KEY UPDATE";
 const SET_STOCK: &str = concat!(
     "UPDATE products SET on_hand = $3, event_sequence = event_sequence + $4, updated_at = $5
      WHERE merchant_id = $1 AND sku = $2 AND reserved <= $3 RETURNING ",
@@ -40,13 +38,13 @@ const SET_STOCK: &str = concat!(
 );
 const UPDATE: &str = concat!(
     "UPDATE products SET name = $3, description = $4, category = $5, price_minor = $6, currency = $7,
-         low_stock_at = $8, updated_at = $9, search_text = $10
+         low_stock_at = $8, updated_at = $9, search_words = $10
      WHERE merchant_id = $1 AND sku = $2 RETURNING ",
     columns!()
 );
 const INSERT: &str = concat!(
     "INSERT INTO products (merchant_id, sku, name, description, category, price_minor, currency, low_stock_at,
-         updated_at, search_text)
+         updated_at, search_words)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING RETURNING ",
     columns!()
 );
@@ -89,18 +87,14 @@ impl Catalog for PostgresOrders {
         &self,
         merchant: MerchantId,
         filter: &ProductFilter,
-        page: PageRequest<String>,
+        sort: ProductSort,
+        page: PageRequest<ProductCursor>,
     ) -> Result<Page<Product>> {
-        let query = || {
-            let query = sqlx::query(if filter.category.is_some() { LIST_BY_CATEGORY } else { LIST })
-                .bind(merchant.0)
-                .bind(page.after.as_deref().unwrap_or_default())
-                .bind(i64::from(page.limit) + 1)
-                .bind(filter.text.as_deref().map(texts::containing));
-            if let Some(category) = &filter.category { query.bind(category) } else { query }
-        };
-        let products = self.router.rows(merchant, ReadMode::Replica, query, rows::product).await?;
-        Ok(Page::from_overfetched(products, page.limit))
+        Ok(self.list_products(merchant, filter, sort, page).await?)
+    }
+
+    async fn facets(&self, merchant: MerchantId, filter: &ProductFilter) -> Result<ProductFacets> {
+        Ok(self.product_facets(merchant, filter).await?)
     }
 
     async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>> {
@@ -115,22 +109,43 @@ async fn put(
     product: &ProductData,
     at: Timestamp,
 ) -> Result<(Product, bool), PostgresFault> {
-    if let Some(row) = unit.row(with_product(UPDATE, merchant, product, at)).await? {
-        return Ok((rows::product(&row)?, false));
+    let words = ProductWords::of(&product.name, &product.sku);
+    if let Some(replaced) = replace(unit, merchant, product, &words, at).await? {
+        return Ok((replaced, false));
     }
-    if let Some(row) = unit.row(with_product(INSERT, merchant, product, at)).await? {
+    if let Some(row) = unit.row(with_product(INSERT, merchant, product, &words, at)).await? {
+        let changes = words.changes_from(&ProductWords::default());
+        product_words::change(unit, merchant, &product.sku, &changes).await?;
         return Ok((rows::product(&row)?, true));
     }
     // Created concurrently; products are never deleted, so it exists.
-    let row = unit.row(with_product(UPDATE, merchant, product, at)).await?;
-    let row = row.ok_or_else(|| PostgresFault::Corrupt(format!("product {} was not stored", product.sku)))?;
-    Ok((rows::product(&row)?, false))
+    let replaced = replace(unit, merchant, product, &words, at).await?;
+    let replaced =
+        replaced.ok_or_else(|| PostgresFault::Corrupt(format!("product {} was not stored", product.sku)))?;
+    Ok((replaced, false))
+}
+
+/// `None` where there is no such product.
+async fn replace(
+    unit: &mut Unit,
+    merchant: MerchantId,
+    product: &ProductData,
+    words: &ProductWords,
+    at: Timestamp,
+) -> Result<Option<Product>, PostgresFault> {
+    let former = sqlx::query(FORMER_WORDS).bind(merchant.0).bind(&product.sku);
+    let Some(former) = unit.row(former).await? else { return Ok(None) };
+    let changes = words.changes_from(&ProductWords::stored(former.text_if_any("search_words")?));
+    let row = unit.row(with_product(UPDATE, merchant, product, words, at)).await?;
+    product_words::change(unit, merchant, &product.sku, &changes).await?;
+    row.as_ref().map(rows::product).transpose()
 }
 
 fn with_product<'q>(
     sql: &'static str,
     merchant: MerchantId,
     product: &'q ProductData,
+    words: &ProductWords,
     at: Timestamp,
 ) -> Query<'q> {
     sqlx::query(sql)
@@ -143,7 +158,7 @@ fn with_product<'q>(
         .bind(product.currency.as_str())
         .bind(product.low_stock_at)
         .bind(Moment(at))
-        .bind(texts::search_text(&product.name, &product.sku))
+        .bind(words.text())
 }
 
 async fn set_stock(

@@ -26,6 +26,8 @@ mod outbox;
 mod outbox_insert;
 pub mod partitions;
 mod place_order;
+mod product_lists;
+mod product_words;
 mod refunds;
 mod router;
 mod row;
@@ -93,13 +95,14 @@ impl PostgresOrders {
         Self { router: Arc::new(router), in_flight, groups }
     }
 
-    /// Brings the schema up to date and creates the partitions of this and the coming months. Processes that start
-    /// together take turns.
+    /// Brings the schema up to date, creates the partitions of this and the coming months, and gives older products the
+    /// words by which they are searched. Processes that start together take turns.
     pub async fn migrate(config: &PostgresConfig, ambient: Ambient) -> Result<(), MigrateError> {
         postgres::migrate(config, migrations(), HISTORY).await?;
         let now = ambient.now();
         let store = Self::connect(config, ambient).await?;
         store.create_partitions(now, MONTHS_AHEAD).await?;
+        product_words::add_missing(store.router.first()).await.map_err(StoreError::from)?;
         store.close();
         Ok(())
     }
@@ -207,7 +210,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0018_api_key_notes.down",
             "0018_api_key_notes.up",
             "0019_orders_by_customer.down",
-            "0019_orders_by_customer.up"
+            "0019_orders_by_customer.up",
+            "0021_product_words.down",
+            "0021_product_words.up"
         ]
     )
 }
@@ -219,7 +224,7 @@ pub enum MigrateError {
     /// The server cannot be reached, or a migration failed.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The tables exist, but their partitions could not be created.
-    #[error("cannot create partitions")]
-    Partitions(#[from] StoreError),
+    /// The tables exist, but partitions could not be created, or rows not brought up to date.
+    #[error("cannot create partitions, or bring rows up to date")]
+    Rows(#[from] StoreError),
 }

@@ -2,7 +2,7 @@
 
 use super::{
     audit, catalog, customers, mails, order_flow, order_records, order_row, outbox, outbox_insert,
-    place_order, refunds, router, stock, transitions, verifications, webhooks,
+    place_order, product_lists, product_words, refunds, router, stock, transitions, verifications, webhooks,
 };
 
 /// Statements by module, each with the name `module::CONSTANT`.
@@ -27,7 +27,10 @@ pub const ALL: &[(&str, &str)] = statements! {
     mails: OF_ORDER OF_CUSTOMER;
     customers: BY_ID BY_EMAIL FORGET;
     verifications: BY_ID BY_KEY BY_TOKEN OF_EMAIL EXPIRE;
-    catalog: ONE LIST LIST_BY_CATEGORY CATEGORIES;
+    catalog: ONE CATEGORIES;
+    product_lists: LIST LIST_BY_CATEGORY BY_PRICE BY_PRICE_DESCENDING OF_CATEGORY_BY_PRICE
+        OF_CATEGORY_BY_PRICE_DESCENDING FOUND FOUND_DESCENDING CANDIDATES FACETS FACETS_OF_CATEGORY FACETS_FOUND;
+    product_words: ADD REMOVE WITHOUT FILL;
     webhooks: ONE BY_ID LIST ENABLED ATTEMPTS_OF_ORDER DELIVERED;
     router: OWNER;
 };

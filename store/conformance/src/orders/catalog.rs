@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use store::{
     OrderStore,
-    catalog::{Category, InventoryPut, Product, ProductData, ProductFilter},
-    domain::{Event, EventKind, PageRequest},
+    catalog::{Category, InventoryPut, Product, ProductData},
+    domain::{Event, EventKind},
 };
 
 use super::OrdersFixture;
@@ -98,71 +98,6 @@ pub async fn low_stock_is_told_by_an_order(store: Arc<dyn OrderStore>) {
     assert_eq!(low_told(&world).await, 1, "available fell to the threshold");
     world.placed(&[("mug", 1)]).await;
     assert_eq!(low_told(&world).await, 1, "told when crossed, not on every order below");
-}
-
-pub async fn products_are_filtered(store: Arc<dyn OrderStore>) {
-    let world = OrdersFixture::new(store).await;
-    for (sku, name, category) in [
-        ("a-1", "Blue Mug", "mugs"),
-        ("b-2", "Red mug 100% clay", "mugs"),
-        ("MUG-3", "Plate", "plates"),
-        ("d_4", "Bowl", "bowls"),
-        ("e-5", "\u{c4}pfel, gr\u{fc}n", "fruit"),
-        ("f-6", "Stra\u{df}en-O\u{308}l \u{3a3}\u{39f}\u{3a6}\u{39f}\u{3a3}", "oil"),
-    ] {
-        let (name, category) = (name.to_owned(), category.to_owned());
-        world.put(ProductData { name, category, ..OrdersFixture::data(sku, 100) }).await;
-    }
-    for (category, text, expected) in [
-        (None, None, &["MUG-3", "a-1", "b-2", "d_4", "e-5", "f-6"][..]),
-        // All letters, in either case and either composition.
-        (None, Some("\u{e4}pfel"), &["e-5"]),
-        (None, Some("GR\u{dc}N"), &["e-5"]),
-        (None, Some("A\u{308}pfel"), &["e-5"]),
-        (None, Some("STRASSEN-\u{d6}L"), &["f-6"]),
-        (None, Some("\u{3c3}\u{3bf}\u{3c6}\u{3bf}\u{3c2}"), &["f-6"]),
-        (None, Some("apfel"), &[]),
-        (Some("mugs"), None, &["a-1", "b-2"]),
-        (None, Some("mug"), &["MUG-3", "a-1", "b-2"]),
-        (None, Some("MUG"), &["MUG-3", "a-1", "b-2"]),
-        (Some("mugs"), Some("red"), &["b-2"]),
-        // Wildcards in the text are literal.
-        (None, Some("%"), &["b-2"]),
-        (None, Some("_"), &["d_4"]),
-        (None, Some("0%"), &["b-2"]),
-        (None, Some("\\"), &[]),
-        (None, Some("'"), &[]),
-        (Some("nothing"), None, &[]),
-    ] {
-        let filter = ProductFilter { category: category.map(str::to_owned), text: text.map(str::to_owned) };
-        let page = PageRequest { limit: 100, after: None };
-        let found = world.store.products(world.merchant, &filter, page).await.expect("reads");
-        let skus: Vec<&str> = found.items.iter().map(|product| product.sku.as_str()).collect();
-        assert_eq!(skus, expected, "{filter:?}");
-        assert!(!found.has_more);
-    }
-}
-
-pub async fn products_are_paged_by_sku(store: Arc<dyn OrderStore>) {
-    let world = OrdersFixture::new(store).await;
-    let skus: Vec<String> = (0..12).map(|i| format!("sku-{i:02}")).collect();
-    for sku in skus.iter().rev() {
-        world.put(OrdersFixture::data(sku, 100)).await;
-    }
-    for (limit, pages) in [(5, 3), (6, 2), (12, 1), (100, 1)] {
-        let (mut seen, mut count) = (Vec::new(), 0);
-        loop {
-            let page = PageRequest { limit, after: seen.last().cloned() };
-            let found =
-                world.store.products(world.merchant, &ProductFilter::default(), page).await.expect("reads");
-            count += 1;
-            seen.extend(found.items.into_iter().map(|product| product.sku));
-            if !found.has_more {
-                break;
-            }
-        }
-        assert_eq!((&seen, count), (&skus, pages), "pages of {limit}");
-    }
 }
 
 pub async fn categories_count_their_products(store: Arc<dyn OrderStore>) {

@@ -10,6 +10,7 @@ pub mod listing;
 pub mod order_records;
 pub mod outbox;
 pub mod place_order;
+pub mod product_lists;
 pub mod random_ops;
 pub mod records;
 pub mod refunds;
@@ -44,9 +45,18 @@ macro_rules! order_store_suite {
                 inventory_never_falls_below_reserved,
                 low_stock_is_told_when_crossed,
                 low_stock_is_told_by_an_order,
+                categories_count_their_products,
+            ],
+            product_lists: [
+                products_are_searched_by_words,
+                a_renamed_product_is_found_by_its_new_name_only,
+                a_frequent_word_finds_the_same_as_a_rare_one,
                 products_are_filtered,
                 products_are_paged_by_sku,
-                categories_count_their_products,
+                products_are_paged_by_price,
+                pages_by_price_stay_right_while_products_change,
+                facets_count_what_a_filter_finds,
+                facets_are_bounded,
             ],
             customers: [
                 a_registration_counts_once_its_address_is_proven,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use store::{
     OrderStore,
-    catalog::{InventoryPut, ProductFilter},
+    catalog::{InventoryPut, ProductFilter, ProductSort},
     domain::{EventKind, OrderStatus, PageRequest},
     orders::{OrderFilter, PlaceOutcome, RefundRequested, Refusal, Transition},
     webhooks::EndpointChange,
@@ -39,9 +39,13 @@ pub async fn a_foreign_merchant_reads_nothing(store: Arc<dyn OrderStore>) {
         assert!(other.store.events(other.merchant, page).await.expect("reads").items.is_empty());
     }
     assert_eq!(other.store.product(other.merchant, "mug").await.expect("reads"), None);
-    let page = PageRequest { limit: 100, after: None };
-    let products = other.store.products(other.merchant, &ProductFilter::default(), page).await;
-    assert!(products.expect("reads").items.is_empty());
+    for text in [None, Some("mug".to_owned())] {
+        let (filter, page) =
+            (ProductFilter { text, ..ProductFilter::default() }, PageRequest { limit: 100, after: None });
+        let products = other.store.products(other.merchant, &filter, ProductSort::Sku, page).await;
+        assert!(products.expect("reads").items.is_empty());
+        assert_eq!(other.store.facets(other.merchant, &filter).await.expect("reads").products, 0);
+    }
     assert!(other.store.categories(other.merchant).await.expect("reads").is_empty());
 }
 

@@ -4,8 +4,8 @@
 //! Guarantees: pure except for ids and time from [`base::Ambient`], so two engines that pass the same rows return the
 //! same answer and write the same events. Knows no database.
 //!
-//! Read on in [`messages`] (which events are written), [`place_order`], [`stock`], [`transitions`]; [`rows`] maps
-//! stored rows to the types of the contracts.
+//! Read on in [`messages`] (which events are written), [`place_order`], [`stock`], [`transitions`], [`search`];
+//! [`rows`] maps stored rows to the types of the contracts.
 
 pub mod columns;
 pub mod in_flight;
@@ -13,6 +13,7 @@ pub mod messages;
 pub mod place_order;
 pub mod records;
 pub mod rows;
+pub mod search;
 pub mod stock;
 pub mod texts;
 pub mod transitions;

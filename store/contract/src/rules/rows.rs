@@ -6,6 +6,7 @@ use super::{
     Damage,
     columns::Columns,
     messages::COMMAND,
+    search::FacetGroup,
     stock::Stock,
     transitions::{KnownRefund, RefundEnd, RefundSums},
     verifications,
@@ -120,6 +121,17 @@ pub fn product<F: From<Damage>>(row: &impl Columns<F>) -> Result<Product, F> {
 
 pub fn category<F: From<Damage>>(row: &impl Columns<F>) -> Result<Category, F> {
     Ok(Category { slug: row.text("category")?, products: row.number("products")? })
+}
+
+pub fn facet_group<F: From<Damage>>(row: &impl Columns<F>) -> Result<FacetGroup, F> {
+    Ok(FacetGroup {
+        category: row.text("category")?,
+        currency: row.parsed("currency")?,
+        products: row.number("products")?,
+        in_stock: row.number("in_stock")?,
+        lowest_minor: row.number("lowest_minor")?,
+        highest_minor: row.number("highest_minor")?,
+    })
 }
 
 pub fn stock<F: From<Damage>>(row: &impl Columns<F>) -> Result<Stock, F> {

@@ -5,10 +5,17 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use base::{Ambient, Timestamp, TraceContext};
 use store::{
-    catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
+    catalog::{
+        Catalog, Category, FACET_PRODUCTS_MAX, InventoryPut, Product, ProductCursor, ProductData,
+        ProductFacets, ProductFilter, ProductSort,
+    },
     domain::{MerchantId, Page, PageRequest},
     error::StoreError,
-    rules::{Damage, messages::Messages, texts},
+    rules::{
+        Damage,
+        messages::Messages,
+        search::{self, FacetGroup, ProductWords, SearchText},
+    },
 };
 
 use super::{MemoryOrders, state::OrdersState};
@@ -49,9 +56,18 @@ impl Catalog for MemoryOrders {
         &self,
         merchant: MerchantId,
         filter: &ProductFilter,
-        page: PageRequest<String>,
+        sort: ProductSort,
+        page: PageRequest<ProductCursor>,
     ) -> Result<Page<Product>, StoreError> {
-        self.held.read("products", |state| list(state, merchant, filter, &page)).await
+        self.held.read("products", |state| list(state, merchant, filter, sort, page)).await
+    }
+
+    async fn facets(
+        &self,
+        merchant: MerchantId,
+        filter: &ProductFilter,
+    ) -> Result<ProductFacets, StoreError> {
+        self.held.read("facets", |state| facets(state, merchant, filter)).await
     }
 
     async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>, StoreError> {
@@ -123,19 +139,63 @@ fn set_stock(
     Ok(InventoryPut::Set(Product { on_hand, updated_at: at, ..before }))
 }
 
+/// The products that the filter finds, by sku.
+fn found<'s>(
+    state: &'s OrdersState,
+    merchant: MerchantId,
+    filter: &ProductFilter,
+) -> impl Iterator<Item = &'s Product> {
+    let text = SearchText::of(filter);
+    let wanted = move |product: &&Product| {
+        let is_found = match &text {
+            SearchText::All => true,
+            SearchText::Nothing => false,
+            SearchText::Words(words) => words.are_in(&ProductWords::of(&product.name, &product.sku)),
+        };
+        is_found
+            && filter.category.as_ref().is_none_or(|category| product.category == *category)
+            && filter.price.is_none_or(|price| {
+                product.currency == price.currency
+                    && (price.min_minor..=price.max_minor).contains(&product.price_minor)
+            })
+            && (!filter.in_stock || product.available() > 0)
+    };
+    let of_merchant = state.products.iter().filter(move |((of, _), _)| *of == merchant);
+    of_merchant.map(|(_, row)| &row.product).filter(wanted)
+}
+
 fn list(
     state: &OrdersState,
     merchant: MerchantId,
     filter: &ProductFilter,
-    page: &PageRequest<String>,
+    sort: ProductSort,
+    page: PageRequest<ProductCursor>,
 ) -> Page<Product> {
-    let text = filter.text.as_deref().map(texts::folded);
-    let wanted = |product: &&Product| {
-        page.after.as_ref().is_none_or(|after| product.sku > *after)
-            && filter.category.as_ref().is_none_or(|category| product.category == *category)
-            && text.as_ref().is_none_or(|text| texts::search_text(&product.name, &product.sku).contains(text))
+    let sort = search::effective_sort(filter, sort);
+    let after = search::begin_of(filter, sort, page.after);
+    let rank = |product: &Product| if sort == ProductSort::Sku { 0 } else { product.price_minor };
+    let mut products: Vec<&Product> = found(state, merchant, filter).collect();
+    // Sorted by sku already.
+    products.sort_by_key(|product| rank(product));
+    if sort == ProductSort::PriceDescending {
+        products.reverse();
+    }
+    let is_after = |product: &&Product| {
+        let order = (rank(product), product.sku.as_str()).cmp(&(after.price_minor, after.sku.as_str()));
+        if sort == ProductSort::PriceDescending { order.is_lt() } else { order.is_gt() }
     };
-    let of_merchant = state.products.iter().filter(|((of, _), _)| *of == merchant);
-    let found = of_merchant.map(|(_, row)| &row.product).filter(wanted);
-    page_of(found.cloned(), page.limit)
+    page_of(products.into_iter().filter(is_after).cloned(), page.limit)
+}
+
+fn facets(state: &OrdersState, merchant: MerchantId, filter: &ProductFilter) -> ProductFacets {
+    let limit = usize::try_from(FACET_PRODUCTS_MAX).unwrap_or(usize::MAX).saturating_add(1);
+    let group = |product: &Product| FacetGroup {
+        category: product.category.clone(),
+        currency: product.currency,
+        products: 1,
+        in_stock: u64::from(product.available() > 0),
+        lowest_minor: product.price_minor,
+        highest_minor: product.price_minor,
+    };
+    search::facets(found(state, merchant, filter).take(limit).map(group).collect())
 }

@@ -71,6 +71,7 @@ pub(super) const TABLES: &[Table] = &[
         &[Column("sku", "text")],
         &[Column("merchant_id", "uuid"), Column("sku", "text")],
     ),
+    of_merchant("product_words", WORD, WORD_OF_MERCHANT),
     Table { dependents: &[("customer_mails", "customer_id")], ..of_merchant("customers", ID, ID) },
     Table {
         from: Some("customer_mails AS t JOIN customers AS c ON c.id = t.customer_id"),
@@ -117,6 +118,9 @@ pub(super) const TABLES: &[Table] = &[
     },
 ];
 
+const WORD: &[Column] = &[Column("word", "text"), Column("sku", "text")];
+const WORD_OF_MERCHANT: &[Column] =
+    &[Column("merchant_id", "uuid"), Column("word", "text"), Column("sku", "text")];
 const REFUND: &[Column] = &[Column("order_id", "uuid"), Column("id", "uuid")];
 const MAIL: &[Column] = &[Column("order_id", "uuid"), Column("template", "text")];
 const CUSTOMER_MAIL: &[Column] = &[Column("customer_id", "uuid"), Column("template", "text")];

@@ -14,6 +14,7 @@ mod months;
 mod plans;
 mod races;
 mod replicas;
+mod search_plans;
 mod shards;
 mod shop;
 mod unreadable;

@@ -32,6 +32,8 @@ const FILL: &str = r#"
     INSERT INTO merchants SELECT DISTINCT merchant(n), 'Shop', now() FROM generate_series(0, 20) AS n;
     INSERT INTO products SELECT merchant(n), 'sku-' || n, 'Product ' || n, NULL, 'category-' || n % 40, 100, 'EUR',
         100, 0, 5, 0, now() FROM generate_series(0, 5000) AS n;
+    UPDATE products SET search_words = ' product w' || sku || ' ' WHERE sku <> 'sku-1';
+    INSERT INTO product_words SELECT merchant_id, unnest(ARRAY['product', 'w' || sku]), sku FROM products;
     INSERT INTO orders (id, merchant_id, status, currency, total_minor, lines, customer_email, customer_name,
             payment_method, event_sequence, captured_minor, payment_id, shipment_id, shipped_at, created_at, updated_at)
         SELECT made(moment(n), n), merchant(n), CASE WHEN n % 50 = 0 THEN 'pending' ELSE 'fulfilled' END, 'EUR', 100,
@@ -160,13 +162,35 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     ("verifications::OF_EMAIL", "uuid, text", "merchant(19000), '19000@example.com'"),
     ("verifications::EXPIRE", "timestamptz, bigint", "moment(100), 500"),
     ("catalog::ONE", "uuid, text", "merchant(1), 'sku-1'"),
-    ("catalog::LIST", "uuid, text, bigint, text", "merchant(1), 'sku-200', 21, NULL"),
-    (
-        "catalog::LIST_BY_CATEGORY",
-        "uuid, text, bigint, text, text",
-        "merchant(1), 'sku-200', 21, NULL, 'category-1'",
-    ),
     ("catalog::CATEGORIES", "uuid", "merchant(8)"),
+    ("product_lists::LIST", PRODUCTS, PRODUCTS_OF),
+    ("product_lists::LIST_BY_CATEGORY", PRODUCTS, PRODUCTS_OF),
+    ("product_lists::BY_PRICE", BY_PRICE, BY_PRICE_OF),
+    ("product_lists::BY_PRICE_DESCENDING", BY_PRICE, BY_PRICE_OF),
+    ("product_lists::OF_CATEGORY_BY_PRICE", BY_PRICE, BY_PRICE_OF),
+    ("product_lists::OF_CATEGORY_BY_PRICE_DESCENDING", BY_PRICE, BY_PRICE_OF),
+    ("product_lists::FOUND", FOUND, FOUND_OF),
+    (
+        "product_lists::FOUND_DESCENDING",
+        "uuid, text, bigint, text[], text, text, bigint, bigint, boolean, text, text, bigint",
+        "merchant(1), '', 21, ARRAY['% w1%'], NULL, NULL, 0, 1000, false, 'w1', 'w2', 0",
+    ),
+    ("product_lists::CANDIDATES", "uuid, text, text, bigint", "merchant(1), 'w1', 'w2', 2001"),
+    ("product_lists::FACETS", PRODUCTS, PRODUCTS_OF),
+    ("product_lists::FACETS_OF_CATEGORY", PRODUCTS, PRODUCTS_OF),
+    (
+        "product_lists::FACETS_FOUND",
+        "uuid, text, bigint, text[], text, text, bigint, bigint, boolean, text, text",
+        "merchant(1), '', 21, ARRAY['% w1%'], NULL, NULL, 0, 1000, false, 'w1', 'w2'",
+    ),
+    ("product_words::ADD", "uuid, text, text[]", "merchant(1), 'sku-1', ARRAY['a', 'b']"),
+    ("product_words::REMOVE", "uuid, text, text[]", "merchant(1), 'sku-1', ARRAY['a', 'b']"),
+    ("product_words::WITHOUT", "bigint", "200"),
+    (
+        "product_words::FILL",
+        "uuid[], text[], text[], text[]",
+        "ARRAY[merchant(1)], ARRAY['sku-1'], ARRAY['Product 1'], ARRAY[' product ']",
+    ),
     ("webhooks::ONE", "uuid, uuid", "merchant(100), made(moment(100), 100)"),
     ("webhooks::BY_ID", "uuid", "made(moment(100), 100)"),
     ("webhooks::LIST", "uuid, uuid, bigint", "merchant(8), made(moment(900), 1), 21"),
@@ -179,6 +203,13 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
         "made(moment(39000), 39000), made(moment(100), 100), made(moment(39000), 1), made(moment(19000), 19000)",
     ),
 ];
+const PRODUCTS: &str = "uuid, text, bigint, text[], text, text, bigint, bigint, boolean";
+const PRODUCTS_OF: &str = "merchant(1), 'sku-200', 21, NULL, 'category-1', NULL, 0, 1000, true";
+const BY_PRICE: &str = "uuid, text, bigint, text[], text, text, bigint, bigint, boolean, bigint";
+const BY_PRICE_OF: &str = "merchant(1), 'sku-200', 21, NULL, 'category-1', 'EUR', 0, 1000, false, 50";
+const FOUND: &str =
+    "uuid, text, bigint, text[], text, text, bigint, bigint, boolean, text, text, bigint, bigint";
+const FOUND_OF: &str = "merchant(1), '', 21, ARRAY['% w1%'], NULL, NULL, 0, 1000, false, 'w1', 'w2', 0, 1";
 const MESSAGES: &str = "timestamptz, uuid[], uuid[], uuid[], text[], uuid[], bigint[], text[], text[]";
 const MESSAGE: &str = "now(), ARRAY[made(now(), 1)], ARRAY[merchant(1)], ARRAY[made(now(), 1)], \
                        ARRAY['order.placed'], ARRAY[made(now(), 1)], ARRAY[1], ARRAY['{}'], ARRAY[NULL]";

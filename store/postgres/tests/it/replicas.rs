@@ -8,7 +8,7 @@ use base::{
     testing::{Proxy, until},
 };
 use store::{
-    catalog::{Catalog, ProductFilter},
+    catalog::{Catalog, ProductFilter, ProductSort},
     domain::{EndpointId, EventKind, MerchantId, OrderStatus, PageRequest},
     merchants::Merchants,
     orders::{Mails, OrderFilter, Orders},
@@ -90,7 +90,8 @@ async fn merchants_look_at_the_replica_and_workers_at_the_primary() {
     let listed = store.orders(merchant, pending, first(10)).await.expect("reads");
     assert_eq!(listed.items.len(), 1);
     let mug = store.product(merchant, "mug").await.expect("reads").expect("is there");
-    let mugs = store.products(merchant, &ProductFilter::default(), first(10)).await.expect("reads").items;
+    let all = ProductFilter::default();
+    let mugs = store.products(merchant, &all, ProductSort::Sku, first(10)).await.expect("reads").items;
     assert_eq!((mug.on_hand, mugs[0].on_hand), (10, 10));
     assert_eq!(store.categories(merchant).await.expect("reads").len(), 1);
     assert!(store.endpoint(merchant, hook.id).await.expect("reads").expect("is there").enabled);

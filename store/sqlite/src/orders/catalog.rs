@@ -1,34 +1,26 @@
-//! [`Catalog`]: products and stock.
+//! [`Catalog`]: products and stock; lists are in [`super::product_lists`].
 
 use async_trait::async_trait;
 use base::{Timestamp, TraceContext, sqlite::Query};
 use store::{
-    catalog::{Catalog, Category, InventoryPut, Product, ProductData, ProductFilter},
+    catalog::{
+        Catalog, Category, InventoryPut, Product, ProductCursor, ProductData, ProductFacets, ProductFilter,
+        ProductSort,
+    },
     domain::{MerchantId, Page, PageRequest},
     error::Result,
-    rules::{rows, texts},
+    rules::{columns::Columns, rows, search::ProductWords},
 };
 
-use super::{SqliteOrders, fault::SqliteFault, transaction::Unit};
-
-pub(super) const LIST: &str = r"
-    SELECT * FROM products WHERE merchant_id = ?1 AND sku > ?2
-        AND (?4 IS NULL OR coalesce(search_text, lower(name || char(10) || sku)) LIKE ?4 ESCAPE '\')
-    ORDER BY sku LIMIT ?3";
-// The index is named because the planner may instead scan all products, which are ordered by sku as well.
-pub(super) const LIST_BY_CATEGORY: &str = r"
-    SELECT * FROM products INDEXED BY products_by_category
-    WHERE merchant_id = ?1 AND category = ?5 AND sku > ?2
-        AND (?4 IS NULL OR coalesce(search_text, lower(name || char(10) || sku)) LIKE ?4 ESCAPE '\')
-    ORDER BY sku LIMIT ?3";
+use super::{SqliteOrders, fault::SqliteFault, product_words, transaction::Unit};
 
 const UPDATE: &str = "
     UPDATE products SET name = ?3, description = ?4, category = ?5, price_minor = ?6, currency = ?7,
-        low_stock_at = ?8, updated_at = ?9, search_text = ?10
+        low_stock_at = ?8, updated_at = ?9, search_words = ?10
     WHERE merchant_id = ?1 AND sku = ?2 RETURNING *";
 const INSERT: &str = "
     INSERT INTO products (merchant_id, sku, name, description, category, price_minor, currency, low_stock_at,
-        updated_at, search_text)
+        updated_at, search_words)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) RETURNING *";
 const SET_STOCK: &str = "
     UPDATE products SET on_hand = ?3, event_sequence = event_sequence + ?4, updated_at = ?5
@@ -45,17 +37,7 @@ impl Catalog for SqliteOrders {
         product: ProductData,
         at: Timestamp,
     ) -> Result<(Product, bool)> {
-        let put = self.write(at, move |unit| {
-            Box::pin(async move {
-                if let Some(row) = unit.row(with_product(UPDATE, merchant, &product, at)).await? {
-                    return Ok((rows::product(&row)?, false));
-                }
-                let row = unit.row(with_product(INSERT, merchant, &product, at)).await?;
-                let row = row.ok_or_else(|| SqliteFault::corrupt("an INSERT returned no row".to_owned()))?;
-                Ok::<_, SqliteFault>((rows::product(&row)?, true))
-            })
-        });
-        Ok(put.await?)
+        Ok(self.write(at, move |unit| Box::pin(put(unit, merchant, product, at))).await?)
     }
 
     async fn put_inventory(
@@ -78,20 +60,39 @@ impl Catalog for SqliteOrders {
         &self,
         merchant: MerchantId,
         filter: &ProductFilter,
-        page: PageRequest<String>,
+        sort: ProductSort,
+        page: PageRequest<ProductCursor>,
     ) -> Result<Page<Product>> {
-        let query = sqlx::query(if filter.category.is_some() { LIST_BY_CATEGORY } else { LIST })
-            .bind(merchant.to_string())
-            .bind(page.after.unwrap_or_default())
-            .bind(i64::from(page.limit) + 1)
-            .bind(filter.text.as_deref().map(texts::containing));
-        let query = if let Some(category) = &filter.category { query.bind(category) } else { query };
-        Ok(Page::from_overfetched(self.all(query, rows::product).await?, page.limit))
+        self.list_products(merchant, filter, sort, page).await
+    }
+
+    async fn facets(&self, merchant: MerchantId, filter: &ProductFilter) -> Result<ProductFacets> {
+        self.product_facets(merchant, filter).await
     }
 
     async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>> {
         self.all(sqlx::query(CATEGORIES).bind(merchant.to_string()), rows::category).await
     }
+}
+
+async fn put(
+    unit: &mut Unit<'_>,
+    merchant: MerchantId,
+    product: ProductData,
+    at: Timestamp,
+) -> Result<(Product, bool), SqliteFault> {
+    let former = unit.row(of_sku(merchant, &product.sku)).await?;
+    let is_new = former.is_none();
+    let former = match &former {
+        Some(row) => ProductWords::stored(row.text_if_any("search_words")?),
+        None => ProductWords::default(),
+    };
+    let words = ProductWords::of(&product.name, &product.sku);
+    let sql = if is_new { INSERT } else { UPDATE };
+    let row = unit.row(with_product(sql, merchant, &product, &words, at)).await?;
+    let row = row.ok_or_else(|| SqliteFault::corrupt("a written product returned no row".to_owned()))?;
+    product_words::change(unit, merchant, &product.sku, &words.changes_from(&former)).await?;
+    Ok((rows::product(&row)?, is_new))
 }
 
 fn of_sku(merchant: MerchantId, sku: &str) -> Query<'static> {
@@ -104,6 +105,7 @@ fn with_product(
     sql: &'static str,
     merchant: MerchantId,
     product: &ProductData,
+    words: &ProductWords,
     at: Timestamp,
 ) -> Query<'static> {
     sqlx::query(sql)
@@ -116,7 +118,7 @@ fn with_product(
         .bind(product.currency.as_str())
         .bind(product.low_stock_at)
         .bind(at.as_millisecond())
-        .bind(texts::search_text(&product.name, &product.sku))
+        .bind(words.text())
 }
 
 async fn set_stock(

@@ -10,11 +10,14 @@ mod customers;
 pub(crate) mod fault;
 mod mails;
 mod merchants;
+mod missing_words;
 mod order_flow;
 mod order_records;
 mod order_row;
 mod outbox;
 mod place_order;
+mod product_lists;
+mod product_words;
 mod refunds;
 mod stock;
 #[cfg(test)]
@@ -49,6 +52,9 @@ impl SqliteOrders {
     /// Opens (or creates) the file and brings its schema up to date.
     pub async fn open(path: &Path, ambient: Ambient) -> Result<Self, OpenError> {
         let database = Database::open(path, &migrations(), READERS_MAX).await?;
+        missing_words::add(&database)
+            .await
+            .map_err(|fault| OpenError::Rows { path: path.display().to_string(), source: fault.into() })?;
         Ok(Self { database, ambient, in_flight: InFlight::default(), arrivals: watch::Sender::new(0) })
     }
 }
@@ -76,7 +82,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0017_previous_secrets",
             "0018_product_search",
             "0019_api_key_notes",
-            "0020_orders_by_customer"
+            "0020_orders_by_customer",
+            "0022_product_words"
         ]
     )
 }

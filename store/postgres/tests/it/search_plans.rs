@@ -1,0 +1,99 @@
+//! Query plans of lists and searches over 200,000 products of one merchant: each statement reads the index that is made
+//! for it, and what is read in the order of its index is not sorted.
+
+use base::postgres::PostgresConfig;
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection, Row};
+use store_postgres::statements;
+
+use super::needs_postgres;
+use crate::util::postgres::{migrated, pool};
+
+/// Each product has a word that all have, one that ten have, and one of its own.
+const FILL: &str = "
+    INSERT INTO merchants (id, name, created_at) VALUES ('00000000-0000-7000-8000-000000000001', 'Shop', now());
+    INSERT INTO products (merchant_id, sku, name, category, price_minor, currency, on_hand, reserved, low_stock_at,
+            updated_at, search_words)
+        SELECT '00000000-0000-7000-8000-000000000001', 'sku-' || n, 'Product', 'category-' || n % 40, n % 5000, 'EUR',
+            n % 3, 0, 0, now(), ' product few' || n % 20000 || ' one' || n || ' '
+        FROM generate_series(1, 200000) AS n;
+    INSERT INTO product_words (merchant_id, word, sku)
+        SELECT '00000000-0000-7000-8000-000000000001', unnest(ARRAY['product', 'few' || n % 20000, 'one' || n]),
+            'sku-' || n FROM generate_series(1, 200000) AS n;
+    ANALYZE";
+const MERCHANT: &str = "'00000000-0000-7000-8000-000000000001'";
+
+const FILTERED: &str = "uuid, text, bigint, text[], text, text, bigint, bigint, boolean";
+const ANY_CATEGORY: &str = "'sku-5', 21, NULL, NULL, NULL, 0, 999999999999, true";
+const ONE_CATEGORY: &str = "'sku-5', 21, ARRAY['% product%'], 'category-1', NULL, 0, 999999999999, false";
+const IN_EURO: &str = "'sku-5', 21, NULL, NULL, 'EUR', 100, 4000, false, 200";
+const CATEGORY_IN_EURO: &str = "'sku-5', 21, NULL, 'category-1', 'EUR', 100, 4000, false, 200";
+const FEW: &str = "'', 21, ARRAY['% few123%'], NULL, NULL, 0, 999999999999, false, 'few123', 'few124'";
+
+/// Statement, types after those of a filter, values after the merchant, index.
+const PLANS: [(&str, &str, &str, &str); 11] = [
+    ("product_lists::LIST", "", ANY_CATEGORY, "products_pkey"),
+    ("product_lists::LIST_BY_CATEGORY", "", ONE_CATEGORY, "products_by_category"),
+    ("product_lists::BY_PRICE", ", bigint", IN_EURO, "products_by_price"),
+    ("product_lists::BY_PRICE_DESCENDING", ", bigint", IN_EURO, "products_by_price"),
+    ("product_lists::OF_CATEGORY_BY_PRICE", ", bigint", CATEGORY_IN_EURO, "products_by_category_price"),
+    (
+        "product_lists::OF_CATEGORY_BY_PRICE_DESCENDING",
+        ", bigint",
+        CATEGORY_IN_EURO,
+        "products_by_category_price",
+    ),
+    ("product_lists::FACETS", "", ANY_CATEGORY, "products_pkey"),
+    ("product_lists::FACETS_OF_CATEGORY", "", ONE_CATEGORY, "products_by_category"),
+    ("product_lists::FACETS_FOUND", ", text, text", FEW, "product_words_pkey"),
+    ("product_lists::FOUND", ", text, text, bigint, bigint", FEW, "product_words_pkey"),
+    ("product_lists::FOUND_DESCENDING", ", text, text, bigint", FEW, "product_words_pkey"),
+];
+
+#[tokio::test]
+async fn lists_and_searches_of_200_000_products_read_their_index() {
+    needs_postgres!();
+    let database = migrated().await;
+    pool(&database).await.execute(FILL).await.expect("fills");
+    let config = PostgresConfig { by_index: true, ..database.config() };
+    let mut connection = config.pool_options().expect("an address").connect().await.expect("connects");
+    let mut wrong = Vec::new();
+    for (name, types, values, index) in PLANS {
+        let (_, sql) = statements::ALL.iter().find(|(known, _)| *known == name).expect("a statement");
+        // What FOUND and FOUND_DESCENDING have beside the range of words.
+        let more = match name {
+            "product_lists::FOUND" => ", 0, 1",
+            "product_lists::FOUND_DESCENDING" => ", 999999999999",
+            _ => "",
+        };
+        for mode in ["force_custom_plan", "force_generic_plan"] {
+            let prepare =
+                format!("SET plan_cache_mode = {mode}; PREPARE planned ({FILTERED}{types}) AS {sql}");
+            run(&mut connection, prepare).await;
+            let plan = explain(&mut connection, &format!("planned ({MERCHANT}, {values}{more})")).await;
+            run(&mut connection, "DEALLOCATE planned".to_owned()).await;
+            let sorts = plan.contains("Sort Key") && !name.contains("FOUND") && !name.contains("FACETS");
+            if sorts || plan.contains("Seq Scan") || !reads(&plan, index) {
+                wrong.push(format!("{name} ({mode}):\n{plan}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Whether the plan scans the index, forwards or backwards, with or without its table.
+fn reads(plan: &str, index: &str) -> bool {
+    plan.lines().any(|line| {
+        let scan = line.split_once(" using ").or_else(|| line.split_once("Bitmap Index Scan on "));
+        scan.is_some_and(|(_, of)| of.split_whitespace().next() == Some(index))
+    })
+}
+
+async fn explain(connection: &mut PgConnection, execute: &str) -> String {
+    let explain = AssertSqlSafe(format!("EXPLAIN (COSTS OFF) EXECUTE {execute}"));
+    let rows = connection.fetch_all(sqlx::raw_sql(explain)).await.expect("explains");
+    rows.iter().map(|row| row.get::<String, _>(0)).collect::<Vec<_>>().join("\n")
+}
+
+async fn run(connection: &mut PgConnection, sql: String) {
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.expect("runs");
+}
