@@ -18,7 +18,7 @@ use store::{
 
 use crate::{
     problem::{Kind, Problem, Result},
-    sessions::{self, decode, encode},
+    sessions::{self, Owner, decode, encode},
     state::ApiState,
 };
 
@@ -56,9 +56,15 @@ pub(crate) struct Cart {
     /// The owner: the first customer who changed the cart while signed in.
     pub(crate) customer: Option<CustomerId>,
     pub(crate) checkout: Option<Checkout>,
-    /// Whether the cart was taken over under another id; it is not found any more.
+    /// Whether the cart was taken over under another id, or is being merged; it is not found any more.
     #[serde(default)]
-    moved: bool,
+    pub(crate) moved: bool,
+    /// The customer's cart into which this one is being merged.
+    #[serde(default)]
+    pub(crate) merging_into: Option<CartId>,
+    /// The carts merged into this one, the latest ones.
+    #[serde(default)]
+    pub(crate) merged: Vec<CartId>,
     pub(crate) expires_at: Timestamp,
 }
 
@@ -104,16 +110,27 @@ impl<'a> CartRef<'a> {
         Ok(Self { state, merchant: key.merchant, id, customer, is_merchant: key.scope == KeyScope::Secret })
     }
 
+    /// For a customer whose session has been read; the id is that of no cart.
+    pub(crate) fn of_owner(state: &'a ApiState, key: &KeyRecord, owner: Owner) -> Self {
+        let (id, customer) = (CartId::fresh(&state.ambient), Some(owner.customer));
+        Self { state, merchant: owner.merchant, id, customer, is_merchant: key.scope == KeyScope::Secret }
+    }
+
     /// Whether the caller may see what belongs to `owner`. Without an owner only the merchant may.
     pub(crate) fn is_entitled(&self, owner: Option<CustomerId>) -> bool {
         self.is_merchant || (owner.is_some() && owner == self.customer)
     }
 
-    fn may_use(&self, cart: &Cart) -> bool {
+    pub(crate) fn may_use(&self, cart: &Cart) -> bool {
         !cart.moved && (cart.customer.is_none() || self.is_entitled(cart.customer))
     }
 
-    fn key(&self) -> SessionKey {
+    /// The caller's reference to another cart.
+    pub(crate) fn with_id(&self, id: CartId) -> Self {
+        Self { id, ..*self }
+    }
+
+    pub(crate) fn key(&self) -> SessionKey {
         let Self { merchant, id, .. } = self;
         SessionKey::new("cart", format_args!("{merchant}:{id}"))
     }
@@ -124,10 +141,18 @@ impl<'a> CartRef<'a> {
 
     /// The cart and its version. Another customer's cart is a 404.
     pub(crate) async fn load(&self) -> Result<(Cart, i64)> {
-        let missing = || Problem::not_found("cart");
-        let session = self.state.sessions.get(&self.key()).await?.ok_or_else(missing)?;
-        let cart = decode(&session.data)?;
-        if self.may_use(&cart) { Ok((cart, session.version)) } else { Err(missing()) }
+        self.find().await?.ok_or_else(|| Problem::not_found("cart"))
+    }
+
+    /// The cart and its version; `None` where there is no such cart for the caller.
+    pub(crate) async fn find(&self) -> Result<Option<(Cart, i64)>> {
+        Ok(self.find_any().await?.filter(|(cart, _)| self.may_use(cart)))
+    }
+
+    /// The same for every caller.
+    pub(crate) async fn find_any(&self) -> Result<Option<(Cart, i64)>> {
+        let session = self.state.sessions.get(&self.key()).await?;
+        session.map(|session| Ok((decode(&session.data)?, session.version))).transpose()
     }
 
     /// Writes the cart over the version it was made from and renews its lifetime. Returns the new version, or `None`
@@ -213,7 +238,7 @@ impl<'a> CartRef<'a> {
     }
 
     /// Rejects changes of a cart that was ordered or is being ordered.
-    async fn expect_open(&self, cart: &Cart) -> Result<()> {
+    pub(crate) async fn expect_open(&self, cart: &Cart) -> Result<()> {
         let Some(checkout) = &cart.checkout else { return Ok(()) };
         if checkout.placed {
             return Err(self.closed(cart, checkout.order));
@@ -240,7 +265,17 @@ impl<'a> CartRef<'a> {
 impl Cart {
     pub(crate) fn new(currency: Option<Currency>, customer: Option<CustomerId>) -> Self {
         let expires_at = Timestamp::UNIX_EPOCH;
-        Self { currency, items: Vec::new(), customer, checkout: None, moved: false, expires_at }
+        let (items, merged) = (Vec::new(), Vec::new());
+        Self {
+            currency,
+            items,
+            customer,
+            checkout: None,
+            moved: false,
+            merging_into: None,
+            merged,
+            expires_at,
+        }
     }
 
     /// The order that this cart has become.
@@ -309,34 +344,4 @@ pub(crate) fn busy() -> Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cart_opens_when_the_last_request_of_its_checkout_was_rejected() {
-        let ambient = base::Ambient::system();
-        let (now, order) = (ambient.now(), OrderId::fresh(&ambient));
-        let mut cart = Cart::new(None, None);
-        cart.hold(order, "k", [1; 32], now);
-        cart.hold(OrderId::fresh(&ambient), "k", [1; 32], now);
-        assert!(cart.release(order, "k") && cart.checkout.is_some(), "the other request is in flight");
-        assert!(!cart.release(order, "another") && cart.checkout.is_some());
-        assert!(cart.release(order, "k") && cart.checkout.is_none());
-        // A request that never got its answer does not keep the cart beyond its hold.
-        cart.hold(order, "k", [1; 32], now);
-        cart.hold(order, "k", [1; 32], later(now, HOLD));
-        assert!(cart.release(order, "k") && cart.checkout.is_none());
-        cart.close(order, None, now);
-        assert!(!cart.release(order, "") && cart.order() == Some(order));
-    }
-
-    #[test]
-    fn lines_are_kept_short_and_read_in_the_form_of_before() {
-        let item = CartItem { sku: "mug".to_owned(), quantity: 2 };
-        let kept = serde_json::to_string(&item).expect("JSON");
-        assert_eq!(kept, r#"["mug",2]"#);
-        for text in [&*kept, r#"{"sku":"mug","quantity":2}"#] {
-            assert_eq!(serde_json::from_str::<CartItem>(text).expect("an item"), item);
-        }
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ mod catalog_cache;
 mod client_ip;
 mod config;
 mod cors;
+mod customer_cart;
 mod docs;
 mod edge;
 mod health;

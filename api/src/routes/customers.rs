@@ -24,6 +24,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::orders::place::{REPLAYED, key_reused};
 use crate::{
     auth::AnyKey,
+    carts::CartRef,
+    customer_cart,
     input::{Body, Report, Request, idempotency_key, scoped_key},
     limits::PasswordCaller,
     password_rule,
@@ -179,8 +181,8 @@ async fn current(
 
 /// Delete an account
 ///
-/// Erases the account of the customer who is signed in and ends all its sessions. Orders stay: they are the merchant's
-/// records.
+/// Erases the account of the customer who is signed in and its cart, and ends all its sessions. Orders stay: they are
+/// the merchant's records.
 #[utoipa::path(
     delete, path = "/v1/customers/current", tag = "customers", request_body = CustomerDelete,
     params(("Orderworks-Session" = String, Header, description = "`ows_…`")),
@@ -204,6 +206,8 @@ async fn delete(
     }
     // Before the account, so that a failure here can be retried.
     sessions::close_all(&state, owner).await?;
+    let caller = CartRef::of_owner(&state, &key, owner);
+    customer_cart::delete(&caller, owner).await?;
     state.orders.delete_account(key.merchant, owner.customer).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -11,6 +11,7 @@ mod card_testing;
 mod carts;
 mod catalog;
 mod checkout;
+mod customer_cart;
 mod customers;
 mod docs;
 mod edge;

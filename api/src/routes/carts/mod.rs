@@ -1,6 +1,8 @@
-//! Carts: creating, reading and changing them; ordering them is in `checkout`.
+//! Carts: creating, reading and changing them; ordering them is in `checkout`, the customer's own one in `customer`.
 
 mod checkout;
+mod customer;
+mod priced;
 mod request;
 
 use axum::{
@@ -8,7 +10,6 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use futures::{StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, StatusCode, header};
 use store::{
     catalog::Product,
@@ -17,21 +18,21 @@ use store::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::request::{CartCreate, CartItemPut};
+use self::{
+    priced::view,
+    request::{CartCreate, CartItemPut},
+};
 use super::orders::place::refused;
 use crate::{
     auth::AnyKey,
-    carts::{Cart, CartItem, CartRef},
+    carts::{Cart, CartRef},
     input::{Body, PathText, is_sku, parse_id},
     limits::{CartCaller, NewCartCaller},
     problem::{Kind, Problem},
     routes::order_fields::{Lines, merge},
     state::ApiState,
-    view::{CartItemView, CartView},
+    view::CartView,
 };
-
-/// Products looked up concurrently for one cart.
-const LOOKUPS_MAX: usize = 8;
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
@@ -39,6 +40,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(get_cart))
         .routes(routes!(put_item))
         .routes(routes!(checkout::checkout))
+        .routes(routes!(customer::open_cart))
 }
 
 /// Make a cart
@@ -155,17 +157,4 @@ async fn put_item(
 async fn sold(state: &ApiState, merchant: MerchantId, sku: &str) -> Result<Product, Problem> {
     let found = if is_sku(sku) { state.catalog.product(merchant, sku).await? } else { None };
     found.ok_or_else(|| Problem::new(Kind::UNKNOWN_SKU, "the path names no product of the catalog"))
-}
-
-/// The cart at current prices.
-async fn view(place: &CartRef<'_>, mut cart: Cart) -> Result<CartView, Problem> {
-    let (state, merchant) = (place.state, place.merchant);
-    let (items, currency) = (std::mem::take(&mut cart.items), cart.currency);
-    let item = |item: CartItem| async move {
-        let product = state.catalog.product(merchant, &item.sku).await?;
-        let product = product.filter(|product| Some(product.currency) == currency);
-        Ok::<_, Problem>(CartItemView::new(item, product))
-    };
-    let items = stream::iter(items).map(item).buffered(LOOKUPS_MAX).try_collect().await?;
-    Ok(CartView::new(place, &cart, items))
 }

@@ -30,6 +30,19 @@ impl Request for CartCreate {
     }
 }
 
+/// A cart to merge; may be left out.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CartMerge {
+    /// The cart whose items move into the customer's cart.
+    #[schema(max_length = 64, example = "cart_019aa3c2-7f5e-7cc1-b3a4-1d7a9b1c2d3e")]
+    pub(super) cart: Option<String>,
+}
+
+impl Request for CartMerge {
+    const OPTIONAL: bool = true;
+}
+
 /// Quantity of a product.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
