@@ -84,8 +84,8 @@ async fn merged(target: &CartRef<'_>, from: CartId) -> Result<Cart> {
     if cart.merged.contains(&from) { Ok(cart) } else { Err(Problem::not_found("cart")) }
 }
 
-/// Sets the guest's cart aside for the cart `target`, which is to hold its items; returns what is in it, and `None` when
-/// there is no such cart.
+/// Sets the guest's cart aside for the cart `target`, which is to hold its items; returns what is in it, and `None`
+/// when there is no such cart.
 async fn set_aside(guest: &CartRef<'_>, target: CartId, into: &Cart) -> Result<Option<Cart>> {
     for _ in 0..TRIES_MAX {
         let Some((mut cart, version)) = guest.find_any().await? else { return Ok(None) };

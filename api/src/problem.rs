@@ -59,6 +59,7 @@ kinds! {
     OUT_OF_STOCK = CONFLICT "out_of_stock" "Not enough stock";
     PRICE_CHANGED = CONFLICT "price_changed" "The total is not the expected one";
     ORDER_STATE = CONFLICT "order_state_conflict" "The order's state does not permit this";
+    ORDERS_OPEN = CONFLICT "orders_open" "Orders of the customer have not ended";
     REFUND_FAILED = CONFLICT "refund_failed" "The payment provider refused this refund";
     BELOW_RESERVED = CONFLICT "below_reserved" "Open orders have reserved more than this";
     CART_BUSY = CONFLICT "cart_busy" "The cart is being changed";

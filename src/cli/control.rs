@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use jobs::{JobId, Timestamp};
-use store::domain::{MerchantId, OrderId};
+use store::domain::{CustomerId, MerchantId, OrderId};
 
 use super::{bulk::BulkCommand, values};
 
@@ -17,6 +17,9 @@ pub(crate) enum Control {
     /// Change many jobs at once: preview, confirm, carry out at a rate, keep as a record
     #[command(subcommand)]
     Bulk(Box<BulkCommand>),
+    /// Export or erase what is stored of a customer
+    #[command(subcommand)]
+    Customer(CustomerCommand),
     /// Move a merchant to another shard while it is in use; run it again to continue an interrupted move
     MoveMerchant(MoveArgs),
     /// Settle the violations that `verify` reports of an order, once they were put right by hand
@@ -27,6 +30,32 @@ pub(crate) enum Control {
         #[arg(long, value_parser = values::note)]
         note: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CustomerCommand {
+    /// Print what is stored of a customer as JSON: account, orders with their mails, and the record of an erasure
+    Export(CustomerArgs),
+    /// Delete the account, and erase name, addresses and reference in the customer's orders; records of money stay
+    Erase {
+        #[command(flatten)]
+        of: CustomerArgs,
+        /// Who asked for it and why, for the record; nothing personal
+        #[arg(long, value_parser = values::note)]
+        note: String,
+        /// Confirm the erasure
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CustomerArgs {
+    /// `cus_…`
+    pub(crate) id: CustomerId,
+    /// `mer_…`; needed once the account was deleted
+    #[arg(long)]
+    pub(crate) merchant: Option<MerchantId>,
 }
 
 #[derive(Debug, Args)]

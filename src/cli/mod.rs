@@ -12,7 +12,9 @@ use std::{convert::Infallible, path::PathBuf, process::ExitCode};
 
 pub(crate) use bulk::{BulkArgs, BulkCommand};
 use clap::{Args, Parser, Subcommand};
-pub(crate) use control::{Control, JobControl, MoveArgs, ResizeArgs, ScheduleControl};
+pub(crate) use control::{
+    Control, CustomerArgs, CustomerCommand, JobControl, MoveArgs, ResizeArgs, ScheduleControl,
+};
 use jobs::{
     JobId,
     bulk::OperationId,
@@ -98,7 +100,8 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Watch queues, outbox, workers and running jobs on the terminal, without side effects
     Top(TopArgs),
-    /// Pause, resume, resize, purge, cancel, retry, drop, also in bulk; run and pause schedules; move merchants
+    /// Pause, resume, resize, purge, cancel, retry, drop, also in bulk; run and pause schedules; move merchants; export
+    /// and erase customers
     #[command(subcommand)]
     Control(Control),
     /// Return dead jobs to their queues with fresh attempts

@@ -1,5 +1,5 @@
-//! Command `control`: changes queues, jobs, schedules, the shards of merchants and what counts as settled. Works
-//! whether `dev` runs or not. Changes of many jobs at once are in `operations`.
+//! Command `control`: changes queues, jobs, schedules, customers, the shards of merchants and what counts as settled.
+//! Works whether `dev` runs or not. Changes of many jobs at once are in `operations`.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use jobs::{
 };
 use serde_json::{Value, json};
 
-use super::{move_merchant, operations, processes, schedules, settle};
+use super::{customers, move_merchant, operations, processes, schedules, settle};
 use crate::{
     cli::{Control, JobControl},
     config::Config,
@@ -31,6 +31,7 @@ pub(super) async fn run(what: Control, config: &Config, as_json: bool) -> Result
         Control::Schedules(what) => return schedules::control(what, config, as_json).await,
         Control::Resize(args) => return processes::resize(args, config, as_json).await,
         Control::Bulk(what) => return Box::pin(operations::control(*what, config, as_json)).await,
+        Control::Customer(what) => return customers::run(what, config, as_json).await,
         Control::MoveMerchant(args) => return move_merchant::run(args, config, as_json).await,
         Control::Settle { order, note } => return settle::run(order, note, config, as_json).await,
     };

@@ -3,6 +3,7 @@
 mod bench;
 mod config;
 mod control;
+mod customers;
 mod dev;
 mod inspect;
 mod limits;

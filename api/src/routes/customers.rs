@@ -14,7 +14,9 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 use store::{
-    domain::{CustomerId, VerificationId},
+    customers::{Erased, Erasure},
+    domain::{CustomerId, OrderStatus, PageRequest, VerificationId},
+    orders::OrderFilter,
     token::{Token, TokenKind},
     verifications::{NewVerification, OpenAccount, Purpose, Verification, VerificationRequested},
 };
@@ -30,7 +32,7 @@ use crate::{
     limits::PasswordCaller,
     password_rule,
     problem::{Kind, Problem},
-    sessions,
+    sessions::{self, Owner},
     state::ApiState,
     view::{AccountView, RequestedView},
 };
@@ -80,6 +82,8 @@ struct CustomerDelete {
     /// The account's password.
     #[schema(format = "password", write_only, min_length = 1, max_length = 128)]
     password: String,
+    /// `true` erases the customer's data in the orders of the account, too; amounts and lines stay.
+    erase_orders: Option<bool>,
 }
 
 impl Request for CustomerDelete {}
@@ -182,13 +186,14 @@ async fn current(
 /// Delete an account
 ///
 /// Erases the account of the customer who is signed in and its cart, and ends all its sessions. Orders stay: they are
-/// the merchant's records.
+/// the merchant's records. With `erase_orders` they lose name, addresses and reference, once all of them have ended.
 #[utoipa::path(
     delete, path = "/v1/customers/current", tag = "customers", request_body = CustomerDelete,
     params(("Orderworks-Session" = String, Header, description = "`ows_…`")),
     responses(
         (status = 204, description = "The account is gone"),
         (status = 401, description = "No session, or the password is another"),
+        (status = 409, description = "Orders are to be erased, and some are pending or paid"),
         (status = 429, description = "Too many requests from this address, or of it for this account"),
     ),
 )]
@@ -204,12 +209,48 @@ async fn delete(
     if !state.passwords.verify(body.value.password, Some(account.password_hash)).await? {
         return Err(sessions::unauthorized(Kind::CREDENTIALS, "check the password and try again"));
     }
+    let erases = body.value.erase_orders.unwrap_or(false);
+    if erases {
+        expect_no_open_orders(&state, owner).await?;
+    }
     // Before the account, so that a failure here can be retried.
     sessions::close_all(&state, owner).await?;
     let caller = CartRef::of_owner(&state, &key, owner);
     customer_cart::delete(&caller, owner).await?;
-    state.orders.delete_account(key.merchant, owner.customer).await?;
+    if erases {
+        erase(&state, owner).await?;
+    } else {
+        state.orders.delete_account(key.merchant, owner.customer).await?;
+    }
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Looked at before anything is ended; the store decides.
+async fn expect_no_open_orders(state: &ApiState, owner: Owner) -> Result<(), Problem> {
+    for status in [OrderStatus::Pending, OrderStatus::Paid] {
+        let filter = OrderFilter { status: Some(status), customer: Some(owner.customer) };
+        let page = PageRequest { limit: 1, after: None };
+        if !state.orders.orders(owner.merchant, filter, page).await?.items.is_empty() {
+            return Err(orders_open());
+        }
+    }
+    Ok(())
+}
+
+async fn erase(state: &ApiState, owner: Owner) -> Result<(), Problem> {
+    loop {
+        let (Owner { merchant, customer }, requested_by) = (owner, "customer".to_owned());
+        let erasure = Erasure { merchant, customer, requested_by, at: state.ambient.now() };
+        match state.orders.erase_customer(erasure).await? {
+            Erased::Done { has_more: true, .. } => {}
+            Erased::Done { has_more: false, .. } | Erased::NotFound => return Ok(()),
+            Erased::OrdersOpen { .. } => return Err(orders_open()),
+        }
+    }
+}
+
+fn orders_open() -> Problem {
+    Problem::new(Kind::ORDERS_OPEN, "orders that are pending or paid need the customer's data until they end")
 }
 
 /// The single response to every token that is not valid.

@@ -15,6 +15,7 @@ mod customer_cart;
 mod customers;
 mod docs;
 mod edge;
+mod erasure;
 mod examples;
 mod flood;
 mod framing;

@@ -7,6 +7,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use base::Timestamp;
+use serde::Serialize;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::{
@@ -29,6 +30,45 @@ pub struct Account {
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
 
+/// Orders whose personal data one call of [`Customers::erase_customer`] erases at most.
+pub const ERASE_ORDERS_MAX: u32 = 500;
+
+/// A request to erase what is stored of a customer.
+#[derive(Debug, Clone)]
+pub struct Erasure {
+    pub merchant: MerchantId,
+    pub customer: CustomerId,
+    /// Who asks, for the record: `customer`, or an operator's note of at most 500 characters.
+    pub requested_by: String,
+    pub at: Timestamp,
+}
+
+/// Result of [`Customers::erase_customer`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Erased {
+    Done {
+        /// Orders erased by this call.
+        orders: u64,
+        /// Whether orders are left, for another call.
+        has_more: bool,
+    },
+    /// Orders of the customer are `pending` or `paid`, and need the data until they end; nothing changed.
+    OrdersOpen { orders: u64 },
+    /// The merchant has and had no such customer, as far as is known.
+    NotFound,
+}
+
+/// The record of an erasure. It has no personal data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ErasureRecord {
+    /// Orders whose personal data were erased, by all requests.
+    pub orders: u64,
+    /// Of the last request.
+    pub requested_by: String,
+    /// Time of the last request.
+    pub erased_at: Timestamp,
+}
+
 /// Accounts of registered customers.
 #[async_trait]
 pub trait Customers: Send + Sync + 'static {
@@ -41,6 +81,18 @@ pub trait Customers: Send + Sync + 'static {
     /// Deletes an account: its row, its mails, pending verifications of its address, and the personal data in its
     /// `customer.registered` event, of which the id stays. Orders stay. False when there is no such account.
     async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool>;
+
+    /// Deletes the account, if it is there, as [`Customers::delete_account`] does, and erases name, mail address,
+    /// shipping address, reference and access token in the orders of the customer and in their events. Lines, amounts,
+    /// states, payments, refunds and times stay: they are records of money. Keeps an [`ErasureRecord`]. May be
+    /// repeated.
+    ///
+    /// Orders of the customer are those that were placed in a session of the account. Answers stored under idempotency
+    /// keys hold their data until they expire, [`IDEMPOTENCY_KEEP`](crate::orders::IDEMPOTENCY_KEEP) after the order.
+    async fn erase_customer(&self, erasure: Erasure) -> Result<Erased>;
+
+    /// The record of a customer's erasure.
+    async fn erasure(&self, merchant: MerchantId, id: CustomerId) -> Result<Option<ErasureRecord>>;
 }
 
 impl PasswordHash {

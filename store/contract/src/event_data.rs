@@ -95,6 +95,15 @@ pub fn deleted_customer(id: CustomerId) -> Value {
     json!({ "object": "customer", "id": id, "deleted": true })
 }
 
+/// Removes the personal data from the data of an order's event; other data stay as they are.
+pub fn erase_customer(data: &mut Value) {
+    if data.get("customer").is_some() {
+        for field in ["customer", "shipping_address", "reference"] {
+            data[field] = Value::Null;
+        }
+    }
+}
+
 /// A disabled endpoint: `{object, id, url, enabled, disabled: {at, reason}}`.
 pub fn endpoint_disabled(endpoint: &Endpoint) -> Value {
     json!({

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::domain::{Address, Customer, Order, OrderLine, OrderStatus, PaymentId, PaymentState, Shipment};
 
 /// An order. Personal data are `null` for a caller with a publishable key and neither the session of the customer who
-/// placed the order nor the order's token.
+/// placed the order nor the order's token, and for everybody once they were erased.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema), schema(as = Order))]
 pub struct OrderView {
@@ -121,7 +121,7 @@ impl OrderView {
             total_minor: order.total_minor,
             refunded_minor: order.refunded_minor,
             items: order.lines.iter().map(ItemView::new).collect(),
-            customer: Some(CustomerView::new(&order.customer)),
+            customer: (!order.customer.is_erased()).then(|| CustomerView::new(&order.customer)),
             payment,
             shipping_address: order.shipping_address.as_ref().map(AddressView::new),
             reference: order.reference.clone(),

@@ -2,14 +2,16 @@
 
 use async_trait::async_trait;
 use store::{
-    customers::{Account, Customers, PasswordHash, email_key},
+    customers::{Account, Customers, Erased, Erasure, ErasureRecord, PasswordHash, email_key},
     domain::{CustomerId, MerchantId},
     error::Result,
     event_data,
     rules::{columns::Columns, messages::told, rows},
 };
 
-use super::{PostgresOrders, fault, router::ReadMode, row::to_json, timestamps::Moment, transaction::Unit};
+use super::{
+    PostgresOrders, erasures, fault, router::ReadMode, row::to_json, timestamps::Moment, transaction::Unit,
+};
 
 macro_rules! columns {
     () => {
@@ -48,6 +50,17 @@ impl Customers for PostgresOrders {
             .router
             .write(merchant, (merchant, id), |unit, (merchant, id)| Box::pin(delete(unit, *merchant, *id)));
         Ok(deleted.await?)
+    }
+
+    async fn erase_customer(&self, erasure: Erasure) -> Result<Erased> {
+        let erased =
+            self.router.write(erasure.merchant, erasure, |unit, erasure| Box::pin(erase(unit, erasure)));
+        Ok(erased.await?)
+    }
+
+    async fn erasure(&self, merchant: MerchantId, id: CustomerId) -> Result<Option<ErasureRecord>> {
+        let query = || sqlx::query(erasures::RECORD_OF).bind(merchant.0).bind(id.0);
+        Ok(self.router.row(merchant, ReadMode::Primary, query, rows::erasure).await?)
     }
 }
 
@@ -95,4 +108,19 @@ async fn delete(unit: &mut Unit, merchant: MerchantId, id: CustomerId) -> fault:
     let left = to_json(&event_data::deleted_customer(id))?;
     unit.run(sqlx::query(FORGET).bind(told(id).0).bind(merchant.0).bind(left)).await?;
     Ok(true)
+}
+
+async fn erase(unit: &mut Unit, erasure: &Erasure) -> fault::Result<Erased> {
+    let Erasure { merchant, customer, .. } = *erasure;
+    let orders = erasures::open_orders(unit, merchant, customer).await?;
+    if orders > 0 {
+        return Ok(Erased::OrdersOpen { orders });
+    }
+    let was_there = delete(unit, merchant, customer).await?;
+    let (orders, has_more) = erasures::erase_orders(unit, merchant, customer).await?;
+    if !was_there && orders == 0 && !erasures::is_recorded(unit, merchant, customer).await? {
+        return Ok(Erased::NotFound);
+    }
+    erasures::record(unit, erasure, orders).await?;
+    Ok(Erased::Done { orders, has_more })
 }

@@ -12,6 +12,7 @@ mod audit;
 mod catalog;
 mod customers;
 mod database;
+mod erasures;
 mod fault;
 mod fence;
 mod group_commit;
@@ -212,7 +213,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0019_orders_by_customer.down",
             "0019_orders_by_customer.up",
             "0021_product_words.down",
-            "0021_product_words.up"
+            "0021_product_words.up",
+            "0022_customer_erasures.down",
+            "0022_customer_erasures.up"
         ]
     )
 }

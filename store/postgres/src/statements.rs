@@ -1,7 +1,7 @@
 //! The statements whose query plans are guaranteed, for the plan test.
 
 use super::{
-    audit, catalog, customers, mails, order_flow, order_records, order_row, outbox, outbox_insert,
+    audit, catalog, customers, erasures, mails, order_flow, order_records, order_row, outbox, outbox_insert,
     place_order, product_lists, product_words, refunds, router, stock, transitions, verifications, webhooks,
 };
 
@@ -26,6 +26,7 @@ pub const ALL: &[(&str, &str)] = statements! {
     refunds: KNOWN SUMS;
     mails: OF_ORDER OF_CUSTOMER;
     customers: BY_ID BY_EMAIL FORGET;
+    erasures: OPEN_ORDERS ERASABLE ERASE_ORDERS ERASE_EVENTS RECORD_OF;
     verifications: BY_ID BY_KEY BY_TOKEN OF_EMAIL EXPIRE;
     catalog: ONE CATEGORIES;
     product_lists: LIST LIST_BY_CATEGORY BY_PRICE BY_PRICE_DESCENDING OF_CATEGORY_BY_PRICE

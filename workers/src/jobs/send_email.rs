@@ -72,6 +72,9 @@ impl Job for SendEmail {
         let Some(order) = env.orders.order_by_id(self.order).await? else {
             return Err(not_found(ctx, "order"));
         };
+        if order.customer.is_erased() {
+            return Ok(());
+        }
         let shop = env.orders.merchant_name(order.merchant).await?.unwrap_or_default();
         let mail = Mail::Order { order: &order, template: self.template, shop: &shop };
         env.mailer.send(&mail, ctx.ambient.now()).await.map_err(|error| send_failure(ctx, error))?;

@@ -23,8 +23,8 @@ use crate::{
 /// Open the customer's cart
 ///
 /// The cart of the customer who is signed in, the same in all sessions; it is made when there is none, or when the
-/// former one was ordered. With `cart`, the items of that cart, such as a guest's, move into it: all of them, each once,
-/// however often the request is repeated. Quantities of the same product are added up, to 10,000.
+/// former one was ordered. With `cart`, the items of that cart, such as a guest's, move into it: all of them, each
+/// once, however often the request is repeated. Quantities of the same product are added up, to 10,000.
 #[utoipa::path(
     post, path = "/v1/customers/current/cart", tag = "carts",
     params(("Orderworks-Session" = String, Header, description = "`ows_…`")),

@@ -86,13 +86,13 @@ impl OrdersFixture {
         new.verification.id
     }
 
-    async fn registered(&self, email: &str) -> Account {
+    pub(super) async fn registered(&self, email: &str) -> Account {
         let id = self.requested(email).await;
         self.minted(id, [9; 32]).await;
         self.open([9; 32]).await.expect("opens")
     }
 
-    async fn account_of(&self, email: &str) -> Option<Account> {
+    pub(super) async fn account_of(&self, email: &str) -> Option<Account> {
         self.store.customer_by_email(self.merchant, email).await.expect("reads")
     }
 

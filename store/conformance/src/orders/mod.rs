@@ -4,6 +4,7 @@ pub mod audit;
 pub mod catalog;
 pub mod customers;
 pub mod endpoints;
+pub mod erasures;
 pub mod failed_refunds;
 mod fixture;
 pub mod listing;
@@ -70,6 +71,11 @@ macro_rules! order_store_suite {
                 many_at_once_open_one_account,
                 a_deleted_account_leaves_nothing_of_its_own,
                 a_mail_to_a_customer_is_recorded_once,
+            ],
+            erasures: [
+                erasing_a_customer_keeps_the_money_and_nothing_personal,
+                open_orders_keep_their_customer,
+                a_foreign_or_unknown_customer_is_not_erased,
             ],
             endpoints: [
                 an_endpoint_is_changed_part_by_part,

@@ -88,6 +88,19 @@ pub struct Customer {
     pub name: String,
 }
 
+impl Customer {
+    /// What is left of a customer's data in an order after they were erased: two empty texts, which no order has that
+    /// was placed.
+    pub fn erased() -> Self {
+        Self { email: String::new(), name: String::new() }
+    }
+
+    /// Whether the data were erased; nobody can be mailed then.
+    pub fn is_erased(&self) -> bool {
+        self.email.is_empty()
+    }
+}
+
 /// A postal address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     audit::{AuditedEndpoint, OrderRefund, StockCount},
     catalog::{Category, Product},
-    customers::{Account, PasswordHash},
+    customers::{Account, ErasureRecord, PasswordHash},
     domain::{
         Customer, CustomerId, EndpointId, Event, EventId, KeyId, MerchantId, Order, OrderId, OrderToken,
         PaymentId, RefundId, Shipment, ShipmentId, VerificationId,
@@ -131,6 +131,14 @@ pub fn facet_group<F: From<Damage>>(row: &impl Columns<F>) -> Result<FacetGroup,
         in_stock: row.number("in_stock")?,
         lowest_minor: row.number("lowest_minor")?,
         highest_minor: row.number("highest_minor")?,
+    })
+}
+
+pub fn erasure<F: From<Damage>>(row: &impl Columns<F>) -> Result<ErasureRecord, F> {
+    Ok(ErasureRecord {
+        orders: row.number("orders")?,
+        requested_by: row.text("requested_by")?,
+        erased_at: row.time("erased_at")?,
     })
 }
 

@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use store::{
-    customers::{Account, Customers, email_key},
-    domain::{CustomerId, EventKind, MerchantId},
+    customers::{Account, Customers, ERASE_ORDERS_MAX, Erased, Erasure, ErasureRecord, email_key},
+    domain::{Customer, CustomerId, EventKind, MerchantId, Order, OrderStatus},
     error::StoreError,
     event_data,
     orders::MailSubject,
     outbox::OutboxBody,
+    rules::Damage,
 };
 
 use super::{MemoryOrders, state::OrdersState};
@@ -28,6 +29,18 @@ impl Customers for MemoryOrders {
 
     async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool, StoreError> {
         self.held.write("delete_account", move |state, _| Ok(delete(state, merchant, id))).await
+    }
+
+    async fn erase_customer(&self, erasure: Erasure) -> Result<Erased, StoreError> {
+        self.held.write("erase_customer", move |state, _| erase(state, erasure)).await
+    }
+
+    async fn erasure(
+        &self,
+        merchant: MerchantId,
+        id: CustomerId,
+    ) -> Result<Option<ErasureRecord>, StoreError> {
+        self.held.read("erasure", |state| state.erasures.get(&(merchant, id)).cloned()).await
     }
 }
 
@@ -57,4 +70,41 @@ fn delete(state: &mut OrdersState, merchant: MerchantId, id: CustomerId) -> bool
         }
     }
     true
+}
+
+fn erase(state: &mut OrdersState, erasure: Erasure) -> Result<Erased, Damage> {
+    let Erasure { merchant, customer, requested_by, at } = erasure;
+    let of_customer = |order: &&Order| order.merchant == merchant && order.account == Some(customer);
+    let is_open = |order: &&Order| matches!(order.status, OrderStatus::Pending | OrderStatus::Paid);
+    let orders: Vec<Order> =
+        state.orders.values().map(|row| &row.order).filter(of_customer).cloned().collect();
+    let open = orders.iter().filter(is_open).count();
+    if open > 0 {
+        return Ok(Erased::OrdersOpen { orders: open as u64 });
+    }
+    let was_there = delete(state, merchant, customer);
+    let left: Vec<&Order> = orders.iter().filter(|order| !order.customer.is_erased()).collect();
+    let max = usize::try_from(ERASE_ORDERS_MAX).unwrap_or(usize::MAX);
+    let (erased, has_more) = (left.len().min(max) as u64, left.len() > max);
+    for order in left.iter().take(max) {
+        state.change_order(order.id, order.updated_at, |row| {
+            row.order.customer = Customer::erased();
+            (row.order.shipping_address, row.order.reference, row.order.token) = (None, None, None);
+        })?;
+        for row in &mut state.outbox {
+            if let OutboxBody::Event(event) = &mut row.body
+                && event.order == Some(order.id)
+                && event.kind.as_str().starts_with("order.")
+            {
+                event_data::erase_customer(&mut event.data);
+            }
+        }
+    }
+    let known = state.erasures.get(&(merchant, customer)).map(|record| record.orders);
+    if !was_there && erased == 0 && known.is_none() {
+        return Ok(Erased::NotFound);
+    }
+    let orders = known.unwrap_or_default() + erased;
+    state.erasures.insert((merchant, customer), ErasureRecord { orders, requested_by, erased_at: at });
+    Ok(Erased::Done { orders: erased, has_more })
 }

@@ -10,7 +10,7 @@ use base::Timestamp;
 use store::{
     audit::{AuditMark, Settlement},
     catalog::Product,
-    customers::Account,
+    customers::{Account, ErasureRecord},
     domain::{
         CustomerId, EndpointId, Event, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, RefundId,
         VerificationId,
@@ -50,6 +50,7 @@ pub(super) struct OrdersState {
     pub(super) changed_at: BTreeMap<EndpointId, Timestamp>,
     pub(super) attempts: BTreeMap<AttemptKey, WebhookAttempt>,
     pub(super) customers: BTreeMap<CustomerId, Account>,
+    pub(super) erasures: BTreeMap<(MerchantId, CustomerId), ErasureRecord>,
     pub(super) verifications: BTreeMap<VerificationId, VerificationRow>,
     pub(super) audit_mark: Option<AuditMark>,
     /// Whether a failed refund counts as requested.
@@ -147,6 +148,7 @@ impl OrdersState {
             changed_at: BTreeMap::new(),
             attempts: BTreeMap::new(),
             customers: BTreeMap::new(),
+            erasures: BTreeMap::new(),
             verifications: BTreeMap::new(),
             audit_mark: None,
             counts_failed_refunds: false,

@@ -79,6 +79,7 @@ pub(super) const TABLES: &[Table] = &[
         joined: Some("c.id"),
         ..of_merchant("customer_mails", CUSTOMER_MAIL, CUSTOMER_MAIL)
     },
+    of_merchant("customer_erasures", ERASED, &[Column("merchant_id", "uuid"), Column("customer_id", "uuid")]),
     of_merchant("verifications", ID, &[Column("merchant_id", "uuid"), Column("id", "uuid")]),
     Table { dependents: &[("refunds", "order_id"), ("mails", "order_id")], ..of_merchant("orders", ID, ID) },
     Table {
@@ -118,6 +119,7 @@ pub(super) const TABLES: &[Table] = &[
     },
 ];
 
+const ERASED: &[Column] = &[Column("customer_id", "uuid")];
 const WORD: &[Column] = &[Column("word", "text"), Column("sku", "text")];
 const WORD_OF_MERCHANT: &[Column] =
     &[Column("merchant_id", "uuid"), Column("word", "text"), Column("sku", "text")];

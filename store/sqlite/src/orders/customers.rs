@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use base::sqlite::Query;
 use store::{
-    customers::{Account, Customers, PasswordHash, email_key},
+    customers::{Account, Customers, Erased, Erasure, ErasureRecord, PasswordHash, email_key},
     domain::{CustomerId, MerchantId},
     error::Result,
     event_data,
@@ -11,7 +11,7 @@ use store::{
 };
 
 use super::{
-    SqliteOrders,
+    SqliteOrders, erasures,
     fault::{SqliteFault, to_json},
     transaction::Unit,
 };
@@ -42,6 +42,14 @@ impl Customers for SqliteOrders {
     async fn delete_account(&self, merchant: MerchantId, id: CustomerId) -> Result<bool> {
         let at = self.ambient.now();
         Ok(self.write(at, move |unit| Box::pin(delete(unit, merchant, id))).await?)
+    }
+
+    async fn erase_customer(&self, erasure: Erasure) -> Result<Erased> {
+        Ok(self.write(erasure.at, move |unit| Box::pin(erase(unit, erasure))).await?)
+    }
+
+    async fn erasure(&self, merchant: MerchantId, id: CustomerId) -> Result<Option<ErasureRecord>> {
+        self.first(erasures::record_of(merchant, id), rows::erasure).await
     }
 }
 
@@ -84,4 +92,19 @@ async fn delete(unit: &mut Unit<'_>, merchant: MerchantId, id: CustomerId) -> Re
     let left = to_json(&event_data::deleted_customer(id))?;
     unit.run(sqlx::query(FORGET).bind(told(id).to_string()).bind(merchant.to_string()).bind(left)).await?;
     Ok(true)
+}
+
+async fn erase(unit: &mut Unit<'_>, erasure: Erasure) -> Result<Erased, SqliteFault> {
+    let Erasure { merchant, customer, .. } = erasure;
+    let orders = erasures::open_orders(unit, merchant, customer).await?;
+    if orders > 0 {
+        return Ok(Erased::OrdersOpen { orders });
+    }
+    let was_there = delete(unit, merchant, customer).await?;
+    let (orders, has_more) = erasures::erase_orders(unit, merchant, customer).await?;
+    if !was_there && orders == 0 && !erasures::is_recorded(unit, merchant, customer).await? {
+        return Ok(Erased::NotFound);
+    }
+    erasures::record(unit, &erasure, orders).await?;
+    Ok(Erased::Done { orders, has_more })
 }

@@ -7,6 +7,7 @@
 mod audit;
 mod catalog;
 mod customers;
+mod erasures;
 pub(crate) mod fault;
 mod mails;
 mod merchants;
@@ -83,7 +84,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0018_product_search",
             "0019_api_key_notes",
             "0020_orders_by_customer",
-            "0022_product_words"
+            "0022_product_words",
+            "0023_customer_erasures"
         ]
     )
 }

@@ -17,6 +17,10 @@ impl Check<'_> {
             let Some(template) = mail_for(event).filter(|template| !recorded(*template)) else {
                 continue;
             };
+            // Nobody can be mailed, and a mail that was due before the erasure is not missed.
+            if facts.order.customer.is_erased() {
+                continue;
+            }
             let Some(job) = self.job_of::<SendEmail>(event, None)?.filter(|_| event.at < self.before) else {
                 continue;
             };

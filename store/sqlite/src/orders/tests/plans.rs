@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::{
     super::{
-        audit, customers, order_flow, order_records, outbox, product_lists, product_words, stock,
+        audit, customers, erasures, order_flow, order_records, outbox, product_lists, product_words, stock,
         transitions, verifications, webhooks,
     },
     TestMerchant,
@@ -115,6 +115,11 @@ async fn a_customer_is_found_by_index() {
     let by_email =
         "SEARCH customers USING INDEX sqlite_autoindex_customers_2 (merchant_id=? AND email_key=?)";
     assert_eq!(steps(customers::BY_EMAIL).await, [by_email]);
+    let orders = "SEARCH orders USING INDEX orders_by_customer (merchant_id=? AND customer_id=?)";
+    assert_eq!(steps(erasures::OPEN_ORDERS).await, [orders]);
+    assert_eq!(steps(erasures::ERASABLE).await, [orders]);
+    let events = "SEARCH outbox USING INDEX outbox_by_order (order_id=?";
+    assert!(steps(erasures::ERASE_EVENTS).await.iter().any(|step| step.starts_with(events)));
     let told = "SEARCH outbox USING INDEX sqlite_autoindex_outbox_1 (id=?)";
     assert_eq!(steps(customers::FORGET).await, [told]);
 }
