@@ -6,7 +6,7 @@ use futures::{StreamExt, stream};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::util::{Client, Dev, PATIENCE, alone, resident_kib};
+use crate::util::{Client, Dev, PATIENCE, alone, resident_kib, run, run_json, verify};
 
 const SESSION: &str = "orderworks-session";
 
@@ -117,6 +117,55 @@ async fn a_customers_cart_and_session_survive_restarts_and_become_one_order() {
     for secret in ["canary correct horse", &token, &proof, "argon2id"] {
         assert!(!log.contains(secret), "{secret} was logged");
     }
+}
+
+#[tokio::test]
+async fn an_operator_exports_and_erases_a_customer() {
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    let shop = dev.storefront();
+    let ada =
+        json!({ "email": "ada@example.com", "name": "Ada Lovelace", "password": "canary correct horse" });
+    expect(&shop, Method::POST, "/v1/customers", &[], ada).await;
+    let proof = token_of(&dev.ready.mail_folder).await;
+    let proven = json!({ "token": proof, "password": "canary correct horse" });
+    let customer = expect(&shop, Method::POST, "/v1/customers/verify", &[], proven).await;
+    let (id, credentials) =
+        (text(&customer, "id"), json!({ "email": "ada@example.com", "password": "canary correct horse" }));
+    let session = expect(&shop, Method::POST, "/v1/sessions", &[], credentials).await;
+    let order = json!({
+        "customer": { "email": "ada@example.com", "name": "Ada Lovelace" }, "currency": "EUR",
+        "items": [{ "sku": "CUP-ENAMEL", "quantity": 1 }], "payment_method": "pm_card_visa",
+    });
+    let keyed = [(SESSION, text(&session, "token")), ("idempotency-key", "one")];
+    let placed = expect(&shop, Method::POST, "/v1/orders", &keyed, order).await;
+    let order = text(&placed, "id").to_owned();
+    assert_eq!(shop.ended(&order).await["status"], "fulfilled");
+    mailed(&dev.ready.mail_folder, &format!("{order}.order_confirmation.eml")).await;
+
+    let exported = run_json(data.path(), &["control", "customer", "export", id]).await;
+    assert_eq!(exported["account"]["email"], "ada@example.com");
+    assert_eq!(exported["orders"][0]["order"]["id"], order);
+    assert_eq!(exported["orders"][0]["order"]["customer"]["name"], "Ada Lovelace");
+    let erase = ["control", "customer", "erase", id, "--note", "ticket 17"];
+    let (ok, _, error) = run(data.path(), &erase).await;
+    assert!(!ok && error.contains("--yes") && error.contains("1 orders"), "{error}");
+    let erased = run_json(data.path(), &[&erase[..], &["--yes"]].concat()).await;
+    assert_eq!((&erased["result"], &erased["orders"]), (&json!("erased"), &json!(1)));
+
+    let merchant = dev.merchant();
+    let (status, kept) = merchant.send(Method::GET, &format!("/v1/orders/{order}"), None).await;
+    assert_eq!(status, StatusCode::OK, "{kept}");
+    assert_eq!((&kept["customer"], &kept["total_minor"]), (&json!(null), &placed["total_minor"]));
+    let (ok, _, error) = run(data.path(), &["control", "customer", "export", id]).await;
+    assert!(!ok && error.contains("--merchant"), "{error}");
+    let merchant_id = text(&exported, "merchant");
+    let left = run_json(data.path(), &["control", "customer", "export", id, "--merchant", merchant_id]).await;
+    assert_eq!((&left["account"], &left["erasure"]["requested_by"]), (&json!(null), &json!("ticket 17")));
+    assert!(!left.to_string().contains("ada@example.com"), "{left}");
+    let (status, violations, _) = verify(data.path(), &[], &[]).await;
+    assert_eq!((status, violations.len()), (Some(0), 0), "{violations:?}");
+    assert!(dev.stop().await.success());
 }
 
 /// `ops/bench sign_in` runs the same ten thousand times on the release build.
