@@ -2,6 +2,7 @@
 
 mod carts;
 mod catalog;
+mod customer_export;
 mod customers;
 mod document;
 mod events;
@@ -60,6 +61,7 @@ pub(crate) fn all() -> OpenApiRouter<ApiState> {
         .merge(orders::routes())
         .merge(carts::routes())
         .merge(customers::routes())
+        .merge(customer_export::routes())
         .merge(password_resets::routes())
         .merge(sessions::routes())
         .merge(product_lists::routes())

@@ -2,7 +2,7 @@
 
 use base::Timestamp;
 use serde::Serialize;
-use store::{customers::Account, token::Token};
+use store::{customers::Account, order_view::OrderView, token::Token};
 use utoipa::ToSchema;
 
 /// A registered customer.
@@ -91,6 +91,34 @@ pub(crate) struct LiveSessionView {
     /// When the session ends unless it is used before.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) expires_at: Timestamp,
+}
+
+/// What is stored of a customer.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CustomerExport)]
+pub(crate) struct CustomerExportView {
+    /// Always `customer_export`.
+    #[schema(example = "customer_export")]
+    object: &'static str,
+    /// The account.
+    customer: AccountView,
+    /// The live sessions, the oldest first.
+    sessions: Vec<LiveSessionView>,
+    /// The latest orders placed in sessions of the account, newest first, 100 at most.
+    orders: Vec<OrderView>,
+    /// Whether there are older orders.
+    has_more_orders: bool,
+}
+
+impl CustomerExportView {
+    pub(crate) fn new(
+        customer: AccountView,
+        sessions: Vec<LiveSessionView>,
+        orders: Vec<OrderView>,
+        has_more_orders: bool,
+    ) -> Self {
+        Self { object: "customer_export", customer, sessions, orders, has_more_orders }
+    }
 }
 
 /// The live sessions of a customer.

@@ -14,7 +14,9 @@ use utoipa::ToSchema;
 
 pub(crate) use cart::{CartItemView, CartView};
 pub(crate) use catalog::{CategoryView, FacetsView, InventoryView, ProductView};
-pub(crate) use customer::{AccountView, LiveSessionView, LiveSessionsView, RequestedView, SessionView};
+pub(crate) use customer::{
+    AccountView, CustomerExportView, LiveSessionView, LiveSessionsView, RequestedView, SessionView,
+};
 pub(crate) use event::{EventView, ResendView};
 pub(crate) use payment::PaymentEntryView;
 pub(crate) use refund::RefundView;

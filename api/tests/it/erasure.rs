@@ -1,4 +1,4 @@
-//! Erasure of a customer's data by the customer.
+//! Export and erasure of a customer's data by the customer.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ fn delete(shop: &TestApi, session: &str, body: &Value) -> Call {
 }
 
 #[tokio::test]
-async fn a_customer_erases_account_and_orders_once_all_have_ended() {
+async fn a_customer_exports_then_erases_account_and_orders_once_all_have_ended() {
     let shop = TestApi::open().await;
     shop.stock("mug", 10).await;
     registered(&shop, &json!({"email": EMAIL, "name": "Ada Lovelace", "password": PASSWORD})).await;
@@ -30,6 +30,17 @@ async fn a_customer_erases_account_and_orders_once_all_have_ended() {
     let call = shop.call(Method::POST, "/v1/orders").key(&shop.own.public).header("idempotency-key", "k1");
     let placed = call.header("orderworks-session", session).json(&order).send().await.expect_status(202);
     let path = placed.header("location").to_owned();
+    let call = shop.get("/v1/customers/current/export").key(&shop.own.public);
+    let exported = call.header("orderworks-session", session).send().await.expect_status(200).json;
+    assert_eq!(
+        (&exported["customer"]["email"], &exported["has_more_orders"]),
+        (&json!(EMAIL), &json!(false))
+    );
+    assert_eq!(exported["sessions"].as_array().map(Vec::len), Some(1));
+    assert_eq!(exported["orders"][0]["id"], placed.json["id"]);
+    assert_eq!(exported["orders"][0]["customer"], placed.json["customer"]);
+    let nobody = shop.get("/v1/customers/current/export").key(&shop.own.public).send().await;
+    nobody.expect_problem(401, "session_invalid");
     let request = json!({"password": PASSWORD, "erase_orders": true});
     delete(&shop, session, &request).send().await.expect_problem(409, "orders_open");
     assert_eq!(shop.get(&path).send().await.expect_status(200).json["customer"]["email"], EMAIL);

@@ -53,6 +53,7 @@ async fn the_document_is_served_and_each_operation_is_routed() {
         ("/v1/customers", "post"),
         ("/v1/customers/current", "delete get"),
         ("/v1/customers/current/cart", "post"),
+        ("/v1/customers/current/export", "get"),
         ("/v1/customers/current/orders", "get"),
         ("/v1/customers/password_reset", "post"),
         ("/v1/customers/password_reset/confirm", "post"),

@@ -4,7 +4,7 @@
 mod change;
 mod payments;
 pub(super) mod place;
-mod read;
+pub(super) mod read;
 mod request;
 mod stream;
 mod timeline;

@@ -106,7 +106,7 @@ async fn list(
 }
 
 /// The orders with their payments; readable while the payment store is unavailable.
-pub(super) async fn views(state: &ApiState, orders: &[Order]) -> Result<Vec<OrderView>, Problem> {
+pub(in crate::routes) async fn views(state: &ApiState, orders: &[Order]) -> Result<Vec<OrderView>, Problem> {
     let sought = orders.iter().filter(|order| PaymentView::implied_by(order).is_none());
     let mut payments =
         payments_of(state, sought.map(|order| PaymentId::of_order(order.id)).collect()).await?;
