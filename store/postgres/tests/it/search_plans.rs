@@ -13,11 +13,11 @@ const FILL: &str = "
     INSERT INTO merchants (id, name, created_at) VALUES ('00000000-0000-7000-8000-000000000001', 'Shop', now());
     INSERT INTO products (merchant_id, sku, name, category, price_minor, currency, on_hand, reserved, low_stock_at,
             updated_at, search_words)
-        SELECT '00000000-0000-7000-8000-000000000001', 'sku-' || n, 'Product', 'category-' || n % 40, n % 5000, 'EUR',
+        SELECT '00000000-0000-7000-8000-000000000001'::uuid, 'sku-' || n, 'Product', 'category-' || n % 40, n % 5000, 'EUR',
             n % 3, 0, 0, now(), ' product few' || n % 20000 || ' one' || n || ' '
         FROM generate_series(1, 200000) AS n;
     INSERT INTO product_words (merchant_id, word, sku)
-        SELECT '00000000-0000-7000-8000-000000000001', unnest(ARRAY['product', 'few' || n % 20000, 'one' || n]),
+        SELECT '00000000-0000-7000-8000-000000000001'::uuid, unnest(ARRAY['product', 'few' || n % 20000, 'one' || n]),
             'sku-' || n FROM generate_series(1, 200000) AS n;
     ANALYZE";
 const MERCHANT: &str = "'00000000-0000-7000-8000-000000000001'";
