@@ -77,7 +77,7 @@ pub async fn a_frequent_word_finds_the_same_as_a_rare_one(store: Arc<dyn OrderSt
     let world = OrdersFixture::new(store).await;
     let count = usize::try_from(CANDIDATES_MAX).expect("fits") + 1;
     for n in 0..count {
-        let name = format!("Frequent {}", if n % 100 == 0 { "rare" } else { "thing" });
+        let name = format!("Frequent {}", if n.is_multiple_of(100) { "rare" } else { "thing" });
         let price_minor = i64::try_from(n % 7).expect("fits");
         world.put(ProductData { name, ..OrdersFixture::data(&format!("sku-{n:05}"), price_minor) }).await;
     }

@@ -1,12 +1,16 @@
 //! Query plans of lists and searches over 200,000 products of one merchant: each statement reads the index that is made
 //! for it, and what is read in the order of its index is not sorted.
 
-use base::postgres::PostgresConfig;
+use base::{Ambient, postgres::PostgresConfig};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection, Row};
-use store_postgres::statements;
+use store::{
+    catalog::{Catalog, ProductFilter, ProductSort},
+    domain::{MerchantId, PageRequest},
+};
+use store_postgres::{PostgresOrders, statements};
 
 use super::needs_postgres;
-use crate::util::postgres::{migrated, pool};
+use crate::util::postgres::{migrated, open, pool};
 
 /// Each product has a word that all have, one that ten have, and one of its own.
 const FILL: &str = "
@@ -78,6 +82,30 @@ async fn lists_and_searches_of_200_000_products_read_their_index() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Products as an earlier release stored them, in more than one batch.
+const WITHOUT_WORDS: &str = "
+    INSERT INTO merchants (id, name, created_at) VALUES ('00000000-0000-7000-8000-000000000001', 'Shop', now());
+    INSERT INTO products (merchant_id, sku, name, category, price_minor, currency, low_stock_at, updated_at)
+        SELECT '00000000-0000-7000-8000-000000000001'::uuid, 'sku-' || n, 'Pi\u{f1}ata ' || n, 'things', 1, 'EUR', 0, now()
+        FROM generate_series(1, 450) AS n";
+
+#[tokio::test]
+async fn migrating_gives_the_products_of_an_earlier_release_their_words() {
+    needs_postgres!();
+    let database = migrated().await;
+    pool(&database).await.execute(WITHOUT_WORDS).await.expect("fills");
+    let store = open(&database.config()).await;
+    let merchant = MerchantId("00000000-0000-7000-8000-000000000001".parse().expect("an id"));
+    let found = async |text: &str| {
+        let filter = ProductFilter { text: Some(text.to_owned()), ..ProductFilter::default() };
+        let page = PageRequest { limit: 100, after: None };
+        store.products(merchant, &filter, ProductSort::Sku, page).await.expect("reads").items.len()
+    };
+    assert_eq!(found("pinata").await, 0);
+    PostgresOrders::migrate(&database.config(), Ambient::system()).await.expect("migrates");
+    assert_eq!((found("pinata").await, found("pinata 450").await), (100, 1));
 }
 
 /// Whether the plan scans the index, forwards or backwards, with or without its table.

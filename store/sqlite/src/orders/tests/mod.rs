@@ -5,6 +5,7 @@ mod keys;
 mod place_order;
 mod plans;
 mod relays;
+mod words;
 
 use std::time::Duration;
 
