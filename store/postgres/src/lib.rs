@@ -212,10 +212,10 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0018_api_key_notes.up",
             "0019_orders_by_customer.down",
             "0019_orders_by_customer.up",
-            "0021_product_words.down",
-            "0021_product_words.up",
-            "0022_customer_erasures.down",
-            "0022_customer_erasures.up"
+            "0020_product_words.down",
+            "0020_product_words.up",
+            "0021_customer_erasures.down",
+            "0021_customer_erasures.up"
         ]
     )
 }

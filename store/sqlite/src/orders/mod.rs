@@ -84,8 +84,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0018_product_search",
             "0019_api_key_notes",
             "0020_orders_by_customer",
-            "0022_product_words",
-            "0023_customer_erasures"
+            "0021_product_words",
+            "0022_customer_erasures"
         ]
     )
 }
