@@ -9,10 +9,12 @@ use api::{
     ApiConfig, CardTestingLimits, CartLimits, CheckoutLimits, DocsConfig, Origin, ReadLimits, ServerLimits,
     SessionLimits, SignInLimits,
 };
-use store::domain::Currency;
 use webhooks::UrlPolicy;
 
-use super::{payments, reader::Reader};
+use super::{
+    payments::{self, ProviderKind},
+    reader::Reader,
+};
 
 const RATE_MAX: u32 = 1_000_000;
 const PER_DAY_MAX: u32 = 100_000_000;
@@ -47,11 +49,7 @@ fn exchange(r: &mut Reader, whole: Duration) -> (Duration, Duration) {
     (body, request)
 }
 
-pub(super) fn api(
-    r: &mut Reader,
-    server: &ServerLimits,
-    provider_takes: fn(i64, Currency) -> bool,
-) -> ApiConfig {
+pub(super) fn api(r: &mut Reader, server: &ServerLimits, provider: ProviderKind) -> ApiConfig {
     let (body_timeout, request_timeout) = exchange(r, server.exchange_timeout);
     let streams_max = r.within("server", "streams_max", 1..=100_000);
     let streams_per_merchant_max = r.within("server", "streams_per_merchant_max", 1..=100_000);
@@ -85,7 +83,7 @@ pub(super) fn api(
             new_per_ip_per_minute: rate(r, "carts", "new_per_ip_per_minute", RATE_MAX),
             new_per_merchant_per_day: rate(r, "carts", "new_per_merchant_per_day", PER_DAY_MAX),
         },
-        card_testing: card_testing(r),
+        card_testing: card_testing(r, provider),
         order_token_ttl: Duration::from_hours(24 * r.within("orders", "token_days", 1..=3650_u64)),
         sessions: sessions(r),
         webhook_urls: UrlPolicy { allow_loopback: r.value("webhooks", "allow_loopback", false) },
@@ -101,11 +99,11 @@ pub(super) fn api(
         streams_check: Duration::from_millis(r.within("server", "streams_check_ms", 100..=4_000_u64)),
         catalog_ttl: Duration::from_millis(r.within("cache", "catalog_ms", 100..=60_000_u64)),
         stripe_webhook_secrets: payments::stripe_webhook_secrets(r),
-        provider_takes,
+        provider_takes: provider.takes(),
     }
 }
 
-fn card_testing(r: &mut Reader) -> CardTestingLimits {
+fn card_testing(r: &mut Reader, provider: ProviderKind) -> CardTestingLimits {
     let mut number = |key, max| rate(r, "card_testing", key, max);
     let [guest, customer, with_proof] = ["unpaid_per_guest", "unpaid_per_customer", "unpaid_with_proof"]
         .map(|key| number(key, CARD_ORDERS_MAX));
@@ -120,8 +118,9 @@ fn card_testing(r: &mut Reader) -> CardTestingLimits {
             r.fault("card_testing", key, &format!("must not be more than card_testing.{of}"));
         }
     }
+    let sandbox_bound = rate(r, "card_testing", "sandbox_bound", CARD_ORDERS_MAX);
     let mut minutes = |key, most: u64| Duration::from_mins(r.within("card_testing", key, 1..=most));
-    CardTestingLimits {
+    let limits = CardTestingLimits {
         unpaid_per_guest: guest,
         unpaid_per_customer: customer,
         unpaid_with_proof: with_proof,
@@ -132,6 +131,20 @@ fn card_testing(r: &mut Reader) -> CardTestingLimits {
         alarm_payments,
         alarm_for: minutes("alarm_minutes", 1_440),
         proof_bits: r.within("card_testing", "proof_bits", 1..=32),
+    };
+    if provider == ProviderKind::Sandbox { in_sandbox(limits, sandbox_bound) } else { limits }
+}
+
+/// The same bound for all that the sandbox's few payment methods and addresses would reach soon.
+fn in_sandbox(limits: CardTestingLimits, bound: NonZeroU32) -> CardTestingLimits {
+    CardTestingLimits {
+        unpaid_per_guest: bound,
+        unpaid_per_customer: bound,
+        unpaid_with_proof: bound,
+        declines_per_payment_method: bound,
+        declines_per_customer: bound,
+        alarm_payments: bound,
+        ..limits
     }
 }
 

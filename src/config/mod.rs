@@ -168,7 +168,7 @@ impl Config {
         let payments = Payments::read(r, plain);
         let config = Self {
             listen: r.parsed("server", "listen", SocketAddr::from(([127, 0, 0, 1], 0))),
-            api: http::api(r, &server, payments.provider.takes()),
+            api: http::api(r, &server, payments.provider),
             console: ConsoleSettings::read(r),
             server,
             readiness_lead: Duration::from_secs(r.within("server", "readiness_lead_seconds", 0..=300_u64)),

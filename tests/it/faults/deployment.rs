@@ -221,6 +221,17 @@ async fn put_provider(stage: &mut TestServers, stripe: Option<&StripeServer>) ->
     };
     let front = Front::of(&stripe.url).await;
     stage.set("PAYMENTS_PROVIDER", "stripe");
+    // All customers order from one address, and the provider declines many.
+    for bound in [
+        "UNPAID_PER_GUEST",
+        "UNPAID_PER_CUSTOMER",
+        "UNPAID_WITH_PROOF",
+        "DECLINES_PER_PAYMENT_METHOD",
+        "DECLINES_PER_CUSTOMER",
+        "ALARM_PAYMENTS",
+    ] {
+        stage.set(&format!("CARD_TESTING_{bound}"), "1000000");
+    }
     stage.set("PAYMENTS_STRIPE_KEY", STRIPE_KEY);
     stage.set("PAYMENTS_STRIPE_URL", &front.url);
     (front, format!("{}/v1/ledger", stripe.url))
