@@ -5,14 +5,15 @@
 //! and waits are those of the last [`RECENT_MAX`] attempts of all queues together, not those of a fixed span: a query
 //! over a span would grow with the load.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use base::{
     Timestamp,
     time::{between, later},
 };
 use jobs::{
-    inspection::{self, QueueStatus, WorkerStatus, live_notes},
+    inspection::{self, QueueStatus, WorkerStatus, live_notes, lost_notes},
+    job_store::WorkerNote,
     records::{AttemptOutcome, AttemptRecord, RecordFilter},
     scaling::QueueSignal,
 };
@@ -48,6 +49,9 @@ pub(crate) struct Figures {
     /// Consumers and processes; they have a page and a JSON of their own.
     #[serde(skip)]
     pub(crate) consumers: Vec<WorkerStatus>,
+    /// Queues of processes that ended within the last hour without stopping in order, newest first.
+    #[serde(skip)]
+    pub(crate) lost: Vec<WorkerNote>,
 }
 
 impl Figures {
@@ -122,10 +126,7 @@ async fn ask(parts: &ConsoleParts, at: Timestamp) -> Result<Figures, ConsoleErro
     let mut queues: Vec<_> =
         statuses.into_iter().map(|status| of_queue(status, &recent, &signals, at)).collect();
     queues.sort_by(|one, other| (one.status.rank(), one.name()).cmp(&(other.status.rank(), other.name())));
-    let mut names: Vec<&str> = notes.iter().map(|note| note.worker.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    let workers = names.len();
+    let workers = processes(&notes);
     Ok(Figures {
         at,
         engine: engine.name(),
@@ -134,7 +135,13 @@ async fn ask(parts: &ConsoleParts, at: Timestamp) -> Result<Figures, ConsoleErro
         outbox: parts.orders.backlog().await?,
         workers,
         consumers: inspection::workers(engine.consumers().await?, notes),
+        lost: lost_notes(parts.store.as_ref(), &parts.ambient).await?,
     })
+}
+
+/// Processes that wrote these notes.
+pub(crate) fn processes(notes: &[WorkerNote]) -> usize {
+    notes.iter().map(|note| note.worker.as_str()).collect::<HashSet<_>>().len()
 }
 
 fn of_queue(

@@ -38,8 +38,8 @@ impl TimelineEntry {
             job: Some(job.to_string()),
             is_well: match outcome {
                 AttemptOutcome::Completed => Some(true),
-                AttemptOutcome::Retried | AttemptOutcome::Dead => Some(false),
-                AttemptOutcome::Snoozed | AttemptOutcome::Cancelled | AttemptOutcome::Stale => None,
+                AttemptOutcome::Retried | AttemptOutcome::Dead | AttemptOutcome::Cancelled => Some(false),
+                AttemptOutcome::Snoozed | AttemptOutcome::Stale => None,
             },
             ..Self::new(record.started_at, "job", "")
         }

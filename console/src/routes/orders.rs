@@ -78,6 +78,8 @@ struct OrderPage {
     timeline: Vec<TimelineEntry>,
     /// Jobs of the order that wait, run or are dead.
     jobs: Vec<JobSummary>,
+    /// Jobs that gave up, such as a mail that was refused, and were not started again.
+    given_up: Vec<GivenUp>,
     /// Messages about the order that no relay could read.
     set_aside: Vec<SetAside>,
     /// Items and buttons of [`SENT_AGAIN`] that this console has.
@@ -93,6 +95,14 @@ struct PaymentSummary {
     amount_minor: i64,
     /// The provider's id of the charge, or the code of its refusal.
     reference: Option<String>,
+}
+
+/// A job that ended without having done its work.
+#[derive(Serialize)]
+struct GivenUp {
+    job: JobId,
+    kind: String,
+    error: Option<String>,
 }
 
 async fn gathered(
@@ -119,6 +129,7 @@ async fn gathered(
         of_payment(&mut timeline, payment, &charges);
     }
     timeline.sort_by_key(|entry| entry.at);
+    let last = last_attempts(&attempts);
     let Order { currency, customer, .. } = &order;
     let customer = sees_payloads.then(|| format!("{} <{}>", customer.name, customer.email));
     Ok(OrderPage {
@@ -137,7 +148,8 @@ async fn gathered(
         customer,
         payment: payment.map(summary),
         timeline,
-        jobs: open_jobs(console, &attempts).await?,
+        jobs: open_jobs(console, &last).await?,
+        given_up: given_up(&last),
         set_aside,
         sent_again: SENT_AGAIN.into_iter().filter(|(kind, _)| has_items(console, kind)).collect(),
     })
@@ -221,18 +233,32 @@ fn summary(payment: Payment) -> PaymentSummary {
     }
 }
 
+/// The last one of each job; attempts are the newest first.
+fn last_attempts(attempts: &[AttemptRecord]) -> BTreeMap<JobId, &AttemptRecord> {
+    let mut last = BTreeMap::new();
+    for record in attempts {
+        last.entry(record.job).or_insert(record);
+    }
+    last
+}
+
+fn given_up(last: &BTreeMap<JobId, &AttemptRecord>) -> Vec<GivenUp> {
+    let given_up = last.values().filter(|record| record.outcome == AttemptOutcome::Cancelled);
+    let of = |record: &&AttemptRecord| GivenUp {
+        job: record.job,
+        kind: record.kind.clone(),
+        error: record.error.clone(),
+    };
+    given_up.map(of).collect()
+}
+
 /// Jobs whose last attempt did not end them, as far as the engine holds them.
 async fn open_jobs(
     console: &ConsoleState,
-    attempts: &[AttemptRecord],
+    last: &BTreeMap<JobId, &AttemptRecord>,
 ) -> Result<Vec<JobSummary>, ConsoleError> {
-    let mut last: BTreeMap<JobId, AttemptOutcome> = BTreeMap::new();
-    for record in attempts {
-        // Newest first.
-        last.entry(record.job).or_insert(record.outcome);
-    }
     let mut jobs = Vec::new();
-    for (id, _) in last.iter().filter(|(_, outcome)| is_open(**outcome)).take(JOBS_MAX) {
+    for (id, _) in last.iter().filter(|(_, record)| is_open(record.outcome)).take(JOBS_MAX) {
         jobs.extend(console.parts.engine.find(*id).await?.map(JobSummary::from));
     }
     Ok(jobs)
@@ -250,6 +276,9 @@ impl View for OrderPage {
                 "bad",
                 format!("Message {} ({}) cannot be read by the relay.", message.id, message.kind),
             );
+        }
+        for GivenUp { kind, error, .. } in &self.given_up {
+            page.note("bad", format!("{kind} gave up: {}.", error.as_deref().unwrap_or("no reason told")));
         }
         page.push(timeline_table("Everything that happened, oldest first", &self.timeline, self.at));
         page.push(self.facts(visitor));

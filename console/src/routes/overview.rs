@@ -10,7 +10,7 @@ use crate::{
     answer::{Asked, View, Visitor},
     cells::count,
     error::ConsoleError,
-    figures::{Figures, QueueFigures},
+    figures::{Figures, QueueFigures, processes},
     history::SamplesByQueue,
     page::{Cell, Facts, Page},
     state::Console,
@@ -65,6 +65,10 @@ fn trouble(page: &mut Page, figures: &Figures) {
     }
     if !paused.is_empty() {
         page.note("warn", format!("Paused: {paused}."));
+    }
+    if !figures.lost.is_empty() {
+        let number = processes(&figures.lost);
+        page.note("warn", format!("Worker processes lost within an hour: {number}; see Workers."));
     }
     if figures.outbox.set_aside > 0 {
         let number = count(figures.outbox.set_aside);

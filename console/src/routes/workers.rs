@@ -21,19 +21,25 @@ pub(super) async fn workers(
     asked: Asked,
 ) -> Result<Response, ConsoleError> {
     let figures = console.figures().await?;
-    asked.answer(&WorkerList { at: figures.at, data: figures.consumers.clone() })
+    let (data, lost) = (figures.consumers.clone(), figures.lost.clone());
+    asked.answer(&WorkerList { at: figures.at, data, lost })
 }
 
 #[derive(Serialize)]
 struct WorkerList {
     at: Timestamp,
     data: Vec<WorkerStatus>,
+    /// The last notes of processes that ended without stopping in order.
+    lost: Vec<WorkerNote>,
 }
 
 impl View for WorkerList {
     fn page(&self, _: &Visitor) -> Page {
         let mut page = Page::new("Workers");
         page.push(worker_table("Processes and the queues they consume", &self.data, self.at));
+        if !self.lost.is_empty() {
+            page.push(lost_table(&self.lost, self.at));
+        }
         page.push(running_table("Running jobs, the longest first", &self.data, self.at));
         page
     }
@@ -73,6 +79,23 @@ pub(super) fn worker_table(caption: &str, workers: &[WorkerStatus], now: Timesta
             time(|note| note.contact_at),
             lease(worker, now),
             trouble(note),
+        ]);
+    }
+    table
+}
+
+/// Processes that were killed, or lost the job store: what they last told of themselves.
+fn lost_table(lost: &[WorkerNote], now: Timestamp) -> Table {
+    let caption = "Lost within an hour: no sign of life, and not stopped in order";
+    let mut table = Table::new(caption, ["Worker", "Queue", "Release", "Started", "Last seen", "Ran then"]);
+    for note in lost {
+        table.push([
+            note.worker.as_str().into(),
+            Cell::link(note.queue.as_str(), path("/queues", &note.queue)),
+            note.release.as_str().into(),
+            Cell::time(note.started_at, now),
+            Cell::marked("bad", Cell::time(note.noted_at, now)),
+            Cell::number(note.used),
         ]);
     }
     table

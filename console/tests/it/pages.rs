@@ -2,16 +2,17 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use base::time::earlier;
+use base::{Timestamp, time::earlier};
 use console::access::Role;
 use http::StatusCode;
 use jobs::{
     CancellationToken, JobId,
     job_store::{NotedRun, WorkerNote},
+    records::{AttemptOutcome, AttemptRecord},
 };
 use serde_json::Value;
 
-use crate::util::{CUSTOMER, Deployment, HOSTILE_ERROR, PATIENCE, PAYLOAD_CANARY, QUEUE};
+use crate::util::{CUSTOMER, Deployment, HOSTILE_ERROR, PATIENCE, PAYLOAD_CANARY, QUEUE, attempt};
 
 /// Most pages visited from link to link.
 const VISITS_MAX: usize = 500;
@@ -162,6 +163,26 @@ async fn an_order_is_one_timeline_and_a_queue_without_consumers_is_told() {
 }
 
 #[tokio::test]
+async fn a_mail_that_was_refused_stands_above_the_timeline_until_it_is_sent() {
+    let shop = Deployment::open().await;
+    let of = |outcome, error: Option<&str>| AttemptRecord {
+        outcome,
+        error: error.map(str::to_owned),
+        ..attempt(shop.ready, shop.order, &shop.parts.ambient)
+    };
+    let path = format!("/orders/{}", shop.order);
+    let told = "send_mail gave up: smtp_refused_550.";
+    let refused = of(AttemptOutcome::Cancelled, Some("smtp_refused_550"));
+    shop.parts.records.append(vec![refused]).await.expect("records");
+    let page = shop.get(Role::Viewer, &path).await.body;
+    assert!(page.contains(told) && page.contains("send_mail: attempt 1 cancelled"), "{page}");
+    let again = AttemptRecord { attempt: 2, ..of(AttemptOutcome::Completed, None) };
+    shop.parts.records.append(vec![again]).await.expect("records");
+    let page = shop.get(Role::Viewer, &path).await.body;
+    assert!(!page.contains(told), "{page}");
+}
+
+#[tokio::test]
 async fn dead_jobs_are_counted_by_error_and_each_error_leads_to_its_jobs() {
     let shop = Deployment::open().await;
     let dead: Value =
@@ -178,29 +199,52 @@ async fn dead_jobs_are_counted_by_error_and_each_error_leads_to_its_jobs() {
 
 #[tokio::test]
 async fn running_jobs_are_told_with_their_worker_and_since_when() {
-    let (shop, queue) = (Deployment::open().await, QUEUE.to_owned());
+    let shop = Deployment::open().await;
     let now = shop.parts.ambient.now();
-    let note = WorkerNote {
-        worker: "w-2".to_owned(),
-        queue,
-        release: "1.0.0".to_owned(),
-        started_at: now,
-        noted_at: now,
-        slots: 1,
-        used: 1,
-        configured: 1,
-        contact_at: Some(now),
-        trouble: None,
-        runs: vec![NotedRun { job: shop.ready, since: earlier(now, Duration::from_mins(5)) }],
-        ended: 0,
-        busy_ms: 0,
-        held_back: false,
-    };
-    shop.parts.store.note_workers(vec![note]).await.expect("notes");
+    let runs = vec![NotedRun { job: shop.ready, since: earlier(now, Duration::from_mins(5)) }];
+    shop.parts.store.note_workers(vec![WorkerNote { runs, ..note("w-2", now) }]).await.expect("notes");
     for path in ["/workers", "/queues/email"] {
         let page = shop.get(Role::Viewer, path).await;
         assert!(page.links().contains(&format!("/jobs/{}", shop.ready)), "{path}: {}", page.body);
         assert!(page.body.contains("5 min ago"), "{path}: {}", page.body);
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_did_not_stop_in_order_is_told_as_lost_for_an_hour() {
+    let shop = Deployment::open().await;
+    let now = shop.parts.ambient.now();
+    let before = |minutes| earlier(now, Duration::from_mins(minutes));
+    let notes = vec![note("w-lives", now), note("w-killed", before(10)), note("w-of-old", before(61))];
+    shop.parts.store.note_workers(notes).await.expect("notes");
+    let page = shop.get(Role::Viewer, "/workers").await.body;
+    assert!(page.contains("Lost within an hour") && page.contains("10 min ago"), "{page}");
+    assert!(page.contains("w-lives") && !page.contains("w-of-old"), "{page}");
+    let told: Value =
+        serde_json::from_str(&shop.get(Role::Viewer, "/api/v1/workers").await.body).expect("is JSON");
+    let lost: Vec<_> = told["lost"].as_array().expect("a list").iter().map(|note| &note["worker"]).collect();
+    assert_eq!(lost, ["w-killed"], "{told}");
+    let overview = shop.get(Role::Viewer, "/").await.body;
+    assert!(overview.contains("Worker processes lost within an hour: 1"), "{overview}");
+}
+
+/// The note of a process with one slot of [`QUEUE`], which it uses.
+fn note(worker: &str, noted_at: Timestamp) -> WorkerNote {
+    WorkerNote {
+        worker: worker.to_owned(),
+        queue: QUEUE.to_owned(),
+        release: "1.0.0".to_owned(),
+        started_at: noted_at,
+        noted_at,
+        slots: 1,
+        used: 1,
+        configured: 1,
+        contact_at: Some(noted_at),
+        trouble: None,
+        runs: Vec::new(),
+        ended: 0,
+        busy_ms: 0,
+        held_back: false,
     }
 }
 

@@ -307,7 +307,8 @@ async fn jobs_of(engine: &SqliteEngine, order: OrderId, ambient: &Ambient) -> [J
     [dead, ready, publish(Some(ambient.now() + Duration::from_hours(1))).await]
 }
 
-fn attempt(job: JobId, order: OrderId, ambient: &Ambient) -> AttemptRecord {
+/// The one attempt of a job, which was its last.
+pub(crate) fn attempt(job: JobId, order: OrderId, ambient: &Ambient) -> AttemptRecord {
     let now = ambient.now();
     AttemptRecord {
         job,

@@ -15,7 +15,7 @@ use base::Timestamp;
 
 pub use self::{
     history::{JobHistory, history},
-    processes::{QueueStatus, WorkerStatus, live_notes, queues, queues_up_to, workers},
+    processes::{QueueStatus, WorkerStatus, live_notes, lost_notes, queues, queues_up_to, workers},
 };
 use crate::{
     engine::{Admin, EngineError, InspectedJob, JobFilter, JobState, LIST_MAX, SHORT_DELAY_MAX},

@@ -1,12 +1,14 @@
 //! Queues and the processes that work on them, from the engine's consumers and from the notes that worker processes
 //! write into the job store.
 
+use std::cmp::Reverse;
+
 use base::{Ambient, Timestamp, time::earlier};
 use serde::Serialize;
 
 use crate::{
     engine::{Admin, ConsumerInfo, Depth, EngineError, FairKey},
-    job_store::{WORKER_NOTE_VALID_FOR, WorkerNote, WorkerNotes},
+    job_store::{WORKER_NOTE_KEPT_FOR, WORKER_NOTE_VALID_FOR, WorkerNote, WorkerNotes},
 };
 
 /// Keys told of a fair queue, those with most jobs waiting.
@@ -65,6 +67,16 @@ pub struct WorkerStatus {
 /// Notes of the processes that live.
 pub async fn live_notes(store: &dyn WorkerNotes, ambient: &Ambient) -> Result<Vec<WorkerNote>, EngineError> {
     store.worker_notes(earlier(ambient.now(), WORKER_NOTE_VALID_FOR)).await
+}
+
+/// The last notes of processes that gave no sign of life for [`WORKER_NOTE_VALID_FOR`] and did not stop in order, of
+/// the last [`WORKER_NOTE_KEPT_FOR`], newest first. One that is cut off from the store is among them until it returns.
+pub async fn lost_notes(store: &dyn WorkerNotes, ambient: &Ambient) -> Result<Vec<WorkerNote>, EngineError> {
+    let now = ambient.now();
+    let mut notes = store.worker_notes(earlier(now, WORKER_NOTE_KEPT_FOR)).await?;
+    notes.retain(|note| note.noted_at < earlier(now, WORKER_NOTE_VALID_FOR));
+    notes.sort_by_key(|note| Reverse(note.noted_at));
+    Ok(notes)
 }
 
 /// All declared queues, in the order of the engine; one that is deleted meanwhile is left out.

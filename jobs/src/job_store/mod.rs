@@ -47,7 +47,8 @@ pub use self::{
     schedules::{Advance, NewSchedule, SCHEDULES_MAX, ScheduleRow, Schedules, Term},
     sqlite::SqliteJobStore,
     workers::{
-        NotedRun, QueueSize, SLOTS_MAX, WORKER_NOTE_VALID_FOR, WORKER_NOTES_MAX, WorkerNote, WorkerNotes,
+        NotedRun, QueueSize, SLOTS_MAX, WORKER_NOTE_KEPT_FOR, WORKER_NOTE_VALID_FOR, WORKER_NOTES_MAX,
+        WorkerNote, WorkerNotes,
     },
 };
 use crate::{

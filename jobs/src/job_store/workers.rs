@@ -20,6 +20,9 @@ pub const SLOTS_MAX: u32 = 1000;
 pub const WORKER_NOTES_MAX: u32 = 1000;
 /// Age at which a note is taken for that of a dead process; each is written every ten seconds at least.
 pub const WORKER_NOTE_VALID_FOR: Duration = Duration::from_secs(45);
+/// Age at which workers delete notes. Until then that of a dead process tells that it was lost: an orderly stop deletes
+/// its notes.
+pub const WORKER_NOTE_KEPT_FOR: Duration = Duration::from_hours(1);
 
 /// What a worker process tells of one of its queues.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ use crate::{
     engine::EngineError,
     envelope::JobId,
     error::{bounded, describe},
-    job_store::{NOTED_JOBS_MAX, NotedRun, QueueSize, WorkerNote, WorkerNotes},
+    job_store::{NOTED_JOBS_MAX, NotedRun, QueueSize, WORKER_NOTE_KEPT_FOR, WorkerNote, WorkerNotes},
 };
 
 /// Interval of reading sizes, and least time between two notes.
@@ -29,9 +29,8 @@ const BEGIN_MAX: Duration = Duration::from_secs(2);
 const CALL_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for the deletion of the notes at a stop.
 const FORGET_MAX: Duration = Duration::from_secs(2);
-/// Interval of deleting notes of dead processes, and their age.
+/// Interval of deleting old notes of dead processes.
 const EXPIRE_EVERY: Duration = Duration::from_mins(1);
-const EXPIRE_AFTER: Duration = Duration::from_mins(5);
 
 /// Store of the list, and the version that this program has in it.
 pub(super) struct Listing {
@@ -111,7 +110,7 @@ impl Lister {
             (self.noted, self.note_at) = (notes, Instant::now() + NOTE_EVERY);
         }
         if Instant::now() >= self.expire_at {
-            self.listing.store.expire_workers(earlier(self.ambient.now(), EXPIRE_AFTER)).await?;
+            self.listing.store.expire_workers(earlier(self.ambient.now(), WORKER_NOTE_KEPT_FOR)).await?;
             self.expire_at = Instant::now() + EXPIRE_EVERY;
         }
         Ok(())
