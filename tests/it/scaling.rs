@@ -1,9 +1,18 @@
 //! The scaling signal of real processes, and `ops/autoscale`, which starts and stops workers by it.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
+use base::Ambient;
+use jobs::{
+    Envelope, JobId, Publish,
+    envelope::EnqueueOptions,
+    job_store::PostgresJobStore,
+    rabbitmq::{RabbitEngine, RabbitServer},
+};
 use serde_json::{Value, json};
+use store::domain::OrderId;
 use tokio::{process::Command, time::Instant};
+use workers::{jobs::SendEmail, mail::Template};
 
 use crate::util::{
     Dev, PATIENCE, Role, TestMerchant, TestServers, alone, audit, fetch, free_port, orderworks, ready,
@@ -14,6 +23,9 @@ const QUEUES: [&str; 4] = ["email", "fulfilment", "payments", "webhooks"];
 const SMALL: &str = "payments=1,fulfilment=1,email=1,webhooks=1";
 const WORKERS_MAX: usize = 4;
 const ORDERS: usize = 24;
+/// Jobs published at once, so many that one worker is too few for the wait that is aimed at.
+const BACKLOG: usize = 20_000;
+const PUBLISHED_AT_ONCE: usize = 1_000;
 /// Longest time until the number of workers has followed the load.
 const FOLLOWS_WITHIN: Duration = Duration::from_mins(4);
 
@@ -72,6 +84,37 @@ async fn follows(stage: &TestServers, workers: usize) {
     }
 }
 
+/// Publishes mails of an order that have been sent already, so that each job asks the order store and ends.
+async fn publish_backlog(stage: &TestServers, order: OrderId) -> Vec<JobId> {
+    let ambient = Ambient::system();
+    let store = PostgresJobStore::open(&stage.database.config(), ambient.clone()).await.expect("opens");
+    let server = RabbitServer::at(stage.vhost.url());
+    let engine =
+        RabbitEngine::new(server, "backlog", Arc::new(store), ambient.clone()).expect("a good address");
+    let job = SendEmail { order, template: Template::OrderConfirmation, domain: None };
+    let envelope = |_| Envelope::new(&job, EnqueueOptions::default(), &ambient).expect("a job");
+    let envelopes: Vec<Envelope> = (0..BACKLOG).map(envelope).collect();
+    for some in envelopes.chunks(PUBLISHED_AT_ONCE) {
+        engine.publish(some.to_vec()).await.expect("publishes");
+    }
+    envelopes.into_iter().map(|envelope| envelope.id).collect()
+}
+
+/// Waits until the log of attempts knows each of these jobs as completed.
+async fn all_completed(stage: &TestServers, jobs: &[JobId]) {
+    let ids: Vec<_> = jobs.iter().map(|id| id.0).collect();
+    let (database, deadline) = (stage.database.pool().await, Instant::now() + PATIENCE);
+    let count = "SELECT count(DISTINCT job) FROM jobs.attempts WHERE job = ANY($1) AND outcome = 'completed'";
+    loop {
+        let known: i64 = sqlx::query_scalar(count).bind(&ids).fetch_one(&database).await.expect("counts");
+        if usize::try_from(known) == Ok(jobs.len()) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{known} of {} have run", jobs.len());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// `ops/autoscale` over workers of this deployment.
 fn autoscale(stage: &TestServers, scaling: &str) -> Role {
     let worker = orderworks(stage.data.path());
@@ -88,7 +131,7 @@ async fn workers_follow_a_backlog_up_and_down_and_nothing_is_lost() {
     let _alone = alone().await;
     let Some(mut stage) = TestServers::open().await else { return };
     for (key, value) in [
-        ("SCALING_TARGET_WAIT_SECONDS", "{ payments = 1 }"),
+        ("SCALING_TARGET_WAIT_SECONDS", "{ payments = 1, email = 1 }"),
         ("SCALING_SHRINK_AFTER_SECONDS", "5"),
         ("SCALING_STEP_SECONDS", "1"),
     ] {
@@ -120,6 +163,11 @@ async fn workers_follow_a_backlog_up_and_down_and_nothing_is_lost() {
         assert_eq!(shop.client.ended(order).await["status"], "fulfilled");
     }
     follows(&stage, 1).await;
+
+    let jobs = publish_backlog(&stage, orders[0].parse().expect("an id")).await;
+    follows(&stage, WORKERS_MAX).await;
+    follows(&stage, 1).await;
+    all_completed(&stage, &jobs).await;
     let numbers = told(&stage);
     assert!(numbers.iter().all(|number| (1..=WORKERS_MAX).contains(number)), "{numbers:?}");
     audit::right(async || stage.verify(&audit::FULL).await).await;
