@@ -93,7 +93,7 @@ impl FromRequestParts<ApiState> for FacetCaller {
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self> {
         let auth::AnyKey(key) = auth::AnyKey::from_request_parts(parts, state).await?;
         let address = state.client_ip(parts);
-        state.limiters.searches.take(&key, address)?;
+        state.limiters.searches.take(&key, address).await?;
         Ok(Self(key))
     }
 }
