@@ -17,7 +17,10 @@ use std::{
 use async_trait::async_trait;
 use base::Ambient;
 
-use super::{Cache, CacheKey, CacheStats, Health, LoadError, Loaded, Loader, Namespace, Result};
+use super::{
+    Cache, CacheKey, CacheKind, CacheStats, Health, LoadError, Loaded, Loader, Namespace, Result,
+    stats::CountByKind,
+};
 
 /// Groups of keys that are invalidated together.
 const GROUPS: usize = 4096;
@@ -48,8 +51,8 @@ pub struct MemoryCache {
 
 #[derive(Default)]
 struct Counts {
-    asked: AtomicU64,
-    loads: AtomicU64,
+    asked: CountByKind,
+    loads: CountByKind,
 }
 
 #[derive(Clone)]
@@ -95,13 +98,14 @@ impl MemoryCache {
     /// The cached value, or else the one that `load` returns together with its lifetime.
     pub(super) async fn get_or_load_for(
         &self,
+        kind: CacheKind,
         key: CacheKey,
         load: impl Future<Output = Result<(Loaded, Duration)>>,
     ) -> Result<Loaded> {
-        self.counts.asked.fetch_add(1, Ordering::Relaxed);
+        self.counts.asked.add(kind);
         let generation = self.group(&key).load(Ordering::Acquire);
         let loading = async {
-            self.counts.loads.fetch_add(1, Ordering::Relaxed);
+            self.counts.loads.add(kind);
             load.await.map(|(value, keep)| Entry { value, keep })
         };
         let entry = self.entries.try_get_with((key, generation), loading).await;
@@ -130,9 +134,9 @@ impl MemoryCache {
     }
 
     /// Loads at this level, and reads answered without one.
-    pub(super) fn counts(&self) -> (u64, u64) {
-        let loads = self.counts.loads.load(Ordering::Relaxed);
-        (loads, self.counts.asked.load(Ordering::Relaxed).saturating_sub(loads))
+    pub(super) fn counts(&self, kind: CacheKind) -> (u64, u64) {
+        let loads = self.counts.loads.of(kind);
+        (loads, self.counts.asked.of(kind).saturating_sub(loads))
     }
 
     fn group(&self, key: &CacheKey) -> &AtomicU64 {
@@ -149,7 +153,7 @@ impl Cache for MemoryCache {
             let keep = self.lifetime(namespace, &value);
             Ok((value, keep))
         };
-        self.get_or_load_for(key, load).await
+        self.get_or_load_for(namespace.kind, key, load).await
     }
 
     async fn invalidate(&self, keys: &[CacheKey]) {
@@ -162,8 +166,8 @@ impl Cache for MemoryCache {
         Health::Up
     }
 
-    fn stats(&self) -> CacheStats {
-        let (loads, local_hits) = self.counts();
+    fn stats_of(&self, kind: CacheKind) -> CacheStats {
+        let (loads, local_hits) = self.counts(kind);
         CacheStats { local_hits, shared_hits: 0, loads }
     }
 }

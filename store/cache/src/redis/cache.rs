@@ -4,8 +4,8 @@
 //! Redis stores a loaded value only if the generation of its key is still the one that the lookup before the load
 //! returned. Invalidations that Redis did not accept are kept, up to a bound, and sent later; until then this process
 //! does not read those keys from Redis. Values in memory have a short lifetime, and a very short one while
-//! invalidations of other processes cannot be received. One load per key and process: processes do not wait for each
-//! other's loads.
+//! invalidations of other processes cannot be received. While Redis answers, one process loads for all, as long as a
+//! load takes no longer than its lock lasts ([`super::load_lock`]); else one load per key and process.
 
 use std::sync::Arc;
 
@@ -14,7 +14,9 @@ use base::Ambient;
 use futures::future::join_all;
 
 use super::{RedisServer, levels::CacheLevels, listener};
-use crate::{Cache, CacheKey, CacheStats, Health, Loaded, Loader, MemoryConfig, Namespace, Result};
+use crate::{
+    Cache, CacheKey, CacheKind, CacheStats, Health, Loaded, Loader, MemoryConfig, Namespace, Result,
+};
 
 /// A [`Cache`] over memory and Redis. Clones share it.
 #[derive(Clone)]
@@ -35,7 +37,7 @@ impl RedisCache {
 impl Cache for RedisCache {
     async fn get_or_load(&self, namespace: &Namespace, key: CacheKey, load: Loader) -> Result<Loaded> {
         let loading = self.inner.load(namespace, &key, load);
-        self.inner.near.get_or_load_for(key.clone(), loading).await
+        self.inner.near.get_or_load_for(namespace.kind, key.clone(), loading).await
     }
 
     async fn invalidate(&self, keys: &[CacheKey]) {
@@ -50,7 +52,7 @@ impl Cache for RedisCache {
         self.inner.health()
     }
 
-    fn stats(&self) -> CacheStats {
-        self.inner.stats()
+    fn stats_of(&self, kind: CacheKind) -> CacheStats {
+        self.inner.stats_of(kind)
     }
 }

@@ -3,8 +3,8 @@
 use std::{
     collections::HashSet,
     sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -12,9 +12,17 @@ use std::{
 use base::{Ambient, Timestamp};
 use futures::future::join_all;
 use redis::Script;
+use tokio::time::{Instant, sleep};
 
-use super::{RedisServer, link::Trouble};
-use crate::{CacheKey, CacheStats, Health, Loaded, Loader, MemoryCache, MemoryConfig, Namespace, Result};
+use super::{
+    RedisServer,
+    link::Trouble,
+    load_lock::{HOLD, LoadLock},
+};
+use crate::{
+    CacheKey, CacheKind, CacheStats, Health, Loaded, Loader, MemoryCache, MemoryConfig, Namespace, Result,
+    stats::CountByKind,
+};
 
 /// Lifetime in memory of a value that Redis has too.
 const NEAR_TTL: Duration = Duration::from_secs(30);
@@ -27,15 +35,25 @@ const PENDING_MAX: usize = 10_000;
 /// Values larger than this stay in memory only: they would delay other answers on the shared connection.
 const SHARED_BYTES_MAX: usize = 256 * 1024;
 
-/// Returns value, generation and the remaining lifetime of the value.
-const LOOK: &str =
-    "return {redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2]), redis.call('PTTL', KEYS[1])}";
-/// Stores a loaded value unless the key was invalidated since the lookup.
+/// Pauses between two looks for a value that another process loads; jittered.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+const PAUSE_MAX: Duration = Duration::from_millis(32);
+/// Longest wait for a value that other processes load: long enough for one that has lost its lock to be replaced.
+const WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// Returns the value, its generation and its remaining lifetime; without a value, whether this owner has the lock now.
+const LOOK: &str = "
+    local value, generation = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])
+    if value then return {value, generation, redis.call('PTTL', KEYS[1]), 0} end
+    local is_locked = redis.call('SET', KEYS[3], ARGV[1], 'NX', 'PX', ARGV[2])
+    return {false, generation, 0, is_locked and 1 or 0}";
+/// Stores a loaded value unless the key was invalidated since the lookup, and frees the lock if it is this owner's.
 const KEEP: &str = "
-    if (redis.call('GET', KEYS[2]) or '') == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end";
-/// Deletes the value, sets a new generation and notifies other processes.
+    if (redis.call('GET', KEYS[2]) or '') == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+    if redis.call('GET', KEYS[3]) == ARGV[4] then redis.call('DEL', KEYS[3]) end";
+/// Deletes the value and the lock of a load that is older now, sets a new generation and notifies other processes.
 const FORGET: &str = "
-    redis.call('DEL', KEYS[1])
+    redis.call('DEL', KEYS[1], KEYS[3])
     redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
     redis.call('PUBLISH', ARGV[3], ARGV[4])";
 
@@ -48,8 +66,8 @@ pub(super) struct CacheLevels {
     deaf_since_ms: AtomicI64,
     pending: Mutex<HashSet<CacheKey>>,
     scripts: Scripts,
-    shared_hits: AtomicU64,
-    loads: AtomicU64,
+    shared_hits: CountByKind,
+    loads: CountByKind,
 }
 
 struct Scripts {
@@ -58,9 +76,22 @@ struct Scripts {
     forget: Script,
 }
 
-struct Lookup {
-    value: Option<(Loaded, Duration)>,
+/// What a look into Redis found.
+enum Lookup {
+    /// A value, and its remaining lifetime.
+    Found(Loaded, Duration),
+    /// No value: this process loads it.
+    Ours(Claim),
+    /// No value: another process loads it.
+    Elsewhere { generation: String },
+}
+
+/// What a loaded value is stored with.
+struct Claim {
+    /// That of the key before the load.
     generation: String,
+    /// `None` where no process holds the others back.
+    lock: Option<LoadLock>,
 }
 
 impl CacheLevels {
@@ -75,8 +106,8 @@ impl CacheLevels {
                 keep: Script::new(KEEP),
                 forget: Script::new(FORGET),
             },
-            shared_hits: AtomicU64::new(0),
-            loads: AtomicU64::new(0),
+            shared_hits: CountByKind::default(),
+            loads: CountByKind::default(),
             ambient,
         }
     }
@@ -92,11 +123,11 @@ impl CacheLevels {
         }
     }
 
-    pub(super) fn stats(&self) -> CacheStats {
+    pub(super) fn stats_of(&self, kind: CacheKind) -> CacheStats {
         CacheStats {
-            local_hits: self.near.counts().1,
-            shared_hits: self.shared_hits.load(Ordering::Relaxed),
-            loads: self.loads.load(Ordering::Relaxed),
+            local_hits: self.near.counts(kind).1,
+            shared_hits: self.shared_hits.of(kind),
+            loads: self.loads.of(kind),
         }
     }
 
@@ -111,15 +142,20 @@ impl CacheLevels {
         load: Loader,
     ) -> Result<(Loaded, Duration)> {
         let look = if self.pending().contains(key) { None } else { self.look_up(key).await.ok() };
-        if let Some(Lookup { value: Some((value, left)), .. }) = look {
-            self.shared_hits.fetch_add(1, Ordering::Relaxed);
-            return Ok((value, left.min(self.near_ttl())));
-        }
-        self.loads.fetch_add(1, Ordering::Relaxed);
+        let claim = match look {
+            Some(Lookup::Found(value, left)) => {
+                self.shared_hits.add(namespace.kind);
+                return Ok((value, left.min(self.near_ttl())));
+            }
+            Some(Lookup::Ours(claim)) => Some(claim),
+            Some(Lookup::Elsewhere { generation }) => Some(Claim { generation, lock: None }),
+            None => None,
+        };
+        self.loads.add(namespace.kind);
         let value = load.await?;
         let whole = self.near.lifetime(namespace, &value);
-        if let Some(look) = look {
-            self.keep(key, &value, whole, &look.generation).await;
+        if let Some(claim) = claim {
+            self.keep(key, &value, whole, claim).await;
         }
         Ok((value, whole.min(self.near_ttl())))
     }
@@ -142,34 +178,66 @@ impl CacheLevels {
         }
     }
 
+    /// Looks the value up; while another process loads it, again and again, for [`WAIT_MAX`] at most.
     async fn look_up(&self, key: &CacheKey) -> Result<Lookup, Trouble> {
-        let [value, generation] = self.keys(key);
-        let mut script = self.scripts.look.prepare_invoke();
-        script.key(value).key(generation);
-        let (value, generation, left): (Option<Vec<u8>>, Option<String>, i64) =
-            self.server.link.run(&script).await?;
-        let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
-        let value = value.and_then(|bytes| Some((decode(&bytes)?, left)));
-        Ok(Lookup { value, generation: generation.unwrap_or_default() })
+        let token: Arc<str> = self.ambient.uuid().to_string().into();
+        let (gives_up_at, mut pause) = (Instant::now() + WAIT_MAX, PAUSE_MIN);
+        loop {
+            let lookup = self.look_once(key, &token).await?;
+            if !matches!(lookup, Lookup::Elsewhere { .. }) || Instant::now() >= gives_up_at {
+                return Ok(lookup);
+            }
+            sleep(pause + self.ambient.jitter(pause)).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
     }
 
-    async fn keep(&self, key: &CacheKey, value: &Loaded, whole: Duration, generation: &str) {
+    async fn look_once(&self, key: &CacheKey, token: &Arc<str>) -> Result<Lookup, Trouble> {
+        let [value, generation, lock] = self.keys(key);
+        let mut script = self.scripts.look.prepare_invoke();
+        script.key(value).key(generation).key(&lock).arg(&**token).arg(HOLD.as_millis().to_string());
+        let (value, generation, left, is_locked): (Option<Vec<u8>>, Option<String>, i64, bool) =
+            self.server.link.run(&script).await?;
+        let generation = generation.unwrap_or_default();
+        let Some(bytes) = value else {
+            if !is_locked {
+                return Ok(Lookup::Elsewhere { generation });
+            }
+            let lock = LoadLock::taken(self.server.clone(), lock, Arc::clone(token));
+            return Ok(Lookup::Ours(Claim { generation, lock: Some(lock) }));
+        };
+        let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+        Ok(match decode(&bytes) {
+            Some(value) => Lookup::Found(value, left),
+            None => Lookup::Ours(Claim { generation, lock: None }),
+        })
+    }
+
+    /// Stores a loaded value and frees the lock of its load.
+    async fn keep(&self, key: &CacheKey, value: &Loaded, whole: Duration, claim: Claim) {
         let (bytes, millis) = (encode(value), whole.as_millis());
         if bytes.len() > SHARED_BYTES_MAX || millis == 0 {
             return;
         }
-        let [value, generation_key] = self.keys(key);
+        let [value, generation, lock] = self.keys(key);
         let mut script = self.scripts.keep.prepare_invoke();
-        script.key(value).key(generation_key).arg(generation).arg(bytes).arg(millis.to_string());
+        script.key(value).key(generation).key(lock);
+        script.arg(claim.generation).arg(bytes).arg(millis.to_string());
+        script.arg(claim.lock.as_ref().map_or("", LoadLock::token));
         // A value that is not stored is loaded again later; the link has logged the failure.
-        drop(self.server.link.run::<()>(&script).await);
+        if self.server.link.run::<()>(&script).await.is_ok()
+            && let Some(lock) = claim.lock
+        {
+            lock.freed();
+        }
     }
 
     /// Invalidates in Redis, which notifies other processes; kept for a later try when Redis does not answer.
     pub(super) async fn forget(&self, key: &CacheKey) {
-        let [value, generation] = self.keys(key);
+        let [value, generation, lock] = self.keys(key);
         let mut script = self.scripts.forget.prepare_invoke();
-        script.key(value).key(generation).arg(self.ambient.uuid().to_string()).arg(GENERATION_TTL_MS);
+        script.key(value).key(generation).key(lock);
+        script.arg(self.ambient.uuid().to_string()).arg(GENERATION_TTL_MS);
         script.arg(self.channel()).arg(key.as_str());
         match self.server.link.run::<()>(&script).await {
             Ok(()) => {
@@ -203,8 +271,9 @@ impl CacheLevels {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keys(&self, key: &CacheKey) -> [String; 2] {
-        [self.server.key("c", key.as_str()), self.server.key("g", key.as_str())]
+    /// Value, generation and lock of a load.
+    fn keys(&self, key: &CacheKey) -> [String; 3] {
+        ["c", "g", "o"].map(|kind| self.server.key(kind, key.as_str()))
     }
 }
 

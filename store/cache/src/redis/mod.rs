@@ -9,6 +9,7 @@ mod levels;
 mod limits;
 mod link;
 mod listener;
+mod load_lock;
 mod sessions;
 
 use std::{sync::Arc, time::Duration};

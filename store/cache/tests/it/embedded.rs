@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use base::Ambient;
 use cache::{
-    Cache, LocalLimits, MemoryCache, MemoryConfig, Namespace, Quota, RateLimits, SessionError, SessionKey,
-    Sessions, SqliteSessions, fetch,
+    Cache, CacheKind, DerivedCache, DerivedStats, LocalLimits, MemoryCache, MemoryConfig, Namespace, Quota,
+    RateLimits, SessionError, SessionKey, Sessions, SqliteSessions, fetch,
 };
 use store_conformance::{Clockwork, cache::Caches};
 use tempfile::TempDir;
@@ -45,6 +45,7 @@ mod local {
 const PAGES: Namespace = Namespace {
     name: "pages",
     version: 1,
+    kind: CacheKind::Data,
     ttl: Duration::from_mins(1),
     negative_ttl: Duration::from_mins(1),
 };
@@ -58,6 +59,42 @@ async fn memory_stays_within_its_bound() {
     }
     assert_eq!(cache.stats().loads, 1000);
     let held = cache.bytes().await;
+    assert!(held > 10_000 && held <= 100_000, "{held} bytes");
+}
+
+#[tokio::test]
+async fn what_is_made_of_cached_values_is_current_while_they_are() {
+    let clockwork = Clockwork::new(1);
+    let now = || clockwork.ambient.now();
+    let pages = DerivedCache::new(1_000_000, Duration::from_hours(1));
+    let sources = |text: &str| vec![Arc::<[u8]>::from(text.as_bytes())];
+    let first = sources("a mug");
+    assert_eq!(pages.current("mug", &first, now()).await, None);
+    pages.put("mug", first.clone(), "page of a mug", 13, now()).await;
+    assert_eq!(pages.current("mug", &first, now()).await, Some("page of a mug"));
+    // Loaded again with the same content, later: the page is as old as that load.
+    clockwork.pass(Duration::from_mins(1));
+    let loaded_again = now();
+    assert_eq!(pages.current("mug", &sources("a mug"), now()).await, Some("page of a mug"));
+    assert_eq!(pages.former("mug", loaded_again).await, Some(("page of a mug", loaded_again)));
+    // Changed: the page is a former one.
+    clockwork.pass(Duration::from_mins(1));
+    assert_eq!(pages.current("mug", &sources("a cup"), now()).await, None);
+    assert_eq!(pages.former("mug", loaded_again).await, Some(("page of a mug", loaded_again)));
+    assert_eq!(pages.former("mug", now()).await, None, "too old");
+    assert_eq!(pages.former("cup", loaded_again).await, None);
+    assert_eq!(pages.stats(), DerivedStats { current: 2, made: 1, former: 2 });
+}
+
+#[tokio::test]
+async fn derived_values_stay_within_their_bound() {
+    let ambient = Ambient::system();
+    let pages = DerivedCache::new(100_000, Duration::from_hours(1));
+    for page in 0..1000 {
+        let source: Arc<[u8]> = Arc::from(vec![b'x'; 500]);
+        pages.put(&page.to_string(), vec![source], page, 500, ambient.now()).await;
+    }
+    let held = pages.bytes().await;
     assert!(held > 10_000 && held <= 100_000, "{held} bytes");
 }
 

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use base::{Ambient, testing::until};
 use cache::{
-    Cache, Health, Limits, LocalLimits, MemoryConfig, Namespace, Quota, RateLimits, RedisCache, RedisLimits,
-    RedisSessions, SessionKey, Sessions, fetch,
+    Cache, CacheKind, Health, Limits, LocalLimits, MemoryConfig, Namespace, Quota, RateLimits, RedisCache,
+    RedisLimits, RedisSessions, SessionKey, Sessions, fetch,
 };
 use futures::FutureExt;
 use store_conformance::cache::Caches;
@@ -59,6 +59,7 @@ mod limits {
 const PAGES: Namespace = Namespace {
     name: "pages",
     version: 1,
+    kind: CacheKind::Data,
     ttl: Duration::from_mins(1),
     negative_ttl: Duration::from_mins(1),
 };

@@ -14,17 +14,18 @@ use base::{
     testing::{Proxy, until},
 };
 use cache::{
-    Cache, Health, Limits, LocalLimits, MemoryConfig, Namespace, Quota, RateLimits, RedisCache, RedisConfig,
-    RedisLimits, RedisServer, RedisSessions, SessionError, SessionKey, Sessions, fetch,
+    Cache, CacheKind, Health, Limits, LocalLimits, MemoryConfig, Namespace, Quota, RateLimits, RedisCache,
+    RedisConfig, RedisLimits, RedisServer, RedisSessions, SessionError, SessionKey, Sessions, fetch,
 };
 use secrecy::SecretString;
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::util::redis::{Corner, address, skipped};
 
 const PAGES: Namespace = Namespace {
     name: "pages",
     version: 1,
+    kind: CacheKind::Data,
     ttl: Duration::from_mins(10),
     negative_ttl: Duration::from_mins(10),
 };
@@ -128,6 +129,34 @@ async fn a_server_that_hangs_costs_one_wait_and_not_one_per_read() {
     proxy.set_deaf(false);
     // The old connections stay out of step with their answers; new ones work.
     until("it is well again", || async { server.ping().await == Health::Up }).await;
+}
+
+/// It cannot free the lock of its load; that ends by itself.
+#[tokio::test]
+async fn a_process_cut_off_while_it_loads_holds_up_no_other_for_long() {
+    if skipped() {
+        return;
+    }
+    let corner = Corner::create().await;
+    let proxy = Proxy::start(address()).await;
+    let (_, far) = open(&corner.config());
+    let (_, cut_off) = open(&corner.config_by(proxy.port));
+    let (started, starting) = oneshot::channel();
+    let hanging = move || async move {
+        started.send(()).expect("is awaited");
+        std::future::pending::<Result<Option<u32>, Infallible>>().await
+    };
+    let loading = tokio::spawn(async move { fetch(&cut_off, &PAGES, "held", hanging).await.map(drop) });
+    starting.await.expect("starts");
+    proxy.set_accepting(false);
+    proxy.cut();
+    let began = Instant::now();
+    assert_eq!(read(&far, "held", 2).await, 2);
+    assert!(began.elapsed() < Duration::from_secs(20), "waited for {:?}", began.elapsed());
+    // Nobody's lock is left: the next value is loaded at once.
+    far.invalidate(&[PAGES.key("held")]).await;
+    assert_eq!(read(&far, "held", 3).await, 3);
+    loading.abort();
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ pub mod sessions;
 
 use std::{sync::Arc, time::Duration};
 
-use cache::{Cache, Namespace, RateLimits, Sessions};
+use cache::{Cache, CacheKind, Namespace, RateLimits, Sessions};
 
 /// A cache, and the cache of a second process over the same shared level, if the engine has one.
 #[derive(Clone)]
@@ -33,6 +33,9 @@ macro_rules! cache_suite {
                 a_read_after_an_invalidation_sees_no_older_load,
                 an_invalidation_is_seen_by_other_processes,
                 what_another_process_read_is_shared,
+                one_process_loads_for_all,
+                a_load_that_fails_or_is_dropped_is_taken_over_by_another_process,
+                reads_are_counted_by_their_kind,
                 versions_and_ids_are_apart,
                 values_run_out,
                 a_value_that_cannot_be_read_is_loaded_afresh,
@@ -82,6 +85,7 @@ macro_rules! rate_limit_suite {
 const PRODUCTS: Namespace = Namespace {
     name: "products",
     version: 1,
+    kind: CacheKind::Data,
     ttl: Duration::from_mins(1),
     negative_ttl: Duration::from_mins(1),
 };

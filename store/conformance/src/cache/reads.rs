@@ -10,10 +10,10 @@ use std::{
 };
 
 use base::testing::until;
-use cache::{Cache, FetchError, Namespace, fetch};
+use cache::{Cache, CacheKind, CacheStats, FetchError, Namespace, fetch};
 use futures::{FutureExt, future::join_all};
 use tokio::{
-    sync::{Notify, oneshot},
+    sync::{Notify, Semaphore, oneshot},
     time::Instant,
 };
 
@@ -148,6 +148,73 @@ pub async fn what_another_process_read_is_shared(caches: Caches) {
         assert_eq!(counted(&**there, id, found, &loads).await, found);
     }
     assert_eq!((loads.load(Ordering::SeqCst), there.stats().shared_hits), (2, 2));
+}
+
+/// Of a hundred concurrent reads in two processes, one loads.
+pub async fn one_process_loads_for_all(caches: Caches) {
+    let Some(there) = &caches.there else { return };
+    let (loads, gate) = (Arc::new(AtomicU32::new(0)), Arc::new(Semaphore::new(0)));
+    let readers = [&caches.here, there].into_iter().cycle().take(100).map(|cache| {
+        let (cache, loads, gate) = (Arc::clone(cache), Arc::clone(&loads), Arc::clone(&gate));
+        tokio::spawn(async move {
+            let load = move || async move {
+                loads.fetch_add(1, Ordering::SeqCst);
+                drop(gate.acquire().await);
+                Ok::<_, Infallible>(Some(7))
+            };
+            fetch(&*cache, &PRODUCTS, "crowd of two", load).await.expect("reads")
+        })
+    });
+    let readers: Vec<_> = readers.collect();
+    until("one process loads", || async { loads.load(Ordering::SeqCst) > 0 }).await;
+    gate.add_permits(readers.len());
+    let read: Vec<Option<u32>> = join_all(readers).await.into_iter().map(|r| r.expect("ends")).collect();
+    assert_eq!((read, loads.load(Ordering::SeqCst)), (vec![Some(7); 100], 1));
+    let stats = [caches.here.stats(), there.stats()];
+    assert_eq!(stats.map(|stats| stats.loads).iter().sum::<u64>(), 1, "{stats:?}");
+}
+
+/// The other process need not wait until the lock of the load ends.
+pub async fn a_load_that_fails_or_is_dropped_is_taken_over_by_another_process(caches: Caches) {
+    let Some(there) = &caches.there else { return };
+    for fails in [true, false] {
+        let id = if fails { "fails elsewhere" } else { "left elsewhere" };
+        let (started, starting) = oneshot::channel();
+        let (end, ended) = oneshot::channel::<()>();
+        let load = move || async move {
+            started.send(()).expect("is awaited");
+            drop(ended.await);
+            Err::<Option<u32>, _>(std::io::Error::other("no disk"))
+        };
+        let cache = Arc::clone(&caches.here);
+        let first = tokio::spawn(async move { fetch(&*cache, &PRODUCTS, id, load).await.map(drop) });
+        starting.await.expect("starts");
+        let cache = Arc::clone(there);
+        let second = tokio::spawn(async move { read(&*cache, &PRODUCTS, id, Some(2)).await });
+        tokio::task::yield_now().await;
+        if fails {
+            end.send(()).expect("is awaited");
+            first.await.expect("ends").expect_err("fails");
+        } else {
+            first.abort();
+        }
+        assert_eq!(second.await.expect("ends"), Some(2));
+    }
+}
+
+/// Each kind has its own counts, and all reads are the sum of them.
+pub async fn reads_are_counted_by_their_kind(caches: Caches) {
+    let listing = Namespace { name: "lists", kind: CacheKind::Query, ..PRODUCTS };
+    for _ in 0..3 {
+        read(&*caches.here, &PRODUCTS, "counted", Some(1)).await;
+    }
+    read(&*caches.here, &listing, "counted", Some(1)).await;
+    let stats = |local_hits, loads| CacheStats { local_hits, shared_hits: 0, loads };
+    let of = |kind| caches.here.stats_of(kind);
+    assert_eq!(of(CacheKind::Data), stats(2, 1));
+    assert_eq!(of(CacheKind::Query), stats(0, 1));
+    assert_eq!(of(CacheKind::Version), CacheStats::default());
+    assert_eq!(caches.here.stats(), stats(2, 2));
 }
 
 /// Two versions of a namespace are cached side by side.
