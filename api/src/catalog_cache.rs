@@ -1,7 +1,7 @@
 //! Catalog reads through the cache.
 //!
 //! Guarantees: a product or stock level that was set is read fresh at once, in every process the invalidation reaches,
-//! and within [`crate::ApiConfig::catalog_ttl`] everywhere else. Stock changed by orders shows within that time,
+//! and within the ages of [`crate::CachePolicies`] everywhere else. Stock changed by orders shows within that time,
 //! usually at once in the process that placed the order. A cache that is unavailable costs speed, never an answer. Not
 //! for decisions: placing an order reads stock from the store itself.
 //!
@@ -15,15 +15,15 @@ use std::{
 };
 
 use base::Ambient;
-use cache::{Cache, CacheKey, FetchError, Namespace, fetch};
+use cache::{Cache, CacheKey, CacheKind, Encoded, FetchError, Namespace, fetch, fetch_encoded};
 use store::{
     OrderStore, StoreError,
     catalog::{Category, Product, ProductCursor, ProductFacets, ProductFilter, ProductSort},
-    domain::{MerchantId, Order, Page, PageRequest},
+    domain::{MerchantId, Order, PageRequest},
 };
 use tokio::sync::Notify;
 
-use crate::problem::Problem;
+use crate::{cache_policies::CachePolicies, problem::Problem};
 
 /// A version says nothing about the catalog's content, so it may live longer.
 const VERSION_TTL: Duration = Duration::from_mins(5);
@@ -32,11 +32,16 @@ const SOLD_MAX: usize = 1024;
 /// Orders of this time are sent to the cache together.
 const SOLD_PAUSE: Duration = Duration::from_millis(20);
 
-const fn family(name: &'static str, version: u32, ttl: Duration) -> Namespace {
-    Namespace { name, version, ttl, negative_ttl: ttl }
-}
+const VERSION: Namespace = Namespace {
+    name: "catalog",
+    version: 1,
+    kind: CacheKind::Version,
+    ttl: VERSION_TTL,
+    negative_ttl: VERSION_TTL,
+};
 
-const VERSION: Namespace = family("catalog", 1, VERSION_TTL);
+/// A page of products, and whether more follow.
+pub(crate) type Listed = (Vec<Product>, bool);
 
 /// The order store's catalog behind a cache.
 pub(crate) struct CatalogCache {
@@ -44,7 +49,8 @@ pub(crate) struct CatalogCache {
     orders: Arc<dyn OrderStore>,
     ambient: Ambient,
     product: Namespace,
-    products: Namespace,
+    lists: Namespace,
+    searches: Namespace,
     facets: Namespace,
     categories: Namespace,
     sold: Mutex<HashSet<CacheKey>>,
@@ -52,21 +58,23 @@ pub(crate) struct CatalogCache {
 }
 
 impl CatalogCache {
-    /// `ttl` is the age of cached data at most.
     pub(crate) fn new(
         cache: Arc<dyn Cache>,
         orders: Arc<dyn OrderStore>,
         ambient: Ambient,
-        ttl: Duration,
+        policies: &CachePolicies,
     ) -> Self {
+        let family =
+            |name, version, kind, ttl| Namespace { name, version, kind, ttl, negative_ttl: policies.absent };
         Self {
             cache,
             orders,
             ambient,
-            product: family("product", 1, ttl),
-            products: family("products", 3, ttl),
-            facets: family("facets", 1, ttl),
-            categories: family("categories", 1, ttl),
+            product: family("product", 1, CacheKind::Data, policies.product),
+            lists: family("products", 3, CacheKind::Query, policies.list),
+            searches: family("searches", 1, CacheKind::Query, policies.search),
+            facets: family("facets", 1, CacheKind::Query, policies.facets),
+            categories: family("categories", 1, CacheKind::Query, policies.list),
             sold: Mutex::default(),
             has_sold: Notify::new(),
         }
@@ -77,51 +85,61 @@ impl CatalogCache {
         merchant: MerchantId,
         sku: &str,
     ) -> Result<Option<Product>, FetchError> {
-        let (orders, id, sku) = (Arc::clone(&self.orders), product_id(merchant, sku), sku.to_owned());
-        let load = move || async move { orders.product(merchant, &sku).await };
-        fetch(&*self.cache, &self.product, &id, load).await
+        match self.encoded_product(merchant, sku).await? {
+            Some(found) => found.decode(&*self.cache).await.map(Some),
+            None => Ok(None),
+        }
     }
 
+    /// The product as it is cached, for an answer that shows it.
+    pub(crate) async fn encoded_product(
+        &self,
+        merchant: MerchantId,
+        sku: &str,
+    ) -> Result<Option<Encoded<Product>>, FetchError> {
+        let (orders, id, sku) = (Arc::clone(&self.orders), product_id(merchant, sku), sku.to_owned());
+        let load = move || async move { orders.product(merchant, &sku).await };
+        fetch_encoded(&*self.cache, &self.product, &id, load).await
+    }
+
+    /// A page of products as it is cached; never `None`, as the next two.
     pub(crate) async fn products(
         &self,
         merchant: MerchantId,
         filter: ProductFilter,
         sort: ProductSort,
         page: PageRequest<ProductCursor>,
-    ) -> Result<Page<Product>, FetchError> {
+    ) -> Result<Option<Encoded<Listed>>, FetchError> {
         let version = self.version(merchant).await?;
         let after = page.after.as_ref().map(|after| (after.price_minor, &after.sku));
         let what = serde_json::json!([page.limit, after, sort.as_str(), filter_key(&filter)]);
+        let namespace = if is_search(&filter) { &self.searches } else { &self.lists };
         let orders = Arc::clone(&self.orders);
         let load = move || async move {
             let page = orders.products(merchant, &filter, sort, page).await?;
             Ok::<_, StoreError>(Some((page.items, page.has_more)))
         };
-        let kept: Option<(Vec<Product>, bool)> =
-            fetch(&*self.cache, &self.products, &format!("{merchant}:{version}:{what}"), load).await?;
-        let (items, has_more) = kept.unwrap_or_default();
-        Ok(Page { items, has_more })
+        fetch_encoded(&*self.cache, namespace, &format!("{merchant}:{version}:{what}"), load).await
     }
 
     pub(crate) async fn facets(
         &self,
         merchant: MerchantId,
         filter: ProductFilter,
-    ) -> Result<ProductFacets, FetchError> {
+    ) -> Result<Option<Encoded<ProductFacets>>, FetchError> {
         let version = self.version(merchant).await?;
         let (orders, what) = (Arc::clone(&self.orders), filter_key(&filter));
         let load = move || async move { orders.facets(merchant, &filter).await.map(Some) };
-        let kept: Option<ProductFacets> =
-            fetch(&*self.cache, &self.facets, &format!("{merchant}:{version}:{what}"), load).await?;
-        Ok(kept.unwrap_or_default())
+        fetch_encoded(&*self.cache, &self.facets, &format!("{merchant}:{version}:{what}"), load).await
     }
 
-    pub(crate) async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>, FetchError> {
+    pub(crate) async fn categories(
+        &self,
+        merchant: MerchantId,
+    ) -> Result<Option<Encoded<Vec<Category>>>, FetchError> {
         let orders = Arc::clone(&self.orders);
         let load = move || async move { orders.categories(merchant).await.map(Some) };
-        let kept: Option<Vec<Category>> =
-            fetch(&*self.cache, &self.categories, &merchant.to_string(), load).await?;
-        Ok(kept.unwrap_or_default())
+        fetch_encoded(&*self.cache, &self.categories, &merchant.to_string(), load).await
     }
 
     /// The version of the merchant's catalog: a fresh random value after each invalidation.
@@ -161,6 +179,11 @@ impl CatalogCache {
         self.cache.invalidate(&sold.into_iter().collect::<Vec<_>>()).await;
         tokio::time::sleep(SOLD_PAUSE).await;
     }
+}
+
+/// Whether the filter makes a list read more products than it shows.
+pub(crate) fn is_search(filter: &ProductFilter) -> bool {
+    filter.text.is_some() || filter.price.is_some() || filter.in_stock
 }
 
 /// Part of a cache key: what the filter asks for.

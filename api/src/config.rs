@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use store::domain::Currency;
 use webhooks::UrlPolicy;
 
-use crate::cors::Origin;
+use crate::{cache_policies::CachePolicies, cors::Origin};
 
 /// Rates hold over all processes that share their counters ([`crate::ApiParts::shared_limits`]), else in this process.
 #[derive(Debug, Clone)]
@@ -51,9 +51,8 @@ pub struct ApiConfig {
     /// Interval between two checks of an open stream that its key, session or order token has not ended; default 4 s:
     /// a stream ends within 10 s of its key, which is cached for 5 s.
     pub streams_check: Duration,
-    /// Age of cached products, lists and categories at most; default 1 s: long enough to carry a rush on one product,
-    /// short enough that availability, which every order changes, need not be announced.
-    pub catalog_ttl: Duration,
+    /// Expiry of cached reads and answers.
+    pub cache: CachePolicies,
     /// Secrets that Stripe may sign its webhooks with; one match is enough. Empty: no webhooks are accepted.
     pub stripe_webhook_secrets: Vec<SecretString>,
     /// Whether the payment provider can take an amount in minor units of a currency; default: any.
@@ -240,7 +239,7 @@ impl Default for ApiConfig {
             streams_per_merchant_max: 64,
             streams_per_address_max: 8,
             streams_check: Duration::from_secs(4),
-            catalog_ttl: Duration::from_secs(1),
+            cache: CachePolicies::default(),
             stripe_webhook_secrets: Vec::new(),
             provider_takes: |_, _| true,
         }

@@ -13,10 +13,10 @@ const ANY: &str = "*";
 /// Seconds for which a browser may keep the answer to a preflight; none keeps it longer.
 const MAX_AGE: &str = "7200";
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
-const REQUEST_HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Orderworks-Device, \
-                               Orderworks-Order-Token, Orderworks-Proof, Orderworks-Session, Traceparent, \
-                               X-Request-Id";
-const RESPONSE_HEADERS: &str = "Content-Location, Idempotent-Replayed, Location, Orderworks-Order-Token, \
+const REQUEST_HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, \
+                               Orderworks-Device, Orderworks-Order-Token, Orderworks-Proof, Orderworks-Session, \
+                               Traceparent, X-Request-Id";
+const RESPONSE_HEADERS: &str = "Content-Location, ETag, Idempotent-Replayed, Location, Orderworks-Order-Token, \
                                 Orderworks-Proof-Bits, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id";
 
 /// An origin as browsers send it (RFC 6454, section 6.2): `https://shop.example`, with a port other than the scheme's;

@@ -2,6 +2,7 @@
 #![expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 
 mod auth;
+mod cache_policies;
 mod card_testing;
 mod carts;
 mod catalog_cache;
@@ -16,10 +17,12 @@ mod input;
 mod key_cache;
 mod limits;
 mod order_access;
+mod page_cache;
 mod password_rule;
 mod passwords;
 mod placements;
 mod problem;
+mod profile_cache;
 mod provider_webhooks;
 mod routes;
 mod server;
@@ -35,6 +38,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use catalog_cache::CatalogCache;
 
+pub use cache_policies::{CachePolicies, PagePolicy};
 pub use card_testing::CardTestingCounts;
 pub use config::{
     ApiConfig, CardTestingLimits, CartLimits, CheckoutLimits, DocsConfig, DocsKeys, ReadLimits, ServerLimits,

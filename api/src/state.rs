@@ -4,7 +4,7 @@ use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 use axum::extract::FromRef;
 use base::Ambient;
-use cache::{Cache, RateLimits, Sessions};
+use cache::{Cache, DerivedStats, RateLimits, Sessions};
 use http::request;
 use jobs::records::RecordStore;
 use store::{OrderStore, PaymentStore, domain::MerchantId, merchants::KeyScope};
@@ -19,8 +19,10 @@ use crate::{
     health::{HealthCheck, Readiness},
     key_cache::{KeyCache, KeyUses},
     limits::Limiters,
+    page_cache::PageCache,
     passwords::Passwords,
     placements::Placements,
+    profile_cache::ProfileCache,
     slots::KeyedSlots,
 };
 
@@ -40,6 +42,8 @@ pub struct ApiShared {
     pub(crate) keys: KeyCache,
     pub(crate) key_uses: KeyUses,
     pub(crate) catalog: Arc<CatalogCache>,
+    pub(crate) profiles: ProfileCache,
+    pub(crate) pages: PageCache,
     pub(crate) limiters: Arc<Limiters>,
     pub(crate) card_testing: Arc<CardTesting>,
     pub(crate) sessions: Arc<dyn Sessions>,
@@ -56,7 +60,7 @@ pub struct ApiParts {
     /// Orders and the records kept with them.
     pub orders: Arc<dyn OrderStore>,
     pub payments: Arc<dyn PaymentStore>,
-    /// Cache of catalog reads.
+    /// Cache of reads of the catalog and of profiles.
     pub cache: Arc<dyn Cache>,
     /// Counters of rate limits over all processes, which fail while their server is away; `None` where this process
     /// counts alone.
@@ -82,12 +86,16 @@ impl ApiState {
         ];
         checks.extend(parts.health);
         let readiness = Readiness::new(checks, parts.ambient.clone(), parts.shutdown.clone());
-        let (orders, ambient) = (Arc::clone(&parts.orders), parts.ambient.clone());
-        let catalog = CatalogCache::new(parts.cache, orders, ambient, config.catalog_ttl);
+        let (orders, ambient, policies) = (&parts.orders, &parts.ambient, config.cache);
+        let profiles = ProfileCache::new(Arc::clone(&parts.cache), Arc::clone(orders), &policies);
+        let pages = PageCache::new(Arc::clone(&parts.cache), ambient.clone(), policies);
+        let catalog = CatalogCache::new(parts.cache, Arc::clone(orders), ambient.clone(), &policies);
         let (orders, ambient) = (Arc::clone(&parts.orders), parts.ambient.clone());
         let card_testing = CardTesting::new(config.card_testing, parts.card_limits, orders, ambient);
         Self(Arc::new(ApiShared {
             catalog: Arc::new(catalog),
+            profiles,
+            pages,
             card_testing: Arc::new(card_testing),
             limiters: Arc::new(Limiters::new(&config, parts.shared_limits.as_ref())),
             sessions: parts.sessions,
@@ -111,6 +119,11 @@ impl ApiState {
     /// Requests rejected by rate limits in this process since its start, by limit.
     pub fn rate_limited(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.limiters.refused()
+    }
+
+    /// Answers of this process since its start: rendered, or sent again as they were.
+    pub fn page_stats(&self) -> DerivedStats {
+        self.pages.stats()
     }
 
     /// Orders and payments counted against card testing in this process since its start.

@@ -12,6 +12,7 @@ use api::{
 use webhooks::UrlPolicy;
 
 use super::{
+    caches,
     payments::{self, ProviderKind},
     reader::Reader,
 };
@@ -97,7 +98,7 @@ pub(super) fn api(r: &mut Reader, server: &ServerLimits, provider: ProviderKind)
         streams_per_merchant_max,
         streams_per_address_max: r.within("server", "streams_per_address_max", 1..=100_000),
         streams_check: Duration::from_millis(r.within("server", "streams_check_ms", 100..=4_000_u64)),
-        catalog_ttl: Duration::from_millis(r.within("cache", "catalog_ms", 100..=60_000_u64)),
+        cache: caches::policies(r),
         stripe_webhook_secrets: payments::stripe_webhook_secrets(r),
         provider_takes: provider.takes(),
     }

@@ -4,6 +4,7 @@
 //! of its setting. Unknown settings are mistakes. The commented `default.toml` beside this file is both the reference
 //! and the defaults in use.
 
+mod caches;
 mod console;
 mod development;
 mod engines;
@@ -174,7 +175,7 @@ impl Config {
             readiness_lead: Duration::from_secs(r.within("server", "readiness_lead_seconds", 0..=300_u64)),
             engines: Engines::read(r, plain, &folder),
             folder,
-            cache: MemoryConfig { bytes_max: 1024 * 1024 * r.within("cache", "memory_mib", 1..=16_384_u64) },
+            cache: caches::memory(r),
             pending_expires: minutes(r.within("orders", "pending_expires_minutes", 0..=MINUTES_MAX)),
             debit_expires: minutes(24 * 60 * r.within("orders", "debit_expires_days", 0..=365_u64)),
             workers: Workers {

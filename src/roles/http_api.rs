@@ -23,10 +23,11 @@ impl Roles<'_> {
         self.stores.push(HealthCheck::payments(Arc::clone(&parts.payments)));
         self.stores.extend(parts.health.iter().cloned());
         parts.health.extend(self.health.iter().cloned());
-        register_cache(&self.metrics, Arc::clone(&parts.cache));
+        let cache = Arc::clone(&parts.cache);
         let mut config = self.wiring.config.api.clone();
         config.docs = docs.or(config.docs);
         let state = ApiState::new(parts, config);
+        register_cache(&self.metrics, cache, &state);
         register_rate_limits(&self.metrics, &state);
         register_card_testing(&self.metrics, &state);
         let app = observed(&self.metrics, api::app(state));

@@ -1,11 +1,11 @@
 //! Products, categories and stock.
 
-use axum::{Extension, Json, extract::State};
+use axum::{Extension, Json, extract::State, response::Response};
 use base::TraceContext;
-use http::StatusCode;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use serde::Deserialize;
 use store::{
-    catalog::{self, ProductData},
+    catalog::{self, Category, ProductData},
     domain::Currency,
 };
 use utoipa::ToSchema;
@@ -14,10 +14,14 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     auth::{AnyKey, SecretKey},
     input::{Body, PathText, Request, is_sku},
+    page_cache::{CacheGroup, PageClass, PageQuery, invalidation},
     problem::{FieldError, Kind, Problem},
     state::ApiState,
     view::{CategoryView, InventoryView, List, ProductView},
 };
+
+/// Tells caches which stored answers a write makes invalid.
+type Invalidation = [(HeaderName, HeaderValue); 1];
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
@@ -36,9 +40,16 @@ async fn get_product(
     State(state): State<ApiState>,
     AnyKey(key): AnyKey,
     PathText(sku): PathText,
-) -> Result<Json<ProductView>, Problem> {
-    let found = if is_sku(&sku) { state.catalog.product(key.merchant, &sku).await? } else { None };
-    Ok(Json(found.ok_or_else(no_product)?.into()))
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if !is_sku(&sku) {
+        return Err(no_product());
+    }
+    let groups = [CacheGroup::Product(&sku)];
+    let query = PageQuery::json(PageClass::Product, &key, &uri, &headers, &groups);
+    let found = state.catalog.encoded_product(key.merchant, &sku).await;
+    state.pages.answer(&query, found, ProductView::from).await?.ok_or_else(no_product)
 }
 
 fn no_product() -> Problem {
@@ -87,7 +98,7 @@ async fn put_product(
     SecretKey(key): SecretKey,
     PathText(sku): PathText,
     body: Body<ProductPut>,
-) -> Result<(StatusCode, Json<ProductView>), Problem> {
+) -> Result<(StatusCode, Invalidation, Json<ProductView>), Problem> {
     let ProductPut { sku: given, name, description, category, price_minor, currency, low_stock_at } =
         body.value;
     if !is_sku(&sku) {
@@ -106,7 +117,7 @@ async fn put_product(
     state.catalog.changed(key.merchant, &changed).await;
     let (product, new) = put?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(product.into())))
+    Ok((status, invalidation(key.merchant, &changed), Json(product.into())))
 }
 
 /// List categories
@@ -117,9 +128,15 @@ async fn put_product(
 async fn list_categories(
     State(state): State<ApiState>,
     AnyKey(key): AnyKey,
-) -> Result<Json<List<CategoryView>>, Problem> {
-    let categories = state.catalog.categories(key.merchant).await?;
-    Ok(Json(List::new(categories.into_iter().map(CategoryView::from).collect(), false)))
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let query = PageQuery::json(PageClass::List, &key, &uri, &headers, &[CacheGroup::Lists]);
+    let found = state.catalog.categories(key.merchant).await;
+    let view = |categories: Vec<Category>| {
+        List::new(categories.into_iter().map(CategoryView::from).collect(), false)
+    };
+    state.pages.answer(&query, found, view).await?.ok_or_else(Problem::logged)
 }
 
 /// Read the stock of a product
@@ -165,7 +182,7 @@ async fn put_inventory(
     Extension(trace): Extension<TraceContext>,
     PathText(sku): PathText,
     body: Body<InventoryPut>,
-) -> Result<Json<InventoryView>, Problem> {
+) -> Result<(Invalidation, Json<InventoryView>), Problem> {
     if !is_sku(&sku) {
         return Err(no_product());
     }
@@ -173,7 +190,7 @@ async fn put_inventory(
     let put = state.orders.put_inventory(key.merchant, &sku, on_hand, now, Some(trace)).await;
     state.catalog.changed(key.merchant, &sku).await;
     match put? {
-        catalog::InventoryPut::Set(product) => Ok(Json(product.into())),
+        catalog::InventoryPut::Set(product) => Ok((invalidation(key.merchant, &sku), Json(product.into()))),
         catalog::InventoryPut::BelowReserved { reserved } => {
             Err(Problem::new(Kind::BELOW_RESERVED, format!("{reserved} units are promised to open orders")))
         }

@@ -180,7 +180,7 @@ async fn current(
     headers: HeaderMap,
 ) -> Result<Json<AccountView>, Problem> {
     let owner = sessions::current(&state, key.merchant, &headers).await?.owner;
-    Ok(Json(AccountView::from(&sessions::account(&state, owner).await?)))
+    Ok(Json(AccountView::of_profile(owner.customer, sessions::profile(&state, owner).await?)))
 }
 
 /// Delete an account
@@ -217,12 +217,14 @@ async fn delete(
     sessions::close_all(&state, owner).await?;
     let caller = CartRef::of_owner(&state, &key, owner);
     customer_cart::delete(&caller, owner).await?;
-    if erases {
-        erase(&state, owner).await?;
+    let deleted = if erases {
+        erase(&state, owner).await
     } else {
-        state.orders.delete_account(key.merchant, owner.customer).await?;
-    }
-    Ok(StatusCode::NO_CONTENT)
+        state.orders.delete_account(key.merchant, owner.customer).await.map(drop).map_err(Problem::from)
+    };
+    // Whether it succeeded or not: a write without an answer may have taken effect.
+    state.profiles.changed(owner.merchant, owner.customer).await;
+    deleted.map(|()| StatusCode::NO_CONTENT)
 }
 
 /// Looked at before anything is ended; the store decides.

@@ -1,6 +1,7 @@
 //! Lists of products: searched, filtered, in an order, page by page; and the counts beside them.
 
-use axum::{Json, extract::State};
+use axum::{extract::State, response::Response};
+use http::{HeaderMap, Uri};
 use store::{
     catalog::{PriceFilter, ProductCursor, ProductFilter, ProductSort},
     domain::{AMOUNT_MINOR_MAX, Currency, PageRequest},
@@ -8,8 +9,10 @@ use store::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
+    catalog_cache::{Listed, is_search},
     input::Query,
     limits::{FacetCaller, SearchCaller},
+    page_cache::{CacheGroup, PageClass, PageQuery},
     problem::Problem,
     state::ApiState,
     view::{FacetsView, List, ProductView},
@@ -46,8 +49,9 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 async fn list_products(
     State(state): State<ApiState>,
     SearchCaller(key): SearchCaller,
-    uri: http::Uri,
-) -> Result<Json<List<ProductView>>, Problem> {
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let query = Query::paged(&uri, &FILTER_AND_SORT);
     let sort = query.parsed("sort", "`sku`, `price` or `-price`").unwrap_or_default();
     let filter = filter(&query, sort);
@@ -60,8 +64,12 @@ async fn list_products(
         Ok(PriceAndSku(cursor)) if sort != ProductSort::Sku => cursor,
         _ => ProductCursor { price_minor: 0, sku: text },
     });
-    let page = state.catalog.products(key.merchant, filter, sort, PageRequest { limit, after }).await?;
-    Ok(Json(List::new(page.items.into_iter().map(ProductView::from).collect(), page.has_more)))
+    let class = if is_search(&filter) { PageClass::Search } else { PageClass::List };
+    let asked = PageQuery::json(class, &key, &uri, &headers, &[CacheGroup::Lists]);
+    let found = state.catalog.products(key.merchant, filter, sort, PageRequest { limit, after }).await;
+    let view =
+        |(items, has_more): Listed| List::new(items.into_iter().map(ProductView::from).collect(), has_more);
+    state.pages.answer(&asked, found, view).await?.ok_or_else(Problem::logged)
 }
 
 /// Count products
@@ -83,12 +91,15 @@ async fn list_products(
 async fn get_facets(
     State(state): State<ApiState>,
     FacetCaller(key): FacetCaller,
-    uri: http::Uri,
-) -> Result<Json<FacetsView>, Problem> {
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let query = Query::plain(&uri, &FILTER);
     let filter = filter(&query, ProductSort::Sku);
     query.finish()?;
-    Ok(Json(state.catalog.facets(key.merchant, filter).await?.into()))
+    let asked = PageQuery::json(PageClass::Search, &key, &uri, &headers, &[CacheGroup::Lists]);
+    let found = state.catalog.facets(key.merchant, filter).await;
+    state.pages.answer(&asked, found, FacetsView::from).await?.ok_or_else(Problem::logged)
 }
 
 fn filter(query: &Query, sort: ProductSort) -> ProductFilter {

@@ -30,6 +30,7 @@ pub(crate) use self::{
 };
 use crate::{
     problem::{Kind, Problem, Result},
+    profile_cache::Profile,
     state::ApiState,
     view::LiveSessionView,
 };
@@ -166,6 +167,11 @@ pub(crate) async fn close_all(state: &ApiState, owner: Owner) -> Result<()> {
 pub(crate) async fn account(state: &ApiState, owner: Owner) -> Result<Account> {
     let account = state.orders.customer_by_id(owner.customer).await?;
     account.filter(|account| account.merchant == owner.merchant).ok_or_else(ended)
+}
+
+/// What the customer who is signed in is shown of the account; cached, not for decisions.
+pub(crate) async fn profile(state: &ApiState, owner: Owner) -> Result<Profile> {
+    state.profiles.profile(owner.merchant, owner.customer).await?.ok_or_else(ended)
 }
 
 /// Signs out; may be repeated.

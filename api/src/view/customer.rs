@@ -2,8 +2,10 @@
 
 use base::Timestamp;
 use serde::Serialize;
-use store::{customers::Account, order_view::OrderView, token::Token};
+use store::{customers::Account, domain::CustomerId, order_view::OrderView, token::Token};
 use utoipa::ToSchema;
+
+use crate::profile_cache::Profile;
 
 /// A registered customer.
 #[derive(Serialize, ToSchema)]
@@ -62,6 +64,14 @@ impl From<&Account> for AccountView {
         let Account { id, customer, created_at, .. } = account;
         let (email, name) = (customer.email.clone(), customer.name.clone());
         Self { object: "customer", id: id.to_string(), email, name, created_at: *created_at }
+    }
+}
+
+impl AccountView {
+    /// The customer with this id, by its cached profile.
+    pub(crate) fn of_profile(id: CustomerId, profile: Profile) -> Self {
+        let Profile { email, name, created_at } = profile;
+        Self { object: "customer", id: id.to_string(), email, name, created_at }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tests of the configuration: accepted and rejected settings, and that no message reveals a secret.
 
+mod caches;
 mod card_testing;
 mod engines;
 mod merchants_share;
@@ -223,7 +224,6 @@ fn bounds_of_connections_and_levels_of_queues_are_settings() {
         ("ORDERWORKS_SERVER_REQUEST_SECONDS", "5"),
         ("ORDERWORKS_SERVER_READINESS_LEAD_SECONDS", "20"),
         ("ORDERWORKS_RECORDS_LEVELS", "{ webhooks = \"failures\" }"),
-        ("ORDERWORKS_CACHE_CATALOG_MS", "250"),
         ("ORDERWORKS_CACHE_MEMORY_MIB", "64"),
     ])
     .expect("valid");
@@ -231,7 +231,7 @@ fn bounds_of_connections_and_levels_of_queues_are_settings() {
     let bounds = [server.idle_timeout, server.head_timeout, api.body_timeout, api.request_timeout];
     assert_eq!(bounds.map(|bound| bound.as_secs()), [620, 3, 4, 5]);
     assert_eq!((api.body_bytes_max, config.readiness_lead.as_secs()), (256 * 1024, 20));
-    assert_eq!((api.catalog_ttl.as_millis(), config.cache.bytes_max), (250, 64 * 1024 * 1024));
+    assert_eq!(config.cache.bytes_max, 64 * 1024 * 1024);
     assert_eq!(config.records_levels.get("webhooks"), Some(&RecordLevel::Failures));
     for (name, value, told) in [
         ("SERVER_BODY_SECONDS", "40", "server.body_seconds must not be more than server.request_seconds"),
@@ -242,7 +242,8 @@ fn bounds_of_connections_and_levels_of_queues_are_settings() {
         ),
         ("SERVER_IDLE_SECONDS", "0", "server.idle_seconds"),
         ("SERVER_BODY_KIB", "2", "server.body_kib"),
-        ("CACHE_CATALOG_MS", "99", "cache.catalog_ms"),
+        ("CACHE_PRODUCT_MS", "99", "cache.product_ms"),
+        ("CACHE_LIST_PAGE_SECONDS", "61", "cache.list_page_seconds"),
         ("SERVER_STREAMS_CHECK_MS", "4001", "server.streams_check_ms"),
         ("SERVER_READINESS_LEAD_SECONDS", "301", "server.readiness_lead_seconds"),
         ("RECORDS_LEVELS", "{ mails = \"all\" }", "records.levels names an unknown queue"),
