@@ -43,7 +43,7 @@ async fn head_and_options_are_answered_and_other_origins_are_not_let_in() {
         .header("access-control-request-method", "POST");
     let options = options.send().await.expect_status(204);
     assert!(options.header("allow").contains("POST"));
-    let read = shop.get("/v1/products").header("origin", "https://evil.example").send().await;
+    let read = shop.get("/v1/orders").header("origin", "https://evil.example").send().await;
     for answer in [options, read] {
         assert!(!answer.headers.keys().any(|name| name.as_str().starts_with("access-control")));
         assert!(!answer.headers.contains_key("server"));
@@ -87,7 +87,7 @@ async fn pages_of_named_origins_may_use_the_publishable_key() {
     }
     for answer in closed {
         assert!(!answer.headers.keys().any(|name| name.as_str().starts_with("access-control")));
-        assert_eq!(answer.header("vary"), "origin");
+        assert!(answer.headers.get_all("vary").iter().any(|name| name == "origin"), "{answer:?}");
     }
 }
 

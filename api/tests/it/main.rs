@@ -26,6 +26,7 @@ mod openapi;
 mod order_tokens;
 mod orders;
 mod outage;
+mod page_cache;
 mod payments;
 mod privacy;
 mod provider_webhooks;

@@ -58,6 +58,11 @@ impl SqliteOrders {
             .map_err(|fault| OpenError::Rows { path: path.display().to_string(), source: fault.into() })?;
         Ok(Self { database, ambient, in_flight: InFlight::default(), arrivals: watch::Sender::new(0) })
     }
+
+    /// Closes the readers; the writer stops once every clone is gone.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
 }
 
 fn migrations() -> sqlx::migrate::Migrator {
