@@ -36,7 +36,7 @@ pub struct CachePolicies {
 pub struct PagePolicy {
     /// Time for which it may be used without asking. Default 1 s.
     pub fresh: Duration,
-    /// Time after that in which it may be used while it is asked for anew. Default 10 s.
+    /// Time after that in which it may be used while the next one is fetched. Default 10 s.
     pub stale_while_revalidate: Duration,
     /// Time after that in which it may be used while no new one is to be had; the API itself does so as well, while its
     /// store is away. Default 5 min.

@@ -10,7 +10,8 @@ use super::reader::Reader;
 const SECTION: &str = "cache";
 /// Longest age of a cached read, in milliseconds: where invalidations are lost, a write shows no later.
 const AGE_MS_MAX: u64 = 60_000;
-/// Longest time for which caches beyond this process may use an answer without asking, in seconds: they hear of no write.
+/// Longest time for which caches beyond this process may use an answer without asking, in seconds: no write reaches
+/// them.
 const FRESH_SECONDS_MAX: u64 = 60;
 /// Most memory of a cache, in MiB.
 const MIB_MAX: u64 = 16_384;

@@ -1,13 +1,13 @@
-//! Cached answers: what reads of the catalog are answered with, ready to be sent; for JSON of the API and for HTML alike.
+//! Cached answers to reads of the catalog, ready to be sent: JSON of the API and HTML pages alike.
 //!
 //! Guarantees: an answer is rendered once per process and load of its data, and is never older than that data; it has a
-//! strong `ETag`, and a request that names it gets 304 ([`etag`]); caches beyond this process are told how long they may
-//! use it (`Cache-Control`, by the class of the route), what of the request it depends on (`Vary`) and which writes
-//! change it ([`groups`]). While the store is away the last answer is sent, with its `Age`, for as long as the policy
-//! says. Memory is bounded.
+//! strong `ETag`, and a request that names it gets 304 ([`etag`]); caches beyond this process are told how long they
+//! may use it (`Cache-Control`, by the class of the route), which fields of the request it depends on (`Vary`) and
+//! which writes change it ([`groups`]). While the store is away the last answer is sent, with its `Age`, for as long as
+//! the policy says. Memory is bounded.
 //!
-//! Does not authenticate or count requests: callers come here after both. Not for pages of one person, of whom nothing
-//! is to be kept here. Next: [`crate::catalog_cache`], where the data comes from, and `docs/CACHE.md`.
+//! Does not authenticate or count requests: callers come here after both. Not for pages of one person, whose data must
+//! not be kept here. Next: [`crate::catalog_cache`], where the data comes from, and `docs/CACHE.md`.
 
 mod etag;
 mod groups;

@@ -67,8 +67,8 @@ impl<V: Clone + Send + Sync + 'static> DerivedCache<V> {
         Self { entries: entries.build(), counts: Arc::default() }
     }
 
-    /// The value of `key`, if it was made of these sources. `now` is kept as the time when sources that were loaded
-    /// anew were seen first.
+    /// The value of `key`, if it was made of these sources. `now` is kept as the time when they were seen first, if
+    /// they were loaded again since.
     pub async fn current(&self, key: &str, sources: &[Arc<[u8]>], now: Timestamp) -> Option<V> {
         let made = self.entries.get(key).await.filter(|made| made.sources == *sources)?;
         self.counts.current.fetch_add(1, Ordering::Relaxed);

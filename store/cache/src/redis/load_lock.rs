@@ -1,9 +1,9 @@
 //! Lock of a load: the right of one process to load a value for all, a key in Redis with its owner's token.
 //!
-//! Guarantees: it ends by itself after [`HOLD`], so that a process that dies or hangs while it loads holds up the others
-//! no longer; a former owner never frees the lock of the next, as only the token that is stored frees it; a load that
-//! fails or is cancelled frees it at once. It saves work and decides nothing: whether a loaded value is stored, the
-//! generation of its key decides, see [`super::levels`].
+//! Guarantees: it ends by itself after [`HOLD`], so that a process that dies or hangs while it loads holds up the
+//! others no longer; a former owner never frees the lock of the next, as only the token that is stored frees it; a load
+//! that fails or is cancelled frees it at once. The lock saves work and decides nothing: whether a loaded value is
+//! stored depends on the generation of its key, see [`super::levels`].
 
 use std::{sync::Arc, time::Duration};
 
