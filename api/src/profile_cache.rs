@@ -18,7 +18,7 @@ use store::{
 use crate::cache_policies::CachePolicies;
 
 /// What customers are shown of their account, beside its id.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Profile {
     pub(crate) email: String,
     pub(crate) name: String,

@@ -81,13 +81,13 @@ enum Lookup {
     /// A value, and its remaining lifetime.
     Found(Loaded, Duration),
     /// No value: this process loads it.
-    Ours(Claim),
+    Ours(LoadClaim),
     /// No value: another process loads it.
     Elsewhere { generation: String },
 }
 
 /// What a loaded value is stored with.
-struct Claim {
+struct LoadClaim {
     /// That of the key before the load.
     generation: String,
     /// `None` where no process holds the others back.
@@ -148,7 +148,7 @@ impl CacheLevels {
                 return Ok((value, left.min(self.near_ttl())));
             }
             Some(Lookup::Ours(claim)) => Some(claim),
-            Some(Lookup::Elsewhere { generation }) => Some(Claim { generation, lock: None }),
+            Some(Lookup::Elsewhere { generation }) => Some(LoadClaim { generation, lock: None }),
             None => None,
         };
         self.loads.add(namespace.kind);
@@ -204,17 +204,17 @@ impl CacheLevels {
                 return Ok(Lookup::Elsewhere { generation });
             }
             let lock = LoadLock::taken(self.server.clone(), lock, Arc::clone(token));
-            return Ok(Lookup::Ours(Claim { generation, lock: Some(lock) }));
+            return Ok(Lookup::Ours(LoadClaim { generation, lock: Some(lock) }));
         };
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
         Ok(match decode(&bytes) {
             Some(value) => Lookup::Found(value, left),
-            None => Lookup::Ours(Claim { generation, lock: None }),
+            None => Lookup::Ours(LoadClaim { generation, lock: None }),
         })
     }
 
     /// Stores a loaded value and frees the lock of its load.
-    async fn keep(&self, key: &CacheKey, value: &Loaded, whole: Duration, claim: Claim) {
+    async fn keep(&self, key: &CacheKey, value: &Loaded, whole: Duration, claim: LoadClaim) {
         let (bytes, millis) = (encode(value), whole.as_millis());
         if bytes.len() > SHARED_BYTES_MAX || millis == 0 {
             return;
