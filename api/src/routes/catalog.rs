@@ -34,7 +34,12 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 #[utoipa::path(
     get, path = "/v1/products/{sku}", tag = "catalog",
     params(("sku" = String, Path, description = "Stock keeping unit")),
-    responses((status = 200, description = "The product", body = ProductView)),
+    responses(
+        (status = 200, description = "The product", body = ProductView, headers(
+            ("ETag" = String, description = "Tag of this answer, for `If-None-Match`"),
+        )),
+        (status = 304, description = "Not changed since the answer whose `ETag` the request names in `If-None-Match`"),
+    ),
 )]
 async fn get_product(
     State(state): State<ApiState>,
@@ -123,7 +128,12 @@ async fn put_product(
 /// List categories
 #[utoipa::path(
     get, path = "/v1/categories", tag = "catalog",
-    responses((status = 200, description = "All categories, by slug", body = List<CategoryView>)),
+    responses(
+        (status = 200, description = "All categories, by slug", body = List<CategoryView>, headers(
+            ("ETag" = String, description = "Tag of this answer, for `If-None-Match`"),
+        )),
+        (status = 304, description = "Not changed since the answer whose `ETag` the request names in `If-None-Match`"),
+    ),
 )]
 async fn list_categories(
     State(state): State<ApiState>,

@@ -93,7 +93,7 @@ pub(super) fn tell(operation: &mut Operation, path: &str) {
 
 /// Adds the body of a problem and the header fields that go with a status.
 fn complete(status: &str, response: &mut Response) {
-    if !status.starts_with('2') {
+    if !status.starts_with('2') && status != "304" {
         let problem = Content::new(Some(Ref::from_schema_name("Problem")));
         response.content.insert("application/problem+json".to_owned(), RefOr::T(problem));
     }

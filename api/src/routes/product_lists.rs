@@ -44,7 +44,12 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         ("in_stock" = Option<bool>, Query, description = "`true`: only products that can be ordered"),
         ("sort" = Option<String>, Query, description = "By `sku` when absent; by price needs `currency`"),
     ),
-    responses((status = 200, description = "A page of products", body = List<ProductView>)),
+    responses(
+        (status = 200, description = "A page of products", body = List<ProductView>, headers(
+            ("ETag" = String, description = "Tag of this answer, for `If-None-Match`"),
+        )),
+        (status = 304, description = "Not changed since the answer whose `ETag` the request names in `If-None-Match`"),
+    ),
 )]
 async fn list_products(
     State(state): State<ApiState>,
@@ -86,7 +91,12 @@ async fn list_products(
         ("price_max" = Option<i64>, Query, description = "Only this price or less; needs `currency`"),
         ("in_stock" = Option<bool>, Query, description = "`true`: only products that can be ordered"),
     ),
-    responses((status = 200, description = "The counts", body = FacetsView)),
+    responses(
+        (status = 200, description = "The counts", body = FacetsView, headers(
+            ("ETag" = String, description = "Tag of this answer, for `If-None-Match`"),
+        )),
+        (status = 304, description = "Not changed since the answer whose `ETag` the request names in `If-None-Match`"),
+    ),
 )]
 async fn get_facets(
     State(state): State<ApiState>,
