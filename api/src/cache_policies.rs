@@ -34,7 +34,8 @@ pub struct CachePolicies {
 /// seconds count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PagePolicy {
-    /// Time for which it may be used without asking. Default 1 s.
+    /// Time for which it may be used without asking. Default 1 s. Zero: it is asked for before each use, and the two
+    /// times below do not apply beyond this process.
     pub fresh: Duration,
     /// Time after that in which it may be used while the next one is fetched. Default 10 s.
     pub stale_while_revalidate: Duration,
@@ -47,12 +48,13 @@ impl PagePolicy {
     /// The value of `Cache-Control` for caches that many readers share.
     pub(crate) fn cache_control(&self) -> HeaderValue {
         let Self { fresh, stale_while_revalidate, stale_if_error } = self;
-        let text = format!(
-            "public, max-age={}, stale-while-revalidate={}, stale-if-error={}",
-            fresh.as_secs(),
-            stale_while_revalidate.as_secs(),
-            stale_if_error.as_secs()
-        );
+        let [fresh, revalidate, error] =
+            [fresh, stale_while_revalidate, stale_if_error].map(Duration::as_secs);
+        if fresh == 0 {
+            return HeaderValue::from_static("public, no-cache");
+        }
+        let text =
+            format!("public, max-age={fresh}, stale-while-revalidate={revalidate}, stale-if-error={error}");
         HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("no-store"))
     }
 }
@@ -94,5 +96,7 @@ mod tests {
         let policy = PagePolicy { fresh: Duration::from_millis(2_900), ..PagePolicy::default() };
         let told = policy.cache_control();
         assert_eq!(told, "public, max-age=2, stale-while-revalidate=10, stale-if-error=300");
+        let policy = PagePolicy { fresh: Duration::ZERO, ..policy };
+        assert_eq!(policy.cache_control(), "public, no-cache");
     }
 }

@@ -196,16 +196,19 @@ impl CacheLevels {
         let [value, generation, lock] = self.keys(key);
         let mut script = self.scripts.look.prepare_invoke();
         script.key(value).key(generation).key(&lock).arg(&**token).arg(HOLD.as_millis().to_string());
+        // From now on: a look that is cancelled or has no answer may have taken the lock.
+        let lock = LoadLock::new(self.server.clone(), lock, Arc::clone(token));
         let (value, generation, left, is_locked): (Option<Vec<u8>>, Option<String>, i64, bool) =
             self.server.link.run(&script).await?;
         let generation = generation.unwrap_or_default();
         let Some(bytes) = value else {
-            if !is_locked {
-                return Ok(Lookup::Elsewhere { generation });
+            if is_locked {
+                return Ok(Lookup::Ours(LoadClaim { generation, lock: Some(lock) }));
             }
-            let lock = LoadLock::taken(self.server.clone(), lock, Arc::clone(token));
-            return Ok(Lookup::Ours(LoadClaim { generation, lock: Some(lock) }));
+            lock.not_held();
+            return Ok(Lookup::Elsewhere { generation });
         };
+        lock.not_held();
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
         Ok(match decode(&bytes) {
             Some(value) => Lookup::Found(value, left),
@@ -228,7 +231,7 @@ impl CacheLevels {
         if self.server.link.run::<()>(&script).await.is_ok()
             && let Some(lock) = claim.lock
         {
-            lock.freed();
+            lock.not_held();
         }
     }
 

@@ -18,18 +18,18 @@ pub(super) const HOLD: Duration = Duration::from_secs(2);
 /// Frees the lock if it is this owner's.
 const FREE: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end";
 
-/// A lock that this process holds; freed when it is dropped.
+/// A lock that this process holds or has asked for; freed when it is dropped.
 pub(super) struct LoadLock {
     server: RedisServer,
     key: String,
     token: Arc<str>,
-    is_held: bool,
+    may_be_held: bool,
 }
 
 impl LoadLock {
-    /// A lock that the server has given to this token.
-    pub(super) fn taken(server: RedisServer, key: String, token: Arc<str>) -> Self {
-        Self { server, key, token, is_held: true }
+    /// The lock of this key, which the server is asked to give to this token.
+    pub(super) fn new(server: RedisServer, key: String, token: Arc<str>) -> Self {
+        Self { server, key, token, may_be_held: true }
     }
 
     /// What the server knows the owner by.
@@ -37,16 +37,16 @@ impl LoadLock {
         &self.token
     }
 
-    /// The server has freed the lock.
-    pub(super) fn freed(mut self) {
-        self.is_held = false;
+    /// The server did not give it to this token, or has freed it.
+    pub(super) fn not_held(mut self) {
+        self.may_be_held = false;
     }
 }
 
 impl Drop for LoadLock {
     fn drop(&mut self) {
         // Without a runtime the process ends, and the lock by itself.
-        let Some(runtime) = self.is_held.then(|| Handle::try_current().ok()).flatten() else { return };
+        let Some(runtime) = self.may_be_held.then(|| Handle::try_current().ok()).flatten() else { return };
         let (server, token) = (self.server.clone(), Arc::clone(&self.token));
         let key = std::mem::take(&mut self.key);
         runtime.spawn(async move {
