@@ -81,13 +81,13 @@ enum Lookup {
     /// A value, and its remaining lifetime.
     Found(Loaded, Duration),
     /// No value: this process loads it.
-    Ours(LoadClaim),
+    Ours(OwnLoad),
     /// No value: another process loads it.
     Elsewhere { generation: String },
 }
 
-/// What a loaded value is stored with.
-struct LoadClaim {
+/// A load by this process: what its value is stored with.
+struct OwnLoad {
     /// That of the key before the load.
     generation: String,
     /// `None` where no process holds the others back.
@@ -142,20 +142,20 @@ impl CacheLevels {
         load: Loader,
     ) -> Result<(Loaded, Duration)> {
         let look = if self.pending().contains(key) { None } else { self.look_up(key).await.ok() };
-        let claim = match look {
+        let own = match look {
             Some(Lookup::Found(value, left)) => {
                 self.shared_hits.add(namespace.kind);
                 return Ok((value, left.min(self.near_ttl())));
             }
-            Some(Lookup::Ours(claim)) => Some(claim),
-            Some(Lookup::Elsewhere { generation }) => Some(LoadClaim { generation, lock: None }),
+            Some(Lookup::Ours(own)) => Some(own),
+            Some(Lookup::Elsewhere { generation }) => Some(OwnLoad { generation, lock: None }),
             None => None,
         };
         self.loads.add(namespace.kind);
         let value = load.await?;
         let whole = self.near.lifetime(namespace, &value);
-        if let Some(claim) = claim {
-            self.keep(key, &value, whole, claim).await;
+        if let Some(own) = own {
+            self.keep(key, &value, whole, own).await;
         }
         Ok((value, whole.min(self.near_ttl())))
     }
@@ -203,7 +203,7 @@ impl CacheLevels {
         let generation = generation.unwrap_or_default();
         let Some(bytes) = value else {
             if is_locked {
-                return Ok(Lookup::Ours(LoadClaim { generation, lock: Some(lock) }));
+                return Ok(Lookup::Ours(OwnLoad { generation, lock: Some(lock) }));
             }
             lock.not_held();
             return Ok(Lookup::Elsewhere { generation });
@@ -212,12 +212,12 @@ impl CacheLevels {
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
         Ok(match decode(&bytes) {
             Some(value) => Lookup::Found(value, left),
-            None => Lookup::Ours(LoadClaim { generation, lock: None }),
+            None => Lookup::Ours(OwnLoad { generation, lock: None }),
         })
     }
 
     /// Stores a loaded value and frees the lock of its load.
-    async fn keep(&self, key: &CacheKey, value: &Loaded, whole: Duration, claim: LoadClaim) {
+    async fn keep(&self, key: &CacheKey, value: &Loaded, whole: Duration, own: OwnLoad) {
         let (bytes, millis) = (encode(value), whole.as_millis());
         if bytes.len() > SHARED_BYTES_MAX || millis == 0 {
             return;
@@ -225,11 +225,11 @@ impl CacheLevels {
         let [value, generation, lock] = self.keys(key);
         let mut script = self.scripts.keep.prepare_invoke();
         script.key(value).key(generation).key(lock);
-        script.arg(claim.generation).arg(bytes).arg(millis.to_string());
-        script.arg(claim.lock.as_ref().map_or("", LoadLock::token));
+        script.arg(own.generation).arg(bytes).arg(millis.to_string());
+        script.arg(own.lock.as_ref().map_or("", LoadLock::token));
         // A value that is not stored is loaded again later; the link has logged the failure.
         if self.server.link.run::<()>(&script).await.is_ok()
-            && let Some(lock) = claim.lock
+            && let Some(lock) = own.lock
         {
             lock.not_held();
         }
