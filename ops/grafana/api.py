@@ -6,6 +6,8 @@ from parts import Board, figure, graph, quantiles, total
 ERRORS = "orderworks:http_errors:ratio"
 LATENCY = "orderworks_http_request_duration_seconds"
 ROUTE = 'route=~"$route"'
+CACHE = "orderworks_cache_requests_total"
+MISSES = 'result="miss"'
 BOARD = Board(
     uid="orderworks-api",
     title="Orderworks: API",
@@ -107,9 +109,18 @@ BOARD = Board(
                 ),
                 graph(
                     "Reads of the cache",
-                    (total("orderworks_cache_requests_total", by="cache, result"), "{{cache}} {{result}}"),
+                    (total(CACHE, by="cache, result"), "{{cache}} {{result}}"),
                     unit="ops",
                     stack=True,
+                ),
+                graph(
+                    "Hit ratio of the caches",
+                    (
+                        f"1 - {total(CACHE, MISSES, by='cache')} / {total(CACHE, by='cache')}",
+                        "{{cache}}",
+                    ),
+                    unit="percentunit",
+                    about="By kind: one object, a list or search, the version of a catalog, an answer as it is sent",
                 ),
                 graph(
                     "Reads by server",
