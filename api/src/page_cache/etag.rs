@@ -44,7 +44,8 @@ mod tests {
         for good in [&[text][..], &[weak.as_str()], &[in_list.as_str()], &["\"x\"", text], &["*"]] {
             assert!(is_named_by(good), "{good:?}");
         }
-        for bad in [&[][..], &["\"x\""], &[text.trim_matches('"')], &["w/*"], &[&text[..20]]] {
+        assert!(!is_named_by(&[]));
+        for bad in [&["\"x\""][..], &["\"\""], &[text.trim_matches('"')], &["w/*"], &[&text[..20]]] {
             assert!(!is_named_by(bad), "{bad:?}");
         }
     }
