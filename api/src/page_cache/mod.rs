@@ -41,7 +41,7 @@ pub(crate) use groups::{CacheGroup, invalidation};
 
 const JSON: &str = "application/json";
 /// For answers that only the caller may store: it asks whether they still hold before each use.
-const CALLER_ONLY: HeaderValue = HeaderValue::from_static("private, no-cache");
+const CALLER_ONLY: &str = "private, no-cache";
 /// Time for which a rendered answer is kept at least: it may be current for longer than it may be shown stale.
 const KEEP_MIN: Duration = Duration::from_mins(10);
 
@@ -204,7 +204,7 @@ impl PageCache {
             header::CACHE_CONTROL,
             match query.audience {
                 Audience::All => self.policy(query.class).cache_control(),
-                Audience::Caller => CALLER_ONLY,
+                Audience::Caller => HeaderValue::from_static(CALLER_ONLY),
             },
         );
         headers.insert(header::VARY, HeaderValue::from_static(query.vary));
