@@ -1,0 +1,86 @@
+//! Answers of the public API, as far as pages show them.
+
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct List<T> {
+    pub(super) data: Vec<T>,
+    pub(super) has_more: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Category {
+    pub(super) slug: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Product {
+    pub(super) sku: String,
+    pub(super) name: String,
+    pub(super) description: Option<String>,
+    pub(super) category: String,
+    pub(super) price_minor: i64,
+    pub(super) currency: String,
+    pub(super) available: i64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Cart {
+    pub(super) id: String,
+    pub(super) status: String,
+    pub(super) currency: Option<String>,
+    pub(super) items: Vec<CartItem>,
+    pub(super) total_minor: i64,
+    /// Shown to its customer once it was ordered.
+    pub(super) order: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct CartItem {
+    pub(super) sku: String,
+    /// `None` where the product is no longer sold, or in another currency.
+    pub(super) name: Option<String>,
+    pub(super) quantity: u32,
+    pub(super) line_total_minor: Option<i64>,
+    pub(super) available: i64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Order {
+    pub(super) id: String,
+    pub(super) status: String,
+    pub(super) currency: String,
+    pub(super) total_minor: i64,
+    pub(super) items: Vec<OrderItem>,
+    /// `None` without access to personal data.
+    pub(super) shipping_address: Option<Address>,
+    pub(super) created_at: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct OrderItem {
+    pub(super) sku: String,
+    pub(super) name: String,
+    pub(super) quantity: u32,
+    pub(super) total_minor: i64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Address {
+    pub(super) name: String,
+    pub(super) line1: String,
+    pub(super) city: String,
+    pub(super) postal_code: String,
+    pub(super) country: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Account {
+    pub(super) email: String,
+    pub(super) name: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct NewSession {
+    pub(super) token: String,
+}
