@@ -36,6 +36,8 @@ pub struct ApiConfig {
     pub cors_origins: Vec<Origin>,
     /// The reference at `/docs`; default: not served.
     pub docs: Option<DocsConfig>,
+    /// The storefront at `/`; default: not served.
+    pub storefront: Option<StorefrontConfig>,
     /// Longest body in bytes; default 64 KiB.
     pub body_bytes_max: usize,
     /// Longest time for a body to arrive; default 10 s.
@@ -72,6 +74,21 @@ pub struct DocsConfig {
 pub struct DocsKeys {
     pub publishable: SecretString,
     pub secret: SecretString,
+}
+
+/// The storefront at `/`: pages of one shop.
+#[derive(Debug, Clone)]
+pub struct StorefrontConfig {
+    /// Name of the shop, on every page.
+    pub name: String,
+    /// Publishable key of its merchant.
+    pub key: SecretString,
+    /// `Host` of the requests that get pages, with its port where that is not the default one. None: all.
+    pub host: Option<String>,
+    /// Whether browsers reach the pages by https: their cookies are then sent by https only.
+    pub https: bool,
+    /// Tokens of payment methods to choose from. Empty: the visitor types the provider's token.
+    pub payment_methods: Vec<String>,
 }
 
 /// Rate of orders, placed from a body or a cart.
@@ -232,6 +249,7 @@ impl Default for ApiConfig {
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
             docs: None,
+            storefront: None,
             body_bytes_max: 64 * 1024,
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),

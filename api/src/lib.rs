@@ -29,6 +29,7 @@ mod server;
 mod sessions;
 mod slots;
 mod state;
+mod storefront;
 mod view;
 
 use std::sync::{Arc, Weak};
@@ -42,7 +43,7 @@ pub use cache_policies::{CachePolicies, PagePolicy};
 pub use card_testing::CardTestingCounts;
 pub use config::{
     ApiConfig, CardTestingLimits, CartLimits, CheckoutLimits, DocsConfig, DocsKeys, ReadLimits, ServerLimits,
-    SessionLimits, SignInLimits, WriteLimits,
+    SessionLimits, SignInLimits, StorefrontConfig, WriteLimits,
 };
 pub use cors::Origin;
 pub use health::{HealthCheck, HealthStatus, Readiness};
@@ -65,15 +66,20 @@ pub fn app(state: ApiState) -> Router {
             limiters.sweep();
         }
     });
-    let (router, _) = routes::all().split_for_parts();
-    let router = router.merge(provider_webhooks::routes(&state.config));
-    match state.config.docs.clone() {
-        Some(config) => {
-            let pages = docs::routes(complete(router.clone(), state.clone()), config);
-            complete(router.merge(pages), state)
-        }
-        None => complete(router, state),
+    let (config, storefront) = (&state.config, state.config.storefront.clone());
+    // The storefront has a page at `/`, where the API has its entry points.
+    let known = if storefront.is_some() { routes::all_but_entry_points() } else { routes::all() };
+    let (router, _) = known.split_for_parts();
+    let mut router = router.merge(provider_webhooks::routes(config));
+    // Pages ask the API as it is without them.
+    let api = router.clone();
+    if let Some(config) = config.docs.clone() {
+        router = router.merge(docs::routes(complete(api.clone(), state.clone()), config));
     }
+    if let Some(config) = storefront {
+        router = router.merge(storefront::routes(complete(api, state.clone()), config));
+    }
+    complete(router, state)
 }
 
 /// Adds what every request meets.

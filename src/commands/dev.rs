@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Instant};
 
-use api::{DocsConfig, DocsKeys, HealthStatus, Origin};
+use api::{DocsConfig, DocsKeys, HealthStatus, Origin, StorefrontConfig};
 use base::Ambient;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::{
     cli::DevArgs,
     config::Config,
     logging, output,
-    roles::Roles,
+    roles::{Pages, Roles},
     sandbox::Sandbox,
     seed,
     signals::Stop,
@@ -21,6 +21,9 @@ use crate::{
 /// Name of the process in leases and records. The same across restarts, so that the relay reclaims its own messages at
 /// once.
 const NAME: &str = "embedded";
+
+/// Payment methods of the demo shop: a card that is accepted, one that is declined, and one that takes a while.
+const PAYMENT_METHODS: [&str; 3] = ["pm_card_visa", "pm_card_chargeDeclined", "pm_sandbox_slow"];
 
 /// Addresses and keys that a user, or a program reading `--json`, needs to start.
 #[derive(Clone, Serialize, Deserialize)]
@@ -75,7 +78,9 @@ pub(super) async fn run(args: DevArgs, mut config: Config, as_json: bool) -> any
         publishable: keys.publishable.clone().into(),
         secret: keys.secret.clone().into(),
     });
-    roles.api(api, listener, is_local, Some(DocsConfig { keys: docs_keys }));
+    let docs = Some(DocsConfig { keys: docs_keys });
+    let storefront = Some(demo_storefront(&keys.publishable));
+    roles.api(api, listener, is_local, Pages { docs, storefront });
     let ready = Ready {
         url: format!("http://{address}"),
         publishable_key: keys.publishable,
@@ -93,6 +98,17 @@ pub(super) async fn run(args: DevArgs, mut config: Config, as_json: bool) -> any
     outcome
 }
 
+/// Pages of the demo shop. Its payment methods are those of the sandbox.
+fn demo_storefront(publishable_key: &str) -> StorefrontConfig {
+    StorefrontConfig {
+        name: seed::MERCHANT_NAME.to_owned(),
+        key: publishable_key.into(),
+        host: None,
+        https: false,
+        payment_methods: PAYMENT_METHODS.map(str::to_owned).to_vec(),
+    }
+}
+
 fn banner(ready: &Ready) -> String {
     let Ready { url, publishable_key, secret_key, ledger_url, mail_folder, console_url, start_ms, .. } =
         ready;
@@ -100,6 +116,7 @@ fn banner(ready: &Ready) -> String {
     format!(
         r#"Orderworks is ready, after {start_ms} ms. Everything runs in this process.
 
+  shop         {url}/
   API          {url}
   publishable  {publishable_key}
   secret       {secret_key}

@@ -13,7 +13,7 @@ use crate::{
     cli::{ApiArgs, ConsoleArgs, HealthArgs, SandboxArgs, WorkerArgs},
     config::Config,
     output,
-    roles::Roles,
+    roles::{Pages, Roles},
     sandbox::Sandbox,
     seed::DEMO_MERCHANT,
     signals::Stop,
@@ -51,7 +51,7 @@ pub(super) async fn api(args: ApiArgs, config: Config) -> anyhow::Result<()> {
         let parts = wiring.api(roles.shutdown()).await?;
         // Beside the start, which no store may hold up.
         tokio::spawn(warn_of_demo_shop(Arc::clone(&parts.orders)));
-        roles.api(parts, listener, false, None);
+        roles.api(parts, listener, false, Pages::default());
         Ok(())
     })
     .await

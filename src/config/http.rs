@@ -7,7 +7,7 @@ use std::{
 
 use api::{
     ApiConfig, CardTestingLimits, CartLimits, CheckoutLimits, DocsConfig, Origin, ReadLimits, ServerLimits,
-    SessionLimits, SignInLimits,
+    SessionLimits, SignInLimits, StorefrontConfig,
 };
 use webhooks::UrlPolicy;
 
@@ -22,6 +22,11 @@ const PER_DAY_MAX: u32 = 100_000_000;
 /// Unpaid or declined orders of one counter, and the minutes of each: so many microseconds are exact in Redis.
 const CARD_ORDERS_MAX: u32 = 1_000_000;
 const CARD_MINUTES_MAX: u64 = 60;
+/// Begin of publishable keys.
+const PUBLISHABLE: &str = "owk_pub_";
+/// Begin of a payment provider's token, and its length at most, in bytes.
+const PAYMENT_METHOD: &str = "pm_";
+const PAYMENT_METHOD_BYTES_MAX: usize = 67;
 
 pub(super) fn server(r: &mut Reader) -> ServerLimits {
     ServerLimits {
@@ -90,6 +95,7 @@ pub(super) fn api(r: &mut Reader, server: &ServerLimits, provider: ProviderKind)
         webhook_urls: UrlPolicy { allow_loopback: r.value("webhooks", "allow_loopback", false) },
         cors_origins: cors_origins(r),
         docs: r.value("api", "docs", false).then(DocsConfig::default),
+        storefront: storefront(r),
         trusted_proxies: server.trusted_proxies.clone(),
         body_bytes_max: 1024 * r.within("server", "body_kib", 4..=1024_usize),
         body_timeout,
@@ -102,6 +108,25 @@ pub(super) fn api(r: &mut Reader, server: &ServerLimits, provider: ProviderKind)
         stripe_webhook_secrets: payments::stripe_webhook_secrets(r),
         provider_takes: provider.takes(),
     }
+}
+
+/// The storefront of the merchant whose key is set.
+fn storefront(r: &mut Reader) -> Option<StorefrontConfig> {
+    let [key, host, name] = ["publishable_key", "host", "name"].map(|key| r.text("storefront", key));
+    let https = r.value("storefront", "https", false);
+    let is_token = |text: &str| text.starts_with(PAYMENT_METHOD) && text.len() <= PAYMENT_METHOD_BYTES_MAX;
+    let payment_methods = r.each("storefront", "payment_methods", |text| {
+        is_token(text).then(|| text.to_owned()).ok_or_else(|| "expected a provider's token, pm_…".to_owned())
+    });
+    if key.is_empty() {
+        return None;
+    }
+    // Pages are for all who reach them.
+    if !key.starts_with(PUBLISHABLE) {
+        r.fault("storefront", "publishable_key", "must be a publishable key, owk_pub_…");
+    }
+    let host = Some(host).filter(|host| !host.is_empty());
+    Some(StorefrontConfig { name, key: key.into(), host, https, payment_methods })
 }
 
 fn card_testing(r: &mut Reader, provider: ProviderKind) -> CardTestingLimits {

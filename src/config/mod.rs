@@ -128,7 +128,7 @@ pub(crate) enum LogFormat {
 const MINUTES_MAX: u64 = 31 * 24 * 60;
 
 /// Settings that `config show` hides and no message repeats.
-const SECRETS: [(&str, &str); 14] = [
+const SECRETS: [(&str, &str); 15] = [
     ("cassandra", "password"),
     ("console", "tokens"),
     ("mail", "smtp_url"),
@@ -143,6 +143,8 @@ const SECRETS: [(&str, &str); 14] = [
     ("shards", "direct_urls"),
     ("shards", "replica_urls"),
     ("shards", "urls"),
+    // Not secret, but a secret key may be set by mistake.
+    ("storefront", "publishable_key"),
 ];
 
 impl Config {

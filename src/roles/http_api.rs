@@ -2,22 +2,29 @@
 
 use std::sync::Arc;
 
-use api::{ApiParts, ApiState, DocsConfig, HealthCheck};
+use api::{ApiParts, ApiState, DocsConfig, HealthCheck, StorefrontConfig};
 use tokio::net::TcpListener;
 
 use super::Roles;
 use crate::metrics::{observed, register_cache, register_card_testing, register_rate_limits};
 
+/// Pages beside the API.
+#[derive(Default)]
+pub(crate) struct Pages {
+    pub(crate) docs: Option<DocsConfig>,
+    pub(crate) storefront: Option<StorefrontConfig>,
+}
+
 impl Roles<'_> {
     /// Serves the API. Started last, so that its readiness covers every role of this process. `with_metrics` adds
     /// `/metrics` and `/scaling`, whose figures cover all merchants: only for a listener that the public cannot reach.
-    /// `docs` takes the place of what the configuration says of `/docs`.
+    /// The configuration of a storefront takes the place of that in `pages`, and `docs` there that of the configuration.
     pub(crate) fn api(
         &mut self,
         mut parts: ApiParts,
         listener: TcpListener,
         with_metrics: bool,
-        docs: Option<DocsConfig>,
+        pages: Pages,
     ) {
         self.stores.push(HealthCheck::orders(Arc::clone(&parts.orders)));
         self.stores.push(HealthCheck::payments(Arc::clone(&parts.payments)));
@@ -25,7 +32,8 @@ impl Roles<'_> {
         parts.health.extend(self.health.iter().cloned());
         let cache = Arc::clone(&parts.cache);
         let mut config = self.wiring.config.api.clone();
-        config.docs = docs.or(config.docs);
+        config.docs = pages.docs.or(config.docs);
+        config.storefront = config.storefront.or(pages.storefront);
         let state = ApiState::new(parts, config);
         register_cache(&self.metrics, cache, &state);
         register_rate_limits(&self.metrics, &state);

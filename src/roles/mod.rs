@@ -12,6 +12,8 @@ mod relay;
 mod scheduler;
 mod worker;
 
+pub(crate) use http_api::Pages;
+
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;

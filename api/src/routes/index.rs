@@ -30,10 +30,19 @@ struct Index {
 // By name, as the macro of the operation reads no function types.
 type Source = fn() -> OpenApi;
 
-/// The routes; `source` builds the document of all routes, including these.
-pub(super) fn routes(source: Source) -> OpenApiRouter<ApiState> {
-    let document = OpenApiRouter::new().routes(routes!(document)).layer(Extension(source));
-    OpenApiRouter::new().routes(routes!(index)).merge(document)
+/// The route of the entry points.
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(index))
+}
+
+/// The route of the document; `source` builds it of all routes, including these.
+pub(super) fn document_routes(source: Source) -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(document)).layer(Extension(source))
+}
+
+/// The entry points, for pages that are served in their place.
+pub(crate) async fn entry_points() -> Response {
+    index().await.into_response()
 }
 
 /// Entry points of the API

@@ -16,6 +16,8 @@ mod product_lists;
 mod sessions;
 mod webhook_endpoints;
 
+pub(crate) use index::entry_points;
+
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -57,6 +59,15 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 pub(crate) fn all() -> OpenApiRouter<ApiState> {
+    resources().merge(index::routes()).merge(index::document_routes(openapi))
+}
+
+/// The same for a server that has a page at `/`.
+pub(crate) fn all_but_entry_points() -> OpenApiRouter<ApiState> {
+    resources().merge(index::document_routes(openapi))
+}
+
+fn resources() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(orders::routes())
         .merge(carts::routes())
@@ -69,5 +80,4 @@ pub(crate) fn all() -> OpenApiRouter<ApiState> {
         .merge(webhook_endpoints::routes())
         .merge(events::routes())
         .merge(health::routes())
-        .merge(index::routes(openapi))
 }

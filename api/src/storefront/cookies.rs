@@ -61,7 +61,8 @@ impl Cookie {
     pub(super) fn read(self, headers: &HeaderMap, https: bool) -> Option<String> {
         let name = self.full_name(https);
         let sent = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut pairs = sent.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let mut pairs =
+            sent.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
         let (_, value) = pairs.find(|(known, _)| *known == name)?;
         is_plain(value).then(|| value.to_owned())
     }

@@ -1,0 +1,227 @@
+//! Accounts: signing in and out, registering, and the customer's orders.
+//!
+//! Guarantees: the session's token is in a cookie that no script reads. A customer who signs in takes the guest's cart
+//! along. What was typed as a password is in no page.
+
+use axum::response::Response;
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::json;
+use url::form_urlencoded;
+
+use super::{
+    cookies::Cookie,
+    form::FormFields,
+    html::{Frame, finish, go_to, html},
+    money::money,
+    order::status,
+    pages::{AccountPage, Field, OrderLink, SignInPage},
+    public_api::{Answer, Refusal},
+    texts::{Texts, filled},
+    views::{Account, Cart, List, NewSession, Order},
+    visit::{Visit, is_id},
+};
+
+/// Orders on a page.
+const ORDERS_MAX: &str = "20";
+/// Characters of a time that are its date.
+const DATE_CHARS: usize = 10;
+/// The one page beside the account to which signing in leads.
+const CHECKOUT: &str = "checkout";
+
+pub(super) async fn show(visit: Visit) -> Response {
+    let answered = async {
+        if !visit.is_signed_in {
+            return Ok(go_to("/sign-in"));
+        }
+        let account: Account = visit.api.get("/v1/customers/current").await?;
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("limit", ORDERS_MAX);
+        let after = visit.parameter("after");
+        if is_id(after) {
+            query.append_pair("starting_after", after);
+        }
+        let path = format!("/v1/customers/current/orders?{}", query.finish());
+        let orders: List<Order> = visit.api.get(&path).await?;
+        let last = orders.data.last().filter(|_| orders.has_more);
+        let more = last.map(|order| format!("/account?after={}", order.id));
+        let t = visit.texts();
+        let page = AccountPage {
+            frame: Frame::new(&visit, t.account),
+            who: filled(t.signed_in_as, account.email),
+            more: more.unwrap_or_default(),
+            orders: orders.data.into_iter().map(|order| link(&visit, order)).collect(),
+        };
+        Ok(html(StatusCode::OK, &page))
+    };
+    finish(&visit, answered.await)
+}
+
+fn link(visit: &Visit, order: Order) -> OrderLink {
+    OrderLink {
+        date: order.created_at.chars().take(DATE_CHARS).collect(),
+        total: money(order.total_minor, &order.currency, visit.language),
+        status: status(&order.status, visit.texts()),
+        id: order.id,
+    }
+}
+
+pub(super) async fn sign_in_form(visit: Visit) -> Response {
+    let t = visit.texts();
+    let page = sign_in_page(&visit, target(visit.parameter("to")), t, String::new());
+    finish(&visit, Ok(html(StatusCode::OK, &page)))
+}
+
+pub(super) async fn sign_in(visit: Visit, fields: FormFields) -> Response {
+    let to = target(fields.get("to"));
+    let body = json!({ "email": fields.get("email"), "password": fields.exact("password") });
+    let answered = async {
+        let opened = visit.api.send(Method::POST, "/v1/sessions", Some(&body), HeaderMap::new()).await;
+        let refusal = match opened {
+            Ok(answer) => return begin(&visit, to, answer.read()?).await,
+            Err(refusal) => refusal,
+        };
+        if !matches!(refusal.code.as_str(), "wrong_credentials" | "validation_failed") {
+            return Err(refusal);
+        }
+        let t = visit.texts();
+        let mut page = sign_in_page(&visit, to, t, fields.get("email").to_owned());
+        page.note = t.wrong_credentials.to_owned();
+        Ok(html(refusal.status, &page))
+    };
+    finish(&visit, answered.await)
+}
+
+/// Keeps the session in the browser, and takes the guest's cart along. A cart that cannot be merged stays a guest's.
+async fn begin(visit: &Visit, to: &str, session: NewSession) -> Result<Response, Refusal> {
+    let mut response = go_to(if to.is_empty() { "/account" } else { "/checkout" });
+    visit.set(&mut response, Cookie::Session, &session.token);
+    let body = match &visit.cart {
+        Some(cart) => json!({ "cart": cart }),
+        None => json!({}),
+    };
+    let mut headers = HeaderMap::new();
+    if let Ok(token) = session.token.parse() {
+        headers.insert("orderworks-session", token);
+    }
+    let path = "/v1/customers/current/cart";
+    let opened = visit.api.send(Method::POST, path, Some(&body), headers).await;
+    if let Ok(cart) = opened.and_then(Answer::read::<Cart>) {
+        visit.set(&mut response, Cookie::Cart, &cart.id);
+    }
+    Ok(response)
+}
+
+pub(super) async fn sign_out(visit: Visit, _: FormFields) -> Response {
+    let answered = async {
+        if visit.is_signed_in {
+            visit.api.send(Method::DELETE, "/v1/sessions/current", None, HeaderMap::new()).await?;
+        }
+        let mut response = go_to("/");
+        for cookie in [Cookie::Session, Cookie::Cart, Cookie::Orders] {
+            visit.clear(&mut response, cookie);
+        }
+        Ok(response)
+    };
+    finish(&visit, answered.await)
+}
+
+pub(super) async fn register_form(visit: Visit) -> Response {
+    let page = register_page(&visit, None, &[]);
+    finish(&visit, Ok(html(StatusCode::OK, &page)))
+}
+
+pub(super) async fn register(visit: Visit, fields: FormFields) -> Response {
+    let body = json!({
+        "email": fields.get("email"), "name": fields.get("name"), "password": fields.exact("password"),
+    });
+    let answered = async {
+        let sent = visit.api.send(Method::POST, "/v1/customers", Some(&body), HeaderMap::new()).await;
+        match sent {
+            Ok(_) => Ok(html(StatusCode::OK, &verify_page(&visit, visit.texts().mail_sent, true))),
+            Err(refusal) if refusal.code == "validation_failed" => {
+                let page = register_page(&visit, Some(&fields), &refusal.pointers);
+                Ok(html(refusal.status, &page))
+            }
+            Err(refusal) => Err(refusal),
+        }
+    };
+    finish(&visit, answered.await)
+}
+
+pub(super) async fn verify_form(visit: Visit) -> Response {
+    let page = verify_page(&visit, "", true);
+    finish(&visit, Ok(html(StatusCode::OK, &page)))
+}
+
+pub(super) async fn verify(visit: Visit, fields: FormFields) -> Response {
+    let body = json!({ "token": fields.get("token"), "password": fields.exact("password") });
+    let answered = async {
+        let opened =
+            visit.api.send(Method::POST, "/v1/customers/verify", Some(&body), HeaderMap::new()).await;
+        match opened {
+            Ok(_) => Ok(go_to("/sign-in")),
+            Err(refusal) if matches!(refusal.code.as_str(), "token_invalid" | "validation_failed") => {
+                Ok(html(refusal.status, &verify_page(&visit, visit.texts().code_invalid, false)))
+            }
+            Err(refusal) => Err(refusal),
+        }
+    };
+    finish(&visit, answered.await)
+}
+
+/// Where signing in leads: to the checkout or, as for any other text, to the account.
+fn target(text: &str) -> &'static str {
+    if text == CHECKOUT { CHECKOUT } else { "" }
+}
+
+fn sign_in_page(visit: &Visit, to: &'static str, t: &Texts, email: String) -> SignInPage {
+    let address = Field { value: email, ..field(["email", "email", "username"], t.email) };
+    SignInPage {
+        frame: Frame::new(visit, t.sign_in),
+        action: "/sign-in",
+        fields: vec![address, field(["password", "password", "current-password"], t.password)],
+        note: String::new(),
+        is_note_good: false,
+        to,
+        is_sign_in: true,
+    }
+}
+
+fn register_page(visit: &Visit, sent: Option<&FormFields>, wrong: &[String]) -> SignInPage {
+    let t = visit.texts();
+    let mut fields = vec![
+        field(["email", "email", "email"], t.email),
+        field(["name", "text", "name"], t.name),
+        field(["password", "password", "new-password"], t.password),
+    ];
+    for field in &mut fields {
+        field.is_wrong = wrong.iter().any(|pointer| pointer.trim_start_matches('/') == field.name);
+        if field.kind != "password" {
+            field.value = sent.map(|sent| sent.get(field.name).to_owned()).unwrap_or_default();
+        }
+    }
+    let note = format!("{}: {}", t.password, t.password_rule);
+    let frame = Frame::new(visit, t.register);
+    let (is_note_good, to, is_sign_in) = (wrong.is_empty(), "", false);
+    SignInPage { frame, action: "/account/register", fields, note, is_note_good, to, is_sign_in }
+}
+
+fn verify_page(visit: &Visit, note: &str, is_note_good: bool) -> SignInPage {
+    let t = visit.texts();
+    SignInPage {
+        frame: Frame::new(visit, t.verify),
+        action: "/account/verify",
+        fields: vec![
+            field(["token", "text", "one-time-code"], t.code),
+            field(["password", "password", "current-password"], t.password),
+        ],
+        note: note.to_owned(),
+        is_note_good,
+        to: "",
+        is_sign_in: false,
+    }
+}
+
+fn field([name, kind, autocomplete]: [&'static str; 3], label: &'static str) -> Field {
+    Field { name, label, kind, autocomplete, value: String::new(), is_wrong: false }
+}

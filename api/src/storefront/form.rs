@@ -1,0 +1,103 @@
+//! Forms of the storefront: their fields, and whose form it is.
+//!
+//! Guarantees: a handler gets the fields of a form only where a page of this host has sent it; the form of another site
+//! gets a page that says so, and does nothing.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, Request},
+    response::{IntoResponse, Response},
+};
+use http::HeaderMap;
+use url::form_urlencoded;
+
+use super::{html, visit::Visit};
+use crate::{input::receive, state::ApiState};
+
+/// Longest form, in bytes.
+const FORM_BYTES_MAX: usize = 16 * 1024;
+
+/// The fields of a form, by name.
+pub(super) struct FormFields(BTreeMap<String, String>);
+
+impl FromRequest<ApiState> for FormFields {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        if !is_of_this_site(&parts.headers) {
+            let visit = Visit::from_request_parts(&mut parts, state).await;
+            return Err(visit.map_or_else(IntoResponse::into_response, |visit| html::of_other_site(&visit)));
+        }
+        let bytes = receive(&parts.headers, body, FORM_BYTES_MAX, state.config.body_timeout).await;
+        bytes.map(|bytes| Self::parse(&bytes)).map_err(IntoResponse::into_response)
+    }
+}
+
+impl FormFields {
+    /// A field that comes twice counts by its last value.
+    fn parse(body: &[u8]) -> Self {
+        Self(form_urlencoded::parse(body).into_owned().collect())
+    }
+
+    /// A field without the blanks around it; empty where there is none.
+    pub(super) fn get(&self, name: &str) -> &str {
+        self.0.get(name).map(|value| value.trim()).unwrap_or_default()
+    }
+
+    /// A field as it was typed, for passwords.
+    pub(super) fn exact(&self, name: &str) -> &str {
+        self.0.get(name).map(String::as_str).unwrap_or_default()
+    }
+}
+
+/// Whether a page of this host has sent the form.
+fn is_of_this_site(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = text("sec-fetch-site") {
+        return site == "same-origin";
+    }
+    match (text("origin"), text("host")) {
+        (Some(origin), Some(host)) => {
+            origin.split_once("://").is_some_and(|(_, authority)| authority == host)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn forms_of_other_sites_are_told_apart() {
+        let is_ours = |pairs: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            is_of_this_site(&headers)
+        };
+        let host = ("host", "shop.example");
+        assert!(is_ours(&[("sec-fetch-site", "same-origin"), host]));
+        assert!(is_ours(&[("origin", "https://shop.example"), host]));
+        for other in ["cross-site", "same-site", "none"] {
+            assert!(
+                !is_ours(&[("sec-fetch-site", other), ("origin", "https://shop.example"), host]),
+                "{other}"
+            );
+        }
+        assert!(!is_ours(&[("origin", "https://evil.example"), host]));
+        assert!(!is_ours(&[("origin", "null"), host]) && !is_ours(&[host]) && !is_ours(&[]));
+    }
+
+    #[test]
+    fn fields_are_read_without_the_blanks_around_them() {
+        let fields = FormFields::parse(b"name=+Ada+&password=+x+&name=Eve");
+        assert_eq!((fields.get("name"), fields.get("none")), ("Eve", ""));
+        assert_eq!((fields.get("password"), fields.exact("password")), ("x", " x "));
+    }
+}

@@ -1,0 +1,136 @@
+//! Answers of the storefront: pages with their frame and policy, redirects, and the page of a problem.
+//!
+//! Guarantees: every page forbids other hosts, frames, and all scripts but the storefront's own file. A session that has
+//! ended is taken from the browser, and the visitor goes on as a guest.
+
+use askama::Template;
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+
+use super::{
+    cookies::Cookie,
+    public_api::Refusal,
+    texts::{Language, Texts},
+    visit::Visit,
+};
+use crate::problem::Problem;
+
+/// The policy of every page: style sheet and script of this host, drawings within the page, forms to this host.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; \
+                      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// What every page shows around its content.
+pub(super) struct Frame {
+    pub(super) t: &'static Texts,
+    pub(super) language: &'static str,
+    pub(super) shop: String,
+    pub(super) title: String,
+    /// What was searched for.
+    pub(super) query: String,
+    pub(super) is_signed_in: bool,
+    pub(super) languages: Vec<LanguageLink>,
+    pub(super) version: &'static str,
+}
+
+pub(super) struct LanguageLink {
+    pub(super) tag: &'static str,
+    pub(super) name: &'static str,
+    pub(super) href: String,
+    pub(super) is_chosen: bool,
+}
+
+impl Frame {
+    pub(super) fn new(visit: &Visit, title: impl Into<String>) -> Self {
+        let link = |language: Language| LanguageLink {
+            tag: language.tag(),
+            name: language.name(),
+            href: visit.in_language(language),
+            is_chosen: language == visit.language,
+        };
+        Self {
+            t: visit.texts(),
+            language: visit.language.tag(),
+            shop: visit.shop.config.name.clone(),
+            title: title.into(),
+            query: visit.parameter("q").to_owned(),
+            is_signed_in: visit.is_signed_in,
+            languages: Language::ALL.into_iter().map(link).collect(),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "storefront/problem.html")]
+struct ProblemPage<'a> {
+    frame: Frame,
+    text: &'a str,
+    request_id: &'a str,
+}
+
+/// A page of its template.
+pub(super) fn html(status: StatusCode, page: &impl Template) -> Response {
+    match page.render() {
+        Ok(page) => {
+            let mut response = (status, Body::from(page)).into_response();
+            let headers = response.headers_mut();
+            for (name, value) in [
+                (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+                (header::CONTENT_SECURITY_POLICY, POLICY),
+                (header::X_FRAME_OPTIONS, "DENY"),
+                // With `no-referrer` browsers would send a form with `Origin: null`.
+                (header::REFERRER_POLICY, "same-origin"),
+                // Pages differ by what the visitor speaks and has in the cart.
+                (header::VARY, "accept-language, cookie"),
+            ] {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+            response
+        }
+        Err(error) => {
+            tracing::error!(error = %error, "page of the storefront not rendered");
+            Problem::logged().into_response()
+        }
+    }
+}
+
+/// Sends the browser to a path of the storefront, by `GET`.
+pub(super) fn go_to(path: &str) -> Response {
+    let location = HeaderValue::try_from(path).unwrap_or(HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
+}
+
+/// Completes the answer to a visit.
+pub(super) fn finish(visit: &Visit, answered: Result<Response, Refusal>) -> Response {
+    let mut response = answered.unwrap_or_else(|refusal| refused(visit, &refusal));
+    visit.keep_language(&mut response);
+    response
+}
+
+fn refused(visit: &Visit, refusal: &Refusal) -> Response {
+    if refusal.code == "session_invalid" && visit.is_signed_in {
+        // What was sent is lost where it was a form; the cart of a guest is not.
+        let mut response = go_to(if visit.is_read { visit.path.as_str() } else { "/cart" });
+        visit.clear(&mut response, Cookie::Session);
+        return response;
+    }
+    let t = visit.texts();
+    let (title, text) = match refusal.status {
+        StatusCode::NOT_FOUND => (t.not_found, t.not_found_text),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => (t.problem, t.busy),
+        status if status.is_server_error() => (t.problem, t.broken),
+        _ => (t.problem, t.refused),
+    };
+    let page = ProblemPage { frame: Frame::new(visit, title), text, request_id: &refusal.request_id };
+    html(refusal.status, &page)
+}
+
+/// The page for a form of another site.
+pub(super) fn of_other_site(visit: &Visit) -> Response {
+    let t = visit.texts();
+    let page = ProblemPage { frame: Frame::new(visit, t.problem), text: t.other_site, request_id: "" };
+    html(StatusCode::FORBIDDEN, &page)
+}
