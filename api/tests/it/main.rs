@@ -34,6 +34,7 @@ mod refunds;
 mod requests;
 mod server;
 mod sessions;
+mod storefront;
 mod stream;
 mod timeline;
 mod util;

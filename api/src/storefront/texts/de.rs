@@ -86,7 +86,6 @@ pub(super) static TEXTS: Texts = Texts {
     verify: "Adresse bestätigen",
     code: "Code aus der E-Mail",
     code_invalid: "Kein Konto wartet auf diesen Code und dieses Passwort.",
-    date: "Datum",
     not_found: "Nicht gefunden",
     not_found_text: "Hier ist nichts oder nichts mehr.",
     problem: "Etwas ist schiefgegangen",

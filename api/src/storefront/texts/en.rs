@@ -86,7 +86,6 @@ pub(super) static TEXTS: Texts = Texts {
     verify: "Confirm the address",
     code: "Code from the mail",
     code_invalid: "No account waits for this code and password.",
-    date: "Date",
     not_found: "Not found",
     not_found_text: "There is nothing here, or no longer.",
     problem: "Something went wrong",

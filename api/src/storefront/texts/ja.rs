@@ -86,7 +86,6 @@ pub(super) static TEXTS: Texts = Texts {
     verify: "メールアドレスを確認",
     code: "メールのコード",
     code_invalid: "コードまたはパスワードが違います。",
-    date: "日付",
     not_found: "見つかりません",
     not_found_text: "お探しのページはありません。",
     problem: "エラーが発生しました",

@@ -88,7 +88,6 @@ pub(in crate::storefront) struct Texts {
     pub(in crate::storefront) verify: &'static str,
     pub(in crate::storefront) code: &'static str,
     pub(in crate::storefront) code_invalid: &'static str,
-    pub(in crate::storefront) date: &'static str,
     pub(in crate::storefront) not_found: &'static str,
     pub(in crate::storefront) not_found_text: &'static str,
     pub(in crate::storefront) problem: &'static str,

@@ -114,6 +114,10 @@ impl TestApi {
         if let Some(keys) = config.docs.as_mut().and_then(|docs| docs.keys.as_mut()) {
             *keys = DocsKeys { publishable: own.public.clone().into(), secret: own.secret.clone().into() };
         }
+        // So do pages of the storefront.
+        if let Some(storefront) = config.storefront.as_mut() {
+            storefront.key = own.public.clone().into();
+        }
         let shutdown = CancellationToken::new();
         let cache = MemoryCache::new(MemoryConfig::default(), ambient.clone());
         let parts = ApiParts {
