@@ -33,6 +33,7 @@ mod scaling;
 mod schedules;
 mod settle;
 mod shards;
+mod shop_pages;
 mod source_rules;
 mod stampede;
 mod storefront;

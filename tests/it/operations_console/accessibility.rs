@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{base, browser::Browser};
-use crate::util::{Dev, alone};
+use super::base;
+use crate::util::{Browser, Dev, alone};
 
 /// Widths in pixels, and themes.
 const WIDTHS: [u32; 2] = [1280, PHONE];

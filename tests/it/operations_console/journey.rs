@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::{base, browser::Browser};
-use crate::util::{Dev, alone};
+use super::base;
+use crate::util::{Browser, Dev, alone};
 
 /// Text of a cell of the first table: queue, heading of the column.
 const CELL: &str = "const [queue, heading] = arguments;

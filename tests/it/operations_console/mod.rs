@@ -2,7 +2,6 @@
 //! browser.
 
 mod accessibility;
-mod browser;
 mod journey;
 mod questions;
 

@@ -12,8 +12,8 @@ use jobs::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{TOKEN, base, browser::Browser, console_of_a_viewer};
-use crate::util::{Dev, alone, until};
+use super::{TOKEN, base, console_of_a_viewer};
+use crate::util::{Browser, Dev, alone, until};
 
 /// Steps to an answer, and steps of a change with its reason, preview and confirmation.
 const STEPS_MAX: usize = 2;

@@ -4,6 +4,7 @@
 
 pub(crate) mod audit;
 mod broker;
+mod browser;
 mod client;
 mod collector;
 pub(crate) mod containers;
@@ -18,6 +19,7 @@ pub(crate) mod traced;
 mod unknown_job;
 
 pub(crate) use broker::{Vhost, missing as missing_broker};
+pub(crate) use browser::Browser;
 pub(crate) use client::{Client, fetch, http, http_builder, order};
 pub(crate) use collector::{CollectedSpan, Collector};
 pub(crate) use haproxy::Haproxy;

@@ -61,7 +61,7 @@ async fn every_page_is_small_and_loads_its_own_files_alone() {
     first.expect_text("href=\"/?after=mug-23\"");
     let second = browser.get("/?after=mug-23").await;
     second.expect_text("href=\"/p/mug-24\"");
-    assert!(!second.text.contains("after="), "{}", second.text);
+    assert!(!second.text.contains("More products"), "{}", second.text);
 }
 
 #[tokio::test]
@@ -123,8 +123,8 @@ async fn what_merchants_and_visitors_write_is_escaped() {
     priced(&shop, "cup", hostile, 100, "EUR").await;
     let mut browser = Browser::new(&shop);
     browser.add("cup", "1").await;
-    let search = format!("/search?q={}", "%22%3E%3Cscript%3Ealert(1)%3C/script%3E");
-    for path in ["/", "/p/cup", "/cart", "/checkout", search.as_str()] {
+    let search = "/search?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E";
+    for path in ["/", "/p/cup", "/cart", "/checkout", search] {
         let page = browser.get(path).await.expect_status(200);
         expect_policy(path, &page);
         page.expect_text("&#60;script&#62;");

@@ -15,7 +15,7 @@ use tokio::{
 };
 use url::Url;
 
-use crate::util::{PATIENCE, free_port, http};
+use super::{PATIENCE, free_port, http};
 
 /// Environment variables: the programs, set by `ops/test`, and a folder where screenshots are kept.
 const DRIVER: &str = "ORDERWORKS_TEST_CHROMEDRIVER";
@@ -45,7 +45,7 @@ const ENTER: &str = "\u{e007}";
 const MARK: &str = "return window.marked || !(window.marked = true)";
 
 /// A browser with one session.
-pub(super) struct Browser {
+pub(crate) struct Browser {
     _driver: Child,
     http: reqwest::Client,
     /// URL of the session.
@@ -59,7 +59,7 @@ pub(super) struct Browser {
 
 impl Browser {
     /// Starts a browser; `None`, with the reason printed, where there is no program for it.
-    pub(super) async fn open() -> Option<Self> {
+    pub(crate) async fn open() -> Option<Self> {
         let set = |name| std::env::var(name).ok();
         let (Some(program), Some(axe)) = (set(DRIVER), set(AXE)) else {
             let install = "see `ops/services install chromium chromium-driver axe-core`";
@@ -102,27 +102,27 @@ impl Browser {
     }
 
     /// Loads a page.
-    pub(super) async fn visit(&self, url: &str) {
+    pub(crate) async fn visit(&self, url: &str) {
         self.post("/url", json!({ "url": url })).await;
     }
 
     /// The address of the present page.
-    pub(super) async fn address(&self) -> Url {
+    pub(crate) async fn address(&self) -> Url {
         self.get("/url").await.as_str().expect("text").parse().expect("a URL")
     }
 
     /// Runs a function body with these arguments in the page, also where pages may run no script; returns its value.
-    pub(super) async fn run(&self, script: &str, arguments: Value) -> Value {
+    pub(crate) async fn run(&self, script: &str, arguments: Value) -> Value {
         self.post("/execute/sync", json!({ "script": script, "args": arguments })).await
     }
 
     /// The value of [`Browser::run`] as text; empty where it is none.
-    pub(super) async fn text(&self, script: &str, arguments: Value) -> String {
+    pub(crate) async fn text(&self, script: &str, arguments: Value) -> String {
         self.run(script, arguments).await.as_str().unwrap_or_default().to_owned()
     }
 
     /// Waits until the function body returns `true`. `what` is for the failure.
-    pub(super) async fn until(&self, what: &str, script: &str, arguments: Value) {
+    pub(crate) async fn until(&self, what: &str, script: &str, arguments: Value) {
         let deadline = Instant::now() + PATIENCE;
         let asked = json!({ "script": script, "args": arguments });
         // A question fails where the page goes away under it.
@@ -136,12 +136,12 @@ impl Browser {
     }
 
     /// Waits until the page shows this text.
-    pub(super) async fn until_shown(&self, text: &str) {
+    pub(crate) async fn until_shown(&self, text: &str) {
         self.until(text, "return document.body.innerText.includes(arguments[0])", json!([text])).await;
     }
 
     /// Presses the keys of a text one after the other.
-    pub(super) async fn press(&self, keys: &str) {
+    pub(crate) async fn press(&self, keys: &str) {
         let strokes = keys.chars().flat_map(|key| {
             let key = key.to_string();
             [json!({ "type": "keyDown", "value": key }), json!({ "type": "keyUp", "value": key })]
@@ -152,17 +152,17 @@ impl Browser {
     }
 
     /// Presses Tab.
-    pub(super) async fn tab(&self) {
+    pub(crate) async fn tab(&self) {
         self.press(TAB).await;
     }
 
     /// Presses Enter.
-    pub(super) async fn enter(&self) {
+    pub(crate) async fn enter(&self) {
         self.press(ENTER).await;
     }
 
     /// Presses Tab until an element that fits the selector, with this text where it has one, has the focus.
-    pub(super) async fn tab_to(&self, selector: &str, text: &str) {
+    pub(crate) async fn tab_to(&self, selector: &str, text: &str) {
         let script = "const e = document.activeElement;
             return e.matches(arguments[0]) && (arguments[1] === '' || e.textContent.trim() === arguments[1])";
         for _ in 0..TABS_MAX {
@@ -175,13 +175,13 @@ impl Browser {
     }
 
     /// Presses Tab until such an element has the focus, then Enter, and waits for the page that follows.
-    pub(super) async fn follow(&self, selector: &str, text: &str) {
+    pub(crate) async fn follow(&self, selector: &str, text: &str) {
         self.tab_to(selector, text).await;
         self.submit().await;
     }
 
     /// Presses Enter and waits for the page that follows.
-    pub(super) async fn submit(&self) {
+    pub(crate) async fn submit(&self) {
         self.run(MARK, json!([])).await;
         self.enter().await;
         let next = "return !window.marked && document.readyState === 'complete'";
@@ -189,18 +189,18 @@ impl Browser {
     }
 
     /// Marks the page; returns whether it was marked before and has not been loaded since.
-    pub(super) async fn mark(&self) -> bool {
+    pub(crate) async fn mark(&self) -> bool {
         self.run(MARK, json!([])).await == true
     }
 
     /// Clicks an element with the mouse, as a person without script can, too.
-    pub(super) async fn click(&self, selector: &str) {
+    pub(crate) async fn click(&self, selector: &str) {
         let element = self.element(selector).await;
         self.post(&format!("/element/{element}/click"), json!({})).await;
     }
 
     /// Types into an element.
-    pub(super) async fn fill(&self, selector: &str, text: &str) {
+    pub(crate) async fn fill(&self, selector: &str, text: &str) {
         let element = self.element(selector).await;
         self.post(&format!("/element/{element}/value"), json!({ "text": text })).await;
     }
@@ -212,12 +212,12 @@ impl Browser {
     }
 
     /// Sends a command of the `DevTools` protocol.
-    pub(super) async fn devtools(&self, name: &str, parameters: Value) {
+    pub(crate) async fn devtools(&self, name: &str, parameters: Value) {
         self.post("/goog/cdp/execute", json!({ "cmd": name, "params": parameters })).await;
     }
 
     /// Shows pages this wide, in this theme.
-    pub(super) async fn show_as(&self, width: u32, theme: &str) {
+    pub(crate) async fn show_as(&self, width: u32, theme: &str) {
         let is_phone = width < 600;
         let size = json!({ "width": width, "height": 844, "deviceScaleFactor": 1, "mobile": is_phone });
         self.devtools("Emulation.setDeviceMetricsOverride", size).await;
@@ -226,19 +226,19 @@ impl Browser {
     }
 
     /// Opens another tab and goes to it; returns the handles of the former and of the new one.
-    pub(super) async fn open_tab(&self) -> [Value; 2] {
+    pub(crate) async fn open_tab(&self) -> [Value; 2] {
         let former = self.get("/window").await;
         let opened = self.post("/window/new", json!({ "type": "tab" })).await["handle"].clone();
         self.go_to_tab(&opened).await;
         [former, opened]
     }
 
-    pub(super) async fn go_to_tab(&self, handle: &Value) {
+    pub(crate) async fn go_to_tab(&self, handle: &Value) {
         self.post("/window", json!({ "handle": handle })).await;
     }
 
     /// Serious and critical violations that axe-core finds on the present page, one a line.
-    pub(super) async fn violations(&self) -> String {
+    pub(crate) async fn violations(&self) -> String {
         if self.run("return !window.axe", json!([])).await == true {
             self.run(&self.axe, json!([])).await;
         }
@@ -252,7 +252,7 @@ impl Browser {
     }
 
     /// Keeps a picture of the page in the temporary folder, or in the one of `ORDERWORKS_TEST_IMAGES`.
-    pub(super) async fn picture(&self, name: &str) {
+    pub(crate) async fn picture(&self, name: &str) {
         let picture = self.get("/screenshot").await;
         let picture = STANDARD.decode(picture.as_str().expect("text")).expect("base64");
         let folder = std::env::var_os(IMAGES).map_or_else(|| self.folder.path().to_owned(), PathBuf::from);
@@ -260,7 +260,7 @@ impl Browser {
     }
 
     /// Hosts and ports that pages have asked for anything, since the last time that this was asked.
-    pub(super) async fn hosts(&self) -> BTreeSet<String> {
+    pub(crate) async fn hosts(&self) -> BTreeSet<String> {
         let log = self.post("/se/log", json!({ "type": "performance" })).await;
         let lines = log.as_array().expect("a list").iter().filter_map(|entry| entry["message"].as_str());
         let sent = lines.filter_map(|line| {
@@ -276,7 +276,7 @@ impl Browser {
     }
 
     /// Ends session and browser.
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         command(&self.http, Method::DELETE, &self.session, None).await.expect("ends");
     }
 }

@@ -1,0 +1,110 @@
+//! Every page of the storefront by the rules of axe-core, in both themes, at the width of a desk and of a phone; what a
+//! page transfers, and how soon its largest part is painted by a slow processor; and pictures of some pages.
+
+use serde_json::json;
+
+use super::Shopper;
+use crate::util::{Browser, Dev, alone};
+
+/// Widths in pixels, and themes.
+const WIDTHS: [u32; 2] = [1280, PHONE];
+const PHONE: u32 = 390;
+const THEMES: [&str; 2] = ["light", "dark"];
+/// Bytes of a page with all that it loads.
+const PAGE_BYTES_MAX: f64 = 60.0 * 1024.0;
+/// Milliseconds until the largest part of a page is painted, on a processor slowed down to a quarter.
+const PAINT_MS_MAX: f64 = 1_000.0;
+/// Visits of which the quickest counts: other processes of the machine take their part.
+const VISITS: u32 = 5;
+/// Pictures: path, width and theme, and the name of the file.
+const PICTURES: [(&str, u32, &str, &str); 4] = [
+    ("/", PHONE, "light", "storefront-home-phone"),
+    ("/p/CUP-ENAMEL", 1280, "dark", "storefront-product"),
+    ("/checkout", PHONE, "dark", "storefront-checkout-phone"),
+    ("/o/", 1280, "light", "storefront-order"),
+];
+
+const BYTES: &str =
+    "return [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
+    .reduce((sum, entry) => sum + entry.encodedBodySize, 0)";
+const WATCH_PAINT: &str = "new PerformanceObserver((list) => { for (const entry of list.getEntries())
+    window.painted = entry.startTime; }).observe({ type: 'largest-contentful-paint', buffered: true })";
+
+/// Checks the page that is shown.
+async fn check(browser: &Browser, path: &str) {
+    for theme in THEMES {
+        for width in WIDTHS {
+            browser.show_as(width, theme).await;
+            let violations = browser.violations().await;
+            assert!(violations.is_empty(), "{path}, {theme}, {width} px:\n{violations}");
+            let overflow =
+                "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+            let overflow = browser.run(overflow, json!([])).await;
+            assert_eq!(overflow, 0, "{path}, {theme}, {width} px: the page scrolls sideways");
+            let is_of = |of: &str| of == path || of.len() > 1 && of.ends_with('/') && path.starts_with(of);
+            for (_, _, _, name) in
+                PICTURES.iter().filter(|(of, at, with, _)| is_of(of) && (*at, *with) == (width, theme))
+            {
+                browser.picture(name).await;
+            }
+        }
+    }
+    let bytes = browser.run(BYTES, json!([])).await.as_f64().expect("a number");
+    assert!((1_000.0..=PAGE_BYTES_MAX).contains(&bytes), "{path}: {bytes} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_of_the_storefront_passes_axe_and_is_small() {
+    let _alone = alone().await;
+    let Some(browser) = Browser::open().await else { return };
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    let shopper = Shopper::new(&browser, &dev);
+    let pages = ["/", "/?lang=ja", "/?lang=de", "/c/kitchen?lang=en", "/search?q=cup", "/search?q=nothing"];
+    let others = ["/p/CUP-ENAMEL", "/cart", "/sign-in", "/account/register", "/account/verify", "/p/none"];
+    for path in pages.into_iter().chain(others) {
+        shopper.visit(path).await;
+        check(&browser, path).await;
+    }
+    shopper.to_checkout("CUP-ENAMEL").await;
+    check(&browser, "/checkout").await;
+    shopper.visit("/cart").await;
+    check(&browser, "/cart").await;
+    shopper.visit("/checkout").await;
+    shopper.fill_in("pm_card_chargeDeclined").await;
+    // Wrong for the server only.
+    browser.run("document.getElementById('country').value = 'XX'", json!([])).await;
+    shopper.pay().await;
+    browser.until_shown("Please check the marked fields.").await;
+    check(&browser, "/checkout with a mistake").await;
+    browser.run("document.getElementById('country').value = 'GB'", json!([])).await;
+    let order = shopper.order().await;
+    browser.until_shown("The payment was declined.").await;
+    check(&browser, &order).await;
+    browser.close().await;
+    assert!(dev.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_part_of_a_page_is_painted_within_a_second_by_a_slow_processor() {
+    let _alone = alone().await;
+    let Some(browser) = Browser::open().await else { return };
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    let shopper = Shopper::new(&browser, &dev);
+    browser.show_as(PHONE, "light").await;
+    browser.devtools("Emulation.setCPUThrottlingRate", json!({ "rate": 4 })).await;
+    for path in ["/", "/p/CUP-ENAMEL", "/cart"] {
+        let mut quickest = f64::INFINITY;
+        for _ in 0..VISITS {
+            shopper.visit(path).await;
+            browser.run(WATCH_PAINT, json!([])).await;
+            browser.until("painted", "return window.painted > 0", json!([])).await;
+            let painted = browser.run("return window.painted", json!([])).await.as_f64().expect("a number");
+            quickest = quickest.min(painted);
+        }
+        assert!(quickest <= PAINT_MS_MAX, "{path}: {quickest} ms");
+    }
+    browser.close().await;
+    assert!(dev.stop().await.success());
+}
