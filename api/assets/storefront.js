@@ -40,9 +40,11 @@ document.addEventListener("submit", (event) => {
   }
 });
 
-// A page that comes back by the back button is as it was left: its form may be sent again, as its key is the same.
+// A page that the browser has kept for the back button may be out of date: a checkout is asked for again.
 addEventListener("pageshow", (event) => {
-  if (event.persisted) for (const form of document.forms) hold(form, false);
+  if (!event.persisted) return;
+  if (document.querySelector("form[data-once]")) location.reload();
+  else for (const form of document.forms) hold(form, false);
 });
 
 // Zero bits at the beginning of a hash.
