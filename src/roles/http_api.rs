@@ -18,7 +18,8 @@ pub(crate) struct Pages {
 impl Roles<'_> {
     /// Serves the API. Started last, so that its readiness covers every role of this process. `with_metrics` adds
     /// `/metrics` and `/scaling`, whose figures cover all merchants: only for a listener that the public cannot reach.
-    /// The configuration of a storefront takes the place of that in `pages`, and `docs` there that of the configuration.
+    /// The configuration of a storefront takes the place of that in `pages`, and `docs` there that of the
+    /// configuration.
     pub(crate) fn api(
         &mut self,
         mut parts: ApiParts,

@@ -1,7 +1,7 @@
 //! The cart: its page, and forms that add, change and remove products.
 //!
-//! A cart is one of the API; the browser holds its id in a cookie. A customer who signs in takes the guest's cart along,
-//! see [`super::account`].
+//! A cart is one of the API; the browser holds its id in a cookie. A customer who signs in takes the guest's cart
+//! along, see [`super::account`].
 
 use axum::response::Response;
 use http::{HeaderMap, Method, StatusCode};

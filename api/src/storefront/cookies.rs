@@ -1,8 +1,8 @@
 //! Cookies of the storefront: their names, how long they are kept, and what they may hold.
 //!
-//! Guarantees: no script reads them, other sites send them with plain links only, and over https browsers take them from
-//! this host alone. A value is short and plain text; any other counts as none. They hold ids and tokens that the API
-//! issued and checks itself, so a forged cookie gives nothing.
+//! Guarantees: no script reads them, other sites send them with plain links only, and over https browsers take them
+//! from this host alone. A value is short and plain text; any other counts as none. They hold ids and tokens that the
+//! API issued and checks itself, so a forged cookie gives nothing.
 
 use std::time::Duration;
 

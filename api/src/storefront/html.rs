@@ -1,7 +1,7 @@
 //! Answers of the storefront: pages with their frame and policy, redirects, and the page of a problem.
 //!
-//! Guarantees: every page forbids other hosts, frames, and all scripts but the storefront's own file. A session that has
-//! ended is taken from the browser, and the visitor goes on as a guest.
+//! Guarantees: every page forbids other hosts, frames, and all scripts but the storefront's own file. A session that
+//! has ended is taken from the browser, and the visitor goes on as a guest.
 
 use askama::Template;
 use axum::{

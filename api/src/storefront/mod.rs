@@ -1,12 +1,12 @@
 //! Storefront: pages of one shop on the listener of the API, from the catalog to the order on its way.
 //!
-//! Guarantees: pages ask the public API alone, within the process and with the merchant's publishable key, so they can do
-//! nothing that another storefront could not, and meet the same limits ([`public_api`]). They work without script, load
-//! nothing from other hosts, and their policy forbids all but one style sheet and one script of this host. A form of
-//! another site does nothing. No page holds the number of a card, a token or a key.
+//! Guarantees: pages ask the public API alone, within the process and with the merchant's publishable key, so they can
+//! do nothing that another storefront could not, and meet the same limits ([`public_api`]). They work without script,
+//! load nothing from other hosts, and their policy forbids all but one style sheet and one script of this host. A form
+//! of another site does nothing. No page holds the number of a card, a token or a key.
 //!
-//! Holds no state: what belongs to a visitor is in the API's carts, sessions and orders, named by cookies. The pages are
-//! no part of the API and not in its document. A guide is docs/STOREFRONT.md.
+//! Holds no state: what belongs to a visitor is in the API's carts, sessions and orders, named by cookies. The pages
+//! are no part of the API and not in its document. A guide is docs/STOREFRONT.md.
 
 mod account;
 mod assets;

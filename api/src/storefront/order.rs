@@ -1,7 +1,7 @@
 //! The page of an order, its live events, and another attempt after a declined payment.
 //!
-//! The browser that placed the order holds its token in a cookie; a customer who is signed in needs none. Without either
-//! the page shows the state, as the public API does, and no personal data.
+//! The browser that placed the order holds its token in a cookie; a customer who is signed in needs none. Without
+//! either the page shows the state, as the public API does, and no personal data.
 
 use axum::response::Response;
 use http::{HeaderMap, Method, StatusCode};

@@ -112,7 +112,7 @@ async fn pages_speak_the_language_of_the_browser_or_the_chosen_one() {
     }
     let chosen = browser.get("/search?q=cup&lang=de").await;
     chosen.expect_text("href=\"/search?q=cup&#38;lang=ja\"");
-    browser.get("/cart").await.expect_text("Ihr Warenkorb ist leer.");
+    browser.get("/cart").await.expect_text("Ihr Warenkorb");
     browser.get("/?lang=xx").await.expect_text("<html lang=\"de\">");
 }
 
