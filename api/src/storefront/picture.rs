@@ -1,6 +1,6 @@
 //! Drawings in the place of pictures: shapes and colours that follow from the sku.
 //!
-//! A catalog of the API holds no pictures. A drawing within the page costs 200 bytes and no request.
+//! A catalog of the API holds no pictures. A drawing within the page costs 300 bytes and no request.
 
 /// Numbers of a drawing of 120 by 90 units.
 pub(super) struct Picture {
