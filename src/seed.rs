@@ -41,7 +41,7 @@ const KEY_FILE_BYTES_MAX: u64 = 1024;
 /// The demo merchant, in every installation.
 pub(crate) const DEMO_MERCHANT: MerchantId =
     MerchantId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_de30_0001));
-/// Its name in mails.
+/// Its name in mails and on pages.
 pub(crate) const MERCHANT_NAME: &str = "Harbour & Pine";
 
 /// The label of the keys, for listings.

@@ -6,7 +6,6 @@
 use axum::response::Response;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
-use url::form_urlencoded;
 
 use super::{
     cookies::Cookie,
@@ -18,7 +17,7 @@ use super::{
     public_api::{Answer, Refusal},
     texts::{Texts, filled},
     views::{Account, Cart, List, NewSession, Order},
-    visit::{Visit, is_id},
+    visit::{Visit, is_id, query},
 };
 
 /// Orders on a page.
@@ -34,13 +33,11 @@ pub(super) async fn show(visit: Visit) -> Response {
             return Ok(go_to("/sign-in"));
         }
         let account: Account = visit.api.get("/v1/customers/current").await?;
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("limit", ORDERS_MAX);
-        let after = visit.parameter("after");
-        if is_id(after) {
-            query.append_pair("starting_after", after);
+        let mut asked = vec![("limit", ORDERS_MAX)];
+        if is_id(visit.parameter("after")) {
+            asked.push(("starting_after", visit.parameter("after")));
         }
-        let path = format!("/v1/customers/current/orders?{}", query.finish());
+        let path = format!("/v1/customers/current/orders?{}", query(&asked));
         let orders: List<Order> = visit.api.get(&path).await?;
         let last = orders.data.last().filter(|_| orders.has_more);
         let more = last.map(|order| format!("/account?after={}", order.id));

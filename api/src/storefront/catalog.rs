@@ -2,7 +2,6 @@
 
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, header};
-use url::form_urlencoded;
 
 use super::{
     html::{Frame, finish, html},
@@ -12,7 +11,7 @@ use super::{
     public_api::Refusal,
     texts::filled,
     views::{Category, List, Product},
-    visit::{Visit, is_id},
+    visit::{Visit, is_id, query},
 };
 use crate::{input::PathText, routes::entry_points};
 
@@ -61,19 +60,17 @@ async fn list(
     filter: &[(&str, &str)],
 ) -> Result<Response, Refusal> {
     let after = visit.parameter("after");
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    query.append_pair("limit", PRODUCTS_MAX);
-    query.extend_pairs(filter.iter().filter(|(_, value)| !value.is_empty()));
+    let mut asked = vec![("limit", PRODUCTS_MAX)];
+    asked.extend(filter.iter().copied().filter(|(_, value)| !value.is_empty()));
     if is_id(after) {
-        query.append_pair("starting_after", after);
+        asked.push(("starting_after", after));
     }
-    let found: List<Product> = visit.api.get(&format!("/v1/products?{}", query.finish())).await?;
+    let found: List<Product> = visit.api.get(&format!("/v1/products?{}", query(&asked))).await?;
     let categories: List<Category> = visit.api.get("/v1/categories").await?;
-    let last = found.data.last().filter(|_| found.has_more).map(|product| product.sku.clone());
-    let more = last.map(|sku| {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(filter.iter().filter(|(name, _)| *name == "q"));
-        format!("{path}?{}", query.append_pair("after", &sku).finish())
+    let more = found.data.last().filter(|_| found.has_more).map(|last| {
+        let sought = filter.iter().copied().filter(|(name, _)| *name == "q");
+        let next: Vec<_> = sought.chain([("after", last.sku.as_str())]).collect();
+        format!("{path}?{}", query(&next))
     });
     let link = |Category { slug }: Category| {
         let is_chosen = filter.contains(&("category", slug.as_str()));

@@ -80,7 +80,8 @@ pub(super) struct Account {
     pub(super) name: String,
 }
 
-#[derive(Debug, Deserialize)]
+// Without Debug: the token is secret.
+#[derive(Deserialize)]
 pub(super) struct NewSession {
     pub(super) token: String,
 }

@@ -110,11 +110,9 @@ impl Visit {
     /// The address of this page in another language.
     pub(super) fn in_language(&self, language: Language) -> String {
         let same = self.query.iter().filter(|(name, _)| name != LANGUAGE);
-        let query = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(same)
-            .append_pair(LANGUAGE, language.tag())
-            .finish();
-        format!("{}?{query}", self.path)
+        let same = same.map(|(name, value)| (name.as_str(), value.as_str()));
+        let pairs: Vec<_> = same.chain([(LANGUAGE, language.tag())]).collect();
+        format!("{}?{}", self.path, query(&pairs))
     }
 
     /// The token of an order that was placed from this browser, as a header of the API.
@@ -167,6 +165,11 @@ fn add(response: &mut Response, cookie: Option<HeaderValue>) {
     if let Some(cookie) = cookie {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
+}
+
+/// The query string of these parameters.
+pub(super) fn query(pairs: &[(&str, &str)]) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
 /// Whether the text may be part of a path of the API: letters, digits, `.`, `_` and `-`.

@@ -5,6 +5,7 @@ mod card_testing;
 mod engines;
 mod merchants_share;
 mod scaling;
+mod storefront;
 mod traces;
 
 use secrecy::ExposeSecret;
