@@ -116,7 +116,9 @@ fn storefront(r: &mut Reader) -> Option<StorefrontConfig> {
     let https = r.value("storefront", "https", false);
     let is_token = |text: &str| text.starts_with(PAYMENT_METHOD) && text.len() <= PAYMENT_METHOD_BYTES_MAX;
     let payment_methods = r.each("storefront", "payment_methods", |text| {
-        is_token(text).then(|| text.to_owned()).ok_or_else(|| "expected a provider's token, pm_…".to_owned())
+        is_token(text)
+            .then(|| text.to_owned())
+            .ok_or_else(|| "names a text that is no provider's token, pm_…".to_owned())
     });
     if key.is_empty() {
         return None;

@@ -177,6 +177,10 @@ impl Refusal {
         let bits = headers.get(PROOF_BITS).and_then(|value| value.to_str().ok());
         let proof_bits = bits.and_then(|text| text.parse().ok());
         match ProblemRead::deserialize(body) {
+            Ok(problem) if problem.code == "unauthorized" => {
+                tracing::error!("publishable key of the storefront is not valid");
+                Self { request_id: problem.request_id, ..Self::broken() }
+            }
             Ok(ProblemRead { code, request_id, errors, total_minor }) => {
                 let pointers = errors.into_iter().map(|error| error.pointer).collect();
                 Self { status, code, pointers, total_minor, proof_bits, request_id }

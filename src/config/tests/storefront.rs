@@ -24,6 +24,9 @@ fn a_secret_key_makes_no_pages_and_is_not_repeated() {
         ("ORDERWORKS_STOREFRONT_PAYMENT_METHODS", "[\"4242424242424242\"]"),
     ]);
     let why = refused.expect_err("not publishable").to_string();
-    assert!(why.contains("storefront.publishable_key") && why.contains("storefront.payment_methods"), "{why}");
+    assert!(
+        why.contains("storefront.publishable_key") && why.contains("storefront.payment_methods"),
+        "{why}"
+    );
     assert!(!why.contains(secret) && !why.contains("4242"), "{why}");
 }
