@@ -63,7 +63,7 @@ impl FromRequestParts<ApiState> for Visit {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self, Problem> {
-        let shop = parts.extensions.get::<Arc<Storefront>>().map(Arc::clone);
+        let shop = parts.extensions.get::<Arc<Storefront>>().cloned();
         let shop = shop.ok_or_else(|| Problem::new(Kind::INTERNAL, "the storefront is not set up"))?;
         let (headers, https) = (&parts.headers, shop.config.https);
         let query: Vec<(String, String)> =

@@ -72,7 +72,7 @@ async fn a_form_sent_twice_places_one_order() {
     browser.add("mug", "1").await;
     let form = browser.checkout().await;
     // At the same time, as by a double click; the later answer has the token that counts.
-    let mut hands: Vec<Browser> = (0..4).map(|_| browser.clone()).collect();
+    let mut hands: Vec<Browser<'_>> = (0..4).map(|_| browser.clone()).collect();
     let answers = join_all(hands.iter_mut().map(|hand| hand.pay(&form))).await;
     let order = answers[0].leads_to().to_owned();
     assert!(answers.iter().all(|answer| answer.leads_to() == order), "{answers:?}");
