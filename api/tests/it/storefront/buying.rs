@@ -27,6 +27,7 @@ async fn a_guest_orders_without_script() {
     let page = browser.get("/checkout").await;
     page.expect_text("Pay €5.00");
     assert_eq!(page.hidden("expected"), "500");
+    assert!(browser.cookies.contains_key("orderworks_device"), "unpaid orders count by device, too");
     let paid = browser.pay(&filled_in(&page, "pm_card_visa")).await;
     let order = paid.leads_to().to_owned();
     let shown = browser.get(&order).await.expect_status(200);

@@ -3,6 +3,7 @@
 mod accounts;
 mod buying;
 mod pages;
+mod protection;
 
 use std::collections::BTreeMap;
 
@@ -39,6 +40,8 @@ struct Browser<'a> {
     http: reqwest::Client,
     cookies: BTreeMap<String, String>,
     language: &'static str,
+    /// Address that the proxy before the API tells.
+    address: &'static str,
 }
 
 /// An answer as a browser sees it.
@@ -52,13 +55,14 @@ struct Page {
 impl<'a> Browser<'a> {
     fn new(shop: &'a TestApi) -> Self {
         let http = reqwest::Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client");
-        Self { shop, http, cookies: BTreeMap::new(), language: "en" }
+        Self { shop, http, cookies: BTreeMap::new(), language: "en", address: "203.0.113.1" }
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let pairs: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let request = self.http.request(method, format!("http://{}{path}", self.shop.address));
         let request = request.header("accept", "text/html").header("accept-language", self.language);
+        let request = request.header("x-forwarded-for", self.address);
         if pairs.is_empty() { request } else { request.header("cookie", pairs.join("; ")) }
     }
 

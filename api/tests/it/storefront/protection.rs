@@ -1,0 +1,74 @@
+//! Limits of the API, met by visitors of the storefront: by their own address, and told on pages.
+
+use std::num::NonZeroU32;
+
+use api::{ApiConfig, CardTestingLimits, ReadLimits, ServerLimits};
+use sha2::{Digest, Sha256};
+
+use super::{Browser, filled_in, pages_of_shop};
+use crate::util::{TestApi, config};
+
+/// Bits of a proof in tests, where hashing is not optimised.
+const BITS: u32 = 6;
+const ONE: NonZeroU32 = NonZeroU32::MIN;
+
+/// A shop behind a proxy on loopback, so that the test chooses addresses.
+async fn behind_proxy(config: ApiConfig) -> TestApi {
+    let trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+    let config = ApiConfig { storefront: Some(pages_of_shop()), trusted_proxies, ..config };
+    let shop = TestApi::open_with(config, ServerLimits::default()).await;
+    shop.stock("mug", 100).await;
+    shop
+}
+
+/// A text that proves work for this key.
+fn proof(key: &str) -> String {
+    let is_proof = |text: &String| Sha256::digest(format!("{key}:{text}"))[0].leading_zeros() >= BITS;
+    (0_u32..).map(|n| n.to_string()).find(is_proof).expect("numbers do not end")
+}
+
+#[tokio::test]
+async fn unpaid_orders_of_one_address_need_a_proof_of_work_which_the_form_takes() {
+    let limits = CardTestingLimits { unpaid_per_guest: ONE, proof_bits: BITS, ..config().card_testing };
+    let shop = behind_proxy(ApiConfig { card_testing: limits, ..config() }).await;
+    let mut browser = Browser::new(&shop);
+    browser.add("mug", "1").await;
+    let first = browser.checkout().await;
+    assert!(browser.pay(&first).await.leads_to().starts_with("/o/"));
+
+    browser.add("mug", "1").await;
+    let second = browser.checkout().await;
+    let asked = browser.pay(&second).await.expect_status(429);
+    asked.expect_text("Too many orders were not paid.");
+    asked.expect_text(&format!("data-proof-bits=\"{BITS}\""));
+    let mut proven = filled_in(&asked, "pm_card_visa");
+    proven.push(("proof".to_owned(), proof(&asked.hidden("key"))));
+    assert!(browser.pay(&proven).await.leads_to().starts_with("/o/"));
+
+    // Another address, on another device, is another visitor.
+    let mut other = Browser { address: "203.0.113.2", ..Browser::new(&shop) };
+    other.add("mug", "1").await;
+    let form = other.checkout().await;
+    assert!(other.pay(&form).await.leads_to().starts_with("/o/"));
+}
+
+#[tokio::test]
+async fn a_visitor_over_a_limit_gets_a_page_and_others_are_served() {
+    let reads = ReadLimits { searches_per_ip_per_second: ONE, ..config().reads };
+    let shop = behind_proxy(ApiConfig { reads, ..config() }).await;
+    let mut busy = Browser::new(&shop);
+    let mut limited = false;
+    // One a second is allowed: some of so many in a row are not.
+    for _ in 0..20 {
+        let page = busy.get("/search?q=mug").await;
+        if page.status == 429 {
+            page.expect_text("Too many people are here at once.");
+            limited = true;
+            break;
+        }
+        page.expect_status(200);
+    }
+    assert!(limited);
+    let mut other = Browser { address: "203.0.113.2", ..Browser::new(&shop) };
+    other.get("/search?q=mug").await.expect_status(200);
+}
