@@ -47,6 +47,9 @@ addEventListener("pageshow", (event) => {
   else for (const form of document.forms) hold(form, false);
 });
 
+// A token that a mail has led here with is on the page: it need not stay in the address, nor in the history.
+if (new URLSearchParams(location.search).has("token")) history.replaceState(null, "", location.pathname);
+
 // Zero bits at the beginning of a hash.
 function zeroBits(hash) {
   let bits = 0;

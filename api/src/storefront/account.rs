@@ -1,4 +1,4 @@
-//! Accounts: signing in and out, registering, and the customer's orders.
+//! Accounts: signing in and out, and the customer's orders.
 //!
 //! Guarantees: the session's token is in a cookie that no script reads. A customer who signs in takes the guest's cart
 //! along. What was typed as a password is in no page.
@@ -8,14 +8,15 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
 
 use super::{
+    account_form::{as_sent, field, form_page},
     cookies::Cookie,
     form::FormFields,
     html::{Frame, finish, go_to, html},
     money::money,
     order::status,
-    pages::{AccountPage, Field, OrderLink, SignInPage},
+    pages::{AccountPage, FormPage, OrderLink},
     public_api::{Answer, Refusal},
-    texts::{Texts, filled},
+    texts::filled,
     views::{Account, Cart, List, NewSession, Order},
     visit::{Visit, is_id, query},
 };
@@ -63,8 +64,7 @@ fn link(visit: &Visit, order: Order) -> OrderLink {
 }
 
 pub(super) async fn sign_in_form(visit: Visit) -> Response {
-    let t = visit.texts();
-    let page = sign_in_page(&visit, target(visit.parameter("to")), t, String::new());
+    let page = sign_in_page(&visit, target(visit.parameter("to")));
     finish(&visit, Ok(html(StatusCode::OK, &page)))
 }
 
@@ -80,9 +80,9 @@ pub(super) async fn sign_in(visit: Visit, fields: FormFields) -> Response {
         if !matches!(refusal.code.as_str(), "wrong_credentials" | "validation_failed") {
             return Err(refusal);
         }
-        let t = visit.texts();
-        let mut page = sign_in_page(&visit, to, t, fields.get("email").to_owned());
-        page.note = t.wrong_credentials.to_owned();
+        let mut page = sign_in_page(&visit, to);
+        page.fields = as_sent(page.fields, &fields, &[]);
+        (page.note, page.is_note_bad) = (visit.texts().wrong_credentials.to_owned(), true);
         Ok(html(refusal.status, &page))
     };
     finish(&visit, answered.await)
@@ -122,103 +122,18 @@ pub(super) async fn sign_out(visit: Visit, _: FormFields) -> Response {
     finish(&visit, answered.await)
 }
 
-pub(super) async fn register_form(visit: Visit) -> Response {
-    let page = register_page(&visit, None, &[]);
-    finish(&visit, Ok(html(StatusCode::OK, &page)))
-}
-
-pub(super) async fn register(visit: Visit, fields: FormFields) -> Response {
-    let body = json!({
-        "email": fields.get("email"), "name": fields.get("name"), "password": fields.exact("password"),
-    });
-    let answered = async {
-        let sent = visit.api.send(Method::POST, "/v1/customers", Some(&body), HeaderMap::new()).await;
-        match sent {
-            Ok(_) => Ok(html(StatusCode::OK, &verify_page(&visit, visit.texts().mail_sent, true))),
-            Err(refusal) if refusal.code == "validation_failed" => {
-                let page = register_page(&visit, Some(&fields), &refusal.pointers);
-                Ok(html(refusal.status, &page))
-            }
-            Err(refusal) => Err(refusal),
-        }
-    };
-    finish(&visit, answered.await)
-}
-
-pub(super) async fn verify_form(visit: Visit) -> Response {
-    let page = verify_page(&visit, "", true);
-    finish(&visit, Ok(html(StatusCode::OK, &page)))
-}
-
-pub(super) async fn verify(visit: Visit, fields: FormFields) -> Response {
-    let body = json!({ "token": fields.get("token"), "password": fields.exact("password") });
-    let answered = async {
-        let opened =
-            visit.api.send(Method::POST, "/v1/customers/verify", Some(&body), HeaderMap::new()).await;
-        match opened {
-            Ok(_) => Ok(go_to("/sign-in")),
-            Err(refusal) if matches!(refusal.code.as_str(), "token_invalid" | "validation_failed") => {
-                Ok(html(refusal.status, &verify_page(&visit, visit.texts().code_invalid, false)))
-            }
-            Err(refusal) => Err(refusal),
-        }
-    };
-    finish(&visit, answered.await)
-}
-
 /// Where signing in leads: to the checkout or, as for any other text, to the account.
 fn target(text: &str) -> &'static str {
     if text == CHECKOUT { CHECKOUT } else { "" }
 }
 
-fn sign_in_page(visit: &Visit, to: &'static str, t: &Texts, email: String) -> SignInPage {
-    let address = Field { value: email, ..field(["email", "email", "username"], t.email) };
-    SignInPage {
-        frame: Frame::new(visit, t.sign_in),
-        action: "/sign-in",
-        fields: vec![address, field(["password", "password", "current-password"], t.password)],
-        note: String::new(),
-        is_note_good: false,
-        to,
-        is_sign_in: true,
-    }
-}
-
-fn register_page(visit: &Visit, sent: Option<&FormFields>, wrong: &[String]) -> SignInPage {
+fn sign_in_page(visit: &Visit, to: &'static str) -> FormPage {
     let t = visit.texts();
-    let mut fields = vec![
-        field(["email", "email", "email"], t.email),
-        field(["name", "text", "name"], t.name),
-        field(["password", "password", "new-password"], t.password),
+    let fields = vec![
+        field(["email", "email", "username"], t.email),
+        field(["password", "password", "current-password"], t.password),
     ];
-    for field in &mut fields {
-        field.is_wrong = wrong.iter().any(|pointer| pointer.trim_start_matches('/') == field.name);
-        if field.kind != "password" {
-            field.value = sent.map(|sent| sent.get(field.name).to_owned()).unwrap_or_default();
-        }
-    }
-    let note = format!("{}: {}", t.password, t.password_rule);
-    let frame = Frame::new(visit, t.register);
-    let (is_note_good, to, is_sign_in) = (wrong.is_empty(), "", false);
-    SignInPage { frame, action: "/account/register", fields, note, is_note_good, to, is_sign_in }
-}
-
-fn verify_page(visit: &Visit, note: &str, is_note_good: bool) -> SignInPage {
-    let t = visit.texts();
-    SignInPage {
-        frame: Frame::new(visit, t.verify),
-        action: "/account/verify",
-        fields: vec![
-            field(["token", "text", "one-time-code"], t.code),
-            field(["password", "password", "current-password"], t.password),
-        ],
-        note: note.to_owned(),
-        is_note_good,
-        to: "",
-        is_sign_in: false,
-    }
-}
-
-fn field([name, kind, autocomplete]: [&'static str; 3], label: &'static str) -> Field {
-    Field { name, label, kind, autocomplete, value: String::new(), is_wrong: false }
+    let links =
+        vec![("/account/register", t.register), ("/account/verify", t.verify), ("/account/forgot", t.forgot)];
+    FormPage { to, links, ..form_page(visit, t.sign_in, "/sign-in", fields) }
 }

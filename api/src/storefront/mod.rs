@@ -3,12 +3,13 @@
 //! Guarantees: pages ask the public API alone, within the process and with the merchant's publishable key, so they can
 //! do nothing that another storefront could not, and meet the same limits ([`public_api`]). They work without script,
 //! load nothing from other hosts, and their policy forbids all but one style sheet and one script of this host. A form
-//! of another site does nothing. No page holds the number of a card, a token or a key.
+//! of another site does nothing. No page holds a key, the number of a card, or the token of a session or an order.
 //!
 //! Holds no state: what belongs to a visitor is in the API's carts, sessions and orders, named by cookies. The pages
 //! are no part of the API and not in its document. A guide is docs/STOREFRONT.md.
 
 mod account;
+mod account_form;
 mod assets;
 mod cart;
 mod catalog;
@@ -23,6 +24,7 @@ mod order;
 mod pages;
 mod picture;
 mod public_api;
+mod registration;
 mod texts;
 mod views;
 mod visit;
@@ -60,8 +62,10 @@ pub(crate) fn routes(api: Router, config: StorefrontConfig) -> Router<ApiState> 
         .route("/o/{order}/events", get(order::events))
         .route("/o/{order}/retry", post(order::retry))
         .route("/account", get(account::show))
-        .route("/account/register", get(account::register_form).post(account::register))
-        .route("/account/verify", get(account::verify_form).post(account::verify))
+        .route("/account/register", get(registration::register_form).post(registration::register))
+        .route("/account/verify", get(registration::verify_form).post(registration::verify))
+        .route("/account/forgot", get(registration::forgot_form).post(registration::forgot))
+        .route("/account/reset", get(registration::reset_form).post(registration::reset))
         .route("/sign-in", get(account::sign_in_form).post(account::sign_in))
         .route("/sign-out", post(account::sign_out))
         .route("/storefront/storefront.css", get(assets::styles))

@@ -162,18 +162,19 @@ pub(super) struct AccountPage {
     pub(super) more: String,
 }
 
-/// Signing in, registering and verifying: one form with a note.
+/// One form, with a note above it and links below: signing in, registering, verifying, a new password.
 #[derive(Template)]
-#[template(path = "storefront/sign_in.html")]
-pub(super) struct SignInPage {
+#[template(path = "storefront/form.html")]
+pub(super) struct FormPage {
     pub(super) frame: Frame,
     /// Path that takes the form.
     pub(super) action: &'static str,
     pub(super) fields: Vec<Field>,
+    /// Empty where there is none.
     pub(super) note: String,
-    pub(super) is_note_good: bool,
+    pub(super) is_note_bad: bool,
     /// Where the visitor goes on, `checkout` or empty.
     pub(super) to: &'static str,
-    /// Whether registering and verifying are offered beside it.
-    pub(super) is_sign_in: bool,
+    /// Paths and texts.
+    pub(super) links: Vec<(&'static str, &'static str)>,
 }

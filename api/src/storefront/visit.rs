@@ -20,6 +20,8 @@ use crate::{
 
 /// Parameter of every page that chooses its language.
 const LANGUAGE: &str = "lang";
+/// Parameter of a link in a mail; it is in no link of a page.
+const TOKEN: &str = "token";
 /// Longest id in a path or a cookie.
 const ID_BYTES_MAX: usize = 64;
 
@@ -109,7 +111,8 @@ impl Visit {
 
     /// The address of this page in another language.
     pub(super) fn in_language(&self, language: Language) -> String {
-        let same = self.query.iter().filter(|(name, _)| name != LANGUAGE);
+        let is_kept = |name: &str| name != LANGUAGE && name != TOKEN;
+        let same = self.query.iter().filter(|(name, _)| is_kept(name));
         let same = same.map(|(name, value)| (name.as_str(), value.as_str()));
         let pairs: Vec<_> = same.chain([(LANGUAGE, language.tag())]).collect();
         format!("{}?{}", self.path, query(&pairs))

@@ -80,3 +80,24 @@ async fn a_session_that_has_ended_makes_a_guest_again() {
     assert!(!browser.cookies.contains_key("orderworks_session"));
     browser.add("mug", "1").await;
 }
+
+#[tokio::test]
+async fn a_forgotten_password_is_replaced_by_the_link_of_a_mail() {
+    let shop = open().await;
+    registered(&shop, &json!({"email": "ada@example.com", "name": "Ada Lovelace", "password": PASSWORD}))
+        .await;
+    let mut browser = Browser::new(&shop);
+    let sent = browser.post("/account/forgot", &[CREDENTIALS[0]]).await.expect_status(200);
+    sent.expect_text("A code is sent to the address, if it has an account.");
+    let token = mailed(&shop, &shop.own, Duration::ZERO).await.expect("a token");
+    let page = browser.get(&format!("/account/reset?token={}", token.expose())).await.expect_status(200);
+    page.expect_text(&format!("value=\"{}\"", token.expose()));
+    assert_eq!(page.text.matches(token.expose()).count(), 1, "it is in no link: {}", page.text);
+    let new = "another pass of words";
+    let wrong = [("token", "owv_none"), ("password", new)];
+    browser.post("/account/reset", &wrong).await.expect_status(422).expect_text("The code is unknown");
+    let right = [("token", token.expose()), ("password", new)];
+    assert_eq!(browser.post("/account/reset", &right).await.leads_to(), "/sign-in");
+    browser.post("/sign-in", &CREDENTIALS).await.expect_status(401);
+    assert_eq!(browser.post("/sign-in", &[CREDENTIALS[0], ("password", new)]).await.leads_to(), "/account");
+}

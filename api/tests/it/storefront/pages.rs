@@ -49,7 +49,13 @@ async fn every_page_is_small_and_loads_its_own_files_alone() {
     }
     let good =
         ["/", "/?after=mug-23", "/c/mugs", "/search?q=mug", "/search?q=", "/p/mug-01", "/cart", "/checkout"];
-    for path in good.into_iter().chain(["/sign-in", "/account/register", "/account/verify"]) {
+    for path in good.into_iter().chain([
+        "/sign-in",
+        "/account/register",
+        "/account/verify",
+        "/account/forgot",
+        "/account/reset",
+    ]) {
         let page = browser.get(path).await.expect_status(200);
         expect_policy(path, &page);
         assert!(page.text.len() + files <= PAGE_BYTES_MAX, "{path}: {} and {files} bytes", page.text.len());
