@@ -43,7 +43,7 @@ impl FormFields {
 
     /// A field without the blanks around it; empty where there is none.
     pub(super) fn get(&self, name: &str) -> &str {
-        self.0.get(name).map(|value| value.trim()).unwrap_or_default()
+        self.exact(name).trim()
     }
 
     /// A field as it was typed, for passwords.
