@@ -56,6 +56,10 @@ pub(super) async fn run(args: DevArgs, mut config: Config, as_json: bool) -> any
         // For a storefront that is developed on another port.
         config.api.cors_origins = vec![Origin::any()];
     }
+    if config.mail.storefront_url.is_empty() && address.ip().is_loopback() {
+        // Mails about accounts lead to the pages of the demo shop.
+        config.mail.storefront_url = format!("http://{address}");
+    }
     // Files need no separate migration, so servers should not need one here either.
     Box::pin(migrate(&config.engines, &ambient)).await?;
     // Every part is open before any role runs; the queues are declared, because the relay may publish first.

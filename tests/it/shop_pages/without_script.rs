@@ -6,7 +6,10 @@ use reqwest::{Method, StatusCode, redirect::Policy};
 use url::form_urlencoded;
 
 use super::TYPED;
-use crate::util::{Dev, PATIENCE, http_builder};
+use crate::{
+    customers::token_of,
+    util::{Dev, PATIENCE, http_builder},
+};
 
 /// A browser without script, which keeps cookies.
 struct Visitor<'a> {
@@ -117,4 +120,28 @@ async fn a_declined_payment_is_tried_again_with_another_card() {
     // An order that is paid is not put into a cart again.
     assert_eq!(visitor.post(&format!("{paid}/retry"), &[]).await, paid);
     assert_eq!(dev.merchant().all("/v1/orders").await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_visitor_opens_an_account_by_the_mail_and_orders_with_it() {
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    let mut visitor = Visitor::new(&dev);
+    let (email, password) = (("email", "ada@example.com"), ("password", "canary correct horse"));
+    let body = [("name", "Ada Lovelace"), email, password];
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(body).finish();
+    let (status, _, page) = visitor.ask(Method::POST, "/account/register", body).await;
+    assert_eq!(status, StatusCode::OK, "{page}");
+    let token = token_of(&dev.ready.mail_folder).await;
+    let asked = visitor.get(&format!("/account/verify?token={token}")).await;
+    assert!(asked.contains(&format!("value=\"{token}\"")), "{asked}");
+    assert_eq!(visitor.post("/account/verify", &[("token", token.as_str()), password]).await, "/sign-in");
+    visitor.post("/cart", &[("sku", "CUP-ENAMEL"), ("quantity", "1")]).await;
+    assert_eq!(visitor.post("/sign-in", &[email, password, ("to", "checkout")]).await, "/checkout");
+    let order = visitor.pay("pm_card_visa").await;
+    visitor.until_shown(&order, "Your order is on its way.").await;
+    let account = visitor.get("/account").await;
+    assert!(account.contains(&format!("href=\"{order}\"")), "{account}");
+    let stored = dev.merchant().ended(order.trim_start_matches("/o/")).await;
+    assert_eq!(stored["customer"]["email"], "ada@example.com");
 }
