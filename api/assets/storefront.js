@@ -4,6 +4,7 @@
 
 const notice = document.getElementById("notice");
 const RENEW_AFTER_MS = 10000;
+const HELD_MS = 20000;
 // Hashes between two breaths of the page.
 const BATCH = 500;
 
@@ -33,6 +34,8 @@ document.addEventListener("submit", (event) => {
     return offline();
   }
   hold(form, true);
+  // A visitor who stopped the page may press again: the same form leads to the same order.
+  setTimeout(hold, HELD_MS, form, false);
   if (form.dataset.proofBits && !form.elements.proof.value) {
     event.preventDefault();
     tell(document.body.dataset.working);
