@@ -36,6 +36,7 @@ use std::sync::{Arc, Weak};
 
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
 
 use catalog_cache::CatalogCache;
 
@@ -66,20 +67,27 @@ pub fn app(state: ApiState) -> Router {
             limiters.sweep();
         }
     });
-    let (config, storefront) = (&state.config, state.config.storefront.clone());
-    // The storefront has a page at `/`, where the API has its entry points.
-    let known = if storefront.is_some() { routes::all_but_entry_points() } else { routes::all() };
-    let (router, _) = known.split_for_parts();
-    let mut router = router.merge(provider_webhooks::routes(config));
+    let config = &state.config;
     // Pages ask the API as it is without them.
-    let api = router.clone();
-    if let Some(config) = config.docs.clone() {
-        router = router.merge(docs::routes(complete(api.clone(), state.clone()), config));
-    }
-    if let Some(config) = storefront {
-        router = router.merge(storefront::routes(complete(api, state.clone()), config));
+    let api = served(routes::all(), config);
+    let mut router = match &config.storefront {
+        // It has a page at `/`, where the API has its entry points.
+        Some(storefront) => {
+            let pages = storefront::routes(complete(api.clone(), state.clone()), storefront.clone());
+            served(routes::all_but_entry_points(), config).merge(pages)
+        }
+        None => api.clone(),
+    };
+    if let Some(docs) = &config.docs {
+        router = router.merge(docs::routes(complete(api, state.clone()), docs.clone()));
     }
     complete(router, state)
+}
+
+/// These routes with those that are no part of the document.
+fn served(known: OpenApiRouter<ApiState>, config: &ApiConfig) -> Router<ApiState> {
+    let (router, _) = known.split_for_parts();
+    router.merge(provider_webhooks::routes(config))
 }
 
 /// Adds what every request meets.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{input::PathText, routes::entry_points};
 
-/// Products on a page: 24 are 30 KB with their drawings.
+/// Products on a page: 24 with their drawings are some 13 KB.
 const PRODUCTS_MAX: &str = "24";
 /// Characters of a search at most; longer ones are cut.
 const SEARCH_CHARS_MAX: usize = 100;

@@ -1,11 +1,11 @@
 //! Pages of the catalog, and what holds for every page: policy, size, languages, forms of other sites.
 
-use api::StorefrontConfig;
+use api::{ApiConfig, DocsConfig, DocsKeys, ServerLimits, StorefrontConfig};
 use reqwest::Method;
 use serde_json::json;
 
 use super::{Browser, Page, open, open_with, pages_of_shop};
-use crate::util::TestApi;
+use crate::util::{TestApi, config};
 
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; \
                       form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
@@ -80,6 +80,17 @@ async fn programs_still_find_the_api_at_its_root() {
     let bare = TestApi::open().await;
     bare.call(Method::GET, "/").header("accept", "text/html").send().await.expect_status(200);
     bare.call(Method::GET, "/cart").send().await.expect_problem(404, "route_not_found");
+}
+
+#[tokio::test]
+async fn the_reference_beside_a_storefront_still_sends_each_operation() {
+    let keys = DocsKeys { publishable: String::new().into(), secret: String::new().into() };
+    let (docs, storefront) = (Some(DocsConfig { keys: Some(keys) }), Some(pages_of_shop()));
+    let shop = TestApi::open_with(ApiConfig { docs, storefront, ..config() }, ServerLimits::default()).await;
+    let form = shop.call(Method::POST, "/docs/health/index").header("sec-fetch-site", "same-origin");
+    let form = form.header("content-type", "application/x-www-form-urlencoded").raw("key=none");
+    let sent = form.send().await.expect_status(200);
+    assert!(sent.text.contains("200 OK") && sent.text.contains("openapi"), "{}", sent.text);
 }
 
 #[tokio::test]
