@@ -1,7 +1,7 @@
 //! Registration, proof of an address, and a new password in the place of a forgotten one.
 //!
-//! Mails lead to `/account/verify` and `/account/reset` with a token, or show it to paste. What was typed as a password is
-//! in no page; the token is on the page that asks for it, and in no link.
+//! Mails lead to `/account/verify` and `/account/reset` with a token, or show it to paste. What was typed as a password
+//! is in no page; the token is on the page that asks for it, and in no link.
 
 use axum::response::Response;
 use http::{HeaderMap, Method, StatusCode};
