@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Every operation with the status of its answer, in an order in which each finds what it needs.
-const STORY: [(&str, u16); 47] = [
+const STORY: [(&str, u16); 51] = [
     ("index", 200),
     ("document", 200),
     ("live", 200),
@@ -26,6 +26,7 @@ const STORY: [(&str, u16); 47] = [
     ("get_product", 200),
     ("list_products", 200),
     ("list_categories", 200),
+    ("get_facets", 200),
     ("get_inventory", 200),
     ("create_endpoint", 201),
     ("get_endpoint", 200),
@@ -54,6 +55,9 @@ const STORY: [(&str, u16); 47] = [
     ("confirm", 204),
     ("sign_in", 201),
     ("current", 200),
+    ("create_cart", 201),
+    ("open_cart", 200),
+    ("export", 200),
     ("list_orders_of_customer", 200),
     ("list", 200),
     ("end", 204),
