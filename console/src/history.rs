@@ -116,6 +116,7 @@ mod tests {
             outbox: Backlog { messages: 0, oldest_at: None, set_aside: 0 },
             workers: 0,
             consumers: Vec::new(),
+            lost: Vec::new(),
         }
     }
 

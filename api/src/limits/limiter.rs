@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use axum::response::{IntoResponse, Response};
 use cache::RateLimits;
 use governor::{
     Quota, RateLimiter,
@@ -120,6 +121,15 @@ impl Limiter {
             shared.sweep();
         }
     }
+}
+
+/// An answer with the fields of an allowance, beside those of another limit that it may tell already.
+pub(crate) fn with_rate(rate: HeaderMap, answer: impl IntoResponse) -> Response {
+    let mut response = answer.into_response();
+    for (name, value) in &rate {
+        response.headers_mut().append(name, value.clone());
+    }
+    response
 }
 
 /// Fields of draft-ietf-httpapi-ratelimit-headers. `seconds`: until more than `remaining` may be sent.

@@ -29,5 +29,5 @@ mod table;
 pub(crate) use callers::{
     Admitted, CartCaller, CheckoutCaller, FacetCaller, NewCartCaller, PasswordCaller, SearchCaller,
 };
-pub(crate) use limiter::{rate_fields, seconds_ceil};
+pub(crate) use limiter::{rate_fields, seconds_ceil, with_rate};
 pub(crate) use limiters::{Limiters, SWEEP_INTERVAL};

@@ -163,7 +163,8 @@ async fn unpaid_orders_count_by_network_until_they_are_paid() {
     let asked = place(&shop, "k3", "pm_card_visa", "2001:db8::9").send().await;
     let asked = asked.expect_problem(429, "proof_of_work_required");
     assert_eq!(asked.json["violated-policies"], json!(["unpaid-ip"]));
-    assert_eq!(asked.header("ratelimit-policy"), "\"unpaid-ip\";q=3;w=1080");
+    let policies = asked.headers("ratelimit-policy");
+    assert!(policies.contains(&"\"unpaid-ip\";q=3;w=1080"), "{policies:?}");
     assert!((1..=360).contains(&asked.header("retry-after").parse::<u64>().expect("seconds")));
     place(&shop, "k3", "pm_card_visa", "2001:db8:0:1::9").send().await.expect_status(202);
     // A proof serves its own key, and lets one more through.

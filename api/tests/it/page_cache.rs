@@ -151,9 +151,9 @@ async fn a_defect_of_the_store_is_not_hidden_by_the_last_answer() {
     let (shop, last) = with_an_answer().await;
     let file = SqliteConnectOptions::new().filename(shop.folder.path().join("orders.db"));
     let mut other = file.connect().await.expect("a second connection");
-    other.execute("ALTER TABLE products RENAME COLUMN price_minor TO price").await.expect("renames");
+    other.execute("ALTER TABLE products RENAME TO products_away").await.expect("renames");
     asked_for(&shop, &last).await.expect_problem(500, "internal_error");
-    other.execute("ALTER TABLE products RENAME COLUMN price TO price_minor").await.expect("renames back");
+    other.execute("ALTER TABLE products_away RENAME TO products").await.expect("renames back");
     let again = shop.get(PRODUCT).key(&shop.own.public).send().await.expect_status(200);
     assert_eq!(again.text, last.text);
 }

@@ -173,11 +173,11 @@ async fn a_mail_that_was_refused_stands_above_the_timeline_until_it_is_sent() {
     let path = format!("/orders/{}", shop.order);
     let told = "send_mail gave up: smtp_refused_550.";
     let refused = of(AttemptOutcome::Cancelled, Some("smtp_refused_550"));
-    shop.parts.records.append(vec![refused]).await.expect("records");
+    shop.parts.records.append(vec![refused].into()).await.expect("records");
     let page = shop.get(Role::Viewer, &path).await.body;
     assert!(page.contains(told) && page.contains("send_mail: attempt 1 cancelled"), "{page}");
     let again = AttemptRecord { attempt: 2, ..of(AttemptOutcome::Completed, None) };
-    shop.parts.records.append(vec![again]).await.expect("records");
+    shop.parts.records.append(vec![again].into()).await.expect("records");
     let page = shop.get(Role::Viewer, &path).await.body;
     assert!(!page.contains(told), "{page}");
 }

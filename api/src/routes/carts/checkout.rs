@@ -13,11 +13,7 @@
 
 use std::{net::IpAddr, ops::ControlFlow};
 
-use axum::{
-    Extension,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{Extension, extract::State, response::Response};
 use base::TraceContext;
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
@@ -32,7 +28,7 @@ use crate::{
     card_testing::{CardAttempt, CardCaller},
     carts::{self, Cart, CartItem, CartRef},
     input::{Body, PathText, parse_id},
-    limits::CheckoutCaller,
+    limits::{CheckoutCaller, with_rate},
     order_access::IssuedToken,
     problem::{FieldError, Kind, Problem},
     routes::orders::place::{accepted, in_flight, key_reused, refused, replayed},
@@ -87,7 +83,7 @@ pub(super) async fn checkout(
         let attempt = Attempt { place, source, key, fingerprint };
         attempt.make(admitted.body, trace).await
     };
-    Ok((rate, answer.await).into_response())
+    Ok(with_rate(rate, answer.await))
 }
 
 struct Attempt<'a> {

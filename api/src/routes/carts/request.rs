@@ -35,7 +35,7 @@ impl Request for CartCreate {
 #[serde(deny_unknown_fields)]
 pub(super) struct CartMerge {
     /// The cart whose items move into the customer's cart.
-    #[schema(max_length = 64, example = "cart_019aa3c2-7f5e-7cc1-b3a4-1d7a9b1c2d3e")]
+    #[schema(min_length = 1, max_length = 64, example = "cart_019aa3c2-7f5e-7cc1-b3a4-1d7a9b1c2d3e")]
     pub(super) cart: Option<String>,
 }
 

@@ -16,7 +16,7 @@ use super::request::OrderCreate;
 use crate::{
     card_testing::CardCaller,
     input::Body,
-    limits::{Admitted, CheckoutCaller},
+    limits::{Admitted, CheckoutCaller, with_rate},
     order_access::{self, IssuedToken},
     problem::{FieldError, Kind, Problem},
     routes::order_fields::{Lines, merge},
@@ -62,7 +62,7 @@ pub(super) async fn place_order(
     body: Result<Body<OrderCreate>, Problem>,
 ) -> Result<Response, Problem> {
     let (admitted, rate) = caller.admit(&state, &headers, body).await?;
-    Ok((rate, place(&state, admitted, trace, &headers).await).into_response())
+    Ok(with_rate(rate, place(&state, admitted, trace, &headers).await))
 }
 
 async fn place(

@@ -316,6 +316,11 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 
+    /// The values of a field that may be sent several times.
+    pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
+        self.headers.get_all(name).iter().map(|value| value.to_str().expect("text")).collect()
+    }
+
     pub(crate) fn list(&self) -> &Vec<Value> {
         assert_eq!(self.json["object"], "list", "{}", self.text);
         self.json["data"].as_array().expect("a list")
