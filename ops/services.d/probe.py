@@ -133,26 +133,53 @@ def cql_call(server: socket.socket, opcode: int, body: bytes) -> tuple[int, byte
     return answer, stream.read(length)
 
 
+def cql_values(server: socket.socket, query: bytes) -> list[bytes]:
+    """The values of a query for one column, at consistency ONE."""
+    # Flag skip_metadata: the number of rows then stands at a fixed place, and the rows follow it.
+    answer, rows = cql_call(server, 0x07, struct.pack(">i", len(query)) + query + struct.pack(">HB", 1, 2))
+    if answer != 0x08:
+        raise NotReady(f"CQL QUERY: opcode {answer}")
+    values, at = [], 16
+    for _ in range(struct.unpack(">i", rows[12:16])[0]):
+        length = max(struct.unpack(">i", rows[at : at + 4])[0], 0)
+        values.append(rows[at + 4 : at + 4 + length])
+        at += 4 + length
+    return values
+
+
+def cql_begin(server: socket.socket) -> None:
+    """OPTIONS and STARTUP."""
+    answer, _ = cql_call(server, 0x05, b"")
+    if answer != 0x06:
+        raise NotReady(f"CQL OPTIONS: opcode {answer}")
+    words = b"".join(struct.pack(">H", len(w)) + w for w in (b"CQL_VERSION", b"3.0.0"))
+    answer, _ = cql_call(server, 0x01, struct.pack(">H", 1) + words)
+    if answer != 0x02:
+        raise NotReady(f"CQL STARTUP: opcode {answer}")
+
+
 def cassandra(host: str, port: str, peers: str) -> None:
-    """OPTIONS, STARTUP, then one query: this node must know all its peers."""
+    """This node must know all its peers, and have the schema that they have."""
     with connect(host, port) as server:
-        answer, _ = cql_call(server, 0x05, b"")
-        if answer != 0x06:
-            raise NotReady(f"CQL OPTIONS: opcode {answer}")
-        words = b"".join(struct.pack(">H", len(w)) + w for w in (b"CQL_VERSION", b"3.0.0"))
-        answer, _ = cql_call(server, 0x01, struct.pack(">H", 1) + words)
-        if answer != 0x02:
-            raise NotReady(f"CQL STARTUP: opcode {answer}")
-        query = b"SELECT peer FROM system.peers_v2"
-        # Consistency ONE, flag skip_metadata: the row count then stands at a fixed place.
-        answer, rows = cql_call(server, 0x07, struct.pack(">i", len(query)) + query + struct.pack(">HB", 1, 2))
-        if answer != 0x08:
-            raise NotReady(f"CQL QUERY: opcode {answer}")
-        if (known := struct.unpack(">i", rows[12:16])[0]) != int(peers):
-            raise NotReady(f"{known} of {peers} peers known")
+        cql_begin(server)
+        known = cql_values(server, b"SELECT schema_version FROM system.peers_v2")
+        if len(known) != int(peers):
+            raise NotReady(f"{len(known)} of {peers} peers known")
+        if set(known) - set(cql_values(server, b"SELECT schema_version FROM system.local")):
+            raise NotReady("peers have another schema")
 
 
-COMMANDS = {f.__name__: f for f in (claim, smtp, redis, http, stripe, rabbitmq, rabbitmq_settle, cassandra)}
+def cassandra_schema(host: str, port: str) -> None:
+    """Prints the version of this node's schema."""
+    with connect(host, port) as server:
+        cql_begin(server)
+        print(*(value.hex() for value in cql_values(server, b"SELECT schema_version FROM system.local")))
+
+
+COMMANDS = {
+    f.__name__: f
+    for f in (claim, smtp, redis, http, stripe, rabbitmq, rabbitmq_settle, cassandra, cassandra_schema)
+}
 
 if __name__ == "__main__":
     try:

@@ -88,6 +88,27 @@ cassandra_ready() {
 cassandra_answers() { cassandra_node_ready "${1#cassandra-}" "$(($(cassandra_nodes) - 1))"; }
 cassandra_node_ready() { probe cassandra "127.0.0.$1" "$(port cassandra)" "$2"; }
 
+# A member that was killed while schemas changed may stay apart from the others for good (seen once with 5.0.7), though
+# they ask each other once a minute: it starts anew. Else each later change of a schema would wait for it in vain.
+cassandra_agree() {
+  local node usual deadline=$((SECONDS + 70))
+  until cassandra_ready >/dev/null 2>&1; do
+    ((SECONDS < deadline)) || break
+    sleep 0.3
+  done
+  ! cassandra_ready >/dev/null 2>&1 || return 0
+  usual=$(for ((node = 1; node <= $1; node++)); do cassandra_schema "$node"; done |
+    sort | uniq -c | sort -rn | awk 'NR == 1 { print $2 }')
+  for ((node = 1; node <= $1; node++)); do
+    [[ $(cassandra_schema "$node") != "$usual" ]] || continue
+    say "cassandra: node $node has not the schema of the others: starting it anew"
+    stop_process "cassandra-$node" TERM 30
+    cassandra_launch "$node" "$1"
+    cassandra_wait "$node" $(($1 - 1))
+  done
+}
+cassandra_schema() { probe cassandra_schema "127.0.0.$1" "$(port cassandra)" || echo "none of node $1"; }
+
 # Members of the ring start together; newcomers join one after the other, as Cassandra demands.
 cassandra_start() {
   local node nodes
@@ -102,6 +123,7 @@ cassandra_start() {
     cassandra_wait "$node" $((node - 1))
     touch "$DATA/cassandra/node-$node/joined"
   done
+  ((nodes == 1)) || cassandra_agree "$nodes"
 }
 
 cassandra_wait() {
@@ -130,7 +152,7 @@ cassandra_launch() {
   mapfile -t agent < <(cassandra_agent "$node" "$dir")
   launch "cassandra-$node" "$user" "$(java_17)" "@$dir/jvm.options" "${agent[@]}" "-Djava.io.tmpdir=$DATA/tmp" \
     "-Dcassandra.config=file://$dir/cassandra.yaml" "-Dlogback.configurationFile=file://$dir/logback.xml" \
-    "-Dcassandra.storagedir=$dir" -Dcassandra.skip_wait_for_gossip_to_settle=0 \
+    "-Dcassandra.storagedir=$dir" -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra-foreground=yes \
     "-Dcassandra.ring_delay_ms=$ring_delay_ms" -cp "$DATA/cassandra-lib/*" \
     org.apache.cassandra.service.CassandraDaemon
 }
