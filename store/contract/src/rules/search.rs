@@ -161,16 +161,14 @@ pub fn begin_of(filter: &ProductFilter, sort: ProductSort, after: Option<Product
         ProductSort::Price => after.price_minor >= min,
         ProductSort::PriceDescending => after.price_minor <= max,
     };
-    // A list that is in the order of skus after all may have been asked for with the price of its last product.
-    let ranked = |after: ProductCursor| match sort {
-        ProductSort::Sku => begin(0, &after.sku),
-        ProductSort::Price | ProductSort::PriceDescending => after,
-    };
-    after.filter(is_inside).map(ranked).unwrap_or_else(|| match sort {
-        ProductSort::Sku => begin(0, ""),
-        ProductSort::Price => begin(min.saturating_sub(1), AFTER_ANY_SKU),
-        ProductSort::PriceDescending => begin(max.saturating_add(1), ""),
-    })
+    match (after.filter(is_inside), sort) {
+        // A list that is in the order of skus after all may have been asked for with the price of its last product.
+        (Some(after), ProductSort::Sku) => begin(0, &after.sku),
+        (Some(after), ProductSort::Price | ProductSort::PriceDescending) => after,
+        (None, ProductSort::Sku) => begin(0, ""),
+        (None, ProductSort::Price) => begin(min.saturating_sub(1), AFTER_ANY_SKU),
+        (None, ProductSort::PriceDescending) => begin(max.saturating_add(1), ""),
+    }
 }
 
 /// Products of one category and currency.

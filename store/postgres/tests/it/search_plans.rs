@@ -1,5 +1,6 @@
 //! Query plans of lists and searches over 200,000 products of one merchant: each statement reads the index that is made
-//! for it, and what is read in the order of its index is not sorted.
+//! for it, and what is read in the order of its index is not sorted by the plan for a page of known size, which the server
+//! chooses: its generic plan expects a tenth of all rows, and costs far more.
 
 use base::{Ambient, postgres::PostgresConfig};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection, Row};
@@ -75,7 +76,8 @@ async fn lists_and_searches_of_200_000_products_read_their_index() {
             run(&mut connection, prepare).await;
             let plan = explain(&mut connection, &format!("planned ({MERCHANT}, {values}{more})")).await;
             run(&mut connection, "DEALLOCATE planned".to_owned()).await;
-            let sorts = plan.contains("Sort Key") && !name.contains("FOUND") && !name.contains("FACETS");
+            let is_in_order = !name.contains("FOUND") && !name.contains("FACETS");
+            let sorts = plan.contains("Sort Key") && is_in_order && mode == "force_custom_plan";
             if sorts || plan.contains("Seq Scan") || !reads(&plan, index) {
                 wrong.push(format!("{name} ({mode}):\n{plan}"));
             }
