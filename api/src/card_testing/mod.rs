@@ -17,7 +17,7 @@
 //! time is over.
 //!
 //! Does not count orders with a secret key by address or customer: these are those of the merchant's server. Their
-//! payments count for the alarm. docs/RATE_LIMITS.md describes the settings.
+//! payments count for the alarm. `docs/RATE_LIMITS.md` describes the settings.
 
 mod proof;
 mod ratio;

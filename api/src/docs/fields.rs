@@ -136,7 +136,7 @@ fn rules(document: &Value, schema: &Value) -> String {
         match (schema[least].as_i64(), schema[most].as_i64()) {
             (Some(least), Some(most)) => rules.push(format!("{least} to {most}{unit}")),
             (Some(least), None) if least > 0 || unit.is_empty() => {
-                rules.push(format!("{least} or more{unit}"))
+                rules.push(format!("{least} or more{unit}"));
             }
             (None, Some(most)) => rules.push(format!("{most}{unit} at most")),
             _ => {}

@@ -18,7 +18,7 @@
 //! without a usable key gets its 401 before any limit applies. All customers of a storefront share its publishable key,
 //! so their requests are counted by address, and only valid orders also by key. Each limit holds in this process and,
 //! where processes share counters, over all of them ([`shared_quota`]); without the server of the counters each process
-//! applies it alone. docs/RATE_LIMITS.md describes all limits.
+//! applies it alone. `docs/RATE_LIMITS.md` describes all limits.
 
 mod callers;
 mod limiter;

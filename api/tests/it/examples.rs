@@ -191,10 +191,10 @@ impl ExampleReader {
                     self.learn(example, real);
                 }
             }
-            (Value::String(example), Value::String(real)) => {
-                if LEARNT.iter().any(|prefix| example.starts_with(prefix) && real.starts_with(prefix)) {
-                    self.real.insert(example.clone(), real.clone());
-                }
+            (Value::String(example), Value::String(real))
+                if LEARNT.iter().any(|prefix| example.starts_with(prefix) && real.starts_with(prefix)) =>
+            {
+                self.real.insert(example.clone(), real.clone());
             }
             _ => {}
         }

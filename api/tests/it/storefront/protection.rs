@@ -3,10 +3,9 @@
 use std::num::NonZeroU32;
 
 use api::{ApiConfig, CardTestingLimits, ReadLimits, ServerLimits};
-use sha2::{Digest, Sha256};
 
 use super::{Browser, filled_in, pages_of_shop};
-use crate::util::{TestApi, config};
+use crate::util::{TestApi, config, proof};
 
 /// Bits of a proof in tests, where hashing is not optimised.
 const BITS: u32 = 6;
@@ -19,12 +18,6 @@ async fn behind_proxy(config: ApiConfig) -> TestApi {
     let shop = TestApi::open_with(config, ServerLimits::default()).await;
     shop.stock("mug", 100).await;
     shop
-}
-
-/// A text that proves work for this key.
-fn proof(key: &str) -> String {
-    let is_proof = |text: &String| Sha256::digest(format!("{key}:{text}"))[0].leading_zeros() >= BITS;
-    (0_u32..).map(|n| n.to_string()).find(is_proof).expect("numbers do not end")
 }
 
 #[tokio::test]
@@ -42,7 +35,7 @@ async fn unpaid_orders_of_one_address_need_a_proof_of_work_which_the_form_takes(
     asked.expect_text("Too many orders were not paid.");
     asked.expect_text(&format!("data-proof-bits=\"{BITS}\""));
     let mut proven = filled_in(&asked, "pm_card_visa");
-    proven.push(("proof".to_owned(), proof(&asked.hidden("key"))));
+    proven.push(("proof".to_owned(), proof(BITS, &asked.hidden("key"))));
     assert!(browser.pay(&proven).await.leads_to().starts_with("/o/"));
 
     // Another address, on another device, is another visitor.

@@ -25,6 +25,12 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use webhooks::UrlPolicy;
 
+/// A text that proves work of so many bits, eight at most, for this key.
+pub(crate) fn proof(bits: u32, key: &str) -> String {
+    let is_proof = |text: &String| Sha256::digest(format!("{key}:{text}"))[0].leading_zeros() >= bits;
+    (0..u32::MAX).map(|n| n.to_string()).find(is_proof).expect("one in 256")
+}
+
 pub(crate) struct TestApi {
     pub(crate) address: std::net::SocketAddr,
     pub(crate) http: reqwest::Client,
