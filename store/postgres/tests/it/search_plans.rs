@@ -1,5 +1,5 @@
 //! Query plans of lists and searches over 200,000 products of one merchant: each statement reads the index that is made
-//! for it, and what is read in the order of its index is not sorted by the plan for a page of known size, which the server
+//! for it. What is read in the order of its index is not sorted by the plan for a page of known size, which the server
 //! chooses: its generic plan expects a tenth of all rows, and costs far more.
 
 use base::{Ambient, postgres::PostgresConfig};
