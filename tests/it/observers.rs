@@ -84,12 +84,16 @@ impl WatchedDeployment {
             ready(address, |report| report["status"] == "ok").await;
         }
         let shop = TestMerchant::open(&stage, &format!("http://{listen}"), &["CUP"], 1_000).await;
-        Some(Self { stage, roles, health: [api, relay, worker], console, console_address, shop })
+        let deployment = Self { stage, roles, health: [api, relay, worker], console, console_address, shop };
+        // Opens the connections of the pools: an unoptimised build computes long for each, longer than an order waits
+        // for one where the readers have the processors.
+        deployment.place_orders("first").await;
+        Some(deployment)
     }
 
     /// Places orders and checks that they go their way as if nobody watched.
     async fn check_orders(&self) {
-        let ids = self.place_orders().await;
+        let ids = self.place_orders("watched").await;
         for id in &ids {
             assert_eq!(self.shop.client.ended(id).await["status"], "fulfilled", "{id}");
         }
@@ -100,14 +104,14 @@ impl WatchedDeployment {
         }
     }
 
-    /// Places all orders, none of which may be refused; returns their ids.
-    async fn place_orders(&self) -> Vec<String> {
+    /// Places all orders under keys of this name, none of which may be refused; returns their ids.
+    async fn place_orders(&self, name: &str) -> Vec<String> {
         let numbers: Vec<usize> = (0..ORDERS).collect();
         let mut ids = Vec::new();
         for chunk in numbers.chunks(CALLERS) {
             let placed = chunk.iter().map(async |number| {
                 let order = self.shop.order("CUP", 1, "pm_card_visa");
-                self.shop.client.place(&format!("order-{number}"), &order).await.expect("answers")
+                self.shop.client.place(&format!("{name}-{number}"), &order).await.expect("answers")
             });
             for (status, order) in join_all(placed).await {
                 assert_eq!(status, StatusCode::ACCEPTED, "{order}");
