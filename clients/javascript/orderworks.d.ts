@@ -69,6 +69,15 @@ export interface ProductPut {
   low_stock_at?: number;
 }
 export interface Category { object: "category"; slug: string; products: number }
+/** Prices need `currency`. */
+export interface ProductFilter {
+  category?: string; q?: string; currency?: string; price_min?: number; price_max?: number; in_stock?: boolean;
+}
+/** Counts; those of the first 10,000 products only where `is_complete` is false. */
+export interface ProductFacets {
+  object: "product_facets"; products: number; in_stock: number; categories: Category[];
+  prices: { currency: string; products: number; lowest_minor: number; highest_minor: number }[]; is_complete: boolean;
+}
 export interface Inventory {
   object: "inventory"; sku: string; on_hand: number; reserved: number; available: number; low_stock_at: number;
   updated_at: string;
@@ -79,6 +88,10 @@ export interface Requested { object: "registration" | "password_reset"; status: 
 export interface Session { object: "session"; id: string; token: string; customer: Customer; expires_at: string }
 export interface LiveSession {
   object: "session"; id: string; current: boolean; opened_at: string; used_at: string; expires_at: string;
+}
+/** Older orders than these are those of `customerOrders`. */
+export interface CustomerExport {
+  object: "customer_export"; customer: Customer; sessions: LiveSession[]; orders: Order[]; has_more_orders: boolean;
 }
 export interface WebhookEndpoint {
   object: "webhook_endpoint"; id: string; url: string; events: string[]; enabled: boolean;
@@ -152,7 +165,10 @@ export class Orderworks {
   setCartItem(id: string, sku: string, quantity: number, options?: CallOptions): Promise<Cart>;
   checkout(id: string, checkout: Checkout, options?: KeyedOptions): Promise<Placed>;
 
-  listProducts(query?: PageQuery & { category?: string; q?: string }, options?: CallOptions): AsyncGenerator<Product>;
+  listProducts(
+    query?: PageQuery & ProductFilter & { sort?: "sku" | "price" | "-price" }, options?: CallOptions,
+  ): AsyncGenerator<Product>;
+  productFacets(query?: ProductFilter, options?: CallOptions): Promise<ProductFacets>;
   getProduct(sku: string, options?: CallOptions): Promise<Product>;
   putProduct(sku: string, product: ProductPut, options?: CallOptions): Promise<Product>;
   listCategories(options?: CallOptions): Promise<Category[]>;
@@ -169,6 +185,8 @@ export class Orderworks {
   endSession(id: string, options?: CallOptions): Promise<void>;
   endSessions(options?: CallOptions): Promise<void>;
   currentCustomer(options?: CallOptions): Promise<Customer>;
+  openCart(merge?: string, options?: CallOptions): Promise<Cart>;
+  exportCustomer(options?: CallOptions): Promise<CustomerExport>;
   customerOrders(query?: PageQuery & { status?: OrderStatus }, options?: CallOptions): AsyncGenerator<Order>;
   deleteCustomer(password: string, options?: CallOptions): Promise<void>;
 

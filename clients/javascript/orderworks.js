@@ -93,6 +93,7 @@ export class Orderworks {
 
   // Catalog.
   listProducts(query, options) { return this.#pages("/v1/products", query, options, "sku"); }
+  productFacets(query, options) { return this.#json("GET", "/v1/product_facets", { ...options, query }); }
   getProduct(sku, options) { return this.#json("GET", path`/v1/products/${sku}`, options); }
   putProduct(sku, product, options) {
     return this.#json("PUT", path`/v1/products/${sku}`, { ...options, body: product });
@@ -118,6 +119,12 @@ export class Orderworks {
   endSession(id, options) { return this.#json("DELETE", path`/v1/sessions/${id}`, options); }
   endSessions(options) { return this.#json("DELETE", "/v1/sessions", options); }
   currentCustomer(options) { return this.#json("GET", "/v1/customers/current", options); }
+  /** The customer's own cart; `merge` is the id of a cart, such as a guest's, whose items move into it, once. */
+  openCart(merge, options) {
+    const body = merge === undefined ? {} : { cart: merge };
+    return this.#json("POST", "/v1/customers/current/cart", { isRepeatable: true, ...options, body });
+  }
+  exportCustomer(options) { return this.#json("GET", "/v1/customers/current/export", options); }
   customerOrders(query, options) { return this.#pages("/v1/customers/current/orders", query, options); }
   deleteCustomer(password, options) {
     return this.#json("DELETE", "/v1/customers/current", { isRepeatable: false, ...options, body: { password } });

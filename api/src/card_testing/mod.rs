@@ -81,7 +81,7 @@ struct Counts {
     declined: AtomicU64,
 }
 
-/// What [`CardTesting`] has counted in this process since its start.
+/// What the protection against card testing has counted in this process since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CardTestingCounts {
     /// Orders that were let through.

@@ -1,6 +1,7 @@
 """Client of the Orderworks order API; the standard library only. See the README for examples."""
 
-from ._client import ConnectionFailed, Orderworks, OrderworksError, Placed, Problem
+from ._client import Orderworks, Placed
+from ._errors import ConnectionFailed, OrderworksError, Problem
 from ._webhooks import WebhookRefused, verify_webhook
 
 __all__ = [

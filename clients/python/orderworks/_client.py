@@ -1,4 +1,4 @@
-"""Requests, repetitions and errors of the client.
+"""Requests and repetitions of the client.
 
 Guarantees: a request is repeated only where that does no harm: reads, replacements, deletions, and what carries an
 idempotency key, which stays the same over all repetitions. So an order is one order, however often its answer was lost.
@@ -16,10 +16,12 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple, TypedDict, Unpack
 
+from ._errors import ConnectionFailed, OrderworksError, Problem
 from ._http import is_local, path_of, read, read_events, retry_after
 from .types import (
-    Cart, Category, Checkout, Customer, Event, EventResend, Inventory, Item, LiveSession, Order, OrderCreate,
-    OrderStatus, Payment, Product, ProductPut, Refund, Requested, Session, Timeline, WebhookEndpoint,
+    Cart, Category, Checkout, Customer, CustomerExport, Event, EventResend, Inventory, Item, LiveSession, Order,
+    OrderCreate, OrderStatus, Payment, Product, ProductFacets, ProductFilter, ProductPut, ProductSort, Refund, Requested,
+    Session, Timeline, WebhookEndpoint,
 )
 
 RETRIED_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
@@ -46,31 +48,6 @@ class Placed(NamedTuple):
     order_token: str | None
     is_replay: bool
     idempotency_key: str
-
-
-class OrderworksError(Exception):
-    """Base of all errors. `idempotency_key` is that of the request, if it had one."""
-
-    idempotency_key: str | None = None
-
-
-class ConnectionFailed(OrderworksError):
-    """No whole answer came: whether the request was carried out is not known."""
-
-
-class Problem(OrderworksError):
-    """The answer was a problem (RFC 9457). `code` is stable; of a proxy's own page it is `http_<status>`."""
-
-    def __init__(self, status: int, body: Mapping[str, Any], retry_after: float | None) -> None:
-        self.status = status
-        self.code: str = body.get("code") or f"http_{status}"
-        self.title: str = body.get("title") or ""
-        self.detail: str = body.get("detail") or ""
-        self.request_id: str | None = body.get("request_id")
-        self.errors: list[dict[str, str]] = body.get("errors") or []
-        self.total_minor: int | None = body.get("total_minor")
-        self.retry_after = retry_after
-        super().__init__(f"{status} {self.code}: {self.detail}")
 
 
 class Answer(NamedTuple):
@@ -156,9 +133,12 @@ class Orderworks:
 
     # Catalog.
     def list_products(
-        self, *, category: str | None = None, q: str | None = None, limit: int = 100
+        self, *, sort: ProductSort | None = None, limit: int = 100, **chosen: Unpack[ProductFilter]
     ) -> Iterator[Product]:
-        return self._pages("/v1/products", {"category": category, "q": q, "limit": limit}, cursor="sku")
+        return self._pages("/v1/products", {**chosen, "sort": sort, "limit": limit}, cursor="sku")
+
+    def product_facets(self, **chosen: Unpack[ProductFilter]) -> ProductFacets:
+        return self._json("GET", f"/v1/product_facets?{urllib.parse.urlencode(_texts(chosen))}")
 
     def get_product(self, sku: str) -> Product:
         return self._json("GET", path_of("/v1/products/{}", sku))
@@ -206,6 +186,14 @@ class Orderworks:
 
     def current_customer(self, session: str) -> Customer:
         return self._json("GET", "/v1/customers/current", access={"session": session})
+
+    def open_cart(self, session: str, *, merge: str | None = None) -> Cart:
+        """The customer's own cart; `merge` is the id of a cart, such as a guest's, whose items move into it, once."""
+        body, access = {} if merge is None else {"cart": merge}, Access(session=session)
+        return self._json("POST", "/v1/customers/current/cart", body, access=access, repeatable=True)
+
+    def export_customer(self, session: str) -> CustomerExport:
+        return self._json("GET", "/v1/customers/current/export", access={"session": session})
 
     def customer_orders(self, session: str, *, status: OrderStatus | None = None, limit: int = 100) -> Iterator[Order]:
         query = {"status": status, "limit": limit}
@@ -289,7 +277,7 @@ class Orderworks:
     def _pages(
         self, path: str, query: dict[str, Any], *, access: Access | None = None, cursor: str = "id"
     ) -> Iterator[Any]:
-        given = {name: str(value) for name, value in query.items() if value is not None}
+        given = _texts(query)
         while True:
             page = self._json("GET", f"{path}?{urllib.parse.urlencode(given)}", access=access)
             yield from page["data"]
@@ -382,6 +370,12 @@ class Orderworks:
         # Half of the delay is random, so that many clients do not come back at once.
         own = DELAY_SECONDS * 2.0**attempt * random.uniform(0.5, 1.0)
         return None if asked > self._delay_max else max(asked, min(own, self._delay_max))
+
+
+def _texts(query: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters that are given, as in an address."""
+    given = {name: value for name, value in query.items() if value is not None}
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
 
 
 def _failed(cause: Exception, key: str | None) -> ConnectionFailed:

@@ -167,6 +167,38 @@ class Category(TypedDict):
     products: int
 
 
+class ProductFilter(TypedDict, total=False):
+    """Which products. Prices need `currency`."""
+
+    category: str
+    q: str
+    currency: str
+    price_min: int
+    price_max: int
+    in_stock: bool
+
+
+ProductSort = Literal["sku", "price", "-price"]
+
+
+class PriceFacet(TypedDict):
+    currency: str
+    products: int
+    lowest_minor: int
+    highest_minor: int
+
+
+class ProductFacets(TypedDict):
+    """Counts; those of the first 10,000 products only where `is_complete` is false."""
+
+    object: Literal["product_facets"]
+    products: int
+    in_stock: int
+    categories: list[Category]
+    prices: list[PriceFacet]
+    is_complete: bool
+
+
 class Inventory(TypedDict):
     object: Literal["inventory"]
     sku: str
@@ -207,6 +239,16 @@ class LiveSession(TypedDict):
     opened_at: str
     used_at: str
     expires_at: str
+
+
+class CustomerExport(TypedDict):
+    """Older orders than these are those of `customer_orders`."""
+
+    object: Literal["customer_export"]
+    customer: Customer
+    sessions: list[LiveSession]
+    orders: list[Order]
+    has_more_orders: bool
 
 
 class Disabled(TypedDict):
