@@ -4,8 +4,8 @@
 //! all else. Forms send requests only where the process was given keys of a demo shop; no page holds a key. A form of
 //! another site, or sent to a name that is not of this machine, is refused.
 //!
-//! The pages are written from the document alone ([`mod@reference`]), so they cannot differ from it. They are no part of
-//! the API and not in its document.
+//! The pages are written from the document alone ([`mod@reference`]), so they cannot differ from it. They are no part
+//! of the API and not in its document.
 
 mod curl;
 mod fields;

@@ -37,7 +37,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
             description = "The last sku of the page before; by price, the last price and sku as `250:mug`"),
         ("category" = Option<String>, Query, description = "Only this category"),
         ("q" = Option<String>, Query,
-            description = "Only products of which each word of this text begins a word of the name or sku"),
+            description = "Only products of which each word of this text begins a word of the name or sku, or the rest of one"),
         ("currency" = Option<String>, Query, description = "Only prices in this currency"),
         ("price_min" = Option<i64>, Query, description = "Only this price or more; needs `currency`"),
         ("price_max" = Option<i64>, Query, description = "Only this price or less; needs `currency`"),
@@ -85,7 +85,7 @@ async fn list_products(
     params(
         ("category" = Option<String>, Query, description = "Only this category"),
         ("q" = Option<String>, Query,
-            description = "Only products of which each word of this text begins a word of the name or sku"),
+            description = "Only products of which each word of this text begins a word of the name or sku, or the rest of one"),
         ("currency" = Option<String>, Query, description = "Only prices in this currency"),
         ("price_min" = Option<i64>, Query, description = "Only this price or more; needs `currency`"),
         ("price_max" = Option<i64>, Query, description = "Only this price or less; needs `currency`"),

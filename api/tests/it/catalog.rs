@@ -121,9 +121,15 @@ async fn products_are_found_in_any_case_accent_and_composition() {
     let body =
         json!({"name": "\u{c4}pfel, gr\u{fc}n", "category": "fruit", "price_minor": 1, "currency": "EUR"});
     shop.put("/v1/products/apple", &body).send().await.expect_status(201);
-    for (query, expected) in
-        [("%C3%A4pfel", 1), ("GR%C3%9CN", 1), ("A%CC%88PFEL", 1), ("APPLE", 1), ("apfel", 1), ("pfel", 0)]
-    {
+    for (query, expected) in [
+        ("%C3%A4pfel", 1),
+        ("GR%C3%9CN", 1),
+        ("A%CC%88PFEL", 1),
+        ("APPLE", 1),
+        ("apfel", 1),
+        ("pfel", 1),
+        ("el", 0),
+    ] {
         let found = shop.get(&format!("/v1/products?q={query}")).send().await.expect_status(200);
         assert_eq!(found.list().len(), expected, "{query}");
     }

@@ -56,8 +56,9 @@ pub struct ProductData {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProductFilter {
     pub category: Option<String>,
-    /// Only products of which each word of this text begins a word of the name or sku, whatever the letter case, the
-    /// accents and the normal form; see [`crate::rules::search`]. A text without letters and digits finds nothing.
+    /// Only products of which each word of this text begins a word of the name or sku, or the rest of one, whatever the
+    /// letter case, the accents and the normal form; see [`crate::rules::search`]. A text without letters and digits
+    /// finds nothing.
     pub text: Option<String>,
     pub price: Option<PriceFilter>,
     /// Only products of which a unit can be ordered.

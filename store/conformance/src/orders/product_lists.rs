@@ -38,6 +38,9 @@ pub async fn products_are_searched_by_words(store: Arc<dyn OrderStore>) {
         ("ug", &[]),
         ("mug-3", &["MUG-3"]),
         ("100", &["b-2"]),
+        // The second part of a word.
+        ("pfel", &["e-5"]),
+        ("rassen", &["f-6"]),
         // Case, accents, normal forms.
         ("\u{e4}pfel", &["e-5"]),
         ("A\u{308}PFEL", &["e-5"]),

@@ -1,8 +1,9 @@
 //! Words by which products are searched, and how a search is carried out.
 //!
-//! A product has the words of its folded name and sku. A search finds the products of which each of its words begins
-//! one. Scripts that are written without blanks give no words, so there a product has the rest of the text from each
-//! letter on, and a search finds what contains its text.
+//! A product has the words of its folded name and sku, and the rest of each word from each letter on, down to
+//! [`PART_CHARS_MIN`]. A search finds the products of which each of its words begins one of these: so it finds the
+//! second part of a compound, too. Scripts that are written without blanks give no words, so there a product has the
+//! rest of the text from each letter on, and a search finds what contains its text.
 //!
 //! An engine stores the words of a product twice: as rows of an index by word, and in one text to test each further
 //! word of a search against. It counts what the longest word alone would find, up to [`CANDIDATES_MAX`]: where that is
@@ -27,6 +28,8 @@ pub const CANDIDATES_MAX: i64 = 2_000;
 const WORDS_MAX: usize = 300;
 /// Characters that are compared of a word.
 const WORD_CHARS_MAX: usize = 32;
+/// Shortest rest of a word that is indexed: shorter ones are in most names, and find nothing that is looked for.
+const PART_CHARS_MIN: usize = 3;
 /// Characters that are compared of a text without blanks.
 const RUN_CHARS_MAX: usize = 16;
 /// After every sku, which is ASCII, by bytes.
@@ -44,15 +47,18 @@ pub struct WordChanges {
 
 impl ProductWords {
     pub fn of(name: &str, sku: &str) -> Self {
+        let runs: Vec<Run> = runs(name).into_iter().chain(runs(sku)).collect();
+        // Whole words first: what is over the bound are parts.
+        let whole =
+            runs.iter().filter(|run| !run.has_no_blanks).map(|run| start_of(&run.text, WORD_CHARS_MAX));
         let mut words = BTreeSet::new();
-        for run in runs(name).into_iter().chain(runs(sku)) {
-            if run.has_no_blanks {
-                words.extend(suffixes(&run.text));
-            } else {
-                words.insert(start_of(&run.text, WORD_CHARS_MAX));
+        for word in whole.chain(runs.iter().flat_map(Run::parts)) {
+            if words.len() == WORDS_MAX {
+                break;
             }
+            words.insert(word);
         }
-        Self(words.into_iter().take(WORDS_MAX).collect())
+        Self(words)
     }
 
     /// From the stored text; none from no text.
@@ -257,9 +263,15 @@ fn has_no_blanks(character: char) -> bool {
     )
 }
 
-fn suffixes(text: &str) -> impl Iterator<Item = String> {
-    let starts = text.char_indices().filter(|(_, character)| !is_mark(*character));
-    starts.map(|(at, _)| start_of(&text[at..], RUN_CHARS_MAX))
+impl Run {
+    /// The rest of the text from each letter on.
+    fn parts(&self) -> impl Iterator<Item = String> {
+        let (least, most) =
+            if self.has_no_blanks { (1, RUN_CHARS_MAX) } else { (PART_CHARS_MIN, WORD_CHARS_MAX) };
+        let starts = self.text.char_indices().filter(|(_, character)| !is_mark(*character));
+        let rests = starts.map(|(at, _)| &self.text[at..]);
+        rests.filter(move |rest| rest.chars().count() >= least).map(move |rest| start_of(rest, most))
+    }
 }
 
 fn start_of(text: &str, chars_max: usize) -> String {
@@ -284,12 +296,14 @@ mod tests {
     }
 
     #[test]
-    fn each_word_of_a_search_begins_a_word_of_the_product() {
+    fn each_word_of_a_search_is_found_in_a_word_of_the_product() {
         for (text, name, sku, expected) in [
             ("blue mu", "Mug, blue", "m-1", true),
             ("m-1", "Mug, blue", "m-1", true),
             ("blue red", "Mug, blue", "m-1", false),
             ("ug", "Mug, blue", "m-1", false),
+            ("lue", "Mug, blue", "m-1", true),
+            ("topf blu", "Blumentopf", "c", true),
             ("pinata", "Pi\u{f1}ata", "c", true),
             ("\u{8336}\u{7897}", "\u{9752}\u{3044}\u{8336}\u{7897}", "c", true),
             ("\u{7897}", "iPhone\u{8336}\u{7897}", "c", true),
@@ -315,6 +329,9 @@ mod tests {
     #[test]
     fn changes_are_the_difference() {
         let changes = ProductWords::of("red mug", "m").changes_from(&ProductWords::of("blue mug", "m"));
-        assert_eq!((changes.added, changes.removed), (vec!["red".to_owned()], vec!["blue".to_owned()]));
+        assert_eq!(
+            (changes.added, changes.removed),
+            (vec!["red".to_owned()], vec!["blue".to_owned(), "lue".to_owned()])
+        );
     }
 }
