@@ -89,7 +89,7 @@ cassandra_answers() { cassandra_node_ready "${1#cassandra-}" "$(($(cassandra_nod
 cassandra_node_ready() { probe cassandra "127.0.0.$1" "$(port cassandra)" "$2"; }
 
 # A member that was killed while schemas changed may stay apart from the others for good (seen once with 5.0.7), though
-# they ask each other once a minute: it starts anew. Else each later change of a schema would wait for it in vain.
+# they ask each other once a minute: it is restarted. Else each later change of a schema would wait for it in vain.
 cassandra_agree() {
   local node usual deadline=$((SECONDS + 70))
   until cassandra_ready >/dev/null 2>&1; do
@@ -101,7 +101,7 @@ cassandra_agree() {
     sort | uniq -c | sort -rn | awk 'NR == 1 { print $2 }')
   for ((node = 1; node <= $1; node++)); do
     [[ $(cassandra_schema "$node") != "$usual" ]] || continue
-    say "cassandra: node $node has not the schema of the others: starting it anew"
+    say "cassandra: node $node has not the schema of the others: restarting it"
     stop_process "cassandra-$node" TERM 30
     cassandra_launch "$node" "$1"
     cassandra_wait "$node" $(($1 - 1))
