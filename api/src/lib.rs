@@ -17,6 +17,7 @@ mod input;
 mod key_cache;
 mod limits;
 mod order_access;
+mod own_pages;
 mod page_cache;
 mod password_rule;
 mod passwords;

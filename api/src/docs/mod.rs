@@ -19,12 +19,12 @@ use std::sync::{Arc, OnceLock};
 
 use axum::{
     Extension, Router,
-    body::{Body, to_bytes},
+    body::to_bytes,
     extract::{Request, State},
     response::{IntoResponse, Response},
     routing::get,
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use tower::ServiceExt;
 
 use self::{
@@ -36,6 +36,7 @@ use self::{
 use crate::{
     config::DocsConfig,
     input::PathText,
+    own_pages,
     problem::{Kind, Problem},
     routes::openapi,
     state::ApiState,
@@ -145,16 +146,5 @@ fn html(status: StatusCode, page: Result<String, askama::Error>) -> Result<Respo
         tracing::error!(error = %error, "page of the reference not rendered");
         Problem::logged()
     })?;
-    let mut response = (status, Body::from(page)).into_response();
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        // With `no-referrer` browsers would send a form with `Origin: null`.
-        (header::REFERRER_POLICY, "same-origin"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    Ok(response)
+    Ok(own_pages::page(status, page, POLICY))
 }

@@ -17,7 +17,7 @@ use secrecy::ExposeSecret;
 use url::{Position, Url, form_urlencoded};
 
 use super::reference::{Key, Operation};
-use crate::config::DocsKeys;
+use crate::{config::DocsKeys, own_pages};
 
 /// The fields of a form, by name.
 pub(super) struct FormValues(BTreeMap<String, String>);
@@ -88,13 +88,8 @@ impl FormValues {
 /// Whether a page of this host has sent the form, to a name of this machine: a stranger's name may be led to this
 /// address, and its pages would then be of the same site.
 pub(super) fn is_of_this_site(headers: &HeaderMap) -> bool {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let Some(host) = text("host").filter(|host| is_of_this_machine(host)) else { return false };
-    match (text("sec-fetch-site"), text("origin")) {
-        (Some(site), _) => site == "same-origin",
-        (None, Some(origin)) => origin.split_once("://").is_some_and(|(_, authority)| authority == host),
-        (None, None) => false,
-    }
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    host.is_some_and(is_of_this_machine) && own_pages::is_of_this_site(headers)
 }
 
 fn is_of_this_machine(host: &str) -> bool {

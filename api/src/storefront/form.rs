@@ -9,11 +9,10 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Request},
     response::{IntoResponse, Response},
 };
-use http::HeaderMap;
 use url::form_urlencoded;
 
 use super::{html, visit::Visit};
-use crate::{input::receive, state::ApiState};
+use crate::{input::receive, own_pages::is_of_this_site, state::ApiState};
 
 /// Longest form, in bytes.
 const FORM_BYTES_MAX: usize = 16 * 1024;
@@ -52,47 +51,9 @@ impl FormFields {
     }
 }
 
-/// Whether a page of this host has sent the form.
-fn is_of_this_site(headers: &HeaderMap) -> bool {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(site) = text("sec-fetch-site") {
-        return site == "same-origin";
-    }
-    match (text("origin"), text("host")) {
-        (Some(origin), Some(host)) => {
-            origin.split_once("://").is_some_and(|(_, authority)| authority == host)
-        }
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
-
-    #[test]
-    fn forms_of_other_sites_are_told_apart() {
-        let is_ours = |pairs: &[(&'static str, &'static str)]| {
-            let mut headers = HeaderMap::new();
-            for (name, value) in pairs {
-                headers.insert(*name, HeaderValue::from_static(value));
-            }
-            is_of_this_site(&headers)
-        };
-        let host = ("host", "shop.example");
-        assert!(is_ours(&[("sec-fetch-site", "same-origin"), host]));
-        assert!(is_ours(&[("origin", "https://shop.example"), host]));
-        for other in ["cross-site", "same-site", "none"] {
-            assert!(
-                !is_ours(&[("sec-fetch-site", other), ("origin", "https://shop.example"), host]),
-                "{other}"
-            );
-        }
-        assert!(!is_ours(&[("origin", "https://evil.example"), host]));
-        assert!(!is_ours(&[("origin", "null"), host]) && !is_ours(&[host]) && !is_ours(&[]));
-    }
 
     #[test]
     fn fields_are_read_without_the_blanks_around_them() {

@@ -4,10 +4,7 @@
 //! has ended is taken from the browser, and the visitor goes on as a guest.
 
 use askama::Template;
-use axum::{
-    body::Body,
-    response::{IntoResponse, Response},
-};
+use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
 use super::{
@@ -16,7 +13,7 @@ use super::{
     texts::{Language, Texts},
     visit::Visit,
 };
-use crate::problem::Problem;
+use crate::{own_pages, problem::Problem};
 
 /// The policy of every page: style sheet and script of this host, drawings within the page, forms to this host.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; \
@@ -75,19 +72,10 @@ struct ProblemPage<'a> {
 pub(super) fn html(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
         Ok(page) => {
-            let mut response = (status, Body::from(page)).into_response();
-            let headers = response.headers_mut();
-            for (name, value) in [
-                (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-                (header::CONTENT_SECURITY_POLICY, POLICY),
-                (header::X_FRAME_OPTIONS, "DENY"),
-                // With `no-referrer` browsers would send a form with `Origin: null`.
-                (header::REFERRER_POLICY, "same-origin"),
-                // Pages differ by what the visitor speaks and has in the cart.
-                (header::VARY, "accept-language, cookie"),
-            ] {
-                headers.insert(name, HeaderValue::from_static(value));
-            }
+            let mut response = own_pages::page(status, page, POLICY);
+            // Pages differ by what the visitor speaks and has in the cart.
+            let differs_by = HeaderValue::from_static("accept-language, cookie");
+            response.headers_mut().insert(header::VARY, differs_by);
             response
         }
         Err(error) => {
