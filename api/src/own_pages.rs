@@ -1,4 +1,4 @@
-//! What the pages of this process share, reference and storefront: the header fields of a page, and whose form it is.
+//! Pages of this process, reference and storefront: the header fields of a page, and whose form it is.
 
 use axum::{
     body::Body,
@@ -22,7 +22,8 @@ pub(crate) fn page(status: StatusCode, text: String, policy: &'static str) -> Re
     response
 }
 
-/// Whether a page of this host has sent the form: by `Sec-Fetch-Site`, or by `Origin` where a browser is too old for it.
+/// Whether a page of this host has sent the form: by `Sec-Fetch-Site`, or by `Origin` where a browser is too old for
+/// it.
 pub(crate) fn is_of_this_site(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text("sec-fetch-site") {

@@ -129,7 +129,7 @@ pub async fn calls_are_given_back_and_forgotten(limits: SharedLimits) {
     assert_eq!(check(&*limits, &other.key, &other.quota).await.remaining, 1);
 }
 
-/// Whoever asks for leases of whatever size, no more calls are granted than the burst.
+/// Many ask for leases of many sizes at once: no more calls are granted than the burst.
 pub async fn leases_taken_at_once_stay_within_the_burst(limits: SharedLimits) {
     let quota = Quota { burst: 25, ..HOURLY };
     let granted = race(20, |n| {

@@ -1,7 +1,7 @@
 //! Words by which products are searched, and how a search is carried out.
 //!
 //! A product has the words of its folded name and sku, and the rest of each word from each letter on, down to
-//! [`PART_CHARS_MIN`]. A search finds the products of which each of its words begins one of these: so it finds the
+//! three letters. A search finds the products of which each of its words begins one of these: so it finds the
 //! second part of a compound, too. Scripts that are written without blanks give no words, so there a product has the
 //! rest of the text from each letter on, and a search finds what contains its text.
 //!
