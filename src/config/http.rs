@@ -62,13 +62,14 @@ pub(super) fn api(r: &mut Reader, server: &ServerLimits, provider: ProviderKind)
     if streams_per_merchant_max > streams_max {
         r.fault("server", "streams_per_merchant_max", "must be at most server.streams_max");
     }
+    let burst = rate(r, "checkout", "burst", RATE_MAX);
     ApiConfig {
         checkout: CheckoutLimits {
             per_key_per_second: rate(r, "checkout", "per_key_per_second", RATE_MAX),
             per_publishable_key_per_second: rate(r, "checkout", "per_publishable_key_per_second", RATE_MAX),
             per_ip_per_second: rate(r, "checkout", "per_ip_per_second", RATE_MAX),
             invalid_per_ip_per_minute: rate(r, "checkout", "invalid_per_ip_per_minute", RATE_MAX),
-            burst: rate(r, "checkout", "burst", RATE_MAX),
+            burst,
         },
         reads: ReadLimits {
             per_ip_per_second: rate(r, "reads", "per_ip_per_second", RATE_MAX),
@@ -89,7 +90,7 @@ pub(super) fn api(r: &mut Reader, server: &ServerLimits, provider: ProviderKind)
             new_per_ip_per_minute: rate(r, "carts", "new_per_ip_per_minute", RATE_MAX),
             new_per_merchant_per_day: rate(r, "carts", "new_per_merchant_per_day", PER_DAY_MAX),
         },
-        card_testing: card_testing(r, provider),
+        card_testing: card_testing(r, provider, burst),
         order_token_ttl: Duration::from_hours(24 * r.within("orders", "token_days", 1..=3650_u64)),
         sessions: sessions(r),
         webhook_urls: UrlPolicy { allow_loopback: r.value("webhooks", "allow_loopback", false) },
@@ -131,7 +132,7 @@ fn storefront(r: &mut Reader) -> Option<StorefrontConfig> {
     Some(StorefrontConfig { name, key: key.into(), host, https, payment_methods })
 }
 
-fn card_testing(r: &mut Reader, provider: ProviderKind) -> CardTestingLimits {
+fn card_testing(r: &mut Reader, provider: ProviderKind, burst: NonZeroU32) -> CardTestingLimits {
     let mut number = |key, max| rate(r, "card_testing", key, max);
     let [guest, customer, with_proof] = ["unpaid_per_guest", "unpaid_per_customer", "unpaid_with_proof"]
         .map(|key| number(key, CARD_ORDERS_MAX));
@@ -160,15 +161,17 @@ fn card_testing(r: &mut Reader, provider: ProviderKind) -> CardTestingLimits {
         alarm_for: minutes("alarm_minutes", 1_440),
         proof_bits: r.within("card_testing", "proof_bits", 1..=32),
     };
-    if provider == ProviderKind::Sandbox { in_sandbox(limits, sandbox_bound) } else { limits }
+    if provider == ProviderKind::Sandbox { in_sandbox(limits, sandbox_bound, burst) } else { limits }
 }
 
-/// The same bound for all that the sandbox's few payment methods and addresses would reach soon.
-fn in_sandbox(limits: CardTestingLimits, bound: NonZeroU32) -> CardTestingLimits {
+/// The same bound for all that the sandbox's few payment methods and addresses would reach soon. More orders may be
+/// unpaid where more may come at once: a quarter of `burst`.
+fn in_sandbox(limits: CardTestingLimits, bound: NonZeroU32, burst: NonZeroU32) -> CardTestingLimits {
+    let unpaid = NonZeroU32::new(burst.get() / 4).map_or(bound, |unpaid| unpaid.max(bound));
     CardTestingLimits {
-        unpaid_per_guest: bound,
-        unpaid_per_customer: bound,
-        unpaid_with_proof: bound,
+        unpaid_per_guest: unpaid,
+        unpaid_per_customer: unpaid,
+        unpaid_with_proof: unpaid,
         declines_per_payment_method: bound,
         declines_per_customer: bound,
         alarm_payments: bound,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base::Ambient;
 use jobs::{
-    Consume, Envelope, Producer,
+    Envelope, Producer,
     engine::{EngineError, QueueSpec, Weights},
     envelope::EnqueueOptions,
 };
