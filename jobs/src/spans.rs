@@ -61,9 +61,16 @@ fn publish_span(job: &mut Envelope, engine: &'static str) -> Option<Span> {
     is_recorded.then_some(span)
 }
 
-/// The span of a run, which begins now; without an engine in the test kit.
+/// Begins the span of a run; without an engine in the test kit. Without a recorder there is none: the log of a program
+/// that records nothing would pay for it, and show its fields twice.
 pub(crate) fn run_span(job: &Envelope, attempt: u32, engine: Option<&'static str>) -> (Span, SpanStart) {
-    let span = info_span!(
+    let span = if is_on() { process_span(job, attempt, engine) } else { Span::none() };
+    let start = begin(&span, job.trace.as_ref());
+    (span, start)
+}
+
+fn process_span(job: &Envelope, attempt: u32, engine: Option<&'static str>) -> Span {
+    info_span!(
         target: TARGET,
         parent: None,
         "process",
@@ -79,9 +86,7 @@ pub(crate) fn run_span(job: &Envelope, attempt: u32, engine: Option<&'static str
         "orderworks.job.kind" = job.kind.as_str(),
         "orderworks.job.attempt" = i64::from(attempt),
         "orderworks.job.outcome" = Empty,
-    );
-    let start = begin(&span, job.trace.as_ref());
-    (span, start)
+    )
 }
 
 /// Adds the outcome of a run to its span; `None` for a run that its stopping worker has given back.
