@@ -164,10 +164,12 @@ fn card_testing(r: &mut Reader, provider: ProviderKind, burst: NonZeroU32) -> Ca
     if provider == ProviderKind::Sandbox { in_sandbox(limits, sandbox_bound, burst) } else { limits }
 }
 
-/// The same bound for all that the sandbox's few payment methods and addresses would reach soon. More orders may be
-/// unpaid where more may come at once: a quarter of `burst`.
+/// The same bound for all that the sandbox's few payment methods and addresses would reach soon. As many times more
+/// orders may be unpaid as more may come at once than shipped.
 fn in_sandbox(limits: CardTestingLimits, bound: NonZeroU32, burst: NonZeroU32) -> CardTestingLimits {
-    let unpaid = NonZeroU32::new(burst.get() / 4).map_or(bound, |unpaid| unpaid.max(bound));
+    let times = (burst.get() / ApiConfig::default().checkout.burst).max(1);
+    let unpaid = bound.get().saturating_mul(times).min(CARD_ORDERS_MAX);
+    let unpaid = NonZeroU32::new(unpaid).unwrap_or(bound);
     CardTestingLimits {
         unpaid_per_guest: unpaid,
         unpaid_per_customer: unpaid,

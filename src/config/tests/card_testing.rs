@@ -24,10 +24,13 @@ fn the_shipped_bounds_are_those_of_the_api_and_others_in_the_sandbox() {
     assert_eq!(sandbox(&[]).unpaid_per_guest.get(), 50);
     let bounds = sandbox(&[("ORDERWORKS_CARD_TESTING_SANDBOX_BOUND", "7")]);
     let all = [bounds.unpaid_with_proof, bounds.declines_per_payment_method, bounds.alarm_payments];
-    assert_eq!(all.map(NonZeroU32::get), [50, 7, 7]);
+    assert_eq!(all.map(NonZeroU32::get), [7, 7, 7]);
     let bounds = sandbox(&[("ORDERWORKS_CHECKOUT_BURST", "10000")]);
     let all = [bounds.unpaid_per_guest, bounds.unpaid_with_proof, bounds.declines_per_customer];
     assert_eq!(all.map(NonZeroU32::get), [2_500, 2_500, 50]);
+    let most =
+        [("ORDERWORKS_CHECKOUT_BURST", "1000000"), ("ORDERWORKS_CARD_TESTING_SANDBOX_BOUND", "1000000")];
+    assert_eq!(sandbox(&most).unpaid_with_proof.get(), 1_000_000);
 }
 
 #[test]
