@@ -25,7 +25,7 @@ pub(super) const NOTE_VALID_FOR: Duration = Duration::from_secs(45);
 impl RabbitClient {
     /// Ready messages in these broker queues. One that was deleted is declared again, as by publishing.
     pub(in crate::rabbitmq) async fn count(&self, names: &[String]) -> Result<u64, EngineError> {
-        let mut channel = self.admin.channel().await?;
+        let mut channel = self.admin.spare_channel().await?;
         let mut sum = 0;
         for name in names {
             let Some(count) = topology::count(&channel, name).await? else {
@@ -36,6 +36,7 @@ impl RabbitClient {
             };
             sum += count;
         }
+        self.admin.give_back(channel);
         Ok(sum)
     }
 

@@ -120,13 +120,22 @@ impl RabbitClient {
             }
             self.fair.resume();
         }
-        self.fair.take_room(queue, priority, wanted)
+        let room = self.fair.take_room(queue, priority, wanted);
+        self.fair.count_ahead(queue, priority);
+        room
     }
 
     async fn view(&self, queue: &str, priority: Priority) -> Result<(), EngineError> {
+        let is_store_stale = self.fair.is_store_stale(queue, priority);
+        self.count_ready(queue, priority).await?;
+        if is_store_stale { self.refresh_fair().await } else { Ok(()) }
+    }
+
+    /// Counts the broker's queue.
+    pub(super) async fn count_ready(&self, queue: &str, priority: Priority) -> Result<u64, EngineError> {
         let ready = self.count(&[work_queue(queue, priority)]).await?;
         self.fair.counted(queue, priority, ready);
-        self.refresh_fair().await
+        Ok(ready)
     }
 
     /// Whether the store has taken the jobs; else fairness is suspended.

@@ -1,4 +1,5 @@
-//! The task that fills the broker queues of the fair queues that this process consumes, from the backlog in the store.
+//! The task that fills the broker queues of the fair queues that this process consumes, from the backlog in the store,
+//! and counts those that it publishes to.
 //!
 //! Guarantees: jobs are claimed, published and confirmed, then deleted under their claim: a crash in between publishes
 //! them again, under the same ids. Several processes share the work; claims keep them apart. While the broker or the
@@ -6,14 +7,14 @@
 
 use std::{sync::Weak, time::Duration};
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use super::admit::message_of;
+use super::{admit::message_of, views::FairViews};
 use crate::{
     engine::EngineError,
     error::describe,
     job::Priority,
-    rabbitmq::{admin::housekeeping::CLAIM_FOR, client::RabbitClient, wire::topology::work_queue},
+    rabbitmq::{admin::housekeeping::CLAIM_FOR, client::RabbitClient, publish::route::STORE_PATIENCE},
 };
 
 /// Pause after a queue was filled, doubling up to the second value while no queue runs low.
@@ -38,11 +39,10 @@ enum Backlogs {
 
 /// Runs until the engine handle is dropped.
 pub(in crate::rabbitmq) async fn run(client: Weak<RabbitClient>) {
-    let Some(woken) = client.upgrade().map(|client| client.fair.woken.clone()) else { return };
+    let Some(fair) = client.upgrade().map(|client| client.fair.clone()) else { return };
     let (mut pause, mut well) = (IDLE_EVERY, true);
     loop {
-        // Early, or with the interval.
-        let _ = timeout(pause, woken.notified()).await;
+        count_until(Instant::now() + pause, &fair, &client).await;
         let Some(client) = client.upgrade() else { return };
         let filled = client.fill_all().await;
         pause = match &filled {
@@ -64,6 +64,22 @@ pub(in crate::rabbitmq) async fn run(client: Weak<RabbitClient>) {
                 well = true;
             }
             _ => {}
+        }
+    }
+}
+
+/// Counts broker queues for publishing calls, until the next look at the store is due or the task is woken.
+async fn count_until(due: Instant, fair: &FairViews, client: &Weak<RabbitClient>) {
+    loop {
+        tokio::select! {
+            () = sleep_until(due) => return,
+            () = fair.woken.notified() => return,
+            () = fair.count_asked.notified() => {}
+        }
+        let Some(client) = client.upgrade() else { return };
+        for (queue, priority) in fair.to_count() {
+            // Failed, the next call that publishes asks itself.
+            let _ = timeout(STORE_PATIENCE, client.count_ready(&queue, priority)).await;
         }
     }
 }
@@ -93,8 +109,7 @@ impl RabbitClient {
     async fn fill(&self, queue: &str, priority: Priority) -> Result<Backlogs, EngineError> {
         let prefetch: u64 = self.consumers_of(queue).iter().map(|consumer| consumer.prefetch as u64).sum();
         let target = (2 * prefetch).clamp(TARGET.0, TARGET.1);
-        let ready = self.count(&[work_queue(queue, priority)]).await?;
-        self.fair.counted(queue, priority, ready);
+        let ready = self.count_ready(queue, priority).await?;
         if ready > target / 2 {
             return Ok(Backlogs::Wait);
         }

@@ -16,7 +16,8 @@ use crate::{job::Priority, job_store::FairQueue};
 pub(super) const SHORT: u64 = 64;
 /// Age at which a count is read again.
 const COUNT_VALID: Duration = Duration::from_millis(250);
-/// The same when the count leaves no room: consumers may have emptied the queue within a moment.
+/// The same when the count leaves no room: consumers may have emptied the queue within a moment. A read of the store
+/// need not be younger than [`COUNT_VALID`] then.
 const FULL_VALID: Duration = Duration::from_millis(2);
 /// The same while jobs wait in the store, so that not every job of a flood asks.
 const WAITS_VALID: Duration = Duration::from_millis(50);
@@ -26,9 +27,13 @@ const SUSPENDED_FOR: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(crate) struct FairViews {
     queues: Mutex<HashMap<String, [PriorityView; 3]>>,
+    /// When the last read of the store began.
+    learned_at: Mutex<Option<Instant>>,
     suspended_until: Mutex<Option<Instant>>,
     /// Wakes the task that fills broker queues.
     pub(super) woken: Arc<Notify>,
+    /// Tells that task that a count is asked for.
+    pub(super) count_asked: Arc<Notify>,
 }
 
 /// One broker queue.
@@ -37,6 +42,8 @@ struct PriorityView {
     counted_at: Option<Instant>,
     /// Messages in the broker's queue at the last count, and those that this process has published since.
     ready: u64,
+    /// Whether a new count is on its way.
+    is_counting: bool,
     /// Whether jobs wait in the store.
     waits: bool,
     /// Calls of this process that are holding jobs now, and the time of the last one that ended.
@@ -78,6 +85,7 @@ impl FairViews {
 
     /// Takes in a read of the store that began at this time.
     pub(super) fn learn(&self, found: &[FairQueue], began: Instant) {
+        *self.learned_at.lock() = Some(began);
         let mut queues = self.queues.lock();
         for FairQueue { name, waits } in found {
             let views = queues.entry(name.clone()).or_default();
@@ -91,7 +99,38 @@ impl FairViews {
     /// Takes in a count of the broker's queue.
     pub(super) fn counted(&self, queue: &str, priority: Priority, ready: u64) {
         let counted_at = Some(Instant::now());
-        self.change(queue, priority, |view| (view.ready, view.counted_at) = (ready, counted_at));
+        self.change(queue, priority, |view| {
+            (view.ready, view.counted_at, view.is_counting) = (ready, counted_at, false);
+        });
+    }
+
+    /// Whether the store has to be asked, too, where the broker is.
+    pub(super) fn is_store_stale(&self, queue: &str, priority: Priority) -> bool {
+        let valid = if self.is_contended(queue, priority) { WAITS_VALID } else { COUNT_VALID };
+        self.learned_at.lock().is_none_or(|at| at.elapsed() >= valid)
+    }
+
+    /// Asks for a count before the room that is left has been taken, so that publishing need not wait for it.
+    pub(super) fn count_ahead(&self, queue: &str, priority: Priority) {
+        let is_asked = self.change(queue, priority, |view| {
+            let is_old = view.counted_at.is_some_and(|at| at.elapsed() >= FULL_VALID);
+            let is_asked = !view.waits && !view.is_counting && is_old && view.ready > SHORT / 2;
+            view.is_counting |= is_asked;
+            is_asked
+        });
+        if is_asked {
+            self.count_asked.notify_one();
+        }
+    }
+
+    /// The broker queues that a count is asked for.
+    pub(super) fn to_count(&self) -> Vec<(String, Priority)> {
+        let queues = self.queues.lock();
+        let asked = queues.iter().flat_map(|(name, views)| {
+            let asked = Priority::ALL.into_iter().filter(|priority| views[*priority as usize].is_counting);
+            asked.map(|priority| (name.clone(), priority))
+        });
+        asked.collect()
     }
 
     /// Whether queue and store have to be asked before this many jobs are published.
@@ -180,6 +219,27 @@ mod tests {
         let (room, call) = views.take_room("mail", USUAL, 9);
         assert!(room == 6 && call.is_some() && views.is_contended("mail", USUAL));
         assert!(!views.is_contended("mail", Priority::Bulk), "another broker queue");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_count_is_asked_for_once_before_the_room_is_taken() {
+        let views = Arc::new(FairViews::default());
+        views.counted("mail", USUAL, SHORT / 2);
+        let ask = || {
+            views.count_ahead("mail", USUAL);
+            views.to_count()
+        };
+        tokio::time::advance(FULL_VALID).await;
+        assert_eq!(ask(), [], "half of the room is left");
+        views.take_room("mail", USUAL, 1);
+        let asked = [("mail".to_owned(), USUAL)];
+        assert_eq!(ask(), asked);
+        tokio::time::timeout(FULL_VALID, views.count_asked.notified()).await.expect("told");
+        assert_eq!(ask(), asked);
+        let told_again = tokio::time::timeout(FULL_VALID, views.count_asked.notified()).await;
+        assert!(told_again.is_err(), "the count is on its way");
+        views.counted("mail", USUAL, SHORT);
+        assert_eq!(ask(), [], "the count is new");
     }
 
     #[test]

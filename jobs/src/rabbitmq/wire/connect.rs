@@ -114,11 +114,13 @@ pub(crate) struct AdminConnection {
     address: Address,
     name: String,
     connection: Mutex<Option<Connection>>,
+    /// A channel that its task has given back.
+    spare: parking_lot::Mutex<Option<Channel>>,
 }
 
 impl AdminConnection {
     pub(crate) fn new(address: Address, name: String) -> Self {
-        Self { address, name, connection: Mutex::new(None) }
+        Self { address, name, connection: Mutex::new(None), spare: parking_lot::Mutex::default() }
     }
 
     /// Opens a channel for one task: an error closes that channel only.
@@ -131,6 +133,21 @@ impl AdminConnection {
         }
         let fresh = connection.insert(self.address.connect(&self.name).await?);
         answer(fresh.create_channel()).await
+    }
+
+    /// The channel that was given back last, or a new one: a count that is asked for hundreds of times a second would
+    /// open as many channels.
+    pub(crate) async fn spare_channel(&self) -> Result<Channel, EngineError> {
+        let spare = self.spare.lock().take().filter(|channel| channel.status().connected());
+        match spare {
+            Some(channel) => Ok(channel),
+            None => self.channel().await,
+        }
+    }
+
+    /// Keeps a channel for [`Self::spare_channel`], once every answer on it has come.
+    pub(crate) fn give_back(&self, channel: Channel) {
+        *self.spare.lock() = Some(channel);
     }
 }
 
