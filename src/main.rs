@@ -3,6 +3,7 @@
 //! Start with [`cli`]; engines are opened in [`wiring`], roles are started in [`roles`]; each command has its file in
 //! [`commands`].
 
+mod allocator;
 mod cli;
 mod commands;
 mod config;
@@ -52,8 +53,7 @@ fn run(cli: cli::Cli) -> anyhow::Result<ExitCode> {
     if let Some(recording) = recording {
         runtime.block_on(recording.flush());
     }
-    // All tasks were told to stop and had time for it. The runtime is not shut down: that would wait for a blocked DNS
-    // lookup, or cancel tasks under the broker client's own thread, which panics then.
+    // All tasks had time to stop. A shutdown would wait for a blocked DNS lookup, or panic the broker client's thread.
     std::mem::forget(runtime);
     outcome
 }

@@ -14,6 +14,7 @@ mod raw;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use tikv_jemallocator::Jemalloc;
 
 use crate::args::RunArgs;
 
@@ -92,6 +93,10 @@ enum Piece {
     /// Runs tasks of a queue filled before.
     ApalisProcess { count: usize },
 }
+
+/// That of the product.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
