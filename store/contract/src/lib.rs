@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 
+pub mod admission;
 pub mod audit;
 pub mod catalog;
 pub mod customers;

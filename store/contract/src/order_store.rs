@@ -1,6 +1,7 @@
 //! [`OrderStore`]: the contracts of the relational store together, for callers that need several of them.
 
 use crate::{
+    admission::Admission,
     audit::Audit,
     catalog::Catalog,
     customers::Customers,
@@ -13,11 +14,12 @@ use crate::{
 
 /// All contracts of the relational store.
 pub trait OrderStore:
-    Merchants + Customers + Verifications + Catalog + Orders + Mails + Outbox + Webhooks + Audit
+    Merchants + Customers + Verifications + Catalog + Orders + Mails + Outbox + Webhooks + Audit + Admission
 {
 }
 
-impl<S: Merchants + Customers + Verifications + Catalog + Orders + Mails + Outbox + Webhooks + Audit>
-    OrderStore for S
+impl<
+    S: Merchants + Customers + Verifications + Catalog + Orders + Mails + Outbox + Webhooks + Audit + Admission,
+> OrderStore for S
 {
 }

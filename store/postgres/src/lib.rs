@@ -8,6 +8,7 @@ macro_rules! select {
     };
 }
 
+mod admission;
 mod audit;
 mod catalog;
 mod customers;
@@ -215,7 +216,11 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0020_product_words.down",
             "0020_product_words.up",
             "0021_customer_erasures.down",
-            "0021_customer_erasures.up"
+            "0021_customer_erasures.up",
+            "0040_ended_orders.down",
+            "0040_ended_orders.up",
+            "0041_waiting_rooms.down",
+            "0041_waiting_rooms.up"
         ]
     )
 }

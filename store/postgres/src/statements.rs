@@ -1,8 +1,9 @@
 //! The statements whose query plans are guaranteed, for the plan test.
 
 use super::{
-    audit, catalog, customers, erasures, mails, order_flow, order_records, order_row, outbox, outbox_insert,
-    place_order, product_lists, product_words, refunds, router, stock, transitions, verifications, webhooks,
+    admission, audit, catalog, customers, erasures, mails, order_flow, order_records, order_row, outbox,
+    outbox_insert, place_order, product_lists, product_words, refunds, router, stock, transitions,
+    verifications, webhooks,
 };
 
 /// Statements by module, each with the name `module::CONSTANT`.
@@ -14,6 +15,7 @@ macro_rules! statements {
 
 /// Name and text of each statement.
 pub const ALL: &[(&str, &str)] = statements! {
+    admission: OPEN UNPAID UNSENT ENDED ROOMS ROOM;
     order_flow: LIST LIST_BY_STATUS LIST_OF_CUSTOMER REPLACE_TOKEN EXPIRE;
     order_row: BY_ID OF_MERCHANT;
     transitions: STALE EXPIRE;

@@ -1,5 +1,6 @@
 //! Conformance suite of [`store::OrderStore`].
 
+pub mod admission;
 pub mod audit;
 pub mod catalog;
 pub mod customers;
@@ -27,6 +28,16 @@ use fixture::OrdersFixture;
 macro_rules! order_store_suite {
     ($open:path) => {
         $crate::conformance_cases! { $open, orders,
+            admission: [
+                the_load_counts_open_orders_and_their_ends,
+                a_stuck_order_is_no_backlog,
+                an_order_that_others_overtook_is_no_backlog,
+                a_message_set_aside_is_no_backlog,
+                an_accepted_order_is_known_by_its_key,
+                places_are_numbered_without_gaps,
+                a_room_that_was_off_begins_with_another_key,
+                one_of_two_steps_counts,
+            ],
             audit: [
                 stale_orders_expire_oldest_first,
                 money_that_comes_after_expiry_goes_back_once,

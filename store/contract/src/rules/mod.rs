@@ -7,6 +7,7 @@
 //! Read on in [`messages`] (which events are written), [`place_order`], [`stock`], [`transitions`], [`search`];
 //! [`rows`] maps stored rows to the types of the contracts.
 
+pub mod admission;
 pub mod columns;
 pub mod in_flight;
 pub mod messages;

@@ -1,5 +1,6 @@
 //! The order store in memory. Start with `state`: the tables, and the methods that change rows.
 
+mod admission;
 mod audit;
 mod catalog;
 mod customers;

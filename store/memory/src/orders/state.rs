@@ -8,6 +8,7 @@ use std::{
 
 use base::Timestamp;
 use store::{
+    admission::WaitingRoom,
     audit::{AuditMark, Settlement},
     catalog::Product,
     customers::{Account, ErasureRecord},
@@ -52,6 +53,7 @@ pub(super) struct OrdersState {
     pub(super) customers: BTreeMap<CustomerId, Account>,
     pub(super) erasures: BTreeMap<(MerchantId, CustomerId), ErasureRecord>,
     pub(super) verifications: BTreeMap<VerificationId, VerificationRow>,
+    pub(super) rooms: BTreeMap<MerchantId, WaitingRoom>,
     pub(super) audit_mark: Option<AuditMark>,
     /// Whether a failed refund counts as requested.
     pub(super) counts_failed_refunds: bool,
@@ -150,6 +152,7 @@ impl OrdersState {
             customers: BTreeMap::new(),
             erasures: BTreeMap::new(),
             verifications: BTreeMap::new(),
+            rooms: BTreeMap::new(),
             audit_mark: None,
             counts_failed_refunds: false,
             forgets: false,

@@ -54,6 +54,7 @@ const fn of_merchant(name: &'static str, key: &'static [Column], identity: &'sta
 }
 
 const ID: &[Column] = &[Column("id", "uuid")];
+const OF_MERCHANT: &[Column] = &[Column("merchant_id", "uuid")];
 const OF_ORDER: &str = "o.merchant_id = $1";
 /// A message gets a new position in the target, in the order of the source.
 const PLACED: &[(&str, &str)] = &[("position", "nextval('outbox_position')")];
@@ -66,6 +67,7 @@ pub(super) const TABLES: &[Table] = &[
         ..of_merchant("merchants", ID, ID)
     },
     of_merchant("api_keys", &[Column("hash", "bytea")], &[Column("hash", "bytea")]),
+    of_merchant("waiting_rooms", OF_MERCHANT, OF_MERCHANT),
     of_merchant(
         "products",
         &[Column("sku", "text")],

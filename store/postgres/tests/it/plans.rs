@@ -64,6 +64,12 @@ const FILL: &str = r#"
 
 /// Types and values of each statement's arguments.
 const ARGUMENTS: &[(&str, &str, &str)] = &[
+    ("admission::OPEN", "uuid, bigint", "made(moment(20000), 0), 50000"),
+    ("admission::UNPAID", "uuid, bigint, bigint", "made(moment(20000), 0), 100, 10"),
+    ("admission::UNSENT", "text", "'set aside'"),
+    ("admission::ENDED", "timestamptz, bigint", "moment(39000), 500"),
+    ("admission::ROOMS", "bigint", "1000"),
+    ("admission::ROOM", "uuid", "merchant(1)"),
     ("order_flow::LIST", "uuid, uuid, bigint", "merchant(1), made(moment(39000), 1), 21"),
     (
         "order_flow::LIST_BY_STATUS",
@@ -222,10 +228,10 @@ const STOCK: &str = "uuid, text[], bigint[], timestamptz";
 const RECORDS: &str = "uuid[], uuid[], bigint";
 const RECORDS_OF: &str = "ids(19000, 19127), ids(18000, 18127), 1001";
 
-/// Statements that may read a whole table: they count the queue, or read a merchant's categories and endpoints, which
-/// are a third of their table here.
-const READ_WHOLE: [&str; 4] =
-    ["outbox::BACKLOG", "catalog::CATEGORIES", "webhooks::ENABLED", "audit::ENDPOINTS"];
+/// Statements that may read a whole table: they count the queue, list the waiting rooms, or read a merchant's
+/// categories and endpoints, which are a third of their table here.
+const READ_WHOLE: [&str; 5] =
+    ["admission::ROOMS", "outbox::BACKLOG", "catalog::CATEGORIES", "webhooks::ENABLED", "audit::ENDPOINTS"];
 /// Statements that name a row by its id and so read one month.
 const BY_ID: [&str; 11] = [
     "audit::MONEY",

@@ -4,6 +4,7 @@
 //! after another: a value that a unit has read cannot change before the unit ends. Reads run concurrently with the
 //! writer. Start with [`place_order`], the hot path; the schema is in `migrations/sqlite/orders`.
 
+mod admission;
 mod audit;
 mod catalog;
 mod customers;
@@ -90,7 +91,9 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0019_api_key_notes",
             "0020_orders_by_customer",
             "0021_product_words",
-            "0022_customer_erasures"
+            "0022_customer_erasures",
+            "0040_ended_orders",
+            "0041_waiting_rooms"
         ]
     )
 }

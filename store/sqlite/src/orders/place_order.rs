@@ -24,7 +24,7 @@ use super::{
 };
 use crate::row::get;
 
-const RECORDED: &str =
+pub(super) const RECORDED: &str =
     "SELECT fingerprint, order_id, body FROM idempotency_keys WHERE merchant_id = ?1 AND key = ?2";
 const INSERT_ORDER: &str = "
     INSERT INTO orders (merchant_id, id, status, currency, total_minor, lines, customer_email, customer_name,

@@ -27,7 +27,8 @@ const EMPTY: &str = "
     DELETE FROM webhook_attempts; DELETE FROM webhook_endpoints; DELETE FROM outbox_unsent; DELETE FROM outbox;
     DELETE FROM idempotency_keys; DELETE FROM mails; DELETE FROM refunds; DELETE FROM orders; DELETE FROM product_words;
     DELETE FROM products;
-    DELETE FROM customer_mails; DELETE FROM customers; DELETE FROM verifications; DELETE FROM customer_erasures; DELETE FROM api_keys; DELETE FROM merchants;
+    DELETE FROM customer_mails; DELETE FROM customers; DELETE FROM verifications; DELETE FROM customer_erasures;
+    DELETE FROM waiting_rooms; DELETE FROM api_keys; DELETE FROM merchants;
     DELETE FROM audit_mark";
 
 /// Tests do not cut the server's power, so commits need not wait for the disk.

@@ -6,8 +6,8 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::{
     super::{
-        audit, customers, erasures, order_flow, order_records, outbox, product_lists, product_words, stock,
-        transitions, verifications, webhooks,
+        admission, audit, customers, erasures, order_flow, order_records, outbox, product_lists,
+        product_words, stock, transitions, verifications, webhooks,
     },
     TestMerchant,
 };
@@ -88,6 +88,22 @@ async fn the_relays_statements_scan_unsent_messages_only() {
     let unsent = "SCAN outbox USING INDEX outbox_unsent";
     assert_eq!(steps(outbox::BACKLOG).await, [held, unsent]);
     assert_eq!(steps(outbox::LIST).await, [held, "USE TEMP B-TREE FOR ORDER BY"]);
+}
+
+#[tokio::test]
+async fn the_load_is_measured_by_index() {
+    let open = "SEARCH orders USING INDEX orders_open (status=? AND id>?)";
+    for sql in [admission::OPEN, admission::UNPAID] {
+        let steps = steps(sql).await;
+        assert!(steps.iter().any(|step| step == open), "{steps:?}");
+        assert!(!steps.iter().any(|step| step.starts_with("SCAN orders")), "{steps:?}");
+    }
+    let overtaken = "orders_by_status (merchant_id=? AND status=? AND id>?)";
+    assert!(steps(admission::UNPAID).await.iter().any(|step| step.ends_with(overtaken)));
+    let behind = "SEARCH held USING INDEX outbox_held (subject=? AND rowid<?)";
+    assert_eq!(steps(admission::UNSENT).await, ["SCAN o USING INDEX outbox_unsent", behind]);
+    assert_eq!(steps(admission::ENDED).await, ["SEARCH outbox USING INDEX outbox_ended (at>?)"]);
+    assert_eq!(steps(admission::ROOM).await, ["SEARCH waiting_rooms USING PRIMARY KEY (merchant_id=?)"]);
 }
 
 #[tokio::test]

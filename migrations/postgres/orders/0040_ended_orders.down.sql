@@ -1,0 +1,2 @@
+-- Locks: ACCESS EXCLUSIVE on `outbox` for a moment.
+DROP INDEX outbox_ended;
