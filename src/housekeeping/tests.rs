@@ -131,6 +131,7 @@ impl TestHousekeeping {
             reference: None,
             idempotency: IdempotencyKey { key: self.ambient.uuid().to_string(), fingerprint: [1; 32] },
             trace: None,
+            estimated_fulfilment_at: None,
             at: self.ambient.now(),
         };
         match self.parts.orders.place_order(order).await.expect("answers") {

@@ -275,6 +275,7 @@ async fn placed(orders: &dyn OrderStore, ambient: &Ambient) -> OrderId {
         reference: None,
         idempotency: IdempotencyKey { key: "one".to_owned(), fingerprint: [1; 32] },
         trace: None,
+        estimated_fulfilment_at: None,
         at,
     };
     let id = order.id;

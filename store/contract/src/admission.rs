@@ -149,9 +149,9 @@ pub trait Admission: Send + Sync + 'static {
     /// Measures the orders under way. With shards: over those that answer, and an error when none does.
     async fn order_load(&self, span: LoadSpan) -> Result<OrderLoad>;
 
-    /// Whether an order was accepted under this idempotency key of the merchant, as [`crate::orders::IdempotencyKey`]
-    /// stores it.
-    async fn is_recorded(&self, merchant: MerchantId, key: &str) -> Result<bool>;
+    /// The answer to the order that was accepted under this idempotency key of the merchant, see
+    /// [`crate::orders::IdempotencyKey`].
+    async fn recorded_answer(&self, merchant: MerchantId, key: &str) -> Result<Option<String>>;
 
     /// Waiting rooms that are not off, in the order of their merchants' ids, at most [`ROOMS_MAX`].
     async fn waiting_rooms(&self) -> Result<Vec<WaitingRoom>>;

@@ -52,6 +52,11 @@ pub struct OrderView {
     /// Last change of state.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     updated_at: Timestamp,
+    /// Time by which nine of ten such orders were fulfilled lately. Only in the response that accepts the order, and absent
+    /// while too few orders have ended lately to tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    estimated_fulfilment_at: Option<Timestamp>,
 }
 
 /// A line of an order.
@@ -129,6 +134,7 @@ impl OrderView {
             shipment: order.shipment.as_ref().map(ShipmentView::new),
             created_at: order.created_at,
             updated_at: order.updated_at,
+            estimated_fulfilment_at: None,
         }
     }
 
@@ -151,6 +157,7 @@ impl OrderView {
             shipment,
             created_at: _,
             updated_at: _,
+            estimated_fulfilment_at: _,
         } = &mut self;
         (*customer, *shipping_address, *reference, *shipment) = (None, None, None, None);
         self
@@ -159,8 +166,14 @@ impl OrderView {
     /// The response to a new order, which has no payment yet; stored for idempotent replays. Equal for the order as it
     /// is placed and for the same order at any later time.
     pub fn of_new(order: &Order) -> String {
+        Self::of_accepted(order, None)
+    }
+
+    /// The same with the time by which the order is expected to be fulfilled.
+    pub fn of_accepted(order: &Order, estimated_fulfilment_at: Option<Timestamp>) -> String {
+        let view = Self { estimated_fulfilment_at, ..Self::new(&as_placed(order.clone()), None) };
         // Strings and numbers only: this cannot fail.
-        serde_json::to_string(&Self::new(&as_placed(order.clone()), None)).unwrap_or_default()
+        serde_json::to_string(&view).unwrap_or_default()
     }
 
     /// The data of an event: the order after the change, with the state of the payment that follows from it.

@@ -50,6 +50,8 @@ pub struct NewOrder {
     pub reference: Option<String>,
     pub idempotency: IdempotencyKey,
     pub trace: Option<TraceContext>,
+    /// Told in the response, see [`OrderView`](crate::order_view::OrderView); stored with it under the key only.
+    pub estimated_fulfilment_at: Option<Timestamp>,
     pub at: Timestamp,
 }
 
@@ -76,7 +78,7 @@ pub enum PlaceOutcome {
     /// Accepted now.
     Placed {
         order: Box<Order>,
-        /// The answer, [`OrderView::of_new`](crate::order_view::OrderView::of_new); stored under the key.
+        /// The answer, [`OrderView::of_accepted`](crate::order_view::OrderView::of_accepted); stored under the key.
         body: String,
     },
     /// Accepted by an earlier request with this key.

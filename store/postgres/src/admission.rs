@@ -84,9 +84,9 @@ impl Admission for PostgresOrders {
         Ok(answers.unwrap_or_else(|| Ok(OrderLoad::default()))?)
     }
 
-    async fn is_recorded(&self, merchant: MerchantId, key: &str) -> Result<bool> {
+    async fn recorded_answer(&self, merchant: MerchantId, key: &str) -> Result<Option<String>> {
         let query = || sqlx::query(place_order::RECORDED).bind(merchant.0).bind(key);
-        Ok(self.router.row(merchant, ReadMode::Primary, query, |_| Ok(())).await?.is_some())
+        Ok(self.router.row(merchant, ReadMode::Primary, query, |row| row.text("body")).await?)
     }
 
     async fn waiting_rooms(&self) -> Result<Vec<WaitingRoom>> {

@@ -110,7 +110,9 @@ async fn store_reserved(unit: &mut Unit, new: &[NewOrder], reserved: &[Stock]) -
             return Ok(Attempt::Refused(answer));
         }
     };
-    let bodies: Vec<String> = orders.iter().map(OrderView::of_new).collect();
+    let bodies = orders.iter().zip(new);
+    let bodies = bodies.map(|(order, new)| OrderView::of_accepted(order, new.estimated_fulfilment_at));
+    let bodies: Vec<String> = bodies.collect();
     store(unit, new, &orders, &bodies, reserved, &wanted).await?;
     let placed = orders.into_iter().zip(bodies);
     Ok(Attempt::Placed(

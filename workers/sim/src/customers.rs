@@ -261,6 +261,7 @@ impl Client {
                     reference: None,
                     idempotency: IdempotencyKey { key: format!("request-{number}"), fingerprint: [7; 32] },
                     trace: Some(TraceContext::fresh(ambient)),
+                    estimated_fulfilment_at: None,
                     at: ambient.now(),
                 };
                 self.orders.place_order(order)

@@ -7,6 +7,8 @@ use store::{
     OrderStore,
     admission::{EndedOrder, LoadSpan, OrderLoad, RoomOrder, RoomProgress, STUCK_MAX, SaleMode, SaleSwitch},
     domain::{MerchantId, OrderId},
+    order_view::OrderView,
+    orders::{NewOrder, PlaceOutcome},
 };
 
 use super::OrdersFixture;
@@ -112,14 +114,19 @@ pub async fn a_message_set_aside_is_no_backlog(store: Arc<dyn OrderStore>) {
 pub async fn an_accepted_order_is_known_by_its_key(store: Arc<dyn OrderStore>) {
     let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 100).await;
-    let order = world.new_order(&[("mug", 1)]);
-    let key = order.idempotency.key.clone();
-    let is_recorded = |merchant: MerchantId| world.store.is_recorded(merchant, &key);
-    assert!(!is_recorded(world.merchant).await.expect("reads"));
-    world.place(order).await;
-    assert!(is_recorded(world.merchant).await.expect("reads"));
+    let estimated_fulfilment_at = Some(later(world.time.ambient.now(), Duration::from_mins(3)));
+    let order = NewOrder { estimated_fulfilment_at, ..world.new_order(&[("mug", 1)]) };
+    let again = order.clone();
+    let recorded = |merchant: MerchantId| world.store.recorded_answer(merchant, &again.idempotency.key);
+    assert_eq!(recorded(world.merchant).await.expect("reads"), None);
+    let PlaceOutcome::Placed { order, body } = world.place(order).await else { panic!("not placed") };
+    assert_eq!(body, OrderView::of_accepted(&order, estimated_fulfilment_at));
+    assert!(body.contains("estimated_fulfilment_at"), "{body}");
+    assert_eq!(recorded(world.merchant).await.expect("reads"), Some(body.clone()));
     let neighbour = world.neighbour().await.merchant;
-    assert!(!is_recorded(neighbour).await.expect("reads"), "keys are the merchant's own");
+    assert_eq!(recorded(neighbour).await.expect("reads"), None, "keys are the merchant's own");
+    let later_estimate = NewOrder { estimated_fulfilment_at: None, ..again.clone() };
+    assert_eq!(world.place(later_estimate).await, PlaceOutcome::Replayed { order: order.id, body });
 }
 
 pub async fn places_are_numbered_without_gaps(store: Arc<dyn OrderStore>) {

@@ -98,6 +98,7 @@ impl OrdersFixture {
             reference: Some("R-1".to_owned()),
             idempotency: IdempotencyKey { key: format!("key-{id}"), fingerprint: [1; 32] },
             trace: Some(TraceContext::fresh(&self.time.ambient)),
+            estimated_fulfilment_at: None,
             at,
         }
     }

@@ -33,9 +33,10 @@ impl Admission for MemoryOrders {
         self.held.read("order_load", measure).await
     }
 
-    async fn is_recorded(&self, merchant: MerchantId, key: &str) -> Result<bool, StoreError> {
+    async fn recorded_answer(&self, merchant: MerchantId, key: &str) -> Result<Option<String>, StoreError> {
         let key = (merchant, key.to_owned());
-        self.held.read("is_recorded", |state| state.idempotency.contains_key(&key)).await
+        let answer = |state: &OrdersState| state.idempotency.get(&key).map(|known| known.body.clone());
+        self.held.read("recorded_answer", answer).await
     }
 
     async fn waiting_rooms(&self) -> Result<Vec<WaitingRoom>, StoreError> {

@@ -41,7 +41,7 @@ pub(super) fn place(
             row.event_sequence = stock.event_sequence;
         })?;
     }
-    let body = OrderView::of_new(&order);
+    let body = OrderView::of_accepted(&order, new.estimated_fulfilment_at);
     state.insert_order(order.clone());
     let (fingerprint, created_at) = (new.idempotency.fingerprint, new.at);
     state

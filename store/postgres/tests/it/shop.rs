@@ -87,6 +87,7 @@ impl<S: OrderStore + Clone> TestMerchant<S> {
             reference: None,
             idempotency: IdempotencyKey { key: key.to_owned(), fingerprint: [1; 32] },
             trace: None,
+            estimated_fulfilment_at: None,
             at: self.ambient.now(),
         }
     }

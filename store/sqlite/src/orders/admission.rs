@@ -80,9 +80,9 @@ impl Admission for SqliteOrders {
         })
     }
 
-    async fn is_recorded(&self, merchant: MerchantId, key: &str) -> Result<bool> {
+    async fn recorded_answer(&self, merchant: MerchantId, key: &str) -> Result<Option<String>> {
         let query = sqlx::query(place_order::RECORDED).bind(merchant.to_string()).bind(key);
-        Ok(self.first(query, |_| Ok(())).await?.is_some())
+        self.first(query, |row| row.text("body")).await
     }
 
     async fn waiting_rooms(&self) -> Result<Vec<WaitingRoom>> {

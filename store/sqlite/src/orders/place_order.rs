@@ -56,7 +56,7 @@ pub(super) async fn place(unit: &mut Unit<'_>, new: NewOrder) -> Result<(Order, 
         return Err(why_not(unit, &new, &wanted, &reserved).await?);
     }
     let order = place_order::assemble(&new, &reserved).map_err(NotPlaced::Answer)?;
-    let body = OrderView::of_new(&order);
+    let body = OrderView::of_accepted(&order, new.estimated_fulfilment_at);
     insert_order(unit, &order).await?;
     let key = sqlx::query(INSERT_KEY)
         .bind(new.merchant.to_string())

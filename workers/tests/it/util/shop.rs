@@ -217,6 +217,7 @@ impl TestMerchant {
             reference: None,
             idempotency: IdempotencyKey { key: self.ambient.uuid().to_string(), fingerprint: [7; 32] },
             trace: Some(TraceContext::fresh(&self.ambient)),
+            estimated_fulfilment_at: None,
             at: self.ambient.now(),
         };
         match self.orders.place_order(order).await.expect("the store works") {

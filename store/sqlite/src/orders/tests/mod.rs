@@ -76,6 +76,7 @@ impl TestMerchant {
             reference: None,
             idempotency: IdempotencyKey { key: key.to_owned(), fingerprint: [1; 32] },
             trace: None,
+            estimated_fulfilment_at: None,
             at: self.ambient.now(),
         }
     }
