@@ -24,6 +24,8 @@ pub struct ApiConfig {
     pub writes: WriteLimits,
     /// Bounds of unpaid and declined orders with publishable keys.
     pub card_testing: CardTestingLimits,
+    /// Ages of waiting work at which orders are refused.
+    pub admission: AdmissionLimits,
     /// Lifetime of order tokens; default 30 days.
     pub order_token_ttl: Duration,
     /// Bounds of customers' sessions.
@@ -175,6 +177,17 @@ pub struct CardTestingLimits {
     pub proof_bits: u32,
 }
 
+/// Ages of the oldest work that waits, an order's payment or a message in the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdmissionLimits {
+    /// Beyond it new orders are refused; `None`: never. Default 10 min.
+    pub order_age_max: Option<Duration>,
+    /// Beyond it orders from carts are refused that were made before new orders were; `None`: never. Default 30 min.
+    pub cart_age_max: Option<Duration>,
+    /// From it on shoppers go through the waiting room, of merchants whose sale mode follows the load. Default 1 min.
+    pub room_age: Duration,
+}
+
 /// Lifetime of customers' sessions (OWASP ASVS 5.0, V7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionLimits {
@@ -239,6 +252,7 @@ impl Default for ApiConfig {
                 per_key_per_second: const { NonZeroU32::new(1_000).unwrap() },
             },
             card_testing: CardTestingLimits::default(),
+            admission: AdmissionLimits::default(),
             order_token_ttl: Duration::from_hours(30 * 24),
             sessions: SessionLimits {
                 idle: Duration::from_hours(30 * 24),
@@ -277,6 +291,16 @@ impl Default for CardTestingLimits {
             alarm_payments: const { NonZeroU32::new(20).unwrap() },
             alarm_for: Duration::from_hours(1),
             proof_bits: 18,
+        }
+    }
+}
+
+impl Default for AdmissionLimits {
+    fn default() -> Self {
+        Self {
+            order_age_max: Some(Duration::from_mins(10)),
+            cart_age_max: Some(Duration::from_mins(30)),
+            room_age: Duration::from_mins(1),
         }
     }
 }

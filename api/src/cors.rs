@@ -14,7 +14,7 @@ const ANY: &str = "*";
 const MAX_AGE: &str = "7200";
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 const REQUEST_HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, \
-                               Orderworks-Device, Orderworks-Order-Token, Orderworks-Proof, Orderworks-Session, \
+                               Orderworks-Device, Orderworks-Order-Token, Orderworks-Place, Orderworks-Proof, Orderworks-Session, \
                                Traceparent, X-Request-Id";
 const RESPONSE_HEADERS: &str = "Content-Location, ETag, Idempotent-Replayed, Location, Orderworks-Order-Token, \
                                 Orderworks-Proof-Bits, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id";

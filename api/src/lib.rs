@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![expect(missing_docs, reason = "a line that repeats a name tells nothing")]
 
+mod admission;
 mod auth;
 mod cache_policies;
 mod card_testing;
@@ -32,6 +33,7 @@ mod slots;
 mod state;
 mod storefront;
 mod view;
+mod waiting_room;
 
 use std::sync::{Arc, Weak};
 
@@ -41,11 +43,12 @@ use utoipa_axum::router::OpenApiRouter;
 
 use catalog_cache::CatalogCache;
 
+pub use admission::AdmissionCounts;
 pub use cache_policies::{CachePolicies, PagePolicy};
 pub use card_testing::CardTestingCounts;
 pub use config::{
-    ApiConfig, CardTestingLimits, CartLimits, CheckoutLimits, DocsConfig, DocsKeys, ReadLimits, ServerLimits,
-    SessionLimits, SignInLimits, StorefrontConfig, WriteLimits,
+    AdmissionLimits, ApiConfig, CardTestingLimits, CartLimits, CheckoutLimits, DocsConfig, DocsKeys,
+    ReadLimits, ServerLimits, SessionLimits, SignInLimits, StorefrontConfig, WriteLimits,
 };
 pub use cors::Origin;
 pub use health::{HealthCheck, HealthStatus, Readiness};
@@ -54,11 +57,14 @@ pub use server::{ApiError, run};
 pub use state::{ApiParts, ApiState};
 
 /// The whole API as one service. Must be called on a tokio runtime: background tasks sweep idle rate-limit entries,
-/// follow the payments of accepted orders and invalidate cached products that were sold. They end after the last clone
+/// measure the backlog, take the steps of waiting rooms, follow the payments of accepted orders and invalidate cached
+/// products that were sold. They end after the last clone
 /// of the state is dropped.
 pub fn app(state: ApiState) -> Router {
     tokio::spawn(forget_sold(Arc::downgrade(&state.catalog)));
     tokio::spawn(card_testing::follow_payments(Arc::downgrade(&state.card_testing)));
+    tokio::spawn(admission::measure(Arc::downgrade(&state.admission)));
+    tokio::spawn(waiting_room::step(Arc::downgrade(&state.rooms)));
     let limiters = Arc::downgrade(&state.limiters);
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(limits::SWEEP_INTERVAL);
@@ -82,7 +88,7 @@ pub fn app(state: ApiState) -> Router {
     if let Some(docs) = &config.docs {
         router = router.merge(docs::routes(complete(api, state.clone()), docs.clone()));
     }
-    complete(router, state)
+    complete(router.merge(waiting_room::page::routes()), state)
 }
 
 /// These routes with those that are no part of the document.

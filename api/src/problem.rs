@@ -81,10 +81,12 @@ kinds! {
     TOTAL_TOO_LARGE = UNPROCESSABLE_ENTITY "total_too_large" "The total is too large";
     AMOUNT_NOT_SUPPORTED = UNPROCESSABLE_ENTITY "amount_not_supported" "The payment provider cannot take this amount";
     REFUND_TOO_LARGE = UNPROCESSABLE_ENTITY "refund_too_large" "More than what may still be refunded";
+    WAITING_ROOM = TOO_MANY_REQUESTS "waiting_room" "The shopper has to go through the waiting room";
     RATE_LIMITED = TOO_MANY_REQUESTS "rate_limited" "Too many requests";
     PROOF_REQUIRED = TOO_MANY_REQUESTS "proof_of_work_required" "A proof of work is required";
     INTERNAL = INTERNAL_SERVER_ERROR "internal_error" "The server failed";
     UNAVAILABLE = SERVICE_UNAVAILABLE "temporarily_unavailable" "The service cannot do this now";
+    REDUCED_CAPACITY = SERVICE_UNAVAILABLE "reduced_capacity" "Orders wait for longer than usual";
     STREAM_LIMIT = SERVICE_UNAVAILABLE "stream_limit_reached" "Too many event streams are open";
     TIMEOUT = GATEWAY_TIMEOUT "timeout" "The request took too long";
 }
@@ -253,7 +255,7 @@ impl Problem {
     fn type_url(&self) -> String {
         match self.0.kind.code {
             "rate_limited" => QUOTA_EXCEEDED.to_owned(),
-            "stream_limit_reached" => REDUCED_CAPACITY.to_owned(),
+            "reduced_capacity" | "stream_limit_reached" => REDUCED_CAPACITY.to_owned(),
             code => format!("{TYPE_BASE}{code}"),
         }
     }

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission::{AdmissionCounts, OrderAdmission},
     card_testing::{CardTesting, CardTestingCounts},
     catalog_cache::CatalogCache,
     client_ip,
@@ -24,6 +25,7 @@ use crate::{
     placements::Placements,
     profile_cache::ProfileCache,
     slots::KeyedSlots,
+    waiting_room::WaitingRooms,
 };
 
 /// The collaborators of the routes. Cheap to clone; clones share everything.
@@ -46,6 +48,8 @@ pub struct ApiShared {
     pub(crate) pages: PageCache,
     pub(crate) limiters: Arc<Limiters>,
     pub(crate) card_testing: Arc<CardTesting>,
+    pub(crate) admission: Arc<OrderAdmission>,
+    pub(crate) rooms: Arc<WaitingRooms>,
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) passwords: Passwords,
     pub(crate) placements: Arc<Placements>,
@@ -92,11 +96,17 @@ impl ApiState {
         let catalog = CatalogCache::new(parts.cache, Arc::clone(orders), ambient.clone(), &policies);
         let (orders, ambient) = (Arc::clone(&parts.orders), parts.ambient.clone());
         let card_testing = CardTesting::new(config.card_testing, parts.card_limits, orders, ambient);
+        let (orders, ambient) = (Arc::clone(&parts.orders), parts.ambient.clone());
+        let admission = Arc::new(OrderAdmission::new(config.admission, orders, ambient));
+        let (orders, ambient) = (Arc::clone(&parts.orders), parts.ambient.clone());
+        let rooms = WaitingRooms::new(orders, ambient, Arc::clone(&admission));
         Self(Arc::new(ApiShared {
             catalog: Arc::new(catalog),
             profiles,
             pages,
             card_testing: Arc::new(card_testing),
+            admission,
+            rooms: Arc::new(rooms),
             limiters: Arc::new(Limiters::new(&config, parts.shared_limits.as_ref())),
             sessions: parts.sessions,
             passwords: Passwords::new(parts.ambient.clone()),
@@ -129,6 +139,11 @@ impl ApiState {
     /// Orders and payments counted against card testing in this process since its start.
     pub fn card_testing(&self) -> CardTestingCounts {
         self.card_testing.counts()
+    }
+
+    /// Decisions on the admission of orders in this process since its start.
+    pub fn admission(&self) -> AdmissionCounts {
+        self.admission.counts()
     }
 
     /// The client address that limits count this request by.

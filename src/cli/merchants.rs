@@ -1,7 +1,9 @@
 //! Arguments of `merchant` and `key`.
 
-use clap::{Subcommand, ValueEnum};
+use base::Timestamp;
+use clap::{Args, Subcommand, ValueEnum};
 use store::{
+    admission::{RoomOrder, SaleSwitch},
     domain::{KeyId, MerchantId},
     merchants::KeyScope,
 };
@@ -30,6 +32,65 @@ pub(crate) enum MerchantCommand {
         /// `mer_…`
         id: MerchantId,
     },
+    /// Show or change the sale mode of a merchant: whether shoppers go through the waiting room
+    Sale(SaleArgs),
+}
+
+/// What is not given stays as it was.
+#[derive(Debug, Args)]
+pub(crate) struct SaleArgs {
+    /// `mer_…`
+    pub(crate) merchant: MerchantId,
+    /// Whether shoppers go through the waiting room; without it the sale mode is shown
+    pub(crate) switch: Option<SaleSwitchArg>,
+    /// `fifo`: first come, first served; `random`: those who come before it opens are drawn by lot
+    #[arg(long, requires = "switch")]
+    pub(crate) order: Option<RoomOrderArg>,
+    /// Shoppers admitted at the same time at most
+    #[arg(long, requires = "switch", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) active: Option<u32>,
+    /// Shoppers admitted per minute at most; fewer while the workers drain fewer orders
+    #[arg(long, requires = "switch", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) per_minute: Option<u32>,
+    /// Seconds for which an admitted shopper may order
+    #[arg(long, requires = "switch", value_parser = clap::value_parser!(u32).range(60..=86_400))]
+    pub(crate) active_seconds: Option<u32>,
+    /// Time until which shoppers only gather, such as 2026-11-27T08:00:00Z
+    #[arg(long, requires = "switch", value_name = "TIME")]
+    pub(crate) opens_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SaleSwitchArg {
+    On,
+    Off,
+    /// While orders wait for longer than admission.waiting_room_age_seconds
+    ByLoad,
+}
+
+impl From<SaleSwitchArg> for SaleSwitch {
+    fn from(switch: SaleSwitchArg) -> Self {
+        match switch {
+            SaleSwitchArg::On => Self::On,
+            SaleSwitchArg::Off => Self::Off,
+            SaleSwitchArg::ByLoad => Self::ByLoad,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum RoomOrderArg {
+    Fifo,
+    Random,
+}
+
+impl From<RoomOrderArg> for RoomOrder {
+    fn from(order: RoomOrderArg) -> Self {
+        match order {
+            RoomOrderArg::Fifo => Self::Fifo,
+            RoomOrderArg::Random => Self::Random,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

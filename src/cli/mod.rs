@@ -21,7 +21,7 @@ use jobs::{
     engine::{DeadReason, JobState},
     records::AttemptOutcome,
 };
-pub(crate) use merchants::{KeyCommand, MerchantCommand};
+pub(crate) use merchants::{KeyCommand, MerchantCommand, SaleArgs};
 pub(crate) use payloads::{CheckArgs, JobsCommand};
 pub(crate) use roles::{ApiArgs, ConsoleArgs, HealthArgs, SandboxArgs, WorkerArgs};
 use secrecy::SecretString;
@@ -89,7 +89,7 @@ pub(crate) enum Command {
     Sandbox(SandboxArgs),
     /// Bring the schemas of the configured servers up to date
     Migrate(MigrateArgs),
-    /// Create and list merchants
+    /// Create and list merchants, and switch their sale mode
     #[command(subcommand)]
     Merchant(MerchantCommand),
     /// Create, list and revoke the API keys of merchants

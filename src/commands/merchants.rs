@@ -13,6 +13,7 @@ use store::{
     merchants::{KeyScope, MerchantRecord, StoredKey},
 };
 
+use super::sale;
 use crate::{
     cli::{KeyCommand, MerchantCommand},
     config::Config,
@@ -27,6 +28,7 @@ pub(super) async fn merchant(what: MerchantCommand, config: &Config, as_json: bo
         MerchantCommand::Create { name } => create(store.as_ref(), &name, &ambient, as_json).await,
         MerchantCommand::List { after, limit } => list(store.as_ref(), after, limit, as_json).await,
         MerchantCommand::Show { id } => show(store.as_ref(), id, as_json).await,
+        MerchantCommand::Sale(args) => sale::run(store.as_ref(), args, &ambient, as_json).await,
     }
 }
 

@@ -17,6 +17,7 @@ mod processes;
 mod redrive;
 mod role;
 mod running;
+mod sale;
 mod schedules;
 mod settle;
 mod top;

@@ -6,8 +6,8 @@ use std::{
 };
 
 use api::{
-    ApiConfig, CardTestingLimits, CartLimits, CheckoutLimits, DocsConfig, Origin, ReadLimits, ServerLimits,
-    SessionLimits, SignInLimits, StorefrontConfig,
+    AdmissionLimits, ApiConfig, CardTestingLimits, CartLimits, CheckoutLimits, DocsConfig, Origin,
+    ReadLimits, ServerLimits, SessionLimits, SignInLimits, StorefrontConfig,
 };
 use webhooks::UrlPolicy;
 
@@ -22,6 +22,8 @@ const PER_DAY_MAX: u32 = 100_000_000;
 /// Unpaid or declined orders of one counter, and the minutes of each: so many microseconds are exact in Redis.
 const CARD_ORDERS_MAX: u32 = 1_000_000;
 const CARD_MINUTES_MAX: u64 = 60;
+/// Ages of waiting work: a day.
+const AGE_SECONDS_MAX: u64 = 86_400;
 /// Begin of publishable keys.
 const PUBLISHABLE: &str = "owk_pub_";
 /// Begin of a payment provider's token, and its length at most, in bytes.
@@ -91,6 +93,7 @@ pub(super) fn api(r: &mut Reader, server: &ServerLimits, provider: ProviderKind)
             new_per_merchant_per_day: rate(r, "carts", "new_per_merchant_per_day", PER_DAY_MAX),
         },
         card_testing: card_testing(r, provider, burst),
+        admission: admission(r),
         order_token_ttl: Duration::from_hours(24 * r.within("orders", "token_days", 1..=3650_u64)),
         sessions: sessions(r),
         webhook_urls: UrlPolicy { allow_loopback: r.value("webhooks", "allow_loopback", false) },
@@ -178,6 +181,22 @@ fn in_sandbox(limits: CardTestingLimits, bound: NonZeroU32, burst: NonZeroU32) -
         declines_per_customer: bound,
         alarm_payments: bound,
         ..limits
+    }
+}
+
+/// Ages at which orders are refused; zero: never.
+fn admission(r: &mut Reader) -> AdmissionLimits {
+    let mut age = |key, least: u64| r.within("admission", key, least..=AGE_SECONDS_MAX);
+    let (orders, carts, room) =
+        (age("order_age_seconds", 0), age("cart_age_seconds", 0), age("waiting_room_age_seconds", 1));
+    if carts > 0 && carts < orders {
+        r.fault("admission", "cart_age_seconds", "must not be less than admission.order_age_seconds");
+    }
+    let limit = |seconds| (seconds > 0).then(|| Duration::from_secs(seconds));
+    AdmissionLimits {
+        order_age_max: limit(orders),
+        cart_age_max: limit(carts),
+        room_age: Duration::from_secs(room),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fs};
 
 use super::{
-    buffers, cache, card_testing, exposition, http, mails,
+    admission, buffers, cache, card_testing, exposition, http, mails,
     metric::{Metric, MetricKind},
     outbox, payments, process, queues, rate_limits, relay, runs, scaling, stores, traces, verify, webhooks,
 };
@@ -17,7 +17,8 @@ const WITH_RUNS: &str = "worker, scheduler";
 const WITH_OUTBOX: &str = "relay, scheduler, console";
 
 /// Every metric, with the roles that show it.
-const METRICS: [(&Metric, &str); 54] = [
+const METRICS: [(&Metric, &str); 55] = [
+    (&admission::ORDERS, "api"),
     (&buffers::RECORDS_DROPPED, WITH_RUNS),
     (&buffers::REPORTS_DROPPED, WITH_RUNS),
     (&cache::REQUESTS, "api"),

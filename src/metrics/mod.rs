@@ -8,6 +8,7 @@
 //! The areas read what the parts of the process count themselves: no crate below this one knows of Prometheus. Start
 //! with [`metric`], what is declared, and [`exposition`], how it is shown.
 
+mod admission;
 mod asked;
 mod buffers;
 mod cache;
@@ -33,11 +34,12 @@ mod verify;
 mod webhooks;
 
 pub(crate) use self::{
-    buffers::Buffers, cache::register as register_cache, card_testing::register as register_card_testing,
-    exposition::Metrics, http::observed, mails::register as register_mails,
-    outbox::register as register_outbox, payments::register as register_payments,
-    process::register as register_process, queues::register as register_queues,
-    rate_limits::register as register_rate_limits, relay::register as register_relay, runs::WorkerMetrics,
-    scaling::ScalingView, scaling::register as register_scaling, stores::StoreViews,
-    traces::register as register_traces, verify::VerifyGauges, webhooks::register as register_webhooks,
+    admission::register as register_admission, buffers::Buffers, cache::register as register_cache,
+    card_testing::register as register_card_testing, exposition::Metrics, http::observed,
+    mails::register as register_mails, outbox::register as register_outbox,
+    payments::register as register_payments, process::register as register_process,
+    queues::register as register_queues, rate_limits::register as register_rate_limits,
+    relay::register as register_relay, runs::WorkerMetrics, scaling::ScalingView,
+    scaling::register as register_scaling, stores::StoreViews, traces::register as register_traces,
+    verify::VerifyGauges, webhooks::register as register_webhooks,
 };

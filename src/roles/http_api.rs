@@ -6,7 +6,9 @@ use api::{ApiParts, ApiState, DocsConfig, HealthCheck, StorefrontConfig};
 use tokio::net::TcpListener;
 
 use super::Roles;
-use crate::metrics::{observed, register_cache, register_card_testing, register_rate_limits};
+use crate::metrics::{
+    observed, register_admission, register_cache, register_card_testing, register_rate_limits,
+};
 
 /// Pages beside the API.
 #[derive(Default)]
@@ -37,6 +39,7 @@ impl Roles<'_> {
         config.storefront = config.storefront.or(pages.storefront);
         let state = ApiState::new(parts, config);
         register_cache(&self.metrics, cache, &state);
+        register_admission(&self.metrics, &state);
         register_rate_limits(&self.metrics, &state);
         register_card_testing(&self.metrics, &state);
         let app = observed(&self.metrics, api::app(state));

@@ -123,6 +123,41 @@ impl FromRequestParts<ApiState> for NewCartCaller {
     }
 }
 
+/// A visitor of a page, without a key: within the read limit of the address.
+pub(crate) struct Visitor(IpAddr);
+
+impl FromRequestParts<ApiState> for Visitor {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self> {
+        let address = state.client_ip(parts);
+        state.limiters.reads.take_at(address).await?;
+        Ok(Self(address))
+    }
+}
+
+impl Visitor {
+    /// Takes a new place in a waiting room.
+    pub(crate) async fn take_place(&self, state: &ApiState) -> Result<()> {
+        state.limiters.take_new_place(self.0).await
+    }
+}
+
+/// A caller that may take a place in a waiting room: authenticated, within the read limit.
+pub(crate) struct RoomCaller {
+    pub(crate) key: KeyRecord,
+    pub(crate) visitor: Visitor,
+}
+
+impl FromRequestParts<ApiState> for RoomCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self> {
+        let auth::AnyKey(key) = auth::AnyKey::from_request_parts(parts, state).await?;
+        Ok(Self { key, visitor: Visitor(state.client_ip(parts)) })
+    }
+}
+
 /// A caller whose request hashes or checks a password, and its address: authenticated, within the address limit.
 pub(crate) struct PasswordCaller(pub(crate) KeyRecord, pub(crate) IpAddr);
 

@@ -24,6 +24,11 @@ const RESENDS_PER_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::new(10).u
 /// Webhooks of the payment provider per second from one address, and as many at once. A rejected one is sent again.
 const PROVIDER_WEBHOOKS_PER_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::new(200).unwrap();
 
+/// New places in waiting rooms per minute from one address, and as many at once.
+const NEW_PLACES_PER_MINUTE: std::num::NonZeroU32 = std::num::NonZeroU32::new(60).unwrap();
+/// Orders that one place in a waiting room serves at once; then one a minute.
+const ORDERS_PER_PLACE: std::num::NonZeroU32 = std::num::NonZeroU32::new(5).unwrap();
+
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -44,6 +49,8 @@ pub(crate) struct Limiters {
     provider_webhooks: Limiter,
     pub(super) searches: ByCaller,
     resends: Limiter,
+    new_places: Limiter,
+    orders_by_place: Limiter,
 }
 
 /// A limit of customers by address, and of the merchant by secret key.
@@ -59,6 +66,11 @@ impl ByCaller {
             KeyScope::Publishable => self.ip.take(Caller::Address(address)).await,
         };
         taken.map(drop)
+    }
+
+    /// Takes a request that needs no key.
+    pub(super) async fn take_at(&self, address: IpAddr) -> Result<()> {
+        self.ip.take(Caller::Address(address)).await.map(drop)
     }
 }
 
@@ -98,10 +110,12 @@ impl Limiters {
                 key: per("search-key", SECOND, reads.searches_per_key_per_second),
             },
             resends: per("resend-key", SECOND, RESENDS_PER_SECOND),
+            new_places: per("new-place-ip", MINUTE, NEW_PLACES_PER_MINUTE),
+            orders_by_place: every("place-orders", MINUTE, ORDERS_PER_PLACE),
         }
     }
 
-    fn all(&self) -> [&Limiter; 18] {
+    fn all(&self) -> [&Limiter; 20] {
         [
             &self.key_lookups,
             &self.orders_by_secret_key,
@@ -121,6 +135,8 @@ impl Limiters {
             &self.searches.ip,
             &self.searches.key,
             &self.resends,
+            &self.new_places,
+            &self.orders_by_place,
         ]
     }
 
@@ -137,6 +153,24 @@ impl Limiters {
     /// Takes a request to send an event again from the allowance of its key.
     pub(crate) async fn take_resend(&self, key: &KeyRecord) -> Result<()> {
         self.resends.take(Caller::Key(key.id)).await.map(drop)
+    }
+
+    /// Takes a new place in a waiting room from the allowance of the address.
+    pub(crate) async fn take_new_place(&self, address: IpAddr) -> Result<()> {
+        self.new_places.take(Caller::Address(address)).await.map(drop)
+    }
+
+    /// Takes an order from the allowance of the place in a waiting room that its shopper was admitted by: a place that
+    /// is passed on serves no crowd.
+    pub(crate) async fn take_order_of_place(
+        &self,
+        merchant: MerchantId,
+        number: u64,
+        nonce: [u8; 8],
+    ) -> Result<()> {
+        let place = Sha256::new().chain_update(merchant.0).chain_update(number.to_be_bytes());
+        let place = Caller::Account(place.chain_update(nonce).finalize().into());
+        self.orders_by_place.take(place).await.map(drop)
     }
 
     /// Takes a password attempt from the allowance that an address has for an account, which need not exist. Attempts

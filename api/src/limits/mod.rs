@@ -12,6 +12,8 @@
 //! | `write-ip`, `write-key` | the same | writes that no other limit counts |
 //! | `provider-webhook` | address | webhooks of the payment provider, before they are read |
 //! | `resend-key` | secret key | requests to send an event again |
+//! | `new-place-ip` | address | new places in waiting rooms |
+//! | `place-orders` | place in a waiting room | orders of the shopper who was admitted by it |
 //! | `key-lookup` | address | keys that are not cached |
 //!
 //! Guarantees: memory stays bounded whatever addresses call ([`table`]); a rejected request has no effect; a request
@@ -27,7 +29,8 @@ mod shared_quota;
 mod table;
 
 pub(crate) use callers::{
-    Admitted, CartCaller, CheckoutCaller, FacetCaller, NewCartCaller, PasswordCaller, SearchCaller,
+    Admitted, CartCaller, CheckoutCaller, FacetCaller, NewCartCaller, PasswordCaller, RoomCaller,
+    SearchCaller, Visitor,
 };
 pub(crate) use limiter::{rate_fields, seconds_ceil, with_rate};
 pub(crate) use limiters::{Limiters, SWEEP_INTERVAL};

@@ -14,6 +14,7 @@ mod password_resets;
 mod problem_responses;
 mod product_lists;
 mod sessions;
+mod waiting_room;
 mod webhook_endpoints;
 
 pub(crate) use index::entry_points;
@@ -77,6 +78,7 @@ fn resources() -> OpenApiRouter<ApiState> {
         .merge(sessions::routes())
         .merge(product_lists::routes())
         .merge(catalog::routes())
+        .merge(waiting_room::routes())
         .merge(webhook_endpoints::routes())
         .merge(events::routes())
         .merge(health::routes())

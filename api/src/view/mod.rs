@@ -7,6 +7,7 @@ mod customer;
 mod event;
 mod payment;
 mod refund;
+mod waiting_room;
 mod webhook;
 
 use serde::Serialize;
@@ -21,6 +22,7 @@ pub(crate) use event::{EventView, ResendView};
 pub(crate) use payment::PaymentEntryView;
 pub(crate) use refund::RefundView;
 pub(crate) use store::order_view::{OrderView, PaymentView};
+pub(crate) use waiting_room::WaitingRoomView;
 pub(crate) use webhook::{EndpointCreatedView, EndpointView};
 
 /// A page of a list.

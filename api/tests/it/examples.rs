@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Every operation with the status of its answer, in an order in which each finds what it needs.
-const STORY: [(&str, u16); 51] = [
+const STORY: [(&str, u16); 52] = [
     ("index", 200),
     ("document", 200),
     ("live", 200),
@@ -32,6 +32,7 @@ const STORY: [(&str, u16); 51] = [
     ("get_endpoint", 200),
     ("list_endpoints", 200),
     ("rotate_secret", 200),
+    ("get_waiting_room", 200),
     ("place_order", 202),
     ("get_order", 200),
     ("list_orders", 200),

@@ -52,8 +52,8 @@ pub struct OrderView {
     /// Last change of state.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     updated_at: Timestamp,
-    /// Time by which nine of ten such orders were fulfilled lately. Only in the response that accepts the order, and absent
-    /// while too few orders have ended lately to tell.
+    /// Time before which nine of ten orders are fulfilled, by what was measured lately. Only in the response that
+    /// accepts the order, and absent while too few orders have ended lately to tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     estimated_fulfilment_at: Option<Timestamp>,

@@ -14,7 +14,7 @@
 use std::{net::IpAddr, ops::ControlFlow};
 
 use axum::{Extension, extract::State, response::Response};
-use base::TraceContext;
+use base::{TraceContext, ids::timestamp_of};
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 use store::{
@@ -35,6 +35,7 @@ use crate::{
     sessions::{self, Owner},
     state::ApiState,
     view::OrderView,
+    waiting_room,
 };
 
 /// Order a cart
@@ -51,6 +52,7 @@ use crate::{
         ("Orderworks-Session" = Option<String>, Header, description = "`ows_…`"),
         ("Orderworks-Device" = Option<String>, Header, description = "Id of the device, 16 to 64 of `A-Za-z0-9-_`"),
         ("Orderworks-Proof" = Option<String>, Header, description = "Proof of work, where it was asked for"),
+        ("Orderworks-Place" = Option<String>, Header, description = "`owq_…`, an admitted place, in sale mode"),
     ),
     request_body = CartCheckout,
     responses(
@@ -61,9 +63,10 @@ use crate::{
         )),
         (status = 409, description = "Out of stock, another total than expected, ordered, or another checkout in flight"),
         (status = 422, description = "Not valid, empty, a card number, or the key was used with another body"),
-        (status = 429, description = "Too many requests, or a proof of work is required", headers(
+        (status = 429, description = "Too many requests, a proof of work is required, or the shopper has to wait", headers(
             ("Orderworks-Proof-Bits" = u32, description = "Zero bits that the proof has to have, where one is required"),
         )),
+        (status = 503, description = "Orders wait for too long, or a server behind the API cannot be reached"),
         (status = "default", description = "Any other problem"),
     ),
 )]
@@ -130,9 +133,11 @@ impl Attempt<'_> {
         }
     }
 
-    /// Whether the card may be tried. The customer counts as signed in by the session of this request.
+    /// Whether the order and the card may be tried. The customer counts as signed in by the session of this request.
     async fn admit(&self, payment_method: &str) -> Result<CardAttempt, Problem> {
         let Source { record: key, address, headers } = self.source;
+        let (recorded_as, made_at) = (self.idempotency().key, timestamp_of(self.place.id.0));
+        waiting_room::admit(self.place.state, key, headers, &recorded_as, made_at).await?;
         let account = self.place.customer;
         let caller = CardCaller { key, address, account, payment_method, headers };
         self.place.state.card_testing.admit(caller).await
@@ -188,7 +193,9 @@ impl Attempt<'_> {
         if !is_same && !place.is_entitled(order.account) {
             return Err(place.closed(cart, id));
         }
-        let body = OrderView::of_new(&order);
+        // Told by the order where the answer is kept no more.
+        let recorded = state.orders.recorded_answer(place.merchant, &self.idempotency().key).await?;
+        let body = recorded.unwrap_or_else(|| OrderView::of_new(&order));
         replayed(state, place.merchant, id, body, IssuedToken::draw(state)?).await
     }
 
@@ -215,6 +222,7 @@ impl Attempt<'_> {
             reference: request.reference,
             idempotency: self.idempotency(),
             trace: Some(trace),
+            estimated_fulfilment_at: self.place.state.admission.estimate(),
             at: self.place.state.ambient.now(),
         })
     }
@@ -243,6 +251,7 @@ impl Attempt<'_> {
         match placed {
             PlaceOutcome::Placed { order, body } => {
                 state.catalog.sold(&order);
+                state.admission.note_placed();
                 place.close(order.id, this).await;
                 Ok(accepted(order.id, body, Some(token), false))
             }

@@ -22,6 +22,7 @@ use crate::{
     routes::order_fields::{Lines, merge},
     state::ApiState,
     view::OrderView,
+    waiting_room,
 };
 
 pub(in crate::routes) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -38,6 +39,7 @@ pub(in crate::routes) const REPLAYED: HeaderName = HeaderName::from_static("idem
         ("Orderworks-Session" = Option<String>, Header, description = "`ows_…`"),
         ("Orderworks-Device" = Option<String>, Header, description = "Id of the device, 16 to 64 of `A-Za-z0-9-_`"),
         ("Orderworks-Proof" = Option<String>, Header, description = "Proof of work, where it was asked for"),
+        ("Orderworks-Place" = Option<String>, Header, description = "`owq_…`, an admitted place, in sale mode"),
     ),
     request_body = OrderCreate,
     responses(
@@ -48,9 +50,10 @@ pub(in crate::routes) const REPLAYED: HeaderName = HeaderName::from_static("idem
         )),
         (status = 409, description = "Out of stock, another total than expected, or the key's first request is in flight"),
         (status = 422, description = "Not valid, a card number, or the key was used for another request"),
-        (status = 429, description = "Too many requests, or a proof of work is required", headers(
+        (status = 429, description = "Too many requests, a proof of work is required, or the shopper has to wait", headers(
             ("Orderworks-Proof-Bits" = u32, description = "Zero bits that the proof has to have, where one is required"),
         )),
+        (status = 503, description = "Orders wait for too long, or a server behind the API cannot be reached"),
         (status = "default", description = "Any other problem"),
     ),
 )]
@@ -83,6 +86,7 @@ async fn place(
         payment_method: &request.payment_method,
         headers,
     };
+    waiting_room::admit(state, &admitted.key, headers, &admitted.idempotency.key, None).await?;
     let attempt = state.card_testing.admit(caller).await?;
     let placement = state.placements.begin(merchant, &state.ambient);
     let order = NewOrder {
@@ -99,6 +103,7 @@ async fn place(
         reference: request.reference,
         idempotency: admitted.idempotency,
         trace: Some(trace),
+        estimated_fulfilment_at: state.admission.estimate(),
         at: state.ambient.now(),
     };
     let placed = state.orders.place_order(order).await;
@@ -109,6 +114,7 @@ async fn place(
     match placed {
         PlaceOutcome::Placed { order, body } => {
             state.catalog.sold(&order);
+            state.admission.note_placed();
             Ok(accepted(order.id, body, Some(token), false))
         }
         PlaceOutcome::Replayed { order, body } => replayed(state, merchant, order, body, token).await,

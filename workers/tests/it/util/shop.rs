@@ -220,10 +220,9 @@ impl TestMerchant {
             estimated_fulfilment_at: None,
             at: self.ambient.now(),
         };
-        match self.orders.place_order(order).await.expect("the store works") {
-            PlaceOutcome::Placed { order, .. } => *order,
-            other => panic!("not placed: {other:?}"),
-        }
+        let placed = self.orders.place_order(order).await.expect("the store works");
+        let PlaceOutcome::Placed { order, .. } = placed else { panic!("not placed: {placed:?}") };
+        *order
     }
 
     pub(crate) async fn status(&self, order: OrderId) -> OrderStatus {

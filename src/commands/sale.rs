@@ -1,0 +1,62 @@
+//! Command `merchant sale`: whether a merchant's shoppers go through the waiting room, and how many are admitted.
+//!
+//! Works whether processes run or not, and in every mode; every API process follows within two seconds.
+
+use anyhow::{Context, Result};
+use base::Ambient;
+use serde_json::json;
+use store::{
+    OrderStore,
+    admission::{RoomOrder, SaleMode, SaleSwitch, WaitingRoom},
+};
+
+use crate::{cli::SaleArgs, output};
+
+/// Sale mode of a merchant that never had one.
+const USUAL: SaleMode = SaleMode {
+    switch: SaleSwitch::Off,
+    order: RoomOrder::Fifo,
+    active_max: 1_000,
+    per_minute_max: 600,
+    active_seconds: 600,
+    opens_at: None,
+};
+
+pub(super) async fn run(
+    store: &dyn OrderStore,
+    args: SaleArgs,
+    ambient: &Ambient,
+    as_json: bool,
+) -> Result<()> {
+    let merchant = args.merchant;
+    store.merchant(merchant).await?.with_context(|| format!("there is no merchant {merchant}"))?;
+    let room = store.waiting_room(merchant).await?;
+    let Some(switch) = args.switch else { return show(&args, room, as_json) };
+    let before = room.map_or(USUAL, |room| room.mode);
+    let mode = SaleMode {
+        switch: switch.into(),
+        order: args.order.map_or(before.order, Into::into),
+        active_max: args.active.unwrap_or(before.active_max),
+        per_minute_max: args.per_minute.unwrap_or(before.per_minute_max),
+        active_seconds: args.active_seconds.unwrap_or(before.active_seconds),
+        // Of a sale that is over it would open the next one at once, without a draw.
+        opens_at: args.opens_at,
+    };
+    store.set_sale_mode(merchant, mode, ambient.secret(), ambient.now()).await?;
+    show(&args, store.waiting_room(merchant).await?, as_json)
+}
+
+fn show(args: &SaleArgs, room: Option<WaitingRoom>, as_json: bool) -> Result<()> {
+    let merchant = args.merchant;
+    let (mode, taken, admitted) =
+        room.map_or((USUAL, 0, 0), |room| (room.mode, room.taken, room.progress.admitted));
+    let answer = json!({ "merchant": merchant, "mode": mode, "taken": taken, "admitted": admitted });
+    output::answer(as_json, &answer, || {
+        let SaleMode { switch, order, active_max, per_minute_max, active_seconds, opens_at } = mode;
+        let opens_at = opens_at.map_or_else(|| "at once".to_owned(), |at| at.to_string());
+        format!(
+            "{merchant}  sale mode {switch}, {order}, opens {opens_at}\nadmits {per_minute_max} a minute at most, \
+             {active_max} at a time, for {active_seconds} s each\nplaces taken {taken}, admitted {admitted}\n"
+        )
+    })
+}
