@@ -7,6 +7,7 @@
 
 mod access;
 mod access_matrix;
+mod admission;
 mod card_testing;
 mod carts;
 mod catalog;
@@ -38,4 +39,5 @@ mod storefront;
 mod stream;
 mod timeline;
 mod util;
+mod waiting_room;
 mod webhook_endpoints;

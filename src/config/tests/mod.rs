@@ -1,5 +1,6 @@
 //! Tests of the configuration: accepted and rejected settings, and that no message reveals a secret.
 
+mod admission;
 mod caches;
 mod card_testing;
 mod engines;
