@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a panic is how a test fails, also in its helpers")]
 
+mod admission;
 mod canary;
 mod cli;
 mod compose;

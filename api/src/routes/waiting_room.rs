@@ -18,9 +18,10 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 
 /// Read, or take, a place in the waiting room
 ///
-/// In sale mode shoppers order in turn: orders with a publishable key need an admitted place. Without a place that counts
-/// (as `Orderworks-Place`, or in the cookie `orderworks_place`) the next one is taken; keep what `place` tells, ask again
-/// after `ask_again_seconds`, and order once `status` is `admitted`. It is `open` while shoppers need no place.
+/// In sale mode shoppers order in turn: orders with a publishable key need an admitted place. Without a place that
+/// counts (as `Orderworks-Place`, or in the cookie `orderworks_place`) the next one is taken; keep what `place` tells,
+/// ask again after `ask_again_seconds`, and order once `status` is `admitted`. It is `open` while shoppers need no
+/// place.
 #[utoipa::path(
     get, path = "/v1/waiting_room", tag = "orders",
     params(("Orderworks-Place" = Option<String>, Header, description = "`owq_…`, the place of before")),

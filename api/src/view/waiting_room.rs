@@ -1,4 +1,4 @@
-//! How a shopper stands in a waiting room.
+//! Standing of a shopper in a waiting room.
 
 use base::Timestamp;
 use serde::Serialize;

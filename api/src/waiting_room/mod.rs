@@ -1,8 +1,8 @@
 //! Waiting rooms: in sale mode a merchant's shoppers are admitted in turn, no more than the installation can serve.
 //!
 //! A shopper takes a place and carries it ([`place`]); each process knows by the room's row in the order store up to
-//! which rank shoppers are admitted, and so how every one of them stands ([`rule`]). One task per process reads the rooms
-//! every second and takes their steps; of several processes one writes a step.
+//! which rank shoppers are admitted, and so how every one of them stands ([`rule`]). One task per process reads the
+//! rooms every second and takes their steps; of several processes one writes a step.
 //!
 //! Guarantees: nothing is kept of shoppers who wait, so their number costs no memory, and they keep their places over
 //! restarts and at every process. While shoppers go through the room, an order with a publishable key needs an admitted

@@ -1,7 +1,7 @@
 //! A place in a waiting room, as its shopper carries it: number, arrival and a nonce, signed with the room's key.
 //!
-//! Guarantees: nothing is kept of shoppers who wait. A place that was changed, made up, taken in another merchant's room
-//! or in an earlier one of the same merchant does not read back. Holds no personal data and opens none.
+//! Guarantees: nothing is kept of shoppers who wait. A place that was changed, made up, taken in another merchant's
+//! room or in an earlier one of the same merchant does not read back. Holds no personal data and opens none.
 
 use base::{Ambient, Timestamp};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -24,7 +24,7 @@ const TEXT_BYTES_MAX: usize = 128;
 
 /// A place that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct RoomPlace {
     pub(crate) number: u64,
     /// Milliseconds since the epoch.
     pub(crate) arrived_ms: i64,
@@ -32,7 +32,7 @@ pub(crate) struct Place {
     pub(crate) nonce: [u8; NUMBER_BYTES],
 }
 
-impl Place {
+impl RoomPlace {
     pub(crate) fn fresh(number: u64, now: Timestamp, ambient: &Ambient) -> Self {
         Self { number, arrived_ms: now.as_millisecond(), nonce: ambient.secret() }
     }
@@ -100,30 +100,30 @@ mod tests {
     fn a_place_reads_back_with_its_own_key_and_merchant_only() {
         let ambient = ambient();
         let (merchant, other) = (MerchantId::fresh(&ambient), MerchantId::fresh(&ambient));
-        let place = Place::fresh(41, ambient.now(), &ambient);
+        let place = RoomPlace::fresh(41, ambient.now(), &ambient);
         let text = place.signed(merchant, &KEY).expect("signs");
-        assert_eq!(Place::verified(&text, merchant, &KEY), Some(place));
-        assert_eq!(Place::verified(&text, other, &KEY), None, "another merchant's");
-        assert_eq!(Place::verified(&text, merchant, &[8; 32]), None, "of an earlier room");
+        assert_eq!(RoomPlace::verified(&text, merchant, &KEY), Some(place));
+        assert_eq!(RoomPlace::verified(&text, other, &KEY), None, "another merchant's");
+        assert_eq!(RoomPlace::verified(&text, merchant, &[8; 32]), None, "of an earlier room");
     }
 
     #[test]
     fn a_changed_place_does_not_read_back() {
         let ambient = ambient();
         let merchant = MerchantId::fresh(&ambient);
-        let text = Place::fresh(41, ambient.now(), &ambient).signed(merchant, &KEY).expect("signs");
+        let text = RoomPlace::fresh(41, ambient.now(), &ambient).signed(merchant, &KEY).expect("signs");
         let bytes = URL_SAFE_NO_PAD.decode(&text[PREFIX.len()..]).expect("base64");
         for bit in 0..bytes.len() * 8 {
             let mut forged = bytes.clone();
             forged[bit / 8] ^= 1 << (bit % 8);
             let forged = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(forged));
-            assert_eq!(Place::verified(&forged, merchant, &KEY), None, "bit {bit}");
+            assert_eq!(RoomPlace::verified(&forged, merchant, &KEY), None, "bit {bit}");
         }
         for length in 0..text.len() {
-            assert_eq!(Place::verified(&text[..length], merchant, &KEY), None, "{length} bytes");
+            assert_eq!(RoomPlace::verified(&text[..length], merchant, &KEY), None, "{length} bytes");
         }
         let long = format!("{text}{}", "A".repeat(TEXT_BYTES_MAX));
-        assert_eq!(Place::verified(&long, merchant, &KEY), None);
+        assert_eq!(RoomPlace::verified(&long, merchant, &KEY), None);
     }
 
     #[test]

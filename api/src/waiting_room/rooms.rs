@@ -12,7 +12,7 @@ use store::{OrderStore, admission::WaitingRoom, domain::MerchantId};
 
 use super::{
     booth::Booth,
-    place::{self, Place},
+    place::{self, RoomPlace},
     rule::{self, RoomLoad, Standing},
 };
 use crate::{
@@ -61,13 +61,13 @@ impl WaitingRooms {
     }
 
     /// The place that a request carries, if it is one of this room.
-    fn carried(room: &WaitingRoom, headers: &HeaderMap) -> Option<(Place, String)> {
+    fn carried(room: &WaitingRoom, headers: &HeaderMap) -> Option<(RoomPlace, String)> {
         let text = place::carried(headers)?;
-        Some((Place::verified(text, room.merchant, &room.key)?, text.to_owned()))
+        Some((RoomPlace::verified(text, room.merchant, &room.key)?, text.to_owned()))
     }
 
     /// The place of a shopper who may order now.
-    pub(crate) fn admitted(&self, room: &WaitingRoom, headers: &HeaderMap) -> Option<Place> {
+    pub(crate) fn admitted(&self, room: &WaitingRoom, headers: &HeaderMap) -> Option<RoomPlace> {
         let (place, _) = Self::carried(room, headers)?;
         let standing = rule::standing(room, place.number, self.ambient.now());
         matches!(standing, Standing::Admitted { .. }).then_some(place)
@@ -83,7 +83,7 @@ impl WaitingRooms {
     /// Takes a place for a shopper; `None` when the room was switched off meanwhile.
     pub(crate) async fn enter(&self, room: &WaitingRoom) -> Result<Option<Visit>> {
         let Some(number) = self.booth.take(room.merchant).await? else { return Ok(None) };
-        let place = Place::fresh(number, self.ambient.now(), &self.ambient);
+        let place = RoomPlace::fresh(number, self.ambient.now(), &self.ambient);
         let signed = place.signed(room.merchant, &room.key).ok_or_else(|| {
             tracing::error!(merchant.id = %room.merchant, "place in a waiting room not signed");
             Problem::logged()
@@ -91,7 +91,7 @@ impl WaitingRooms {
         Ok(Some(self.visit_of(room, place, signed, true)))
     }
 
-    fn visit_of(&self, room: &WaitingRoom, place: Place, text: String, is_new: bool) -> Visit {
+    fn visit_of(&self, room: &WaitingRoom, place: RoomPlace, text: String, is_new: bool) -> Visit {
         let now = self.ambient.now();
         let standing = rule::standing(room, place.number, now);
         let estimated_admission_at = match standing {

@@ -1,5 +1,5 @@
-//! Admission by backlog over HTTP: estimates, refusals, and who goes first. Workers and relays are the test's own calls of
-//! the store, and the clock is the test's.
+//! Admission by backlog over HTTP: estimates, refusals, and who goes first. Workers and relays are the test's own calls
+//! of the store, and the clock is the test's.
 
 use std::{
     cell::{Cell, RefCell},

@@ -129,8 +129,8 @@ impl Backlog {
         Some(later(now, wait.saturating_add(margin)))
     }
 
-    /// The wait before a new order is worth another try; `None` when it is accepted now. `cart_made_at`: when the cart was
-    /// made that is ordered.
+    /// The wait before a new order is worth another try; `None` when it is accepted now. `cart_made_at`: when the cart
+    /// was made that is ordered.
     ///
     /// Orders from a cart go first that was made before new orders were refused.
     pub(crate) fn refusal(

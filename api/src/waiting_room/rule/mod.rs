@@ -1,8 +1,8 @@
 //! Rule of a waiting room: whether shoppers go through it, how many of them it admits in a step, and who is admitted.
 //!
-//! Guarantees: pure functions of the room, the backlog and the present time. Shoppers are admitted in the order of their
-//! ranks, each for the same time from the step that admitted them, at most `active_max` at a time and `per_minute_max`
-//! per minute. A room that is forced by load stays until all who wait are admitted.
+//! Guarantees: pure functions of the room, the backlog and the present time. Shoppers are admitted in the order of
+//! their ranks, each for the same time from the step that admitted them, at most `active_max` at a time and
+//! `per_minute_max` per minute. A room that is forced by load stays until all who wait are admitted.
 //!
 //! The rate follows the drain of orders: as much as is drained while orders wait for longer than usual, twice as much
 //! while they do not, so that the drain that is measured may grow with the sale, and nothing while new orders are
