@@ -31,6 +31,7 @@ export interface Order {
   total_minor: number; refunded_minor: number; items: OrderLine[]; customer: Person | null;
   payment: { id: string; status: PaymentStatus } | null; shipping_address: Address | null; reference: string | null;
   shipment: { id: string; shipped_at: string } | null; created_at: string; updated_at: string;
+  estimated_fulfilment_at?: string;
 }
 export interface Placed {
   order: Order;

@@ -79,6 +79,7 @@ class Order(TypedDict):
     shipment: Shipment | None
     created_at: str
     updated_at: str
+    estimated_fulfilment_at: NotRequired[str]
 
 
 class Refund(TypedDict):
