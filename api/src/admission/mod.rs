@@ -6,7 +6,7 @@
 //! that were made before go first.
 //!
 //! Guarantees: a repetition of an accepted order is never refused. Without a fresh measurement every order is accepted,
-//! and no estimate is told. While orders are refused, one of them is accepted every [`PROBE_EVERY`]: its end shows that
+//! and no estimate is told. While orders are refused, one of them is accepted every [`rule::PROBE_EVERY`]: its end shows that
 //! orders move again, so that work which is stuck for good does not close a shop.
 //!
 //! Read on in [`rule`], the decisions, and in [`crate::waiting_room`], which admits shoppers instead of orders.
@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use base::{Ambient, Timestamp, time::between};
+use base::{Ambient, Timestamp};
 use store::{OrderStore, domain::MerchantId};
 
 use self::rule::Backlog;
@@ -34,8 +34,6 @@ use crate::{
 
 /// Interval of measurements.
 const MEASURE_EVERY: Duration = Duration::from_secs(2);
-/// Interval at which an order is accepted although new ones are refused.
-const PROBE_EVERY: Duration = Duration::from_mins(1);
 
 /// The measured backlog, and what this process has accepted since.
 pub(crate) struct OrderAdmission {
@@ -147,12 +145,7 @@ impl OrderAdmission {
         let now = self.ambient.now();
         let mut measured = self.measured();
         let wait = measured.backlog?.refusal(&self.config, cart_made_at, now)?;
-        let since = *measured.probed_at.get_or_insert(now);
-        if between(since, now) < PROBE_EVERY {
-            return Some(wait);
-        }
-        measured.probed_at = Some(now);
-        None
+        (!rule::is_probe(&mut measured.probed_at, now)).then_some(wait)
     }
 
     async fn measure(&self) {

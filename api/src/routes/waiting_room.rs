@@ -38,13 +38,11 @@ async fn get_waiting_room(
     let Some(room) = state.rooms.required(caller.key.merchant) else {
         return Ok(Json(WaitingRoomView::open()).into_response());
     };
-    let visit = match state.rooms.visit(&room, &headers) {
-        Some(visit) => Some(visit),
-        None => {
-            caller.visitor.take_place(&state).await?;
-            state.rooms.enter(&room).await?
-        }
-    };
+    let mut visit = state.rooms.visit(&room, &headers);
+    if visit.is_none() {
+        caller.visitor.take_place(&state).await?;
+        visit = state.rooms.enter(&room).await?;
+    }
     let now = state.ambient.now();
     let view = visit.as_ref().map_or_else(WaitingRoomView::open, |visit| WaitingRoomView::new(visit, now));
     let cookie = visit.as_ref().filter(|visit| visit.is_new).map(Visit::cookie);

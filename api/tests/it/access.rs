@@ -105,6 +105,7 @@ async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order()
         "GET /v1/products/{sku}",
         "GET /v1/product_facets",
         "GET /v1/categories",
+        "GET /v1/waiting_room",
         "POST /v1/orders",
         "GET /v1/orders/{id}",
         "GET /v1/orders/{id}/timeline",

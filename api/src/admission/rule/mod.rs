@@ -44,6 +44,9 @@ const RETRY_MIN: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_mins(5);
 const RETRY_UNKNOWN: Duration = Duration::from_secs(30);
 
+/// Interval at which an order is accepted although new ones are refused.
+pub(crate) const PROBE_EVERY: Duration = Duration::from_mins(1);
+
 /// The speed at which the installation works off orders.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Drain {
@@ -101,6 +104,16 @@ fn drain(load: &OrderLoad, now: Timestamp) -> Option<Drain> {
 /// The value that so many of 100 do not exceed.
 fn share_of(sorted: &[Duration], percent: usize) -> Option<Duration> {
     sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1)).copied()
+}
+
+/// Whether an order that would be refused is accepted as a probe: one in [`PROBE_EVERY`], from the first refusal on.
+/// `probed_at`: the last probe, or the first refusal.
+pub(crate) fn is_probe(probed_at: &mut Option<Timestamp>, now: Timestamp) -> bool {
+    let is_due = between(*probed_at.get_or_insert(now), now) >= PROBE_EVERY;
+    if is_due {
+        *probed_at = Some(now);
+    }
+    is_due
 }
 
 impl Backlog {

@@ -118,6 +118,14 @@ fn a_quiet_shop_is_not_taken_for_a_slow_one() {
     assert!(estimate <= later(start(), Duration::from_secs(5)), "{estimate}");
 }
 
+#[test]
+fn one_order_a_minute_is_a_probe() {
+    let mut probed_at = None;
+    let due =
+        (0..200).filter(|second| is_probe(&mut probed_at, later(start(), Duration::from_secs(*second))));
+    assert_eq!(due.collect::<Vec<_>>(), [60, 120, 180]);
+}
+
 /// A line served first come, first served, at a rate that differs from second to second: nine of ten orders are
 /// fulfilled before what they were told.
 #[test]
