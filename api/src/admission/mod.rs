@@ -6,8 +6,8 @@
 //! that were made before go first.
 //!
 //! Guarantees: a repetition of an accepted order is never refused. Without a fresh measurement every order is accepted,
-//! and no estimate is told. While orders are refused, one of them is accepted every [`rule::PROBE_EVERY`]: its end shows that
-//! orders move again, so that work which is stuck for good does not close a shop.
+//! and no estimate is told. While orders are refused, one of them is accepted every [`rule::PROBE_EVERY`]: its end
+//! shows that orders move again, so that work which is stuck for good does not close a shop.
 //!
 //! Read on in [`rule`], the decisions, and in [`crate::waiting_room`], which admits shoppers instead of orders.
 //! docs/ADMISSION.md describes the settings.
