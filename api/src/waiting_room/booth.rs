@@ -89,11 +89,11 @@ impl Booth {
             Ok(first) => {
                 for (number, reply) in (0..).zip(replies) {
                     // A shopper who has gone away takes no place; the number is passed over.
-                    drop(reply.send(first.map(|first| first + number)));
+                    let _ = reply.send(first.map(|first| first + number));
                 }
             }
             Err(error) => {
-                tracing::error!(merchant.id = %merchant, %error, "places in a waiting room not taken")
+                tracing::error!(merchant.id = %merchant, %error, "places in a waiting room not taken");
             }
         }
     }
