@@ -55,9 +55,15 @@ pub(crate) struct SaleArgs {
     /// Seconds for which an admitted shopper may order
     #[arg(long, requires = "switch", value_parser = clap::value_parser!(u32).range(60..=86_400))]
     pub(crate) active_seconds: Option<u32>,
+    /// Time from which on shoppers go through the waiting room; without it at once
+    #[arg(long, requires = "switch", value_name = "TIME")]
+    pub(crate) begins_at: Option<Timestamp>,
     /// Time until which shoppers only gather, such as 2026-11-27T08:00:00Z
     #[arg(long, requires = "switch", value_name = "TIME")]
     pub(crate) opens_at: Option<Timestamp>,
+    /// Time from which on they go through it no more
+    #[arg(long, requires = "switch", value_name = "TIME")]
+    pub(crate) ends_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -3,7 +3,7 @@
 //! Works whether processes run or not, and in every mode; every API process follows within two seconds.
 
 use anyhow::{Context, Result};
-use base::Ambient;
+use base::{Ambient, Timestamp};
 use serde_json::json;
 use store::{
     OrderStore,
@@ -19,7 +19,9 @@ const USUAL: SaleMode = SaleMode {
     active_max: 1_000,
     per_minute_max: 600,
     active_seconds: 600,
+    begins_at: None,
     opens_at: None,
+    ends_at: None,
 };
 
 pub(super) async fn run(
@@ -39,8 +41,10 @@ pub(super) async fn run(
         active_max: args.active.unwrap_or(before.active_max),
         per_minute_max: args.per_minute.unwrap_or(before.per_minute_max),
         active_seconds: args.active_seconds.unwrap_or(before.active_seconds),
-        // Of a sale that is over it would open the next one at once, without a draw.
+        // Those of a sale that is over would be wrong for the next one.
+        begins_at: args.begins_at,
         opens_at: args.opens_at,
+        ends_at: args.ends_at,
     };
     store.set_sale_mode(merchant, mode, ambient.secret(), ambient.now()).await?;
     show(&args, store.waiting_room(merchant).await?, as_json)
@@ -52,11 +56,13 @@ fn show(args: &SaleArgs, room: Option<WaitingRoom>, as_json: bool) -> Result<()>
         room.map_or((USUAL, 0, 0), |room| (room.mode, room.taken, room.progress.admitted));
     let answer = json!({ "merchant": merchant, "mode": mode, "taken": taken, "admitted": admitted });
     output::answer(as_json, &answer, || {
-        let SaleMode { switch, order, active_max, per_minute_max, active_seconds, opens_at } = mode;
-        let opens_at = opens_at.map_or_else(|| "at once".to_owned(), |at| at.to_string());
+        let SaleMode { switch, order, active_max, per_minute_max, active_seconds, .. } = mode;
+        let time = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+        let [begins, opens, ends] = [mode.begins_at, mode.opens_at, mode.ends_at].map(time);
         format!(
-            "{merchant}  sale mode {switch}, {order}, opens {opens_at}\nadmits {per_minute_max} a minute at most, \
-             {active_max} at a time, for {active_seconds} s each\nplaces taken {taken}, admitted {admitted}\n"
+            "{merchant}  sale mode {switch}, {order}\nbegins {begins}, opens {opens}, ends {ends}\nadmits \
+             {per_minute_max} a minute at most, {active_max} at a time, for {active_seconds} s each\nplaces taken {taken}, \
+             admitted {admitted}\n"
         )
     })
 }

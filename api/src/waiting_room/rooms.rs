@@ -56,8 +56,9 @@ impl WaitingRooms {
 
     /// The room that the merchant's shoppers go through now.
     pub(crate) fn required(&self, merchant: MerchantId) -> Option<Arc<WaitingRoom>> {
+        let now = self.ambient.now();
         let rooms = self.rooms.read().unwrap_or_else(PoisonError::into_inner);
-        rooms.get(&merchant).filter(|room| rule::is_required(room)).cloned()
+        rooms.get(&merchant).filter(|room| rule::is_required(room, now)).cloned()
     }
 
     /// The place that a request carries, if it is one of this room.
@@ -117,9 +118,10 @@ impl WaitingRooms {
                 return;
             }
         };
-        let load = self.load(rooms.iter().filter(|room| rule::is_required(room)).count());
+        let now = self.ambient.now();
+        let load = self.load(rooms.iter().filter(|room| rule::is_required(room, now)).count());
         for room in &mut rooms {
-            let Some(step) = rule::step(room, &load, self.ambient.now()) else { continue };
+            let Some(step) = rule::step(room, &load, now) else { continue };
             let made = self.orders.step_room(room.merchant, room.version, step.progress.clone(), step.at);
             // Where another process has made a step, its own is read a second later.
             if let Ok(true) = made.await {

@@ -101,8 +101,12 @@ pub struct SaleMode {
     pub per_minute_max: u32,
     /// Seconds for which an admitted shopper may order, 60 to 86,400.
     pub active_seconds: u32,
+    /// From then on shoppers go through the room, where the switch is on; `None`: at once.
+    pub begins_at: Option<Timestamp>,
     /// Until then shoppers only gather; `None`: the room admits at once.
     pub opens_at: Option<Timestamp>,
+    /// From then on they go through it no more; `None`: until it is switched off.
+    pub ends_at: Option<Timestamp>,
 }
 
 impl SaleMode {

@@ -60,10 +60,12 @@ pub(crate) struct Step {
 }
 
 /// Whether shoppers of the room's merchant have to be admitted before they order.
-pub(crate) fn is_required(room: &WaitingRoom) -> bool {
+pub(crate) fn is_required(room: &WaitingRoom, now: Timestamp) -> bool {
     match room.mode.switch {
         SaleSwitch::Off => false,
-        SaleSwitch::On => true,
+        SaleSwitch::On => {
+            room.mode.begins_at.is_none_or(|at| at <= now) && room.mode.ends_at.is_none_or(|at| now < at)
+        }
         SaleSwitch::ByLoad => room.progress.is_forced,
     }
 }
@@ -106,7 +108,7 @@ fn is_forced(room: &WaitingRoom, load: &RoomLoad, now: Timestamp) -> bool {
 /// Admits as many as the time since the last step allows; returns the time up to which that is used.
 fn admit(room: &mut WaitingRoom, load: &RoomLoad, now: Timestamp) -> Timestamp {
     let per_second = per_second(room, load, now);
-    if !room.progress.is_open || !is_required(room) || per_second <= 0.0 {
+    if !room.progress.is_open || !is_required(room, now) || per_second <= 0.0 {
         return room.stepped_at;
     }
     let one = seconds(1.0 / per_second);

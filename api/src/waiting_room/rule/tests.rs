@@ -21,7 +21,9 @@ fn room(switch: SaleSwitch, order: RoomOrder) -> WaitingRoom {
         active_max: 1_000,
         per_minute_max: 600,
         active_seconds: 120,
+        begins_at: None,
         opens_at: None,
+        ends_at: None,
     };
     WaitingRoom {
         merchant: MerchantId(Uuid::nil()),
@@ -131,6 +133,16 @@ fn a_draw_is_made_when_the_room_opens() {
 }
 
 #[test]
+fn a_sale_begins_and_ends_at_its_times() {
+    let mut room = room(SaleSwitch::On, RoomOrder::Fifo);
+    (room.mode.begins_at, room.mode.ends_at) = (Some(at(10)), Some(at(20)));
+    assert_eq!([9, 10, 19, 20].map(|second| is_required(&room, at(second))), [false, true, true, false]);
+    room.taken = 50;
+    take(&mut room, &load(None, 0.0), at(9));
+    assert_eq!(room.progress.admitted, 0, "nobody goes through it yet");
+}
+
+#[test]
 fn the_rate_follows_the_drain() {
     let count = |age: u64, per_second: f64| {
         let mut room = room(SaleSwitch::On, RoomOrder::Fifo);
@@ -150,20 +162,20 @@ fn a_room_by_load_begins_and_ends_with_the_load() {
     let mut room = room(SaleSwitch::ByLoad, RoomOrder::Fifo);
     let calm = load(Some(0), 5.0);
     take(&mut room, &aged(&calm, at(1), 59), at(1));
-    assert!(!is_required(&room));
+    assert!(!is_required(&room, at(1)));
     take(&mut room, &aged(&calm, at(2), 60), at(2));
-    assert!(is_required(&room), "shoppers wait from this age on");
+    assert!(is_required(&room, at(2)), "shoppers wait from this age on");
     room.taken = 40;
     take(&mut room, &aged(&calm, at(3), 0), at(3));
-    assert!(is_required(&room), "some wait still");
+    assert!(is_required(&room, at(3)), "some wait still");
     for second in 4..60 {
         take(&mut room, &aged(&calm, at(second), 0), at(second));
     }
     assert_eq!(room.progress.admitted, 40);
-    assert!(!is_required(&room));
+    assert!(!is_required(&room, at(60)));
     let forced = RoomProgress { is_forced: true, ..RoomProgress::default() };
     let mut room = WaitingRoom { progress: forced, ..room };
     (room.taken, room.progress.admitted) = (0, 0);
     take(&mut room, &RoomLoad { backlog: None, ..calm }, at(61));
-    assert!(is_required(&room), "stays as it is while nothing is known");
+    assert!(is_required(&room, at(61)), "stays as it is while nothing is known");
 }

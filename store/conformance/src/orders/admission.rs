@@ -43,7 +43,9 @@ fn mode(switch: SaleSwitch) -> SaleMode {
         active_max: 100,
         per_minute_max: 60,
         active_seconds: 600,
+        begins_at: None,
         opens_at: None,
+        ends_at: None,
     }
 }
 
