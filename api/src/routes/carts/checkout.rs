@@ -193,8 +193,9 @@ impl Attempt<'_> {
         if !is_same && !place.is_entitled(order.account) {
             return Err(place.closed(cart, id));
         }
-        // Told by the order where the answer is kept no more.
         let recorded = state.orders.recorded_answer(place.merchant, &self.idempotency().key).await?;
+        // Told by the order where the answer is kept no more, or holds personal data that were erased since.
+        let recorded = recorded.filter(|_| !order.customer.is_erased());
         let body = recorded.unwrap_or_else(|| OrderView::of_new(&order));
         replayed(state, place.merchant, id, body, IssuedToken::draw(state)?).await
     }
