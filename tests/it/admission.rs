@@ -202,7 +202,7 @@ async fn a_sale_is_switched_by_the_command_and_places_outlast_a_kill() {
     let dev = Dev::start(data.path()).await;
     let storefront = dev.storefront();
     until_visited(&storefront, "none", "waiting").await;
-    let again = visit(&storefront, &[("orderworks-place", &place)]).await;
+    let again = visit(&storefront, &[("orderworks-place", place.as_str())]).await;
     assert_eq!(again["place"], place.as_str(), "{again}");
     run_json(data.path(), &["merchant", "sale", &merchant, "on", "--per-minute", "6000"]).await;
     until_visited(&storefront, &place, "admitted").await;
@@ -228,7 +228,7 @@ async fn fifty_thousand_shoppers_wait_in_little_memory() {
         let storefront = &storefront;
         async move {
             let from = format!("10.{}.{}.{}", n >> 16, (n >> 8) & 255, n & 255);
-            visit(storefront, &[("x-forwarded-for", &from)]).await["ahead"].as_u64()
+            visit(storefront, &[("x-forwarded-for", from.as_str())]).await["ahead"].as_u64()
         }
     };
     let mut ahead: Vec<_> = stream::iter((0..SHOPPERS).map(come)).buffer_unordered(32).collect().await;

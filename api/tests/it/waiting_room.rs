@@ -65,7 +65,7 @@ fn place_of(visit: &Value) -> String {
 /// Lets time pass until a place is admitted.
 async fn admitted(shop: &TestApi, clock: &ManualClock, key: &str, place: &str) -> Value {
     until("the place is admitted", || async {
-        clock.advance(Duration::from_millis(200));
+        clock.advance(Duration::from_millis(500));
         visit(shop, key, Some(place)).await["status"] == "admitted"
     })
     .await;
