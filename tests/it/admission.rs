@@ -177,7 +177,7 @@ async fn a_sale_is_switched_by_the_command_and_places_outlast_a_kill() {
     let dev = Dev::start(data.path()).await;
     let (storefront, merchant) = (dev.storefront(), merchant_of(data.path()).await);
     let body = order("CUP-ENAMEL", 1, "pm_card_visa");
-    let sale = ["merchant", "sale", &merchant, "on", "--per-minute", "6", "--active-seconds", "600"];
+    let sale = ["merchant", "sale", merchant.as_str(), "on", "--per-minute", "6", "--active-seconds", "600"];
     let told = run_json(data.path(), &sale).await;
     assert_eq!(
         (&told["mode"]["switch"], &told["mode"]["per_minute_max"]),

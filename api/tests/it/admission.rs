@@ -93,7 +93,7 @@ async fn until_answered(shop: &TestApi, status: u16) -> Answer {
         tries.set(tries.get() + 1);
         let answer = shop.place(&format!("try-{}-{status}", tries.get()), &body).send().await;
         let is_awaited = answer.status == status;
-        last.replace(Some(answer));
+        *last.borrow_mut() = Some(answer);
         is_awaited
     })
     .await;
@@ -190,7 +190,7 @@ async fn until_told(shop: &TestApi) -> Answer {
         body["reference"] = json!(key);
         let answer = shop.place(&key, &body).key(&shop.own.public).send().await.expect_status(202);
         let is_told = answer.json.get("estimated_fulfilment_at").is_some();
-        last.replace(Some(answer));
+        *last.borrow_mut() = Some(answer);
         is_told
     })
     .await;
