@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock, Weak},
+    sync::{
+        Arc, PoisonError, RwLock, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -33,6 +36,8 @@ pub(crate) struct WaitingRooms {
     ambient: Ambient,
     admission: Arc<OrderAdmission>,
     rooms: RwLock<HashMap<MerchantId, Arc<WaitingRoom>>>,
+    /// Rooms that shoppers went through at the last step.
+    in_use: AtomicU32,
     booth: Arc<Booth>,
 }
 
@@ -51,7 +56,7 @@ pub(crate) struct Visit {
 impl WaitingRooms {
     pub(crate) fn new(orders: Arc<dyn OrderStore>, ambient: Ambient, admission: Arc<OrderAdmission>) -> Self {
         let booth = Arc::new(Booth::new(Arc::clone(&orders)));
-        Self { orders, ambient, admission, rooms: RwLock::default(), booth }
+        Self { orders, ambient, admission, rooms: RwLock::default(), in_use: AtomicU32::new(0), booth }
     }
 
     /// The room that the merchant's shoppers go through now.
@@ -96,15 +101,15 @@ impl WaitingRooms {
         let now = self.ambient.now();
         let standing = rule::standing(room, place.number, now);
         let estimated_admission_at = match standing {
-            Standing::Waiting { ahead } => rule::estimate(room, ahead, &self.load(1), now),
+            Standing::Waiting { ahead } => rule::estimate(room, ahead, &self.load(), now),
             Standing::Admitted { .. } | Standing::Expired => None,
         };
         let opens_at = room.mode.opens_at.filter(|opens_at| *opens_at > now);
         Visit { place: text, standing, estimated_admission_at, opens_at, is_new }
     }
 
-    fn load(&self, rooms: usize) -> RoomLoad {
-        let rooms = u32::try_from(rooms).unwrap_or(u32::MAX);
+    fn load(&self) -> RoomLoad {
+        let rooms = self.in_use.load(Ordering::Relaxed);
         RoomLoad { backlog: self.admission.backlog(), limits: *self.admission.limits(), rooms }
     }
 
@@ -119,7 +124,9 @@ impl WaitingRooms {
             }
         };
         let now = self.ambient.now();
-        let load = self.load(rooms.iter().filter(|room| rule::is_required(room, now)).count());
+        let in_use = rooms.iter().filter(|room| rule::is_required(room, now)).count();
+        self.in_use.store(u32::try_from(in_use).unwrap_or(u32::MAX), Ordering::Relaxed);
+        let load = self.load();
         for room in &mut rooms {
             let Some(step) = rule::step(room, &load, now) else { continue };
             let made = self.orders.step_room(room.merchant, room.version, step.progress.clone(), step.at);
