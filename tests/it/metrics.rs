@@ -234,7 +234,6 @@ async fn every_role_shows_its_own_figures() {
             "api",
             api,
             &[
-                (r#"orderworks_admission_total{decision="accepted"}"#, 1.0),
                 (r#"orderworks_http_requests_total{route="/v1/orders",method="POST",status="202"}"#, 1.0),
                 (r#"orderworks_pool_connections{pool="orders_api",state="waiting"}"#, 0.0),
                 (r#"orderworks_rate_limited_total{limit="checkout-key"}"#, 0.0),
