@@ -217,10 +217,10 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0020_product_words.up",
             "0021_customer_erasures.down",
             "0021_customer_erasures.up",
-            "0040_ended_orders.down",
-            "0040_ended_orders.up",
-            "0041_waiting_rooms.down",
-            "0041_waiting_rooms.up"
+            "0022_ended_orders.down",
+            "0022_ended_orders.up",
+            "0023_waiting_rooms.down",
+            "0023_waiting_rooms.up"
         ]
     )
 }

@@ -92,8 +92,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0020_orders_by_customer",
             "0021_product_words",
             "0022_customer_erasures",
-            "0040_ended_orders",
-            "0041_waiting_rooms"
+            "0023_ended_orders",
+            "0024_waiting_rooms"
         ]
     )
 }
