@@ -147,7 +147,7 @@ async fn nine_of_ten_orders_of_a_load_run_are_fulfilled_before_what_they_were_to
 }
 
 /// The merchant of the demo shop.
-async fn merchant_of(data: &Path) -> String {
+pub(crate) async fn merchant_of(data: &Path) -> String {
     let listed = run_json(data, &["merchant", "list"]).await;
     listed[0]["id"].as_str().expect("an id").to_owned()
 }

@@ -22,6 +22,7 @@ use super::{
     texts::filled,
     views::{Account, Order},
     visit::{Visit, is_id},
+    waiting,
 };
 
 /// How long a request waits for another one of the same order or cart, and how often it asks. Together less than the
@@ -33,6 +34,9 @@ pub(super) async fn show(visit: Visit) -> Response {
     let answered = async {
         match cart::open(&visit).await? {
             Some(cart) if !cart.items.is_empty() => {
+                if let Some(response) = waiting::before_checkout(&visit).await? {
+                    return Ok(response);
+                }
                 let account = account(&visit).await?;
                 Ok(render(&visit, StatusCode::OK, cart, account, &Draft::fresh(&visit)))
             }
@@ -131,6 +135,8 @@ async fn refused(
 ) -> Result<Response, Refusal> {
     match refusal.code.as_str() {
         "session_invalid" => return Err(refusal),
+        // The place has served, or the sale has begun meanwhile.
+        "waiting_room" => return Ok(go_to("/checkout")),
         "cart_closed" => return closed(visit, cart, refusal.status).await,
         "cart_empty" | "not_found" => return Ok(go_to("/cart")),
         _ => {}

@@ -27,6 +27,8 @@ pub(super) enum Cookie {
     Orders,
     /// Id of the device, by which unpaid orders are counted.
     Device,
+    /// Place in the waiting room, see [`super::waiting`].
+    Place,
     /// Language that was chosen by hand.
     Language,
 }
@@ -38,6 +40,7 @@ impl Cookie {
             Self::Session => "orderworks_session",
             Self::Orders => "orderworks_orders",
             Self::Device => "orderworks_device",
+            Self::Place => "orderworks_place",
             Self::Language => "orderworks_language",
         }
     }
@@ -48,6 +51,7 @@ impl Cookie {
             Self::Cart => Duration::from_hours(14 * 24),
             Self::Session => Duration::from_hours(90 * 24),
             Self::Orders => Duration::from_hours(30 * 24),
+            Self::Place => Duration::from_hours(24),
             Self::Device | Self::Language => Duration::from_hours(365 * 24),
         }
     }

@@ -28,6 +28,7 @@ mod registration;
 mod texts;
 mod views;
 mod visit;
+mod waiting;
 
 use std::sync::Arc;
 
@@ -58,6 +59,7 @@ pub(crate) fn routes(api: Router, config: StorefrontConfig) -> Router<ApiState> 
         .route("/cart", get(cart::show).post(cart::add))
         .route("/cart/items", post(cart::change))
         .route("/checkout", get(checkout::show).post(checkout::pay))
+        .route("/waiting", get(waiting::show))
         .route("/o/{order}", get(order::show))
         .route("/o/{order}/events", get(order::events))
         .route("/o/{order}/retry", post(order::retry))

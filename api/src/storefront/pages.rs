@@ -128,6 +128,18 @@ pub(super) struct CheckoutPage {
 }
 
 #[derive(Template)]
+#[template(path = "storefront/waiting.html")]
+pub(super) struct WaitingPage {
+    pub(super) frame: Frame,
+    /// When the sale begins; this text and the next two are empty where nothing is to be told.
+    pub(super) opens_at: String,
+    pub(super) ahead: String,
+    pub(super) wait: String,
+    /// Whether the page does not look again by itself.
+    pub(super) is_still: bool,
+}
+
+#[derive(Template)]
 #[template(path = "storefront/order.html")]
 pub(super) struct OrderPage {
     pub(super) frame: Frame,

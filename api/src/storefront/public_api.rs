@@ -1,7 +1,7 @@
 //! Client of the public API within the process: the storefront's only way to the shop.
 //!
 //! Guarantees: a request passes every layer of the API, with the merchant's publishable key and the visitor's address,
-//! session and device, so limits, checks and counters are those of any other client. Nothing else of the visitor's
+//! session, device and place, so limits, checks and counters are those of any other client. Nothing else of the visitor's
 //! headers is passed on. Does not repeat requests.
 
 use std::net::SocketAddr;
@@ -25,6 +25,7 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 const ADDRESS_HEADERS: [&str; 2] = ["x-forwarded-for", "forwarded"];
 const SESSION: HeaderName = HeaderName::from_static("orderworks-session");
 const DEVICE: HeaderName = HeaderName::from_static("orderworks-device");
+const PLACE: HeaderName = HeaderName::from_static("orderworks-place");
 const TRACE: HeaderName = HeaderName::from_static("traceparent");
 const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 const PROOF_BITS: &str = "orderworks-proof-bits";
@@ -34,6 +35,14 @@ pub(super) struct PublicApi {
     api: Router,
     headers: HeaderMap,
     peer: Option<ConnectInfo<SocketAddr>>,
+}
+
+/// What the visitor's cookies hold for the API.
+pub(super) struct OwnHeaders<'a> {
+    pub(super) session: Option<&'a str>,
+    pub(super) device: Option<&'a str>,
+    /// Place in the waiting room.
+    pub(super) place: Option<&'a str>,
 }
 
 /// An answer that is none of a problem.
@@ -77,8 +86,7 @@ impl PublicApi {
         api: &Router,
         key: &SecretString,
         visitor: &request::Parts,
-        session: Option<&str>,
-        device: Option<&str>,
+        own: &OwnHeaders<'_>,
     ) -> Self {
         let mut headers = HeaderMap::new();
         if let Ok(mut bearer) = HeaderValue::try_from(format!("Bearer {}", key.expose_secret())) {
@@ -87,8 +95,9 @@ impl PublicApi {
         }
         let trace = visitor.extensions.get::<TraceContext>();
         for (name, value) in [
-            (SESSION, session),
-            (DEVICE, device),
+            (SESSION, own.session),
+            (DEVICE, own.device),
+            (PLACE, own.place),
             (TRACE, trace.map(TraceContext::parent)),
             (TRACE_STATE, trace.and_then(TraceContext::state)),
         ] {

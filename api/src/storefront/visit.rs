@@ -9,7 +9,7 @@ use url::form_urlencoded;
 
 use super::{
     cookies::{Cookie, KnownOrder, known_orders},
-    public_api::PublicApi,
+    public_api::{OwnHeaders, PublicApi},
     texts::{Language, Texts},
 };
 use crate::{
@@ -76,7 +76,10 @@ impl FromRequestParts<ApiState> for Visit {
         let language = chosen.or_else(kept).unwrap_or_else(|| Language::preferred(headers));
         let session = Cookie::Session.read(headers, https);
         let device = Cookie::Device.read(headers, https);
-        let api = PublicApi::new(&shop.api, &shop.config.key, parts, session.as_deref(), device.as_deref());
+        let place = Cookie::Place.read(headers, https);
+        let own =
+            OwnHeaders { session: session.as_deref(), device: device.as_deref(), place: place.as_deref() };
+        let api = PublicApi::new(&shop.api, &shop.config.key, parts, &own);
         Ok(Self {
             api,
             ambient: state.ambient.clone(),

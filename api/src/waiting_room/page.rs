@@ -1,25 +1,25 @@
 //! Page of a waiting room at `/waiting_room/{merchant}`: the shopper's position and estimate, for browsers.
 //!
-//! Guarantees: works without a script, as the page asks to be loaded again; loads its style sheet from this host and
-//! nothing else, and its policy forbids all else. Shows nothing of the merchant or of other shoppers but their number.
+//! Guarantees: works without a script, as its answer asks to be loaded again (`Refresh`), unless the shopper has chosen
+//! that it stands still; loads its style sheet from this host and nothing else, and its policy forbids all else. Shows nothing of the merchant or of other shoppers but their number.
 //! The place is kept in a cookie that no script can read.
 
 use askama::Template;
 use axum::{
     Router,
-    body::Body,
     extract::State,
     response::{IntoResponse, Response},
     routing::get,
 };
 use base::{Timestamp, time::between};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use store::domain::MerchantId;
 
 use super::{rooms::Visit, rule::Standing};
 use crate::{
     input::{PathText, parse_id},
     limits::Visitor,
+    own_pages,
     problem::Problem,
     state::ApiState,
 };
@@ -31,13 +31,17 @@ const STYLESHEET: &str = concat!("/waiting_room/waiting_room.css?v=", env!("CARG
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; form-action 'none'; \
                       frame-ancestors 'none'; base-uri 'none'";
 
+/// Query of the page that is not loaded again by itself.
+const STILL: &str = "still=1";
+
 #[derive(Template)]
 #[template(path = "waiting_room.html")]
 struct WaitingPage {
     stylesheet: &'static str,
     title: &'static str,
-    /// Seconds after which the page is loaded again; 0: never.
-    again_seconds: u64,
+    is_waiting: bool,
+    /// Whether the page is not loaded again by itself.
+    is_still: bool,
     /// Number of the shoppers before this one; empty where it is not told.
     ahead: String,
     opens_at: String,
@@ -64,26 +68,30 @@ async fn show(
     State(state): State<ApiState>,
     visitor: Visitor,
     PathText(merchant): PathText,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let merchant: MerchantId = parse_id(&merchant, "waiting room")?;
-    let Some(room) = state.rooms.required(merchant) else { return page(None, state.ambient.now()) };
+    let is_still = uri.query() == Some(STILL);
+    let Some(room) = state.rooms.required(merchant) else { return page(None, is_still, state.ambient.now()) };
     if let Some(visit) = state.rooms.visit(&room, &headers) {
-        return page(Some(&visit), state.ambient.now());
+        return page(Some(&visit), is_still, state.ambient.now());
     }
     visitor.take_place(&state).await?;
     let visit = state.rooms.enter(&room).await?;
-    let mut response = page(visit.as_ref(), state.ambient.now())?;
+    let mut response = page(visit.as_ref(), is_still, state.ambient.now())?;
     response.headers_mut().extend(visit.as_ref().map(Visit::cookie).unwrap_or_default());
     Ok(response)
 }
 
 /// The page of a visit; without one, that there is nothing to wait for.
-fn page(visit: Option<&Visit>, now: Timestamp) -> Result<Response, Problem> {
+fn page(visit: Option<&Visit>, is_still: bool, now: Timestamp) -> Result<Response, Problem> {
+    let again_seconds = visit.and_then(|visit| visit.ask_again_seconds(now));
     let mut page = WaitingPage {
         stylesheet: STYLESHEET,
         title: "You can order now",
-        again_seconds: visit.and_then(|visit| visit.ask_again_seconds(now)).unwrap_or(0),
+        is_waiting: again_seconds.is_some(),
+        is_still,
         ahead: String::new(),
         opens_at: String::new(),
         wait: String::new(),
@@ -106,7 +114,11 @@ fn page(visit: Option<&Visit>, now: Timestamp) -> Result<Response, Problem> {
         tracing::error!(error = %error, "page of a waiting room not rendered");
         Problem::logged()
     })?;
-    Ok(html(text))
+    let mut response = own_pages::page(StatusCode::OK, text, POLICY);
+    if let Some(seconds) = again_seconds.filter(|_| !is_still) {
+        response.headers_mut().insert(header::REFRESH, HeaderValue::from(seconds));
+    }
+    Ok(response)
 }
 
 /// A time to come in words, rounded up to minutes.
@@ -116,19 +128,6 @@ fn told(now: Timestamp, at: Timestamp) -> String {
         minutes @ 2..=90 => format!("{minutes} minutes"),
         minutes => format!("{} hours", minutes.div_ceil(60)),
     }
-}
-
-fn html(text: String) -> Response {
-    let mut response = (StatusCode::OK, Body::from(text)).into_response();
-    for (name, value) in [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
 }
 
 #[cfg(test)]

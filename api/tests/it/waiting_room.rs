@@ -174,7 +174,7 @@ async fn the_page_shows_the_position_and_needs_no_script() {
         shop.call(Method::GET, &path).send().await.expect_status(200);
     }
     let page = shop.call(Method::GET, &path).send().await.expect_status(200);
-    for part in ["You are in line", "Shoppers before you:", "http-equiv=\"refresh\"", "lang=\"en\""] {
+    for part in ["You are in line", "Shoppers before you:", "href=\"?still=1\"", "lang=\"en\""] {
         assert!(page.text.contains(part), "{part}: {}", page.text);
     }
     assert!(!page.text.contains("<script"), "{}", page.text);
@@ -182,6 +182,11 @@ async fn the_page_shows_the_position_and_needs_no_script() {
     let cookie = page.header("set-cookie");
     assert!(cookie.starts_with("orderworks_place=owq_") && cookie.contains("HttpOnly"), "{cookie}");
     let cookie = cookie.split(';').next().expect("a pair").to_owned();
+    let refresh: u64 = page.header("refresh").parse().expect("seconds");
+    assert!((2..=30).contains(&refresh));
+    let still = shop.call(Method::GET, &format!("{path}?still=1")).header("cookie", &cookie).send().await;
+    let still = still.expect_status(200);
+    assert!(still.header("refresh").is_empty() && still.text.contains("href=\"?\""), "{}", still.text);
     let again = shop.call(Method::GET, &path).header("cookie", &cookie).send().await.expect_status(200);
     assert!(again.text.contains("You are in line") && again.header("set-cookie").is_empty());
     // The same place by the API, from the same browser.

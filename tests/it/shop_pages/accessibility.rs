@@ -1,10 +1,15 @@
 //! Every page of the storefront by the rules of axe-core, in both themes, at the width of a desk and of a phone; what a
 //! page transfers, and how soon its largest part is painted by a slow processor; and pictures of some pages.
 
+use std::{path::Path, time::Instant};
+
 use serde_json::json;
 
 use super::Shopper;
-use crate::util::{Browser, Dev, alone};
+use crate::{
+    admission::merchant_of,
+    util::{Browser, Dev, PATIENCE, alone, run_json},
+};
 
 /// Widths in pixels, and themes.
 const WIDTHS: [u32; 2] = [1280, PHONE];
@@ -81,8 +86,31 @@ async fn every_page_of_the_storefront_passes_axe_and_is_small() {
     let order = shopper.order().await;
     browser.until_shown("The payment was declined.").await;
     check(&browser, &order).await;
+    check_waiting_rooms(&shopper, data.path()).await;
     browser.close().await;
     assert!(dev.stop().await.success());
+}
+
+/// The waiting room of the storefront, and that of the API for shops of others.
+async fn check_waiting_rooms(shopper: &Shopper<'_>, data: &Path) {
+    let merchant = merchant_of(data).await;
+    shopper.visit("/p/CUP-ENAMEL").await;
+    shopper.browser.click("main form button").await;
+    shopper.until_at("/cart").await;
+    run_json(data, &["merchant", "sale", &merchant, "on", "--per-minute", "1"]).await;
+    for path in ["/waiting?still=1".to_owned(), format!("/waiting_room/{merchant}?still=1")] {
+        let start = Instant::now();
+        loop {
+            shopper.visit(&path).await;
+            let title =
+                shopper.browser.text("return document.querySelector('h1').textContent", json!([])).await;
+            if title == "You are in line" {
+                break;
+            }
+            assert!(start.elapsed() < PATIENCE, "{path} shows {title}");
+        }
+        check(shopper.browser, &path).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

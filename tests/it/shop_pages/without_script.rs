@@ -7,8 +7,9 @@ use url::form_urlencoded;
 
 use super::TYPED;
 use crate::{
+    admission::merchant_of,
     customers::token_of,
-    util::{Dev, PATIENCE, http_builder},
+    util::{Dev, PATIENCE, http_builder, run_json},
 };
 
 /// A browser without script, which keeps cookies.
@@ -66,6 +67,19 @@ impl<'a> Visitor<'a> {
         self.post("/checkout", &fields).await
     }
 
+    /// Opens a page again until it leads to this one.
+    async fn until_led(&mut self, path: &str, to: &str) {
+        let start = Instant::now();
+        loop {
+            let (status, location, text) = self.ask(Method::GET, path, String::new()).await;
+            if (status, location.as_str()) == (StatusCode::SEE_OTHER, to) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{path} does not lead to {to}: {text}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+
     /// Loads the page of an order again until it shows this text.
     async fn until_shown(&mut self, path: &str, text: &str) -> String {
         let start = Instant::now();
@@ -120,6 +134,27 @@ async fn a_declined_payment_is_tried_again_with_another_card() {
     // An order that is paid is not put into a cart again.
     assert_eq!(visitor.post(&format!("{paid}/retry"), &[]).await, paid);
     assert_eq!(dev.merchant().all("/v1/orders").await.len(), 2);
+}
+
+#[tokio::test]
+async fn in_sale_mode_a_visitor_waits_before_the_checkout_and_keeps_the_place() {
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    let merchant = merchant_of(data.path()).await;
+    let mut visitor = Visitor::new(&dev);
+    visitor.post("/cart", &[("sku", "CUP-ENAMEL"), ("quantity", "1")]).await;
+    let sale = ["merchant", "sale", merchant.as_str(), "on", "--per-minute", "6000"];
+    run_json(data.path(), &[&sale[..], &["--opens-at", "2099-01-01T08:00:00Z"]].concat()).await;
+    visitor.until_led("/checkout", "/waiting").await;
+    let place = visitor.cookies["orderworks_place"].clone();
+    let page = visitor.get("/waiting?lang=de").await;
+    assert!(page.contains("Der Verkauf beginnt um 2099-01-01 08:00 UTC."), "{page}");
+    assert_eq!(visitor.cookies["orderworks_place"], place);
+    run_json(data.path(), &sale).await;
+    visitor.until_led("/waiting", "/checkout").await;
+    let order = visitor.pay("pm_card_visa").await;
+    visitor.until_shown(&order, "Ihre Bestellung ist unterwegs.").await;
+    assert_eq!(visitor.cookies["orderworks_place"], place);
 }
 
 #[tokio::test]
