@@ -35,6 +35,8 @@ use workers::{
 
 use super::*;
 
+mod reservations;
+
 struct TestHousekeeping {
     parts: HousekeepingEnv,
     engine: SqliteEngine,
@@ -125,6 +127,7 @@ impl TestHousekeeping {
             token: None,
             currency: "EUR".parse().expect("a currency"),
             lines: vec![NewLine { sku: "cup".to_owned(), quantity: 1 }],
+            reservation: None,
             expected_total_minor: None,
             payment_method: "pm_card_visa".to_owned(),
             shipping_address: None,
@@ -329,7 +332,7 @@ async fn one_of_two_schedulers_publishes_and_runs_do_not_pile_up() {
     let file = test.folder.path().join("jobs.db");
     let store = SqliteJobStore::open(&file, test.ambient.clone()).await.expect("opens");
     let store = Arc::new(store);
-    assert_eq!(schedules(&test.parts).expect("schedules").len(), 2, "nothing is switched on");
+    assert_eq!(schedules(&test.parts).expect("schedules").len(), 3, "nothing is switched on");
     test.set().pending_expires = Some(Duration::from_mins(30));
     test.engine.declare(&[QueueSpec::new(HOUSEKEEPING)]).await.expect("declares");
     let (mut first, mut second) = (scheduler(&test, &store, "first"), scheduler(&test, &store, "second"));
@@ -342,5 +345,6 @@ async fn one_of_two_schedulers_publishes_and_runs_do_not_pile_up() {
     let held = test.engine.list(&filter).await.expect("lists");
     let mut kinds: Vec<_> = held.iter().map(|job| job.envelope.kind.as_str()).collect();
     kinds.sort_unstable();
-    assert_eq!(kinds, ["delete_expired", "drop_dead_jobs", "expire_orders"], "one run of each waits");
+    let expected = ["delete_expired", "drop_dead_jobs", "expire_orders", "expire_reservations"];
+    assert_eq!(kinds, expected, "one run of each waits");
 }

@@ -33,6 +33,7 @@ pub const GOLDEN: &[Golden] = golden!(
     "deliver_webhook" 1 "deliver_webhook",
     "drop_dead_jobs" 1 "drop_dead_jobs",
     "expire_orders" 1 "expire_orders",
+    "expire_reservations" 1 "expire_reservations",
     "fulfil_order" 1 "fulfil_order",
     "maintain_partitions" 1 "maintain_partitions",
     "refund_payment" 1 "refund_payment",

@@ -9,7 +9,7 @@ pub const WEBHOOKS: &str = "webhooks";
 /// Queue of the housekeeping jobs, which the scheduler itself runs.
 pub const HOUSEKEEPING: &str = "housekeeping";
 /// Housekeeping jobs at a time in a scheduler: one of each kind, so that a long audit delays no other.
-pub const HOUSEKEEPING_SLOTS: usize = 5;
+pub const HOUSEKEEPING_SLOTS: usize = 6;
 
 /// All queues of workers with their default number of concurrent jobs per worker process.
 ///

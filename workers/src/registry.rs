@@ -9,8 +9,8 @@ use crate::{
     housekeeping::HousekeepingEnv,
     jobs::{
         ApplyProviderReport, AuditChanges, ChargePayment, DeleteExpired, DeliverWebhook, DropDeadJobs,
-        ExpireOrders, FulfilOrder, MaintainPartitions, RefundPayment, SendEmail, SendVerification,
-        SendWelcome,
+        ExpireOrders, ExpireReservations, FulfilOrder, MaintainPartitions, RefundPayment, SendEmail,
+        SendVerification, SendWelcome,
     },
 };
 
@@ -38,6 +38,7 @@ pub fn housekeeping_registry() -> Result<Registry<HousekeepingEnv>, RegisterErro
         .register::<DeleteExpired>()?
         .register::<DropDeadJobs>()?
         .register::<ExpireOrders>()?
+        .register::<ExpireReservations>()?
         .register::<MaintainPartitions>()
 }
 

@@ -12,12 +12,12 @@ use jobs::{
 
 use crate::{
     housekeeping::HousekeepingParts,
-    jobs::{AuditChanges, DeleteExpired, DropDeadJobs, ExpireOrders, MaintainPartitions},
+    jobs::{AuditChanges, DeleteExpired, DropDeadJobs, ExpireOrders, ExpireReservations, MaintainPartitions},
 };
 
 /// Interval of deletions and of partitions.
 const EVERY: Duration = Duration::from_mins(10);
-/// Interval of the search for stale orders, which uses an index of the open ones.
+/// Interval of the searches for stale orders and for reservations that ended, each of which uses an index of its own.
 const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 
 /// The schedules that these settings ask for.
@@ -25,7 +25,11 @@ const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 /// # Errors
 /// [`ScheduleError::Interval`] for an interval of audits that is not a whole number of seconds up to a year.
 pub fn schedules(parts: &HousekeepingParts) -> Result<Vec<Schedule>, ScheduleError> {
-    let mut schedules = vec![scheduled(&DeleteExpired {}, EVERY)?, scheduled(&DropDeadJobs {}, EVERY)?];
+    let mut schedules = vec![
+        scheduled(&DeleteExpired {}, EVERY)?,
+        scheduled(&DropDeadJobs {}, EVERY)?,
+        scheduled(&ExpireReservations {}, EXPIRE_EVERY)?,
+    ];
     if parts.pending_expires.is_some() {
         schedules.push(scheduled(&ExpireOrders {}, EXPIRE_EVERY)?);
     }

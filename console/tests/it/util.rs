@@ -269,6 +269,7 @@ async fn placed(orders: &dyn OrderStore, ambient: &Ambient) -> OrderId {
         token: None,
         currency,
         lines: vec![NewLine { sku: "mug".to_owned(), quantity: 2 }],
+        reservation: None,
         expected_total_minor: None,
         payment_method: "pm_card_visa".to_owned(),
         shipping_address: None,

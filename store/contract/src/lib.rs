@@ -4,6 +4,7 @@
 pub mod admission;
 pub mod audit;
 pub mod catalog;
+pub mod checkout;
 pub mod customers;
 pub mod domain;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod orders;
 pub mod outbox;
 pub mod payments;
 mod refunds;
+pub mod reservations;
 pub mod rules;
 pub mod token;
 pub mod verifications;

@@ -8,6 +8,7 @@ use base::{Timestamp, ids};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    checkout::CheckoutSettings,
     domain::{EventId, KeyId, MerchantId},
     error::Result,
     names::names,
@@ -155,6 +156,12 @@ pub trait Merchants: Send + Sync + 'static {
 
     /// Merchants in the order of their ids, after this one.
     async fn merchants(&self, after: Option<MerchantId>, limit: u32) -> Result<Vec<MerchantRecord>>;
+
+    /// The merchant's choices for its checkout; `None` when there is no such merchant.
+    async fn checkout_settings(&self, id: MerchantId) -> Result<Option<CheckoutSettings>>;
+
+    /// Replaces them; false when there is no such merchant.
+    async fn set_checkout_settings(&self, id: MerchantId, settings: &CheckoutSettings) -> Result<bool>;
 
     /// The merchant's display name, for mails.
     async fn merchant_name(&self, id: MerchantId) -> Result<Option<String>> {

@@ -8,18 +8,38 @@ use crate::{
     merchants::Merchants,
     orders::{Mails, Orders},
     outbox::Outbox,
+    reservations::Reservations,
     verifications::Verifications,
     webhooks::Webhooks,
 };
 
 /// All contracts of the relational store.
 pub trait OrderStore:
-    Merchants + Customers + Verifications + Catalog + Orders + Mails + Outbox + Webhooks + Audit + Admission
+    Merchants
+    + Customers
+    + Verifications
+    + Catalog
+    + Reservations
+    + Orders
+    + Mails
+    + Outbox
+    + Webhooks
+    + Audit
+    + Admission
 {
 }
 
-impl<
-    S: Merchants + Customers + Verifications + Catalog + Orders + Mails + Outbox + Webhooks + Audit + Admission,
-> OrderStore for S
+impl<S> OrderStore for S where
+    S: Merchants
+        + Customers
+        + Verifications
+        + Catalog
+        + Reservations
+        + Orders
+        + Mails
+        + Outbox
+        + Webhooks
+        + Audit
+        + Admission
 {
 }

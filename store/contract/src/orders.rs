@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use base::{Timestamp, TraceContext};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        Address, Currency, Customer, CustomerId, MerchantId, Order, OrderId, OrderStatus, OrderToken, Page,
-        PageRequest, PaymentId, RefundId,
+        Address, CartId, Currency, Customer, CustomerId, MerchantId, Order, OrderId, OrderStatus, OrderToken,
+        Page, PageRequest, PaymentId, RefundId,
     },
     error::Result,
 };
@@ -41,6 +42,8 @@ pub struct NewOrder {
     pub currency: Currency,
     /// At least one line, each sku once.
     pub lines: Vec<NewLine>,
+    /// The cart whose reservation, if there is one, the order takes over.
+    pub reservation: Option<CartId>,
     /// The total the customer agreed to, in minor units; an order that comes to another one is rejected.
     pub expected_total_minor: Option<i64>,
     /// The payment provider's token of the payment method.
@@ -55,8 +58,8 @@ pub struct NewOrder {
     pub at: Timestamp,
 }
 
-/// One line to order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One line to order or to reserve; stored with a reservation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewLine {
     pub sku: String,
     /// At least 1.

@@ -63,18 +63,27 @@ pub(super) const STOCK: &str = "
         FROM orders AS o CROSS JOIN LATERAL json_array_elements(
             CASE WHEN json_typeof(o.lines) = 'array' THEN o.lines ELSE '[]' END) AS line
         WHERE o.status IN ('pending', 'paid') GROUP BY 1, 2),
+    carts AS MATERIALIZED (
+        SELECT r.merchant_id, line ->> 'sku' AS sku, sum((line ->> 'quantity')::bigint)::bigint AS quantity
+        FROM cart_reservations AS r CROSS JOIN LATERAL json_array_elements(r.lines) AS line
+        WHERE r.merchant_id >= $1 GROUP BY 1, 2),
     page AS MATERIALIZED (
         SELECT merchant_id, sku, on_hand, reserved FROM products
         WHERE (merchant_id, sku) > ($1, $2) ORDER BY merchant_id, sku LIMIT $3)
-    SELECT p.merchant_id, p.sku, p.on_hand, p.reserved, coalesce(held.quantity, 0) AS held
+    SELECT p.merchant_id, p.sku, p.on_hand, p.reserved,
+        coalesce(held.quantity, 0) + coalesce(carts.quantity, 0) AS held
     FROM page AS p LEFT JOIN held ON held.merchant_id = p.merchant_id AND held.sku = p.sku COLLATE \"C\"
+        LEFT JOIN carts ON carts.merchant_id = p.merchant_id AND carts.sku = p.sku COLLATE \"C\"
     ORDER BY p.merchant_id, p.sku";
 const LOCK: &str = "SELECT sku FROM products WHERE merchant_id = $1 AND sku = $2 FOR NO KEY UPDATE";
 pub(super) const SET_RESERVED: &str = "
     UPDATE products AS p SET reserved = held.quantity, updated_at = $3
     FROM (SELECT coalesce(sum((line ->> 'quantity')::bigint), 0)::bigint AS quantity
-        FROM orders AS o CROSS JOIN LATERAL json_array_elements(o.lines) AS line
-        WHERE o.status IN ('pending', 'paid') AND o.merchant_id = $1 AND line ->> 'sku' = $2) AS held
+        FROM (
+            SELECT lines FROM orders WHERE status IN ('pending', 'paid') AND merchant_id = $1
+            UNION ALL SELECT lines FROM cart_reservations WHERE merchant_id = $1) AS holding
+        CROSS JOIN LATERAL json_array_elements(holding.lines) AS line
+        WHERE line ->> 'sku' = $2) AS held
     WHERE p.merchant_id = $1 AND p.sku = $2 AND p.reserved <> held.quantity AND held.quantity <= p.on_hand";
 pub(super) const OPEN: &str = select!(
     " FROM orders WHERE merchant_id = $1 AND id > $2

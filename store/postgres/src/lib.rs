@@ -31,6 +31,7 @@ mod place_order;
 mod product_lists;
 mod product_words;
 mod refunds;
+mod reservations;
 mod router;
 mod row;
 #[doc(hidden)]
@@ -220,7 +221,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0022_ended_orders.down",
             "0022_ended_orders.up",
             "0023_waiting_rooms.down",
-            "0023_waiting_rooms.up"
+            "0023_waiting_rooms.up",
+            "0050_cart_reservations.down",
+            "0050_cart_reservations.up"
         ]
     )
 }

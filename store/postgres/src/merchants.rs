@@ -2,14 +2,16 @@
 
 use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid, postgres::Database};
+use sqlx::postgres::PgRow;
 use store::{
+    checkout::CheckoutSettings,
     domain::{KeyId, MerchantId},
     error::Result,
     merchants::{
         CardTestingFacts, KEY_USE_EVERY, KEYS_LISTED_MAX, KeyHash, KeyRecord, MerchantRecord, Merchants,
         NewKey, StoredKey, card_testing_event,
     },
-    rules::rows,
+    rules::{columns::Columns, rows},
 };
 
 use super::{
@@ -17,6 +19,7 @@ use super::{
     fault::{self, PostgresFault},
     outbox::KNOWN,
     router::ReadMode,
+    row::to_json,
     timestamps::Moment,
     transaction::Unit,
     webhooks::LOCK_MERCHANT,
@@ -35,6 +38,8 @@ const NOTE_USE: &str = "
     UPDATE api_keys SET last_used_at = $2
     WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $2 - make_interval(secs => $3))";
 const MERCHANT: &str = "SELECT id, name, created_at FROM merchants WHERE id = $1";
+const CHECKOUT: &str = "SELECT checkout::text AS checkout FROM merchants WHERE id = $1";
+const SET_CHECKOUT: &str = "UPDATE merchants SET checkout = $2::json WHERE id = $1";
 /// Copies that a migration made or left are not listed.
 const MERCHANTS: &str = "
     SELECT id, name, created_at FROM merchants WHERE id > $1 AND state IN ('active', 'moving') ORDER BY id LIMIT $2";
@@ -131,6 +136,21 @@ impl Merchants for PostgresOrders {
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(found)
     }
+
+    async fn checkout_settings(&self, id: MerchantId) -> Result<Option<CheckoutSettings>> {
+        let query = || sqlx::query(CHECKOUT).bind(id.0);
+        Ok(self.router.row(id, ReadMode::Primary, query, checkout).await?)
+    }
+
+    async fn set_checkout_settings(&self, id: MerchantId, settings: &CheckoutSettings) -> Result<bool> {
+        let settings = to_json(settings)?;
+        let query = || sqlx::query(SET_CHECKOUT).bind(id.0).bind(settings.clone());
+        Ok(self.router.run(id, query).await? > 0)
+    }
+}
+
+fn checkout(row: &PgRow) -> fault::Result<CheckoutSettings> {
+    Ok(row.json_if_any("checkout")?.unwrap_or_default())
 }
 
 /// Reading first is safe under the lock of the merchant.

@@ -3,7 +3,8 @@
 //! Guarantees: four round trips for accepted orders, whatever the number of lines and orders: begin; reserve (guarded
 //! by stock, currency and the idempotency keys at once); orders, idempotency records and messages by one statement;
 //! commit. A product is locked during the last two. Of two concurrent requests with one key, the second waits at the
-//! key's index, is rolled back, and finds the record when it is repeated. Only after a rejection is its cause read.
+//! key's index, is rolled back, and finds the record when it is repeated. Only after a rejection is its cause read. Where
+//! orders take over [reservations](super::reservations) of their carts, two round trips come first.
 //!
 //! The orders that share a transaction are chosen in [`super::group_commit`].
 
@@ -26,6 +27,7 @@ use store::{
 use super::{
     fault::Result,
     outbox_insert::{self, numbered_messages},
+    reservations,
     row::{column, get, to_json},
     stock,
     timestamps::Moment,
@@ -59,6 +61,7 @@ pub(super) const RECORDED: &str =
 pub(super) async fn place(unit: &mut Unit, new: &NewOrder) -> Result<PlaceOutcome> {
     let orders = slice::from_ref(new);
     let mut wanted = wanted(lines(orders));
+    reservations::take_over(unit, orders, &wanted).await?;
     let mut reserved = stock::reserve(unit, orders, &wanted).await?;
     if reserved.len() < wanted.len() {
         if let Some(answer) = why_not(unit, new, &reserved).await? {
@@ -83,7 +86,9 @@ pub(super) async fn place(unit: &mut Unit, new: &NewOrder) -> Result<PlaceOutcom
 /// Places orders of one merchant, in one currency, at one time, each with a key of its own. `None` when one of them
 /// cannot be placed: then none is.
 pub(super) async fn place_all(unit: &mut Unit, new: &[NewOrder]) -> Result<Option<Vec<PlaceOutcome>>> {
-    let reserved = stock::reserve(unit, new, &wanted(lines(new))).await?;
+    let wanted = wanted(lines(new));
+    reservations::take_over(unit, new, &wanted).await?;
+    let reserved = stock::reserve(unit, new, &wanted).await?;
     let attempt = store_reserved(unit, new, &reserved).await?;
     Ok(if let Attempt::Placed(placed) = attempt { Some(placed) } else { None })
 }

@@ -2,8 +2,8 @@
 
 use super::{
     admission, audit, catalog, customers, erasures, mails, order_flow, order_records, order_row, outbox,
-    outbox_insert, place_order, product_lists, product_words, refunds, router, stock, transitions,
-    verifications, webhooks,
+    outbox_insert, place_order, product_lists, product_words, refunds, reservations, router, stock,
+    transitions, verifications, webhooks,
 };
 
 /// Statements by module, each with the name `module::CONSTANT`.
@@ -24,7 +24,8 @@ pub const ALL: &[(&str, &str)] = statements! {
     outbox: CLAIM TAKEN MARK_SENT EVENTS POSITION_OF BY_ID KNOWN ORDER_EVENTS LIST BACKLOG;
     outbox_insert: WRITE;
     place_order: STORE RECORDED;
-    stock: RESERVE RELEASE SHIP LOOK;
+    stock: RESERVE HOLD RELEASE SHIP LOOK;
+    reservations: LOCK WRITE TAKE TAKE_ALL ENDED;
     refunds: KNOWN SUMS;
     mails: OF_ORDER OF_CUSTOMER;
     customers: BY_ID BY_EMAIL FORGET;

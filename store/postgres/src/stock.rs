@@ -10,6 +10,7 @@ use base::{Timestamp, postgres::Query};
 use store::{
     domain::{Currency, MerchantId, Order},
     orders::NewOrder,
+    reservations::NewReservation,
     rules::{
         columns::Columns,
         rows,
@@ -61,6 +62,16 @@ pub(super) const RESERVE: &str = concat!(
         AND p.on_hand - p.reserved >= l.quantity
     RETURNING p.sku, p.name, p.price_minor, p.on_hand, p.reserved, p.low_stock_at, p.event_sequence"
 );
+// Without an event, so the sequence stays: the threshold is told by the order that takes the units over.
+pub(super) const HOLD: &str = concat!(
+    "WITH ",
+    locked!(""),
+    "UPDATE products AS p SET reserved = p.reserved + l.quantity, updated_at = $5
+    FROM locked AS l
+    WHERE p.merchant_id = l.merchant_id AND p.sku = l.sku AND p.currency = $4
+        AND p.on_hand - p.reserved >= l.quantity
+    RETURNING p.sku, p.name, p.price_minor, p.on_hand, p.reserved, p.low_stock_at, p.event_sequence"
+);
 pub(super) const RELEASE: &str = concat!(
     "WITH ",
     locked!(""),
@@ -93,11 +104,31 @@ pub(super) async fn reserve(unit: &mut Unit, orders: &[NewOrder], wanted: &Wante
     unit.rows(query).await?.iter().map(rows::stock).collect()
 }
 
+/// Reserves the available products for a cart and returns only those. A caller that gets fewer than it wanted must
+/// abandon the unit.
+pub(super) async fn reserve_for_cart(
+    unit: &mut Unit,
+    cart: &NewReservation,
+    wanted: &Wanted<'_>,
+) -> Result<Vec<Stock>> {
+    let query = with_wanted(HOLD, cart.merchant, wanted).bind(cart.currency.as_str()).bind(Moment(cart.at));
+    unit.rows(query).await?.iter().map(rows::stock).collect()
+}
+
 pub(super) async fn release(unit: &mut Unit, order: &Order, at: Timestamp) -> Result<()> {
     let wanted = of_order(order);
-    let query = with_wanted(RELEASE, order.merchant, &wanted).bind(Moment(at));
-    let released = unit.run(query).await?;
+    let released = release_units(unit, order.merchant, &wanted, at).await?;
     Ok(expect_all(order, &wanted, usize::try_from(released).unwrap_or(usize::MAX))?)
+}
+
+/// Releases these units and locks their products; returns the number of products found.
+pub(super) async fn release_units(
+    unit: &mut Unit,
+    merchant: MerchantId,
+    units: &Wanted<'_>,
+    at: Timestamp,
+) -> Result<u64> {
+    unit.run(with_wanted(RELEASE, merchant, units).bind(Moment(at))).await
 }
 
 /// Removes the units reserved by an order from stock; each product's event sequence advances by one.

@@ -255,6 +255,7 @@ impl Client {
                     token: None,
                     currency: euro(),
                     lines: lines.clone(),
+                    reservation: None,
                     expected_total_minor: None,
                     payment_method: payment_method.clone(),
                     shipping_address: None,

@@ -8,8 +8,8 @@ use workers::{
     golden::GOLDEN,
     jobs::{
         ApplyProviderReport, AuditChanges, ChargePayment, DeleteExpired, DeliverWebhook, DropDeadJobs,
-        ExpireOrders, FulfilOrder, MaintainPartitions, RefundPayment, SendEmail, SendVerification,
-        SendWelcome,
+        ExpireOrders, ExpireReservations, FulfilOrder, MaintainPartitions, RefundPayment, SendEmail,
+        SendVerification, SendWelcome,
     },
     mail::Template,
     registry::housekeeping_registry,
@@ -87,6 +87,7 @@ fn payloads_of_every_housekeeping_kind_stay_readable() {
         check(&DeleteExpired {}),
         check(&DropDeadJobs {}),
         check(&ExpireOrders {}),
+        check(&ExpireReservations {}),
         check(&MaintainPartitions {}),
     ];
     let registry = housekeeping_registry().expect("distinct kinds");

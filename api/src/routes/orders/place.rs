@@ -97,6 +97,7 @@ async fn place(
         token: Some(token.stored),
         currency: request.currency,
         lines,
+        reservation: None,
         expected_total_minor: request.expected_total_minor,
         payment_method: request.payment_method,
         shipping_address: request.shipping_address.map(Into::into),

@@ -16,6 +16,7 @@ pub mod product_lists;
 pub mod random_ops;
 pub mod records;
 pub mod refunds;
+pub mod reservations;
 pub mod stock;
 pub mod tenants;
 pub mod tokens;
@@ -183,6 +184,20 @@ macro_rules! order_store_suite {
                 refunding_a_paid_order_frees_its_stock,
                 a_cancelled_order_stays_cancelled,
                 concurrent_requests_stay_within_the_total,
+            ],
+            reservations: [
+                reserved_units_are_sold_to_nobody_else,
+                an_order_takes_over_what_its_cart_has_reserved,
+                a_rejected_order_leaves_the_reservation,
+                a_reservation_is_replaced_and_keeps_its_end,
+                reservations_end,
+                carts_race_for_the_last_units,
+                one_cart_at_once_reserves_once,
+                random_reservations_never_oversell,
+                the_audit_counts_what_carts_have_reserved,
+                a_reservation_tells_nothing_and_its_order_does,
+                carts_are_the_merchants_own,
+                choices_for_the_checkout_are_kept,
             ],
             stock: [
                 three_hundred_buyers_share_the_last_fifty,

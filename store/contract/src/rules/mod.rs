@@ -13,6 +13,7 @@ pub mod in_flight;
 pub mod messages;
 pub mod place_order;
 pub mod records;
+pub mod reservations;
 pub mod rows;
 pub mod search;
 pub mod stock;

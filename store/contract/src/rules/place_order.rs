@@ -56,23 +56,30 @@ pub fn refuse(
     reserved: &[Stock],
     known: &BTreeMap<String, (Currency, i64)>,
 ) -> Result<PlaceOutcome, Damage> {
-    let refusals: Vec<_> = new
-        .lines
+    let refusals = refusals(&new.lines, new.currency, reserved, known);
+    if refusals.is_empty() {
+        return Err(Damage(format!("order {}: no line was rejected", new.id)));
+    }
+    Ok(PlaceOutcome::Refused(refusals))
+}
+
+/// A refusal for each line that could not be reserved, by its index.
+pub fn refusals(
+    lines: &[NewLine],
+    currency: Currency,
+    reserved: &[Stock],
+    known: &BTreeMap<String, (Currency, i64)>,
+) -> Vec<Refusal> {
+    lines
         .iter()
         .enumerate()
         .filter(|(_, line)| reserved.iter().all(|stock| stock.sku != line.sku))
         .map(|(line, wanted)| match known.get(&wanted.sku) {
             None => Refusal::UnknownSku { line },
-            Some((currency, _)) if *currency != new.currency => {
-                Refusal::WrongCurrency { line, expected: *currency }
-            }
+            Some((sold_in, _)) if *sold_in != currency => Refusal::WrongCurrency { line, expected: *sold_in },
             Some((_, available)) => Refusal::OutOfStock { line, available: *available },
         })
-        .collect();
-    if refusals.is_empty() {
-        return Err(Damage(format!("order {}: no line was rejected", new.id)));
-    }
-    Ok(PlaceOutcome::Refused(refusals))
+        .collect()
 }
 
 /// The answer to a request whose key has a stored record.

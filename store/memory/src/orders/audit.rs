@@ -16,6 +16,7 @@ use store::{
     rules::{
         Damage,
         messages::Messages,
+        reservations::of_lines,
         stock::of_order,
         transitions::{asked_by, is_called_off},
     },
@@ -180,12 +181,17 @@ fn told_of(body: &OutboxBody) -> Option<(EventId, OrderId)> {
     }
 }
 
-/// Units reserved by open orders.
+/// Units reserved by open orders and by carts.
 fn held(state: &OrdersState) -> BTreeMap<(MerchantId, String), i64> {
     let mut held = BTreeMap::new();
     for row in state.orders.values().filter(|row| row.order.status.holds_reservation()) {
         for (sku, quantity) in of_order(&row.order) {
             *held.entry((row.order.merchant, sku.to_owned())).or_insert(0) += quantity;
+        }
+    }
+    for ((merchant, _), row) in &state.reservations {
+        for (sku, quantity) in of_lines(&row.lines) {
+            *held.entry((*merchant, sku.to_owned())).or_insert(0) += quantity;
         }
     }
     held

@@ -9,6 +9,7 @@ mod outbox;
 mod place_order;
 mod records;
 mod refunds;
+mod reservations;
 mod state;
 mod transitions;
 mod verifications;

@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, slice};
 
 use base::Ambient;
 use store::{
-    domain::Currency,
+    domain::{Currency, MerchantId},
     order_view::OrderView,
     orders::{NewOrder, PlaceOutcome},
     rules::{
         Damage,
         messages::Messages,
         place_order,
+        reservations::of_lines,
         stock::{Stock, Wanted, wanted},
     },
 };
@@ -27,19 +28,29 @@ pub(super) fn place(
         return Ok(place_order::replay(new, &known.fingerprint, known.order, known.body.clone()));
     }
     let wanted = wanted(new.lines.iter().map(|line| (line.sku.as_str(), line.quantity)));
-    let reserved = reservable(state, new, &wanted);
+    let cart = new.reservation.map(|cart| (new.merchant, cart));
+    let taken = cart.and_then(|cart| state.reservations.get(&cart)).map(|row| row.lines.clone());
+    let taken = taken.unwrap_or_default();
+    let own = of_lines(&taken);
+    let reserved = reservable(state, (new.merchant, new.currency), &wanted, &own);
     if reserved.len() < wanted.len() || wanted.is_empty() {
-        return place_order::refuse(new, &reserved, &known(state, new, &wanted));
+        return place_order::refuse(new, &reserved, &known(state, new.merchant, &wanted, &own));
     }
     let order = match place_order::assemble(new, &reserved) {
         Ok(order) => order,
         Err(answer) => return Ok(answer),
     };
+    for (sku, quantity) in &own {
+        state.change_product(new.merchant, sku, new.at, |row| row.product.reserved -= quantity)?;
+    }
     for stock in &reserved {
         state.change_product(new.merchant, &stock.sku, new.at, |row| {
             row.product.reserved = stock.reserved;
             row.event_sequence = stock.event_sequence;
         })?;
+    }
+    if let Some(cart) = cart {
+        state.reservations.remove(&cart);
     }
     let body = OrderView::of_accepted(&order, new.estimated_fulfilment_at);
     state.insert_order(order.clone());
@@ -53,14 +64,21 @@ pub(super) fn place(
     Ok(PlaceOutcome::Placed { order: Box::new(order), body })
 }
 
-/// Stock after the reservation, of each product that has enough units.
-fn reservable(state: &OrdersState, new: &NewOrder, wanted: &Wanted<'_>) -> Vec<Stock> {
+/// Stock after the reservation, of each product that has enough units; `own` are units that are reserved for the same
+/// cart and are released first.
+pub(super) fn reservable(
+    state: &OrdersState,
+    (merchant, currency): (MerchantId, Currency),
+    wanted: &Wanted<'_>,
+    own: &Wanted<'_>,
+) -> Vec<Stock> {
     let reserve = |(sku, quantity): (&&str, &i64)| {
-        let row = state.products.get(&(new.merchant, (*sku).to_owned()))?;
-        if row.product.currency != new.currency || row.product.available() < *quantity {
+        let row = state.products.get(&(merchant, (*sku).to_owned()))?;
+        let mut stock = row.stock();
+        stock.reserved -= own.get(sku).copied().unwrap_or(0);
+        if row.product.currency != currency || stock.on_hand - stock.reserved < *quantity {
             return None;
         }
-        let mut stock = row.stock();
         stock.reserved += quantity;
         stock.event_sequence += u64::from(stock.fell_low(*quantity));
         Some(stock)
@@ -68,10 +86,17 @@ fn reservable(state: &OrdersState, new: &NewOrder, wanted: &Wanted<'_>) -> Vec<S
     wanted.iter().filter_map(reserve).collect()
 }
 
-fn known(state: &OrdersState, new: &NewOrder, wanted: &Wanted<'_>) -> BTreeMap<String, (Currency, i64)> {
+/// Currency and available units of the products that exist, with `own` released.
+pub(super) fn known(
+    state: &OrdersState,
+    merchant: MerchantId,
+    wanted: &Wanted<'_>,
+    own: &Wanted<'_>,
+) -> BTreeMap<String, (Currency, i64)> {
     let look = |sku: &&str| {
-        let row = state.products.get(&(new.merchant, (*sku).to_owned()))?;
-        Some(((*sku).to_owned(), (row.product.currency, row.product.available())))
+        let row = state.products.get(&(merchant, (*sku).to_owned()))?;
+        let available = row.product.available() + own.get(sku).copied().unwrap_or(0);
+        Some(((*sku).to_owned(), (row.product.currency, available)))
     };
     wanted.keys().filter_map(look).collect()
 }

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use async_trait::async_trait;
 use base::{Timestamp, time::later};
 use store::{
+    checkout::CheckoutSettings,
     domain::{KeyId, MerchantId},
     error::StoreError,
     merchants::{
@@ -121,6 +122,29 @@ impl Merchants for MemoryOrders {
             later.take(limit).cloned().collect::<Vec<_>>()
         };
         self.held.read("merchants", listed).await
+    }
+
+    async fn checkout_settings(&self, id: MerchantId) -> Result<Option<CheckoutSettings>, StoreError> {
+        let find = |state: &OrdersState| {
+            state.merchants.get(&id).map(|_| state.checkouts.get(&id).cloned().unwrap_or_default())
+        };
+        self.held.read("checkout_settings", find).await
+    }
+
+    async fn set_checkout_settings(
+        &self,
+        id: MerchantId,
+        settings: &CheckoutSettings,
+    ) -> Result<bool, StoreError> {
+        let settings = settings.clone();
+        let set = move |state: &mut OrdersState, _| {
+            let is_there = state.merchants.contains_key(&id);
+            if is_there {
+                state.checkouts.insert(id, settings);
+            }
+            Ok(is_there)
+        };
+        self.held.write("set_checkout_settings", set).await
     }
 }
 

@@ -11,13 +11,14 @@ use store::{
     admission::WaitingRoom,
     audit::{AuditMark, Settlement},
     catalog::Product,
+    checkout::CheckoutSettings,
     customers::{Account, ErasureRecord},
     domain::{
-        CustomerId, EndpointId, Event, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus, RefundId,
-        VerificationId,
+        CartId, CustomerId, EndpointId, Event, EventId, EventKind, MerchantId, Order, OrderId, OrderStatus,
+        RefundId, VerificationId,
     },
     merchants::{KeyHash, MerchantRecord, StoredKey},
-    orders::{CaptureFacts, MailRecord, MailSubject},
+    orders::{CaptureFacts, MailRecord, MailSubject, NewLine},
     outbox::OutboxBody,
     rules::{
         Damage,
@@ -36,8 +37,11 @@ pub(super) type AttemptKey = (EndpointId, EventId, u32, Timestamp);
 
 pub(super) struct OrdersState {
     pub(super) merchants: BTreeMap<MerchantId, MerchantRecord>,
+    /// Of merchants that have chosen something.
+    pub(super) checkouts: BTreeMap<MerchantId, CheckoutSettings>,
     pub(super) keys: BTreeMap<KeyHash, StoredKey>,
     pub(super) products: BTreeMap<(MerchantId, String), ProductRow>,
+    pub(super) reservations: BTreeMap<(MerchantId, CartId), ReservationRow>,
     pub(super) orders: BTreeMap<OrderId, OrderRow>,
     pub(super) idempotency: BTreeMap<(MerchantId, String), IdempotencyRow>,
     pub(super) refunds: BTreeMap<(OrderId, RefundId), RefundRow>,
@@ -66,6 +70,11 @@ pub(super) struct OrdersState {
 pub(super) struct ProductRow {
     pub(super) product: Product,
     pub(super) event_sequence: u64,
+}
+
+pub(super) struct ReservationRow {
+    pub(super) lines: Vec<NewLine>,
+    pub(super) expires_at: Timestamp,
 }
 
 pub(super) struct OrderRow {
@@ -138,8 +147,10 @@ impl OrdersState {
     pub(super) fn new(observer: Arc<dyn Observer>) -> Self {
         Self {
             merchants: BTreeMap::new(),
+            checkouts: BTreeMap::new(),
             keys: BTreeMap::new(),
             products: BTreeMap::new(),
+            reservations: BTreeMap::new(),
             orders: BTreeMap::new(),
             idempotency: BTreeMap::new(),
             refunds: BTreeMap::new(),

@@ -74,6 +74,7 @@ pub(super) const TABLES: &[Table] = &[
         &[Column("merchant_id", "uuid"), Column("sku", "text")],
     ),
     of_merchant("product_words", WORD, WORD_OF_MERCHANT),
+    of_merchant("cart_reservations", CART, &[Column("merchant_id", "uuid"), Column("cart_id", "uuid")]),
     Table { dependents: &[("customer_mails", "customer_id")], ..of_merchant("customers", ID, ID) },
     Table {
         from: Some("customer_mails AS t JOIN customers AS c ON c.id = t.customer_id"),
@@ -121,6 +122,7 @@ pub(super) const TABLES: &[Table] = &[
     },
 ];
 
+const CART: &[Column] = &[Column("cart_id", "uuid")];
 const ERASED: &[Column] = &[Column("customer_id", "uuid")];
 const WORD: &[Column] = &[Column("word", "text"), Column("sku", "text")];
 const WORD_OF_MERCHANT: &[Column] =

@@ -81,6 +81,7 @@ impl<S: OrderStore + Clone> TestMerchant<S> {
             token: None,
             currency: "EUR".parse().expect("a currency"),
             lines: skus.iter().map(|sku| NewLine { sku: (*sku).to_owned(), quantity: 1 }).collect(),
+            reservation: None,
             expected_total_minor: None,
             payment_method: "pm_card_visa".to_owned(),
             shipping_address: None,

@@ -45,15 +45,23 @@ pub(super) const STOCK: &str = "
         SELECT o.merchant_id, iif(line.type = 'object', line.value ->> 'sku', NULL) AS sku,
             sum(iif(line.type = 'object', CAST(line.value ->> 'quantity' AS INTEGER), 0)) AS quantity
         FROM orders AS o INDEXED BY orders_open, json_each(o.lines) AS line
-        WHERE o.status IN ('pending', 'paid') AND json_valid(o.lines) GROUP BY 1, 2)
-    SELECT p.merchant_id, p.sku, p.on_hand, p.reserved, coalesce(held.quantity, 0) AS held
+        WHERE o.status IN ('pending', 'paid') AND json_valid(o.lines) GROUP BY 1, 2),
+    carts AS MATERIALIZED (
+        SELECT r.merchant_id, line.value ->> 'sku' AS sku, sum(line.value ->> 'quantity') AS quantity
+        FROM cart_reservations AS r, json_each(r.lines) AS line WHERE r.merchant_id >= ?1 GROUP BY 1, 2)
+    SELECT p.merchant_id, p.sku, p.on_hand, p.reserved,
+        coalesce(held.quantity, 0) + coalesce(carts.quantity, 0) AS held
     FROM products AS p LEFT JOIN held ON held.merchant_id = p.merchant_id AND held.sku = p.sku
+        LEFT JOIN carts ON carts.merchant_id = p.merchant_id AND carts.sku = p.sku
     WHERE (p.merchant_id, p.sku) > (?1, ?2) ORDER BY p.merchant_id, p.sku LIMIT ?3";
 const SET_RESERVED: &str = "
-    WITH held AS MATERIALIZED (
+    WITH holding AS MATERIALIZED (
+        SELECT o.lines FROM orders AS o INDEXED BY orders_open
+        WHERE o.status IN ('pending', 'paid') AND o.merchant_id = ?1
+        UNION ALL SELECT r.lines FROM cart_reservations AS r WHERE r.merchant_id = ?1),
+    held AS MATERIALIZED (
         SELECT coalesce(sum(line.value ->> 'quantity'), 0) AS quantity
-        FROM orders AS o INDEXED BY orders_open, json_each(o.lines) AS line
-        WHERE o.status IN ('pending', 'paid') AND o.merchant_id = ?1 AND line.value ->> 'sku' = ?2)
+        FROM holding, json_each(holding.lines) AS line WHERE line.value ->> 'sku' = ?2)
     UPDATE products SET reserved = held.quantity, updated_at = ?3 FROM held
     WHERE merchant_id = ?1 AND sku = ?2 AND reserved <> held.quantity AND held.quantity <= on_hand";
 const OPEN: &str = "

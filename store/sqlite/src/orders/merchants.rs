@@ -3,16 +3,21 @@
 use async_trait::async_trait;
 use base::Timestamp;
 use store::{
+    checkout::CheckoutSettings,
     domain::{KeyId, MerchantId},
     error::Result,
     merchants::{
         CardTestingFacts, KEY_USE_EVERY, KEYS_LISTED_MAX, KeyHash, KeyRecord, MerchantRecord, Merchants,
         NewKey, StoredKey, card_testing_event,
     },
-    rules::rows,
+    rules::{columns::Columns, rows},
 };
 
-use super::{SqliteOrders, fault::SqliteFault, transaction::Unit};
+use super::{
+    SqliteOrders,
+    fault::{SqliteFault, to_json},
+    transaction::Unit,
+};
 
 const INSERT: &str =
     "INSERT INTO merchants (id, name, created_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
@@ -30,6 +35,8 @@ const REVOKE: &str = "UPDATE api_keys SET revoked_at = ?2 WHERE id = ?1 AND revo
 const NOTE_USE: &str = "
     UPDATE api_keys SET last_used_at = ?2 WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at <= ?2 - ?3)";
 const MERCHANT: &str = "SELECT id, name, created_at FROM merchants WHERE id = ?1";
+const CHECKOUT: &str = "SELECT checkout FROM merchants WHERE id = ?1";
+const SET_CHECKOUT: &str = "UPDATE merchants SET checkout = ?2 WHERE id = ?1";
 const MERCHANTS: &str = "SELECT id, name, created_at FROM merchants WHERE id > ?1 ORDER BY id LIMIT ?2";
 
 #[async_trait]
@@ -98,6 +105,16 @@ impl Merchants for SqliteOrders {
     async fn merchants(&self, after: Option<MerchantId>, limit: u32) -> Result<Vec<MerchantRecord>> {
         let after = after.map(|id| id.to_string()).unwrap_or_default();
         self.all(sqlx::query(MERCHANTS).bind(after).bind(i64::from(limit)), rows::merchant).await
+    }
+
+    async fn checkout_settings(&self, id: MerchantId) -> Result<Option<CheckoutSettings>> {
+        let query = sqlx::query(CHECKOUT).bind(id.to_string());
+        self.first(query, |row| Ok(row.json_if_any("checkout")?.unwrap_or_default())).await
+    }
+
+    async fn set_checkout_settings(&self, id: MerchantId, settings: &CheckoutSettings) -> Result<bool> {
+        let query = sqlx::query(SET_CHECKOUT).bind(id.to_string()).bind(to_json(settings)?);
+        Ok(self.run(query).await? > 0)
     }
 }
 

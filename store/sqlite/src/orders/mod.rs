@@ -21,6 +21,7 @@ mod place_order;
 mod product_lists;
 mod product_words;
 mod refunds;
+mod reservations;
 mod stock;
 #[cfg(test)]
 mod tests;
@@ -93,7 +94,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0021_product_words",
             "0022_customer_erasures",
             "0023_ended_orders",
-            "0024_waiting_rooms"
+            "0024_waiting_rooms",
+            "0050_cart_reservations"
         ]
     )
 }

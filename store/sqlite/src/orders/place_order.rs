@@ -1,8 +1,9 @@
 //! Order placement: the transaction that every checkout waits for.
 //!
 //! Guarantees: four statements for an accepted order, whatever the number of lines: reserve (guarded by stock, currency
-//! and the idempotency key at once), order, idempotency record, outbox. Only after a rejection is its cause read; the
-//! unit then ends with an error, which rolls the reservations back.
+//! and the idempotency key at once), order, idempotency record, outbox. Two more come first where the order takes over
+//! the [reservation](super::reservations) of its cart. Only after a rejection is its cause read; the unit then ends with
+//! an error, which rolls the reservations back.
 
 use std::slice;
 
@@ -19,7 +20,7 @@ use store::{
 
 use super::{
     fault::{Result, SqliteFault, to_json},
-    stock,
+    reservations, stock,
     transaction::Unit,
 };
 use crate::row::get;
@@ -51,6 +52,7 @@ impl<E: Into<SqliteFault>> From<E> for NotPlaced {
 /// Places the order; returns it with its rendered body.
 pub(super) async fn place(unit: &mut Unit<'_>, new: NewOrder) -> Result<(Order, String), NotPlaced> {
     let wanted = wanted(new.lines.iter().map(|line| (line.sku.as_str(), line.quantity)));
+    reservations::take_over(unit, &new, &wanted).await?;
     let reserved = stock::reserve(unit, &new, &wanted).await?;
     if reserved.len() < wanted.len() || wanted.is_empty() {
         return Err(why_not(unit, &new, &wanted, &reserved).await?);

@@ -7,6 +7,7 @@ use serde::Serialize;
 use store::{
     domain::{Currency, MerchantId, Order},
     orders::NewOrder,
+    reservations::NewReservation,
     rules::{
         columns::Columns,
         rows,
@@ -56,10 +57,40 @@ pub(super) const RESERVE: &str = "
         AND NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE merchant_id = ?1 AND key = ?4)
     RETURNING sku, name, price_minor, on_hand, reserved, low_stock_at, event_sequence";
 
+/// Reserves the available ones of the products that a cart wants and returns only those. A caller that gets fewer than
+/// it wanted must roll back.
+pub(super) async fn reserve_for_cart(
+    unit: &mut Unit<'_>,
+    cart: &NewReservation,
+    wanted: &Wanted<'_>,
+) -> Result<Vec<Stock>> {
+    let query = over(HOLD, cart.merchant, wanted)?.bind(cart.currency.as_str()).bind(unit.at_ms());
+    unit.rows(query).await?.iter().map(rows::stock).collect()
+}
+
+// Without an event, so the sequence stays: the threshold is told by the order that takes the units over.
+pub(super) const HOLD: &str = "
+    WITH wanted (merchant_id, sku, quantity) AS MATERIALIZED (
+        SELECT ?1, value ->> 'sku', value ->> 'quantity' FROM json_each(?2))
+    UPDATE products SET reserved = reserved + wanted.quantity, updated_at = ?4
+    FROM wanted
+    WHERE products.merchant_id = wanted.merchant_id AND products.sku = wanted.sku AND products.currency = ?3
+        AND products.on_hand - products.reserved >= wanted.quantity
+    RETURNING sku, name, price_minor, on_hand, reserved, low_stock_at, event_sequence";
+
 pub(super) async fn release(unit: &mut Unit<'_>, order: &Order) -> Result<()> {
     let wanted = of_order(order);
-    let released = unit.run(over(RELEASE, order.merchant, &wanted)?.bind(unit.at_ms())).await?;
+    let released = release_units(unit, order.merchant, &wanted).await?;
     Ok(expect_all(order, &wanted, usize::try_from(released).unwrap_or(usize::MAX))?)
+}
+
+/// Releases these units; returns the number of products found.
+pub(super) async fn release_units(
+    unit: &mut Unit<'_>,
+    merchant: MerchantId,
+    units: &Wanted<'_>,
+) -> Result<u64> {
+    unit.run(over(RELEASE, merchant, units)?.bind(unit.at_ms())).await
 }
 
 pub(super) const RELEASE: &str = "

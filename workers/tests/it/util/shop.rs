@@ -211,6 +211,7 @@ impl TestMerchant {
             token: None,
             currency: currency.parse().expect("a currency"),
             lines: vec![NewLine { sku: sku.to_owned(), quantity: 2 }],
+            reservation: None,
             expected_total_minor: None,
             payment_method: payment_method.to_owned(),
             shipping_address: None,

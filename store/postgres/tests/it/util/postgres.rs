@@ -26,7 +26,7 @@ const POOLER: &str = "ORDERWORKS_TEST_PGBOUNCER_URL";
 const EMPTY: &str = "
     DELETE FROM webhook_attempts; DELETE FROM webhook_endpoints; DELETE FROM outbox_unsent; DELETE FROM outbox;
     DELETE FROM idempotency_keys; DELETE FROM mails; DELETE FROM refunds; DELETE FROM orders; DELETE FROM product_words;
-    DELETE FROM products;
+    DELETE FROM cart_reservations; DELETE FROM products;
     DELETE FROM customer_mails; DELETE FROM customers; DELETE FROM verifications; DELETE FROM customer_erasures;
     DELETE FROM waiting_rooms; DELETE FROM api_keys; DELETE FROM merchants;
     DELETE FROM audit_mark";

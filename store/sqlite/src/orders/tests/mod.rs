@@ -70,6 +70,7 @@ impl TestMerchant {
             token: None,
             currency: "EUR".parse().expect("a code"),
             lines: lines.iter().map(line).collect(),
+            reservation: None,
             expected_total_minor: None,
             payment_method: "pm_card_visa".to_owned(),
             shipping_address: None,

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Row};
 use super::{
     super::{
         admission, audit, customers, erasures, order_flow, order_records, outbox, product_lists,
-        product_words, stock, transitions, verifications, webhooks,
+        product_words, reservations, stock, transitions, verifications, webhooks,
     },
     TestMerchant,
 };
@@ -122,6 +122,10 @@ async fn stock_is_changed_by_its_whole_key() {
     assert_eq!(steps(stock::RESERVE).await, [key, product]);
     assert_eq!(steps(stock::RELEASE).await, [product]);
     assert_eq!(steps(stock::SHIP).await, [product]);
+    assert_eq!(steps(stock::HOLD).await, [product]);
+    let ended = "SEARCH cart_reservations USING COVERING INDEX cart_reservations_by_end \
+                 ((expires_at,cart_id)>(?,?) AND expires_at<?)";
+    assert_eq!(steps(reservations::ENDED).await, [ended]);
 }
 
 #[tokio::test]
