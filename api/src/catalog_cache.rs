@@ -162,6 +162,12 @@ impl CatalogCache {
         self.cache.invalidate(&keys).await;
     }
 
+    /// Invalidates products whose stock a cart has changed. Called whether the write succeeded or not.
+    pub(crate) async fn stock_changed(&self, merchant: MerchantId, skus: &[&str]) {
+        let keys: Vec<_> = skus.iter().map(|sku| self.product.key(&product_id(merchant, sku))).collect();
+        self.cache.invalidate(&keys).await;
+    }
+
     /// Queues products whose stock an order has changed; they are invalidated a moment later, off the order's path.
     pub(crate) fn sold(&self, order: &Order) {
         let mut sold = self.sold.lock().unwrap_or_else(PoisonError::into_inner);

@@ -54,7 +54,11 @@ pub(crate) async fn open<'a>(caller: &CartRef<'a>, owner: Owner) -> Result<(Cart
 pub(crate) async fn delete(caller: &CartRef<'_>, owner: Owner) -> Result<()> {
     let (key, sessions) = (key(owner), &caller.state.sessions);
     if let Some(stored) = sessions.get(&key).await? {
-        sessions.delete(&caller.with_id(decode(&stored.data)?).key()).await?;
+        let place = caller.with_id(decode(&stored.data)?);
+        if let Some((mut cart, _)) = place.find_any().await? {
+            place.drop_reservation(&mut cart).await?;
+        }
+        sessions.delete(&place.key()).await?;
         sessions.delete(&key).await?;
     }
     Ok(())
@@ -97,6 +101,7 @@ async fn set_aside(guest: &CartRef<'_>, target: CartId, into: &Cart) -> Result<O
         }
         guest.expect_open(&cart).await?;
         add(&mut into.clone(), guest.id, &cart)?;
+        guest.drop_reservation(&mut cart).await?;
         (cart.moved, cart.merging_into) = (true, Some(target));
         if guest.save(&mut cart, Some(version)).await?.is_some() {
             return Ok(Some(cart));

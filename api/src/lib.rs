@@ -7,6 +7,7 @@ mod cache_policies;
 mod card_testing;
 mod carts;
 mod catalog_cache;
+mod checkout_choices;
 mod client_ip;
 mod config;
 mod cors;

@@ -65,6 +65,7 @@ kinds! {
     CART_BUSY = CONFLICT "cart_busy" "The cart is being changed";
     CART_HELD = CONFLICT "cart_in_checkout" "The cart is being ordered";
     CART_CLOSED = CONFLICT "cart_closed" "The cart was ordered";
+    RESERVATIONS_OFF = CONFLICT "reservations_off" "The shop reserves nothing for carts";
     ENDPOINT_LIMIT = CONFLICT "endpoint_limit_reached" "The merchant has as many endpoints as are allowed";
     NO_ENDPOINT = CONFLICT "no_endpoint_subscribed" "No enabled endpoint is subscribed to this kind of event";
     SECRET_LIMIT = CONFLICT "secret_limit_reached" "As many former secrets are valid as are allowed";

@@ -7,7 +7,9 @@ use base::Ambient;
 use cache::{Cache, DerivedStats, RateLimits, Sessions};
 use http::request;
 use jobs::records::RecordStore;
-use store::{OrderStore, PaymentStore, domain::MerchantId, merchants::KeyScope};
+use store::{
+    OrderStore, PaymentStore, StoreError, checkout::CheckoutSettings, domain::MerchantId, merchants::KeyScope,
+};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +17,7 @@ use crate::{
     admission::{AdmissionCounts, OrderAdmission},
     card_testing::{CardTesting, CardTestingCounts},
     catalog_cache::CatalogCache,
+    checkout_choices::CheckoutChoices,
     client_ip,
     config::ApiConfig,
     health::{HealthCheck, Readiness},
@@ -46,6 +49,7 @@ pub struct ApiShared {
     pub(crate) catalog: Arc<CatalogCache>,
     pub(crate) profiles: ProfileCache,
     pub(crate) pages: PageCache,
+    pub(crate) checkout_choices: CheckoutChoices,
     pub(crate) limiters: Arc<Limiters>,
     pub(crate) card_testing: Arc<CardTesting>,
     pub(crate) admission: Arc<OrderAdmission>,
@@ -104,6 +108,7 @@ impl ApiState {
             catalog: Arc::new(catalog),
             profiles,
             pages,
+            checkout_choices: CheckoutChoices::default(),
             card_testing: Arc::new(card_testing),
             admission,
             rooms: Arc::new(rooms),
@@ -144,6 +149,14 @@ impl ApiState {
     /// Decisions on the admission of orders in this process since its start.
     pub fn admission(&self) -> AdmissionCounts {
         self.admission.counts()
+    }
+
+    /// What the merchant has chosen for its checkout.
+    pub(crate) async fn checkout_settings(
+        &self,
+        merchant: MerchantId,
+    ) -> Result<CheckoutSettings, StoreError> {
+        self.checkout_choices.of(&*self.orders, merchant, self.ambient.now()).await
     }
 
     /// The client address that limits count this request by.

@@ -59,7 +59,7 @@ export interface CartItem {
 }
 export interface Cart {
   object: "cart"; id: string; status: "open" | "closed"; currency: string | null; items: CartItem[];
-  total_minor: number; customer: string | null; order: string | null; expires_at: string;
+  total_minor: number; customer: string | null; order: string | null; reserved_until: string | null; expires_at: string;
 }
 export interface Product {
   object: "product"; sku: string; name: string; description: string | null; category: string; price_minor: number;

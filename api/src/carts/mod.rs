@@ -3,7 +3,11 @@
 //! Guarantees: a cart belongs to one merchant, whose id is part of its key. A change is written by compare-and-swap on
 //! the version that was read, and repeated on a conflict. A cart becomes one order at most, see [`Checkout`]. A cart
 //! with a customer is found in that customer's session and with a secret key only. A customer takes over an anonymous
-//! cart under a new id, so an id that others know finds nothing afterwards.
+//! cart under a new id, so an id that others know finds nothing afterwards. A change gives up what the cart has
+//! reserved, see `reservation`.
+
+mod problems;
+mod reservation;
 
 use std::time::Duration;
 
@@ -21,6 +25,9 @@ use crate::{
     sessions::{self, Owner, decode, encode},
     state::ApiState,
 };
+
+pub(crate) use problems::{busy, held};
+pub(crate) use reservation::CartReserved;
 
 /// Different products in one cart at most.
 pub(crate) const LINES_MAX: usize = 100;
@@ -65,6 +72,9 @@ pub(crate) struct Cart {
     /// The carts merged into this one, the latest ones.
     #[serde(default)]
     pub(crate) merged: Vec<CartId>,
+    /// When the reservation of the items ends; `None` where nothing is known to be reserved.
+    #[serde(default)]
+    pub(crate) reserved_until: Option<Timestamp>,
     pub(crate) expires_at: Timestamp,
 }
 
@@ -172,6 +182,7 @@ impl<'a> CartRef<'a> {
         for _ in 0..TRIES_MAX {
             let (mut cart, version) = self.load().await?;
             self.expect_open(&cart).await?;
+            self.drop_reservation(&mut cart).await?;
             edit(&mut cart)?;
             let is_taken_over = cart.customer.is_none() && self.customer.is_some();
             let written = if is_taken_over {
@@ -264,17 +275,16 @@ impl<'a> CartRef<'a> {
 
 impl Cart {
     pub(crate) fn new(currency: Option<Currency>, customer: Option<CustomerId>) -> Self {
-        let expires_at = Timestamp::UNIX_EPOCH;
-        let (items, merged) = (Vec::new(), Vec::new());
         Self {
             currency,
-            items,
+            items: Vec::new(),
             customer,
             checkout: None,
             moved: false,
             merging_into: None,
-            merged,
-            expires_at,
+            merged: Vec::new(),
+            reserved_until: None,
+            expires_at: Timestamp::UNIX_EPOCH,
         }
     }
 
@@ -330,17 +340,10 @@ impl Cart {
     fn close(&mut self, order: OrderId, attempt: Option<(&str, [u8; 32])>, now: Timestamp) {
         let (key, fingerprint) = attempt.unwrap_or_default();
         let key = key.to_owned();
+        self.reserved_until = None;
         let held_until = self.checkout.as_ref().map_or(now, |begun| begun.held_until);
         self.checkout = Some(Checkout { order, held_until, key, fingerprint, placed: true, in_flight: 0 });
     }
-}
-
-pub(crate) fn held() -> Problem {
-    Problem::new(Kind::CART_HELD, "it is being ordered; look again shortly").retry_after(1)
-}
-
-pub(crate) fn busy() -> Problem {
-    Problem::new(Kind::CART_BUSY, "others keep changing it; try again").retry_after(1)
 }
 
 #[cfg(test)]

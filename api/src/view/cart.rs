@@ -31,6 +31,9 @@ pub(crate) struct CartView {
     customer: Option<String>,
     /// The order it has become, `ord_…`; shown in the session of its customer and with a secret key.
     order: Option<String>,
+    /// When the reservation of the items ends; `null` without one.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    reserved_until: Option<Timestamp>,
     /// When the cart is deleted unless it is changed before.
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
@@ -48,21 +51,23 @@ pub(crate) struct CartItemView {
     price_minor: Option<i64>,
     /// Price times quantity; `null` as `name` is.
     line_total_minor: Option<i64>,
-    /// Units that could be ordered now.
+    /// Units that could be ordered now, those reserved for this cart included.
     available: i64,
 }
 
 impl CartItemView {
     /// `product` is the product as sold now, in the cart's currency.
-    pub(crate) fn new(item: CartItem, product: Option<Product>) -> Self {
+    pub(crate) fn new(item: CartItem, product: Option<Product>, is_reserved: bool) -> Self {
         let CartItem { sku, quantity } = item;
         // Far from overflowing: the largest price times the largest quantity is 10^16.
         let total = |product: &Product| product.price_minor.saturating_mul(i64::from(quantity));
+        let own = if is_reserved { i64::from(quantity) } else { 0 };
+        let available = |product: &Product| product.available().saturating_add(own).min(product.on_hand);
         Self {
             quantity,
             price_minor: product.as_ref().map(|product| product.price_minor),
             line_total_minor: product.as_ref().map(total),
-            available: product.as_ref().map_or(0, Product::available),
+            available: product.as_ref().map_or(0, available),
             name: product.map(|product| product.name),
             sku,
         }
@@ -81,6 +86,7 @@ impl CartView {
             items,
             customer: cart.customer.map(|customer| customer.to_string()),
             order: order.filter(|_| place.is_entitled(cart.customer)).map(|order| order.to_string()),
+            reserved_until: cart.reserved_until(place.state.ambient.now()),
             expires_at: cart.expires_at,
         }
     }

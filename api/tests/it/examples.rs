@@ -7,6 +7,7 @@ use std::{
 
 use reqwest::Method;
 use serde_json::{Map, Value};
+use store::{checkout::CheckoutSettings, merchants::Merchants};
 
 use crate::{
     customers::mailed,
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// Every operation with the status of its answer, in an order in which each finds what it needs.
-const STORY: [(&str, u16); 52] = [
+const STORY: [(&str, u16); 54] = [
     ("index", 200),
     ("document", 200),
     ("live", 200),
@@ -47,6 +48,8 @@ const STORY: [(&str, u16); 52] = [
     ("create_cart", 201),
     ("put_item", 200),
     ("get_cart", 200),
+    ("reserve_cart", 200),
+    ("release_cart", 200),
     ("checkout", 202),
     ("cancel_order", 200),
     ("revoke_token", 204),
@@ -287,6 +290,8 @@ fn each_example_is_valid_and_none_is_missing() {
 #[tokio::test]
 async fn the_requests_do_what_the_answers_say() {
     let shop = TestApi::open().await;
+    let settings = CheckoutSettings { reserve_minutes: Some(15) };
+    assert!(shop.orders.set_checkout_settings(shop.own.id, &settings).await.expect("sets"));
     let mut reader = ExampleReader::open();
     let operations = reader.operations();
     let name_of =

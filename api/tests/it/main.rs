@@ -9,6 +9,7 @@ mod access;
 mod access_matrix;
 mod admission;
 mod card_testing;
+mod cart_reservations;
 mod carts;
 mod catalog;
 mod checkout;

@@ -137,6 +137,7 @@ class Cart(TypedDict):
     total_minor: int
     customer: str | None
     order: str | None
+    reserved_until: str | None
     expires_at: str
 
 

@@ -83,7 +83,8 @@ pub(super) async fn checkout(
         let place = CartRef::of(&state, &admitted.key, &headers, parse_id(&id, "cart")?).await?;
         let IdempotencyKey { key, fingerprint } = admitted.idempotency;
         let source = Source { record: &admitted.key, address: admitted.address, headers: &headers };
-        let attempt = Attempt { place, source, key, fingerprint };
+        let reserves = state.checkout_settings(place.merchant).await?.reserves_for().is_some();
+        let attempt = Attempt { place, source, key, fingerprint, reserves };
         attempt.make(admitted.body, trace).await
     };
     Ok(with_rate(rate, answer.await))
@@ -94,6 +95,9 @@ struct Attempt<'a> {
     source: Source<'a>,
     key: String,
     fingerprint: [u8; 32],
+    /// Whether the shop reserves stock for carts. Not whether this cart has a reservation: a crash may have left one that
+    /// the cart does not know of.
+    reserves: bool,
 }
 
 /// Where an attempt comes from.
@@ -217,6 +221,7 @@ impl Attempt<'_> {
             token: None,
             currency,
             lines: cart.items.iter().map(line).collect(),
+            reservation: self.reserves.then_some(self.place.id),
             expected_total_minor: request.expected_total_minor,
             payment_method: request.payment_method,
             shipping_address: request.shipping_address.map(Into::into),

@@ -1,9 +1,11 @@
-//! Carts: creating, reading and changing them; ordering them is in `checkout`, the customer's own one in `customer`.
+//! Carts: creating, reading and changing them; ordering them is in `checkout`, reserving their items in `reservation`, the
+//! customer's own one in `customer`.
 
 mod checkout;
 mod customer;
 mod priced;
 mod request;
+mod reservation;
 
 use axum::{
     Json,
@@ -39,6 +41,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(create_cart))
         .routes(routes!(get_cart))
         .routes(routes!(put_item))
+        .routes(routes!(reservation::reserve_cart, reservation::release_cart))
         .routes(routes!(checkout::checkout))
         .routes(routes!(customer::open_cart))
 }
@@ -111,7 +114,7 @@ async fn get_cart(
 
 /// Set how many of a product are in a cart
 ///
-/// Stock is not reserved; `available` tells how many could be ordered now. In a session a cart without a customer
+/// `available` tells how many could be ordered now; a reservation of the cart is given up. In a session a cart without a customer
 /// becomes that customer's **under a new id**, which `id` and `Content-Location` tell; the old id is not found any
 /// more.
 #[utoipa::path(
