@@ -8,7 +8,7 @@ use store::{
     merchants::KeyScope,
 };
 
-use super::values;
+use super::values::{self, ReserveMinutes};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MerchantCommand {
@@ -26,6 +26,14 @@ pub(crate) enum MerchantCommand {
         /// At most this many
         #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
+    },
+    /// Show what a merchant has chosen for its checkout, or change what is given; API processes follow within 10 seconds
+    Checkout {
+        /// `mer_…`
+        id: MerchantId,
+        /// Minutes for which a cart reserves its items, 1 to 60, or `off`
+        #[arg(long, value_name = "MINUTES", value_parser = values::reserve_minutes)]
+        reserve: Option<ReserveMinutes>,
     },
     /// Show a merchant and its keys
     Show {

@@ -27,6 +27,7 @@ pub(crate) use roles::{ApiArgs, ConsoleArgs, HealthArgs, SandboxArgs, WorkerArgs
 use secrecy::SecretString;
 use store::domain::OrderId;
 pub(crate) use top::TopArgs;
+pub(crate) use values::ReserveMinutes;
 
 use crate::config::Config;
 

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use jobs::{Timestamp, job_store::SLOTS_MAX};
 use serde::de::DeserializeOwned;
+use store::checkout::RESERVE_MINUTES_MAX;
 use workers::queues::QUEUES;
+
+/// Minutes for which carts reserve; `None` is `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReserveMinutes(pub(crate) Option<u32>);
 
 /// Parses the serde name of a plain enum's value; the error lists them all.
 pub(super) fn named<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
@@ -61,6 +66,15 @@ pub(super) fn date(text: &str) -> Result<Timestamp, String> {
         .map_err(|_| "expected a date or a time, such as 2026-11-01 or 2026-11-01T12:00:00Z".to_owned())
 }
 
+/// Parses the minutes for which carts reserve, or `off`.
+pub(super) fn reserve_minutes(text: &str) -> Result<ReserveMinutes, String> {
+    match (text, text.parse::<u32>()) {
+        ("off", _) => Ok(ReserveMinutes(None)),
+        (_, Ok(minutes)) if (1..=RESERVE_MINUTES_MAX).contains(&minutes) => Ok(ReserveMinutes(Some(minutes))),
+        _ => Err(format!("expected a number of minutes from 1 to {RESERVE_MINUTES_MAX}, or off")),
+    }
+}
+
 /// Parses a note for the record.
 pub(super) fn note(text: &str) -> Result<String, String> {
     let text = text.trim();
@@ -102,6 +116,15 @@ mod tests {
         assert!(size("payments=0").is_err_and(|error| error.contains("control pause payments")));
         for wrong in ["payments", "payments=", "payments=1001", "payments=-1", "payments=x"] {
             assert!(size(wrong).is_err_and(|error| error.contains("from 1 to 1000")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn minutes_of_reservations() {
+        assert_eq!(reserve_minutes("15"), Ok(ReserveMinutes(Some(15))));
+        assert_eq!(reserve_minutes("off"), Ok(ReserveMinutes(None)));
+        for wrong in ["0", "61", "-1", "1.5", "", "on"] {
+            assert!(reserve_minutes(wrong).is_err_and(|error| error.contains("1 to 60")), "{wrong}");
         }
     }
 

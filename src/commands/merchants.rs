@@ -15,7 +15,7 @@ use store::{
 
 use super::sale;
 use crate::{
-    cli::{KeyCommand, MerchantCommand},
+    cli::{KeyCommand, MerchantCommand, ReserveMinutes},
     config::Config,
     keys, output,
     wiring::open_orders,
@@ -27,6 +27,7 @@ pub(super) async fn merchant(what: MerchantCommand, config: &Config, as_json: bo
     match what {
         MerchantCommand::Create { name } => create(store.as_ref(), &name, &ambient, as_json).await,
         MerchantCommand::List { after, limit } => list(store.as_ref(), after, limit, as_json).await,
+        MerchantCommand::Checkout { id, reserve } => checkout(store.as_ref(), id, reserve, as_json).await,
         MerchantCommand::Show { id } => show(store.as_ref(), id, as_json).await,
         MerchantCommand::Sale(args) => sale::run(store.as_ref(), args, &ambient, as_json).await,
     }
@@ -106,6 +107,26 @@ async fn show(store: &dyn OrderStore, id: MerchantId, as_json: bool) -> Result<(
     let name = isolated(&name);
     output::text(&format!("{id}  {name}, created {created_at}\n"))?;
     print_keys(&keys, false)
+}
+
+/// Changes what is given, and shows the rest.
+async fn checkout(
+    store: &dyn OrderStore,
+    id: MerchantId,
+    reserve: Option<ReserveMinutes>,
+    as_json: bool,
+) -> Result<()> {
+    let found = store.checkout_settings(id).await?;
+    let mut settings = found.with_context(|| format!("there is no merchant {id}"))?;
+    if let Some(ReserveMinutes(minutes)) = reserve {
+        settings.reserve_minutes = minutes;
+        store.set_checkout_settings(id, &settings).await?;
+    }
+    let answer = json!({ "merchant": id, "reserve_minutes": settings.reserve_minutes });
+    output::answer(as_json, &answer, || match settings.reserve_minutes {
+        Some(minutes) => format!("{id}: a cart at checkout reserves its items for {minutes} minutes\n"),
+        None => format!("{id}: carts reserve nothing\n"),
+    })
 }
 
 /// A key that was just drawn.

@@ -43,6 +43,25 @@ async fn refused(client: &Client) -> Duration {
 }
 
 #[tokio::test]
+async fn reservations_of_carts_are_switched_by_the_command() {
+    let data = tempfile::tempdir().expect("a folder");
+    let made = run_json(data.path(), &["merchant", "create", "--name", "Tea & Co"]).await;
+    let id = text(&made, "/merchant/id").to_owned();
+    let checkout = ["merchant", "checkout", &id];
+    assert_eq!(run_json(data.path(), &checkout).await["reserve_minutes"], Value::Null, "off at first");
+    for (reserve, minutes) in [("15", json!(15)), ("off", Value::Null)] {
+        let set = run_json(data.path(), &["merchant", "checkout", &id, "--reserve", reserve]).await;
+        assert_eq!((&set["merchant"], &set["reserve_minutes"]), (&json!(id), &minutes));
+        assert_eq!(run_json(data.path(), &checkout).await["reserve_minutes"], minutes, "it is kept");
+    }
+    let (ok, _, error) = run(data.path(), &["merchant", "checkout", &id, "--reserve", "61"]).await;
+    assert!(!ok && error.contains("from 1 to 60"), "{error}");
+    let nobody = "mer_019aa3c2-7f5e-7cc1-b3a4-1d7a9b1c2d3e";
+    let (ok, _, error) = run(data.path(), &["merchant", "checkout", nobody]).await;
+    assert!(!ok && error.contains("there is no merchant"), "{error}");
+}
+
+#[tokio::test]
 async fn a_merchant_made_by_the_command_sells_beside_a_running_server() {
     let data = tempfile::tempdir().expect("a folder");
     let dev = Dev::start(data.path()).await;
