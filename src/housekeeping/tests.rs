@@ -128,6 +128,7 @@ impl TestHousekeeping {
             currency: "EUR".parse().expect("a currency"),
             lines: vec![NewLine { sku: "cup".to_owned(), quantity: 1 }],
             reservation: None,
+            pricing: None,
             expected_total_minor: None,
             payment_method: "pm_card_visa".to_owned(),
             shipping_address: None,

@@ -270,6 +270,7 @@ async fn placed(orders: &dyn OrderStore, ambient: &Ambient) -> OrderId {
         currency,
         lines: vec![NewLine { sku: "mug".to_owned(), quantity: 2 }],
         reservation: None,
+        pricing: None,
         expected_total_minor: None,
         payment_method: "pm_card_visa".to_owned(),
         shipping_address: None,

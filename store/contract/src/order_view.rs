@@ -9,7 +9,9 @@ use serde::Serialize;
 #[cfg(feature = "openapi")]
 use utoipa::ToSchema;
 
-use crate::domain::{Address, Customer, Order, OrderLine, OrderStatus, PaymentId, PaymentState, Shipment};
+use crate::domain::{
+    Address, Adjustment, Customer, Order, OrderLine, OrderStatus, PaymentId, PaymentState, Shipment,
+};
 
 /// An order. Personal data are `null` for a caller with a publishable key and neither the session of the customer who
 /// placed the order nor the order's token, and for everybody once they were erased.
@@ -28,12 +30,15 @@ pub struct OrderView {
     /// ISO 4217.
     #[cfg_attr(feature = "openapi", schema(example = "EUR"))]
     currency: String,
-    /// Sum of the lines in minor units.
+    /// Sum of the lines and the adjustments in minor units: what is charged.
     total_minor: i64,
     /// Sum of the refunds so far.
     refunded_minor: i64,
     /// The lines, at the prices of the time of ordering.
     items: Vec<ItemView>,
+    /// Discounts, shipping and taxes, where the merchant has hooks for them; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    adjustments: Vec<AdjustmentView>,
     /// The customer; `null` without access to personal data.
     customer: Option<CustomerView>,
     /// The payment, once it has begun.
@@ -71,6 +76,19 @@ pub struct ItemView {
     price_minor: i64,
     /// Price times quantity.
     total_minor: i64,
+}
+
+/// An amount beside the lines.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema), schema(as = Adjustment))]
+pub struct AdjustmentView {
+    /// `discount`, `shipping` or `tax`.
+    #[cfg_attr(feature = "openapi", schema(example = "shipping"))]
+    kind: &'static str,
+    /// For the customer to read.
+    label: String,
+    /// In minor units; a discount is zero or less, all others are zero or more.
+    amount_minor: i64,
 }
 
 /// The customer.
@@ -126,6 +144,7 @@ impl OrderView {
             total_minor: order.total_minor,
             refunded_minor: order.refunded_minor,
             items: order.lines.iter().map(ItemView::new).collect(),
+            adjustments: order.adjustments.iter().map(AdjustmentView::new).collect(),
             customer: (!order.customer.is_erased()).then(|| CustomerView::new(&order.customer)),
             payment,
             shipping_address: order.shipping_address.as_ref().map(AddressView::new),
@@ -149,6 +168,7 @@ impl OrderView {
             total_minor: _,
             refunded_minor: _,
             items: _,
+            adjustments: _,
             customer,
             payment: _,
             shipping_address,
@@ -227,6 +247,14 @@ impl ItemView {
     fn new(line: &OrderLine) -> Self {
         let OrderLine { sku, name, quantity, price_minor, total_minor } = line.clone();
         Self { sku, name, quantity, price_minor, total_minor }
+    }
+}
+
+impl AdjustmentView {
+    /// The amount as clients see it.
+    pub fn new(adjustment: &Adjustment) -> Self {
+        let Adjustment { kind, label, amount_minor } = adjustment;
+        Self { kind: kind.as_str(), label: label.clone(), amount_minor: *amount_minor }
     }
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::{
         Address, CartId, Currency, Customer, CustomerId, MerchantId, Order, OrderId, OrderStatus, OrderToken,
-        Page, PageRequest, PaymentId, RefundId,
+        Page, PageRequest, PaymentId, Pricing, RefundId,
     },
     error::Result,
 };
@@ -44,6 +44,8 @@ pub struct NewOrder {
     pub lines: Vec<NewLine>,
     /// The cart whose reservation, if there is one, the order takes over.
     pub reservation: Option<CartId>,
+    /// Its adjustments, and the sum of the lines they were decided for; `None`: the lines are all.
+    pub pricing: Option<Pricing>,
     /// The total the customer agreed to, in minor units; an order that comes to another one is rejected.
     pub expected_total_minor: Option<i64>,
     /// The payment provider's token of the payment method.
@@ -121,6 +123,8 @@ pub enum Refusal {
     },
     /// The total exceeds [`crate::domain::AMOUNT_MINOR_MAX`].
     TotalTooLarge,
+    /// The lines come to another sum than their adjustments were decided for: decide again.
+    Repriced,
     PriceChanged {
         /// The total at the present prices, in minor units.
         total_minor: i64,

@@ -223,7 +223,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0023_waiting_rooms.down",
             "0023_waiting_rooms.up",
             "0050_cart_reservations.down",
-            "0050_cart_reservations.up"
+            "0050_cart_reservations.up",
+            "0051_adjustments.down",
+            "0051_adjustments.up"
         ]
     )
 }

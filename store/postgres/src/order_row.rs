@@ -15,7 +15,7 @@ macro_rules! columns {
         "id, merchant_id, status, currency, total_minor, refunded_minor, lines::text AS lines, customer_email, \
          customer_name, payment_method, shipping_address::text AS shipping_address, reference, status_reason, \
          captured_minor, shipment_id, shipped_at, event_sequence, trace, created_at, updated_at, \
-         customer_id, token_hash, token_expires_at"
+         customer_id, token_hash, token_expires_at, adjustments::text AS adjustments"
     };
 }
 pub(super) use columns;

@@ -39,15 +39,16 @@ pub(super) const STORE: &str = concat!(
     "WITH placed AS MATERIALIZED (
         SELECT * FROM unnest($12::uuid[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[],
             $19::text[], $20::text[], $21::text[], $22::bytea[], $23::text[], $24::uuid[], $25::bytea[],
-            $26::timestamptz[])
+            $26::timestamptz[], $27::text[])
         AS given (id, total_minor, lines, customer_email, customer_name, payment_method, shipping_address, reference,
-            trace, key, fingerprint, body, customer_id, token_hash, token_expires_at)),
+            trace, key, fingerprint, body, customer_id, token_hash, token_expires_at, adjustments)),
     stored AS (
         INSERT INTO orders (id, merchant_id, status, currency, total_minor, lines, customer_email, customer_name,
             payment_method, shipping_address, reference, event_sequence, trace, created_at, updated_at, customer_id,
-            token_hash, token_expires_at)
+            token_hash, token_expires_at, adjustments)
         SELECT id, $10, 'pending', $11, total_minor, lines::json, customer_email, customer_name, payment_method,
-            shipping_address::json, reference, 1, trace, $1, $1, customer_id, token_hash, token_expires_at FROM placed),
+            shipping_address::json, reference, 1, trace, $1, $1, customer_id, token_hash, token_expires_at,
+            adjustments::json FROM placed),
     answered AS (
         INSERT INTO idempotency_keys (merchant_id, key, fingerprint, order_id, body, created_at)
         SELECT $10, key, fingerprint, id, body, $1 FROM placed ORDER BY key COLLATE \"C\"),
@@ -143,6 +144,11 @@ async fn store(
     let lines: Result<Vec<_>, _> = orders.iter().map(|order| to_json(&order.lines)).collect();
     let address = |order: &Order| order.shipping_address.as_ref().map(to_json).transpose();
     let addresses: Result<Vec<_>, _> = orders.iter().map(address).collect();
+    let adjusted = |order: &Order| {
+        let has_any = !order.adjustments.is_empty();
+        has_any.then(|| to_json(&order.adjustments)).transpose()
+    };
+    let adjustments: Result<Vec<_>, _> = orders.iter().map(adjusted).collect();
     let query = outbox_insert::bind(sqlx::query(STORE), &messages)?
         .bind(first.merchant.0)
         .bind(first.currency.as_str())
@@ -160,7 +166,8 @@ async fn store(
         .bind(bodies)
         .bind(column(orders, |order| order.account.map(|account| account.0)))
         .bind(column(orders, |order| order.token.as_ref().map(|token| &token.hash[..])))
-        .bind(column(orders, |order| order.token.map(|token| Moment(token.expires_at))));
+        .bind(column(orders, |order| order.token.map(|token| Moment(token.expires_at))))
+        .bind(adjustments?);
     unit.run(query).await?;
     unit.wake_relays();
     Ok(())

@@ -256,6 +256,7 @@ impl Client {
                     currency: euro(),
                     lines: lines.clone(),
                     reservation: None,
+                    pricing: None,
                     expected_total_minor: None,
                     payment_method: payment_method.clone(),
                     shipping_address: None,

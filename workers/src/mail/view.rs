@@ -68,6 +68,7 @@ struct View<'a> {
     customer: &'a str,
     number: &'a str,
     lines: Vec<OrderLine<'a>>,
+    adjustments: Vec<AdjustmentLine<'a>>,
     total: String,
     is_free: bool,
     refunded: String,
@@ -78,6 +79,11 @@ struct OrderLine<'a> {
     name: Cow<'a, str>,
     quantity: u32,
     total: String,
+}
+
+struct AdjustmentLine<'a> {
+    label: Cow<'a, str>,
+    amount: String,
 }
 
 pub(super) fn render(mail: &Mail<'_>, storefront: Option<&Url>) -> Result<Shown, askama::Error> {
@@ -145,6 +151,7 @@ fn render_order(order: &Order, template: Template, shop: &str) -> Result<Shown, 
         customer: &customer,
         number: &number,
         lines: lines(order, order.currency),
+        adjustments: adjustments(order),
         total: format_amount(order.total_minor, order.currency),
         is_free: order.total_minor == 0,
         refunded: format_amount(refunded_minor, order.currency),
@@ -170,6 +177,16 @@ fn lines(order: &Order, currency: Currency) -> Vec<OrderLine<'_>> {
         .lines
         .iter()
         .map(|l| OrderLine { name: isolated(&l.name), quantity: l.quantity, total: line(l) })
+        .collect()
+}
+
+fn adjustments(order: &Order) -> Vec<AdjustmentLine<'_>> {
+    let line =
+        |adjustment: &'_ store::domain::Adjustment| format_amount(adjustment.amount_minor, order.currency);
+    order
+        .adjustments
+        .iter()
+        .map(|of| AdjustmentLine { label: isolated(&of.label), amount: line(of) })
         .collect()
 }
 

@@ -222,6 +222,7 @@ impl Attempt<'_> {
             currency,
             lines: cart.items.iter().map(line).collect(),
             reservation: self.reserves.then_some(self.place.id),
+            pricing: None,
             expected_total_minor: request.expected_total_minor,
             payment_method: request.payment_method,
             shipping_address: request.shipping_address.map(Into::into),

@@ -98,6 +98,7 @@ async fn place(
         currency: request.currency,
         lines,
         reservation: None,
+        pricing: None,
         expected_total_minor: request.expected_total_minor,
         payment_method: request.payment_method,
         shipping_address: request.shipping_address.map(Into::into),

@@ -93,6 +93,7 @@ impl OrdersFixture {
             currency: "EUR".parse().expect("a currency"),
             lines: lines.iter().map(|&(sku, quantity)| NewLine { sku: sku.to_owned(), quantity }).collect(),
             reservation: None,
+            pricing: None,
             expected_total_minor: None,
             payment_method: "pm_card_visa".to_owned(),
             shipping_address: Some(address()),

@@ -162,6 +162,8 @@ macro_rules! order_store_suite {
                 refusals_name_every_line_and_write_nothing,
                 a_total_too_large_is_refused,
                 another_total_than_the_expected_one_is_refused,
+                adjustments_are_kept_with_the_order_and_in_its_total,
+                adjustments_of_other_prices_are_refused,
                 expired_keys_may_be_used_again,
                 a_clock_that_is_ahead_deletes_no_key_of_the_last_day,
             ],

@@ -6,7 +6,7 @@ use base::time::later;
 use store::{
     OrderStore,
     catalog::ProductData,
-    domain::{EventKind, OrderStatus, PageRequest},
+    domain::{AMOUNT_MINOR_MAX, Adjustment, AdjustmentKind, EventKind, OrderStatus, PageRequest, Pricing},
     order_view::OrderView,
     orders::{IDEMPOTENCY_KEEP, IdempotencyKey, NewOrder, OrderFilter, PlaceOutcome, Refusal},
     outbox::OutboxBody,
@@ -234,6 +234,49 @@ pub async fn another_total_than_the_expected_one_is_refused(store: Arc<dyn Order
     world.product("mug", 900, 50).await;
     let again = world.place(agreed.clone()).await;
     assert!(matches!(again, PlaceOutcome::Replayed { order, .. } if order == agreed.id), "{again:?}");
+}
+
+pub async fn adjustments_are_kept_with_the_order_and_in_its_total(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    world.product("mug", 250, 50).await;
+    let adjustment =
+        |kind, label: &str, amount_minor| Adjustment { kind, label: label.to_owned(), amount_minor };
+    let adjustments = vec![
+        adjustment(AdjustmentKind::Discount, "Ten percent", -50),
+        adjustment(AdjustmentKind::Shipping, "Parcel", 490),
+        adjustment(AdjustmentKind::Tax, "VAT 19 %", 179),
+    ];
+    let pricing = Pricing { subtotal_minor: 500, adjustments: adjustments.clone() };
+    let expected_total_minor = Some(1119);
+    let new = NewOrder { pricing: Some(pricing), expected_total_minor, ..world.new_order(&[("mug", 2)]) };
+    let PlaceOutcome::Placed { order, body } = world.place(new.clone()).await else { panic!("not placed") };
+    assert_eq!((order.total_minor, &order.adjustments), (1119, &adjustments));
+    let stored = world.read(new.id).await;
+    assert_eq!((stored.total_minor, &stored.adjustments), (1119, &adjustments));
+    assert_eq!(OrderView::of_new(&stored), body);
+    let told = world.events(new.id).await;
+    assert_eq!(told[0].data["adjustments"][1]["amount_minor"], 490);
+    world.pay(new.id).await;
+    assert_eq!(world.read(new.id).await.adjustments, adjustments, "whatever becomes of the order");
+}
+
+/// Without using up the key.
+pub async fn adjustments_of_other_prices_are_refused(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    world.product("mug", 250, 50).await;
+    let priced = |subtotal_minor, amount_minor| {
+        let shipping =
+            Adjustment { kind: AdjustmentKind::Shipping, label: "Parcel".to_owned(), amount_minor };
+        Some(Pricing { subtotal_minor, adjustments: vec![shipping] })
+    };
+    let new = world.new_order(&[("mug", 2)]);
+    let moved = NewOrder { pricing: priced(499, 490), ..new.clone() };
+    assert_eq!(world.place(moved).await, PlaceOutcome::Refused(vec![Refusal::Repriced]));
+    let beyond = NewOrder { pricing: priced(500, AMOUNT_MINOR_MAX), ..new.clone() };
+    assert_eq!(world.place(beyond).await, PlaceOutcome::Refused(vec![Refusal::TotalTooLarge]));
+    assert_eq!(world.stock("mug").await, (50, 0), "nothing is written");
+    let right = NewOrder { pricing: priced(500, 490), ..new };
+    assert!(matches!(world.place(right).await, PlaceOutcome::Placed { .. }));
 }
 
 pub async fn a_clock_that_is_ahead_deletes_no_key_of_the_last_day(store: Arc<dyn OrderStore>) {

@@ -10,6 +10,7 @@ mod money;
 mod order;
 mod page;
 mod payment;
+mod pricing;
 
 pub use event::{Event, EventKind};
 pub use ids::{
@@ -21,3 +22,4 @@ pub use money::{AMOUNT_MINOR_MAX, Currency, ParseCurrencyError, line_total, sum}
 pub use order::{Address, Customer, Order, OrderLine, OrderStatus, OrderToken, Shipment};
 pub use page::{Page, PageRequest};
 pub use payment::{Decision, Payment, PaymentAttempt, PaymentState, Refund, RefundState};
+pub use pricing::{ADJUSTMENT_LABEL_MAX, ADJUSTMENTS_PER_KIND_MAX, Adjustment, AdjustmentKind, Pricing};

@@ -9,7 +9,7 @@ use std::fmt;
 use base::{Timestamp, TraceContext};
 use serde::{Deserialize, Serialize};
 
-use super::{Currency, CustomerId, MerchantId, OrderId, ShipmentId};
+use super::{Adjustment, Currency, CustomerId, MerchantId, OrderId, ShipmentId};
 use crate::names::names;
 
 /// An order with its lines.
@@ -20,12 +20,15 @@ pub struct Order {
     pub status: OrderStatus,
     /// Currency of all amounts.
     pub currency: Currency,
-    /// Sum of the lines.
+    /// Sum of the lines and the adjustments: what is charged.
     pub total_minor: i64,
     /// Sum of the refunds recorded so far.
     pub refunded_minor: i64,
     /// The ordered products, at their prices when the order was placed.
     pub lines: Vec<OrderLine>,
+    /// Discounts, shipping and taxes, in the order of their kinds.
+    #[serde(default)]
+    pub adjustments: Vec<Adjustment>,
     pub customer: Customer,
     /// The registered customer in whose session it was placed.
     pub account: Option<CustomerId>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Damage, stock::Stock};
 use crate::{
-    domain::{Currency, Order, OrderId, OrderLine, OrderStatus, line_total, sum},
+    domain::{Currency, Order, OrderId, OrderLine, OrderStatus, Pricing, line_total, sum},
     orders::{NewLine, NewOrder, PlaceOutcome, Refusal},
 };
 
@@ -23,7 +23,12 @@ pub fn assemble(new: &NewOrder, reserved: &[Stock]) -> Result<Order, PlaceOutcom
         })
     };
     let lines: Vec<_> = new.lines.iter().map(line).collect::<Option<_>>().ok_or_else(too_large)?;
-    let total_minor = sum(lines.iter().map(|line| line.total_minor)).ok_or_else(too_large)?;
+    let subtotal_minor = sum(lines.iter().map(|line| line.total_minor)).ok_or_else(too_large)?;
+    let pricing = new.pricing.clone().unwrap_or(Pricing { subtotal_minor, adjustments: Vec::new() });
+    if pricing.subtotal_minor != subtotal_minor {
+        return Err(PlaceOutcome::Refused(vec![Refusal::Repriced]));
+    }
+    let total_minor = pricing.total_minor().ok_or_else(too_large)?;
     if new.expected_total_minor.is_some_and(|expected| expected != total_minor) {
         return Err(PlaceOutcome::Refused(vec![Refusal::PriceChanged { total_minor }]));
     }
@@ -35,6 +40,7 @@ pub fn assemble(new: &NewOrder, reserved: &[Stock]) -> Result<Order, PlaceOutcom
         total_minor,
         refunded_minor: 0,
         lines,
+        adjustments: pricing.adjustments,
         customer: new.customer.clone(),
         account: new.account,
         token: new.token,

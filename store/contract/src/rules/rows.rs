@@ -35,6 +35,7 @@ pub fn order<F: From<Damage>>(row: &impl Columns<F>) -> Result<Order, F> {
         total_minor: row.number("total_minor")?,
         refunded_minor: row.number("refunded_minor")?,
         lines: row.json("lines")?,
+        adjustments: row.json_if_any("adjustments")?.unwrap_or_default(),
         customer: Customer { email: row.text("customer_email")?, name: row.text("customer_name")? },
         account: row.id_if_any("customer_id", CustomerId)?,
         token: token(row)?,

@@ -139,12 +139,13 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
     (
         "place_order::STORE",
         "timestamptz, uuid[], uuid[], uuid[], text[], uuid[], bigint[], text[], text[], uuid, text, uuid[], \
-         bigint[], text[], text[], text[], text[], text[], text[], text[], text[], bytea[], text[], uuid[], bytea[], timestamptz[]",
+         bigint[], text[], text[], text[], text[], text[], text[], text[], text[], bytea[], text[], uuid[], bytea[], timestamptz[], \
+         text[]",
         "now(), ARRAY[made(now(), 1)], ARRAY[merchant(1)], ARRAY[made(now(), 1)], ARRAY['order.placed'], \
          ARRAY[made(now(), 1)], ARRAY[1], ARRAY['{}'], ARRAY[NULL], merchant(1), 'EUR', ARRAY[made(now(), 1)], \
          ARRAY[100], ARRAY['[]'], ARRAY['e'], ARRAY['n'], ARRAY['pm'], ARRAY[NULL], ARRAY[NULL], ARRAY[NULL], ARRAY['k'], \
          ARRAY[decode(repeat('00', 32), 'hex')], ARRAY['{}'], ARRAY[made(now(), 1)], ARRAY[decode(repeat('00', 32), 'hex')], \
-         ARRAY[now()]",
+         ARRAY[now()], ARRAY[NULL]",
     ),
     ("place_order::RECORDED", "uuid, text", "merchant(1), 'key-1'"),
     (

@@ -82,6 +82,7 @@ impl<S: OrderStore + Clone> TestMerchant<S> {
             currency: "EUR".parse().expect("a currency"),
             lines: skus.iter().map(|sku| NewLine { sku: (*sku).to_owned(), quantity: 1 }).collect(),
             reservation: None,
+            pricing: None,
             expected_total_minor: None,
             payment_method: "pm_card_visa".to_owned(),
             shipping_address: None,

@@ -30,8 +30,8 @@ pub(super) const RECORDED: &str =
 const INSERT_ORDER: &str = "
     INSERT INTO orders (merchant_id, id, status, currency, total_minor, lines, customer_email, customer_name,
         payment_method, shipping_address, reference, event_sequence, trace, created_at, updated_at, customer_id,
-        token_hash, token_expires_at)
-    VALUES (?1, ?2, 'pending', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 1, ?11, ?12, ?12, ?13, ?14, ?15)";
+        token_hash, token_expires_at, adjustments)
+    VALUES (?1, ?2, 'pending', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 1, ?11, ?12, ?12, ?13, ?14, ?15, ?16)";
 const INSERT_KEY: &str = "
     INSERT INTO idempotency_keys (merchant_id, key, fingerprint, order_id, body, created_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -94,6 +94,8 @@ async fn recorded(unit: &mut Unit<'_>, new: &NewOrder) -> Result<Option<PlaceOut
 }
 
 async fn insert_order(unit: &mut Unit<'_>, order: &Order) -> Result<()> {
+    let has_adjustments = !order.adjustments.is_empty();
+    let adjustments = has_adjustments.then(|| to_json(&order.adjustments)).transpose()?;
     let query = sqlx::query(INSERT_ORDER)
         .bind(order.merchant.to_string())
         .bind(order.id.to_string())
@@ -109,7 +111,8 @@ async fn insert_order(unit: &mut Unit<'_>, order: &Order) -> Result<()> {
         .bind(order.created_at.as_millisecond())
         .bind(order.account.map(|account| account.to_string()))
         .bind(order.token.as_ref().map(|token| &token.hash[..]))
-        .bind(order.token.map(|token| token.expires_at.as_millisecond()));
+        .bind(order.token.map(|token| token.expires_at.as_millisecond()))
+        .bind(adjustments);
     unit.run(query).await?;
     Ok(())
 }

@@ -212,6 +212,7 @@ impl TestMerchant {
             currency: currency.parse().expect("a currency"),
             lines: vec![NewLine { sku: sku.to_owned(), quantity: 2 }],
             reservation: None,
+            pricing: None,
             expected_total_minor: None,
             payment_method: payment_method.to_owned(),
             shipping_address: None,

@@ -71,6 +71,7 @@ impl TestMerchant {
             currency: "EUR".parse().expect("a code"),
             lines: lines.iter().map(line).collect(),
             reservation: None,
+            pricing: None,
             expected_total_minor: None,
             payment_method: "pm_card_visa".to_owned(),
             shipping_address: None,
