@@ -68,7 +68,7 @@ mod tests {
     fn choices_are_cached_for_seconds_and_bounded() {
         let (ambient, clock) = Ambient::steered(1, Timestamp::UNIX_EPOCH);
         let (cache, merchant) = (CheckoutChoices::default(), MerchantId::fresh(&ambient));
-        let chosen = CheckoutSettings { reserve_minutes: Some(5) };
+        let chosen = CheckoutSettings { reserve_minutes: Some(5), ..CheckoutSettings::default() };
         assert_eq!(cache.get(merchant, ambient.now()), None);
         cache.put(merchant, chosen.clone(), ambient.now());
         assert_eq!(cache.get(merchant, ambient.now()), Some(chosen.clone()));

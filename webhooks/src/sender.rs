@@ -5,26 +5,22 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use base::{Ambient, Timestamp, TraceContext, spans};
 use reqwest::Client;
-use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP};
 use tracing::{Instrument, Span, field::Empty, info_span};
 use url::Url;
 
 use crate::{
     answer::Answer,
+    client::{self, Signed},
     failure,
-    http_client::{install_tls_provider, read_bounded, retry_after},
-    resolver::GuardedResolver,
+    http_client::{read_bounded, retry_after},
     signature::{SecretError, sign},
     url_policy::{UrlPolicy, UrlRefusal},
 };
 
 /// Longest time for connecting, sending and the whole answer; [`Post::timeout`] is at most this.
 pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(15);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes read of an answer: enough to keep the connection for the next event; the body is not used.
 const RESPONSE_BYTES_MAX: usize = 16 * 1024;
-const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
-const IDLE_PER_HOST_MAX: usize = 8;
 
 /// Signs and posts events; clones share the connections.
 #[derive(Clone)]
@@ -133,38 +129,17 @@ struct HttpCarrier {
 
 impl HttpCarrier {
     fn new(policy: UrlPolicy, ambient: Ambient) -> Result<Self, reqwest::Error> {
-        install_tls_provider();
-        let client = Client::builder()
-            .user_agent(concat!("Orderworks/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(Arc::new(GuardedResolver { policy }))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
-            .build()?;
-        Ok(Self { client, ambient })
+        Ok(Self { client: client::guarded(policy)?, ambient })
     }
 }
 
 #[async_trait]
 impl WebhookCarrier for HttpCarrier {
     async fn carry(&self, post: SignedPost) -> Answer {
-        let mut request = self
-            .client
-            .post(post.url)
-            .timeout(post.timeout)
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .header(HEADER_WEBHOOK_ID, post.id)
-            .header(HEADER_WEBHOOK_TIMESTAMP, post.timestamp)
-            .header(HEADER_WEBHOOK_SIGNATURE, post.signature);
-        if let Some(trace) = post.trace {
-            request = request.header("traceparent", trace.parent());
-            if let Some(state) = trace.state() {
-                request = request.header("tracestate", state);
-            }
-        }
-        let response = match request.body(post.body).send().await {
+        let SignedPost { url, id, timestamp, signature, trace, body, timeout } = post;
+        let signed = Signed { id, timestamp, signature, trace };
+        let request = client::with_headers(self.client.post(url).timeout(timeout), signed);
+        let response = match request.body(body).send().await {
             Ok(response) => response,
             Err(error) => return Answer::failed(failure::code(&error)),
         };

@@ -14,7 +14,7 @@ use crate::{
 };
 
 async fn switch_on(shop: &TestApi) {
-    let settings = CheckoutSettings { reserve_minutes: Some(15) };
+    let settings = CheckoutSettings { reserve_minutes: Some(15), ..CheckoutSettings::default() };
     assert!(shop.orders.set_checkout_settings(shop.own.id, &settings).await.expect("sets"));
 }
 

@@ -290,7 +290,7 @@ fn each_example_is_valid_and_none_is_missing() {
 #[tokio::test]
 async fn the_requests_do_what_the_answers_say() {
     let shop = TestApi::open().await;
-    let settings = CheckoutSettings { reserve_minutes: Some(15) };
+    let settings = CheckoutSettings { reserve_minutes: Some(15), ..CheckoutSettings::default() };
     assert!(shop.orders.set_checkout_settings(shop.own.id, &settings).await.expect("sets"));
     let mut reader = ExampleReader::open();
     let operations = reader.operations();

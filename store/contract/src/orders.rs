@@ -188,6 +188,11 @@ pub trait Orders: Send + Sync + 'static {
     /// Places an order: order, reservation, idempotency record and `order.placed`, all or nothing.
     async fn place_order(&self, order: NewOrder) -> Result<PlaceOutcome>;
 
+    /// The answer to a request whose key has a stored record, [`PlaceOutcome::Replayed`] or
+    /// [`PlaceOutcome::KeyReused`]; `None` without one. For callers whose own work before [`Orders::place_order`] must
+    /// not keep a repetition from its answer.
+    async fn answered(&self, merchant: MerchantId, key: &IdempotencyKey) -> Result<Option<PlaceOutcome>>;
+
     /// A merchant's order.
     async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>>;
 

@@ -7,8 +7,8 @@ use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::Result,
     orders::{
-        CLOCK_DIFFERENCE_MAX, CaptureFacts, DisputeFacts, NewOrder, OrderFilter, Orders, PlaceOutcome,
-        RefundFacts, RefundRequested, Stale, Transition,
+        CLOCK_DIFFERENCE_MAX, CaptureFacts, DisputeFacts, IdempotencyKey, NewOrder, OrderFilter, Orders,
+        PlaceOutcome, RefundFacts, RefundRequested, Stale, Transition,
     },
     rules::columns::Columns,
 };
@@ -20,7 +20,7 @@ use super::{
     fault::{self, PostgresFault},
     order_records,
     order_row::{self, columns},
-    refunds,
+    place_order, refunds,
     router::{Owner, ReadMode},
     timestamps::Moment,
     transitions,
@@ -59,6 +59,12 @@ impl Orders for PostgresOrders {
             self.router.note_owner(id, merchant).await;
         }
         Ok(placement)
+    }
+
+    async fn answered(&self, merchant: MerchantId, key: &IdempotencyKey) -> Result<Option<PlaceOutcome>> {
+        let query = || sqlx::query(place_order::RECORDED).bind(merchant.0).bind(key.key.clone());
+        let recorded = |row: &PgRow| place_order::recorded(row, key);
+        Ok(self.router.row(merchant, ReadMode::Primary, query, recorded).await?)
     }
 
     async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>> {

@@ -14,7 +14,7 @@ use sqlx::postgres::PgRow;
 use store::{
     domain::{Order, OrderId},
     order_view::OrderView,
-    orders::{NewOrder, PlaceOutcome},
+    orders::{IdempotencyKey, NewOrder, PlaceOutcome},
     rules::{
         Damage,
         columns::Columns,
@@ -179,7 +179,7 @@ async fn store(
 async fn why_not(unit: &mut Unit, new: &NewOrder, reserved: &[Stock]) -> Result<Option<PlaceOutcome>> {
     let query = sqlx::query(RECORDED).bind(new.merchant.0).bind(&new.idempotency.key);
     if let Some(row) = unit.row(query).await? {
-        return recorded(new, &row).map(Some);
+        return recorded(&row, &new.idempotency).map(Some);
     }
     let wanted = wanted(lines(slice::from_ref(new)));
     let known = stock::look(unit, new.merchant, &wanted).await?;
@@ -196,7 +196,8 @@ async fn why_not(unit: &mut Unit, new: &NewOrder, reserved: &[Stock]) -> Result<
     Ok(Some(place_order::refuse(new, reserved, &known)?))
 }
 
-fn recorded(new: &NewOrder, row: &PgRow) -> Result<PlaceOutcome> {
+/// The answer by the stored record of an idempotency key.
+pub(super) fn recorded(row: &PgRow, key: &IdempotencyKey) -> Result<PlaceOutcome> {
     let fingerprint: &[u8] = get(row, "fingerprint")?;
-    Ok(place_order::replay(new, fingerprint, row.id("order_id", OrderId)?, row.text("body")?))
+    Ok(place_order::replay(key, fingerprint, row.id("order_id", OrderId)?, row.text("body")?))
 }

@@ -2,5 +2,6 @@
 
 #![expect(clippy::expect_used, reason = "helpers of tests fail the test they are called from")]
 
+mod hooks;
 mod receiver;
 mod sending;

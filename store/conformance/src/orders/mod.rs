@@ -164,6 +164,7 @@ macro_rules! order_store_suite {
                 another_total_than_the_expected_one_is_refused,
                 adjustments_are_kept_with_the_order_and_in_its_total,
                 adjustments_of_other_prices_are_refused,
+                a_repetition_is_known_before_it_is_made,
                 expired_keys_may_be_used_again,
                 a_clock_that_is_ahead_deletes_no_key_of_the_last_day,
             ],

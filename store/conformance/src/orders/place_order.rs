@@ -260,6 +260,24 @@ pub async fn adjustments_are_kept_with_the_order_and_in_its_total(store: Arc<dyn
     assert_eq!(world.read(new.id).await.adjustments, adjustments, "whatever becomes of the order");
 }
 
+pub async fn a_repetition_is_known_before_it_is_made(store: Arc<dyn OrderStore>) {
+    let world = OrdersFixture::new(store).await;
+    world.product("mug", 250, 50).await;
+    let new = world.new_order(&[("mug", 1)]);
+    let answered = |key: IdempotencyKey| {
+        let world = world.clone();
+        async move { world.store.answered(world.merchant, &key).await.expect("reads") }
+    };
+    assert_eq!(answered(new.idempotency.clone()).await, None);
+    let PlaceOutcome::Placed { body, .. } = world.place(new.clone()).await else { panic!("not placed") };
+    let replayed = PlaceOutcome::Replayed { order: new.id, body };
+    assert_eq!(answered(new.idempotency.clone()).await, Some(replayed));
+    let other = IdempotencyKey { fingerprint: [2; 32], ..new.idempotency.clone() };
+    assert_eq!(answered(other).await, Some(PlaceOutcome::KeyReused { order: new.id }));
+    let neighbour = world.neighbour().await.merchant;
+    assert_eq!(world.store.answered(neighbour, &new.idempotency).await.expect("reads"), None);
+}
+
 /// Without using up the key.
 pub async fn adjustments_of_other_prices_are_refused(store: Arc<dyn OrderStore>) {
     let world = OrdersFixture::new(store).await;

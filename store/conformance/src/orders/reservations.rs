@@ -300,7 +300,7 @@ pub async fn choices_for_the_checkout_are_kept(store: Arc<dyn OrderStore>) {
     let (store, merchant) = (&world.store, world.merchant);
     let read = |of: MerchantId| store.checkout_settings(of);
     assert_eq!(read(merchant).await.expect("reads"), Some(CheckoutSettings::default()));
-    let chosen = CheckoutSettings { reserve_minutes: Some(15) };
+    let chosen = CheckoutSettings { reserve_minutes: Some(15), ..CheckoutSettings::default() };
     assert!(store.set_checkout_settings(merchant, &chosen).await.expect("sets"));
     assert_eq!(read(merchant).await.expect("reads"), Some(chosen));
     assert_eq!(read(neighbour.merchant).await.expect("reads"), Some(CheckoutSettings::default()));

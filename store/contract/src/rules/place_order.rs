@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Damage, stock::Stock};
 use crate::{
     domain::{Currency, Order, OrderId, OrderLine, OrderStatus, Pricing, line_total, sum},
-    orders::{NewLine, NewOrder, PlaceOutcome, Refusal},
+    orders::{IdempotencyKey, NewLine, NewOrder, PlaceOutcome, Refusal},
 };
 
 /// The order at the current prices, or the rejection when an amount is too large or the total not the expected one.
@@ -89,8 +89,8 @@ pub fn refusals(
 }
 
 /// The answer to a request whose key has a stored record.
-pub fn replay(new: &NewOrder, fingerprint: &[u8], order: OrderId, body: String) -> PlaceOutcome {
-    if fingerprint != new.idempotency.fingerprint {
+pub fn replay(key: &IdempotencyKey, fingerprint: &[u8], order: OrderId, body: String) -> PlaceOutcome {
+    if fingerprint != key.fingerprint {
         return PlaceOutcome::KeyReused { order };
     }
     PlaceOutcome::Replayed { order, body }

@@ -6,9 +6,10 @@ use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::StoreError,
     orders::{
-        CaptureFacts, DisputeFacts, IDEMPOTENCY_KEEP, NewOrder, OrderFilter, Orders, PlaceOutcome,
-        RefundFacts, RefundRequested, Stale, Transition,
+        CaptureFacts, DisputeFacts, IDEMPOTENCY_KEEP, IdempotencyKey, NewOrder, OrderFilter, Orders,
+        PlaceOutcome, RefundFacts, RefundRequested, Stale, Transition,
     },
+    rules,
 };
 
 use super::{
@@ -23,6 +24,19 @@ impl Orders for MemoryOrders {
     async fn place_order(&self, order: NewOrder) -> Result<PlaceOutcome, StoreError> {
         let ambient = self.ambient.clone();
         self.held.write("place_order", move |state, _| place_order::place(state, &ambient, &order)).await
+    }
+
+    async fn answered(
+        &self,
+        merchant: MerchantId,
+        key: &IdempotencyKey,
+    ) -> Result<Option<PlaceOutcome>, StoreError> {
+        let known = (merchant, key.key.clone());
+        let find = |state: &OrdersState| {
+            let row = state.idempotency.get(&known)?;
+            Some(rules::place_order::replay(key, &row.fingerprint, row.order, row.body.clone()))
+        };
+        self.held.read("answered", find).await
     }
 
     async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>, StoreError> {

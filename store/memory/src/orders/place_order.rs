@@ -25,7 +25,12 @@ pub(super) fn place(
 ) -> Result<PlaceOutcome, Damage> {
     let key = (new.merchant, new.idempotency.key.clone());
     if let Some(known) = state.idempotency.get(&key) {
-        return Ok(place_order::replay(new, &known.fingerprint, known.order, known.body.clone()));
+        return Ok(place_order::replay(
+            &new.idempotency,
+            &known.fingerprint,
+            known.order,
+            known.body.clone(),
+        ));
     }
     let wanted = wanted(new.lines.iter().map(|line| (line.sku.as_str(), line.quantity)));
     let cart = new.reservation.map(|cart| (new.merchant, cart));

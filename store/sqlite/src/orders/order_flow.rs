@@ -6,8 +6,8 @@ use store::{
     domain::{MerchantId, Order, OrderId, OrderStatus, OrderToken, Page, PageRequest, PaymentId, RefundId},
     error::Result,
     orders::{
-        CaptureFacts, DisputeFacts, IDEMPOTENCY_KEEP, NewOrder, OrderFilter, Orders, PlaceOutcome,
-        RefundFacts, RefundRequested, Stale, Transition,
+        CaptureFacts, DisputeFacts, IDEMPOTENCY_KEEP, IdempotencyKey, NewOrder, OrderFilter, Orders,
+        PlaceOutcome, RefundFacts, RefundRequested, Stale, Transition,
     },
     rules::columns::Columns,
 };
@@ -58,6 +58,10 @@ impl Orders for SqliteOrders {
             Err(NotPlaced::Answer(answer)) => Ok(answer),
             Err(NotPlaced::Fault(fault)) => Err(fault.into()),
         }
+    }
+
+    async fn answered(&self, merchant: MerchantId, key: &IdempotencyKey) -> Result<Option<PlaceOutcome>> {
+        self.first(place_order::record_of(merchant, key), |row| place_order::recorded(row, key)).await
     }
 
     async fn order(&self, merchant: MerchantId, id: OrderId) -> Result<Option<Order>> {

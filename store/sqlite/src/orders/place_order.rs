@@ -7,10 +7,12 @@
 
 use std::slice;
 
+use base::sqlite::Query;
+use sqlx::sqlite::SqliteRow;
 use store::{
-    domain::{Order, OrderId},
+    domain::{MerchantId, Order, OrderId},
     order_view::OrderView,
-    orders::{NewOrder, PlaceOutcome},
+    orders::{IdempotencyKey, NewOrder, PlaceOutcome},
     rules::{
         columns::Columns,
         place_order,
@@ -78,19 +80,22 @@ async fn why_not(
     wanted: &Wanted<'_>,
     reserved: &[Stock],
 ) -> Result<NotPlaced> {
-    if let Some(answer) = recorded(unit, new).await? {
-        return Ok(NotPlaced::Answer(answer));
+    if let Some(row) = unit.row(record_of(new.merchant, &new.idempotency)).await? {
+        return Ok(NotPlaced::Answer(recorded(&row, &new.idempotency)?));
     }
     let known = stock::look(unit, new.merchant, wanted).await?;
     Ok(NotPlaced::Answer(place_order::refuse(new, reserved, &known)?))
 }
 
-/// The answer by the idempotency key's stored record, if there is one.
-async fn recorded(unit: &mut Unit<'_>, new: &NewOrder) -> Result<Option<PlaceOutcome>> {
-    let query = sqlx::query(RECORDED).bind(new.merchant.to_string()).bind(&new.idempotency.key);
-    let Some(row) = unit.row(query).await? else { return Ok(None) };
+/// The stored record of an idempotency key.
+pub(super) fn record_of(merchant: MerchantId, key: &IdempotencyKey) -> Query<'static> {
+    sqlx::query(RECORDED).bind(merchant.to_string()).bind(key.key.clone())
+}
+
+/// The answer by that record.
+pub(super) fn recorded(row: &SqliteRow, key: &IdempotencyKey) -> Result<PlaceOutcome> {
     let (order, body) = (row.id("order_id", OrderId)?, row.text("body")?);
-    Ok(Some(place_order::replay(new, get(&row, "fingerprint")?, order, body)))
+    Ok(place_order::replay(key, get(row, "fingerprint")?, order, body))
 }
 
 async fn insert_order(unit: &mut Unit<'_>, order: &Order) -> Result<()> {
