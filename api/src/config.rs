@@ -32,6 +32,8 @@ pub struct ApiConfig {
     pub sessions: SessionLimits,
     /// Which webhook addresses are accepted.
     pub webhook_urls: UrlPolicy,
+    /// Longest time for a call of a merchant's hook; default 2 s. An order asks three hooks at most.
+    pub hook_deadline: Duration,
     /// Networks whose `X-Forwarded-For` is trusted. Empty: the peer's own address counts.
     pub trusted_proxies: Vec<IpNet>,
     /// Origins of web pages that may call the API. Empty: none but its own.
@@ -260,6 +262,7 @@ impl Default for ApiConfig {
                 per_customer: const { NonZeroUsize::new(10).unwrap() },
             },
             webhook_urls: UrlPolicy { allow_loopback: false },
+            hook_deadline: Duration::from_secs(2),
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
             docs: None,

@@ -24,6 +24,7 @@ mod page_cache;
 mod password_rule;
 mod passwords;
 mod placements;
+mod pricing;
 mod problem;
 mod profile_cache;
 mod provider_webhooks;

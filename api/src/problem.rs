@@ -88,6 +88,7 @@ kinds! {
     INTERNAL = INTERNAL_SERVER_ERROR "internal_error" "The server failed";
     UNAVAILABLE = SERVICE_UNAVAILABLE "temporarily_unavailable" "The service cannot do this now";
     REDUCED_CAPACITY = SERVICE_UNAVAILABLE "reduced_capacity" "Orders wait for longer than usual";
+    PRICING_UNAVAILABLE = SERVICE_UNAVAILABLE "pricing_unavailable" "The shop cannot price this now";
     STREAM_LIMIT = SERVICE_UNAVAILABLE "stream_limit_reached" "Too many event streams are open";
     TIMEOUT = GATEWAY_TIMEOUT "timeout" "The request took too long";
 }

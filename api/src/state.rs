@@ -12,6 +12,7 @@ use store::{
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use webhooks::HookCaller;
 
 use crate::{
     admission::{AdmissionCounts, OrderAdmission},
@@ -26,6 +27,7 @@ use crate::{
     page_cache::PageCache,
     passwords::Passwords,
     placements::Placements,
+    pricing::Hooks,
     profile_cache::ProfileCache,
     slots::KeyedSlots,
     waiting_room::WaitingRooms,
@@ -50,6 +52,7 @@ pub struct ApiShared {
     pub(crate) profiles: ProfileCache,
     pub(crate) pages: PageCache,
     pub(crate) checkout_choices: CheckoutChoices,
+    pub(crate) hooks: Hooks,
     pub(crate) limiters: Arc<Limiters>,
     pub(crate) card_testing: Arc<CardTesting>,
     pub(crate) admission: Arc<OrderAdmission>,
@@ -77,6 +80,8 @@ pub struct ApiParts {
     pub card_limits: Arc<dyn RateLimits>,
     /// Sessions and carts.
     pub sessions: Arc<dyn Sessions>,
+    /// Calls the hooks of merchants; its policy of addresses is that of webhooks.
+    pub hooks: HookCaller,
     /// The log of job attempts, for timelines.
     pub records: Arc<dyn RecordStore>,
     pub ambient: Ambient,
@@ -109,6 +114,7 @@ impl ApiState {
             profiles,
             pages,
             checkout_choices: CheckoutChoices::default(),
+            hooks: Hooks::new(parts.hooks),
             card_testing: Arc::new(card_testing),
             admission,
             rooms: Arc::new(rooms),

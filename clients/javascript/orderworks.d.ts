@@ -26,9 +26,10 @@ export interface OrderCreate {
 export type Checkout = Omit<OrderCreate, "customer" | "currency" | "items"> & { customer?: Person };
 export interface OrderLine { sku: string; name: string; quantity: number; price_minor: number; total_minor: number }
 /** Amounts are in minor units. Personal data are null without proof of access. */
+export interface Adjustment { kind: "discount" | "shipping" | "tax"; label: string; amount_minor: number }
 export interface Order {
   object: "order"; id: string; status: OrderStatus; status_reason: string | null; currency: string;
-  total_minor: number; refunded_minor: number; items: OrderLine[]; customer: Person | null;
+  total_minor: number; refunded_minor: number; items: OrderLine[]; adjustments?: Adjustment[]; customer: Person | null;
   payment: { id: string; status: PaymentStatus } | null; shipping_address: Address | null; reference: string | null;
   shipment: { id: string; shipped_at: string } | null; created_at: string; updated_at: string;
   estimated_fulfilment_at?: string;

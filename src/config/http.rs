@@ -97,6 +97,7 @@ pub(super) fn api(r: &mut Reader, server: &ServerLimits, provider: ProviderKind)
         order_token_ttl: Duration::from_hours(24 * r.within("orders", "token_days", 1..=3650_u64)),
         sessions: sessions(r),
         webhook_urls: UrlPolicy { allow_loopback: r.value("webhooks", "allow_loopback", false) },
+        hook_deadline: Duration::from_millis(r.within("checkout", "hook_ms", 100..=5_000_u64)),
         cors_origins: cors_origins(r),
         docs: r.value("api", "docs", false).then(DocsConfig::default),
         storefront: storefront(r),

@@ -14,7 +14,7 @@ mod watched;
 
 use std::{fs::File, sync::Arc};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use api::{ApiParts, HealthCheck};
 use base::Ambient;
 use cache::Sessions;
@@ -29,6 +29,7 @@ use store_cassandra::CassandraPayments;
 use store_sqlite::{SqliteOrders, SqlitePayments};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
+use webhooks::HookCaller;
 use workers::{
     housekeeping::{HousekeepingParts, Partitions, ScheduledAudit},
     queues::HOUSEKEEPING,
@@ -163,6 +164,7 @@ impl<'a> Wiring<'a> {
             shared_limits: caches.shared_limits,
             card_limits: caches.card_limits,
             sessions: self.sessions().await?,
+            hooks: HookCaller::new(self.config.api.webhook_urls).context("cannot make an HTTP client")?,
             records: self.records().await?,
             ambient: self.ambient.clone(),
             health: orders.shards.into_iter().chain(caches.check).collect(),

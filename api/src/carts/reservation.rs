@@ -53,12 +53,11 @@ impl CartRef<'_> {
             return Err(Problem::new(Kind::CART_EMPTY, "put something into it first"));
         };
         let at = self.state.ambient.now();
-        let line = |item: &CartItem| NewLine { sku: item.sku.clone(), quantity: item.quantity };
         let reservation = NewReservation {
             merchant: self.merchant,
             cart: self.id,
             currency,
-            lines: cart.items.iter().map(line).collect(),
+            lines: cart.items.iter().map(CartItem::line).collect(),
             expires_at: later(at, span),
             at,
         };
@@ -83,6 +82,13 @@ impl CartRef<'_> {
     async fn stock_changed(&self, cart: &Cart) {
         let skus: Vec<&str> = cart.items.iter().map(|item| item.sku.as_str()).collect();
         self.state.catalog.stock_changed(self.merchant, &skus).await;
+    }
+}
+
+impl CartItem {
+    /// The line of an order.
+    pub(crate) fn line(&self) -> NewLine {
+        NewLine { sku: self.sku.clone(), quantity: self.quantity }
     }
 }
 

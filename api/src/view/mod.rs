@@ -6,6 +6,7 @@ mod catalog;
 mod customer;
 mod event;
 mod payment;
+mod quote;
 mod refund;
 mod waiting_room;
 mod webhook;
@@ -20,6 +21,7 @@ pub(crate) use customer::{
 };
 pub(crate) use event::{EventView, ResendView};
 pub(crate) use payment::PaymentEntryView;
+pub(crate) use quote::QuoteView;
 pub(crate) use refund::RefundView;
 pub(crate) use store::order_view::{OrderView, PaymentView};
 pub(crate) use waiting_room::WaitingRoomView;

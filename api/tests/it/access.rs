@@ -115,6 +115,7 @@ async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order()
         "GET /v1/carts/{id}",
         "PUT /v1/carts/{id}/items/{sku}",
         "POST /v1/carts/{id}/checkout",
+        "POST /v1/carts/{id}/quote",
         "POST /v1/carts/{id}/reservation",
         "DELETE /v1/carts/{id}/reservation",
         "POST /v1/customers",

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Every operation with the status of its answer, in an order in which each finds what it needs.
-const STORY: [(&str, u16); 54] = [
+const STORY: [(&str, u16); 55] = [
     ("index", 200),
     ("document", 200),
     ("live", 200),
@@ -48,6 +48,7 @@ const STORY: [(&str, u16); 54] = [
     ("create_cart", 201),
     ("put_item", 200),
     ("get_cart", 200),
+    ("quote_cart", 200),
     ("reserve_cart", 200),
     ("release_cart", 200),
     ("checkout", 202),

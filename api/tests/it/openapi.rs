@@ -64,6 +64,7 @@ async fn the_document_is_served_and_each_operation_is_routed() {
         ("/v1/carts", "post"),
         ("/v1/carts/{id}", "get"),
         ("/v1/carts/{id}/items/{sku}", "put"),
+        ("/v1/carts/{id}/quote", "post"),
         ("/v1/carts/{id}/reservation", "delete post"),
         ("/v1/carts/{id}/checkout", "post"),
         ("/v1/waiting_room", "get"),

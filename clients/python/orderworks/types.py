@@ -61,6 +61,12 @@ class Shipment(TypedDict):
     shipped_at: str
 
 
+class Adjustment(TypedDict):
+    kind: Literal["discount", "shipping", "tax"]
+    label: str
+    amount_minor: int
+
+
 class Order(TypedDict):
     """Personal data are None without proof of access."""
 
@@ -72,6 +78,7 @@ class Order(TypedDict):
     total_minor: int
     refunded_minor: int
     items: list[OrderLine]
+    adjustments: NotRequired[list[Adjustment]]
     customer: Person | None
     payment: OrderPayment | None
     shipping_address: Address | None

@@ -18,7 +18,8 @@ use base::{TraceContext, ids::timestamp_of};
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 use store::{
-    domain::{Currency, Customer, Order, OrderId},
+    checkout::CheckoutSettings,
+    domain::{Address, Currency, Customer, Order, OrderId, Pricing},
     merchants::KeyRecord,
     orders::{IdempotencyKey, NewLine, NewOrder, PlaceOutcome},
 };
@@ -30,6 +31,7 @@ use crate::{
     input::{Body, PathText, parse_id},
     limits::{CheckoutCaller, with_rate},
     order_access::IssuedToken,
+    pricing::{self, PricingOutcome, ToPrice},
     problem::{FieldError, Kind, Problem},
     routes::orders::place::{accepted, in_flight, key_reused, refused, replayed},
     sessions::{self, Owner},
@@ -83,8 +85,8 @@ pub(super) async fn checkout(
         let place = CartRef::of(&state, &admitted.key, &headers, parse_id(&id, "cart")?).await?;
         let IdempotencyKey { key, fingerprint } = admitted.idempotency;
         let source = Source { record: &admitted.key, address: admitted.address, headers: &headers };
-        let reserves = state.checkout_settings(place.merchant).await?.reserves_for().is_some();
-        let attempt = Attempt { place, source, key, fingerprint, reserves };
+        let settings = state.checkout_settings(place.merchant).await?;
+        let attempt = Attempt { place, source, key, fingerprint, settings };
         attempt.make(admitted.body, trace).await
     };
     Ok(with_rate(rate, answer.await))
@@ -95,9 +97,7 @@ struct Attempt<'a> {
     source: Source<'a>,
     key: String,
     fingerprint: [u8; 32],
-    /// Whether the shop reserves stock for carts. Not whether this cart has a reservation: a crash may have left one that
-    /// the cart does not know of.
-    reserves: bool,
+    settings: CheckoutSettings,
 }
 
 /// Where an attempt comes from.
@@ -122,26 +122,69 @@ impl Attempt<'_> {
         match self.begin(placement.id).await? {
             ControlFlow::Break(answer) => Ok(answer),
             ControlFlow::Continue(cart) => {
-                let card = match self.admit(&request.payment_method).await {
-                    Ok(card) => card,
+                let address = request.shipping_address.take().map(Address::from);
+                let (pricing, card) = match self.ready(&cart, &request, address.as_ref(), &trace).await {
+                    Ok(ready) => ready,
                     Err(refused) => {
                         self.place.release(placement.id, &self.key).await;
                         return Err(refused);
                     }
                 };
                 let token = IssuedToken::draw(state)?;
-                let order =
-                    NewOrder { token: Some(token.stored), ..self.order(&cart, request, customer, trace)? };
+                let order = NewOrder {
+                    token: Some(token.stored),
+                    shipping_address: address,
+                    pricing,
+                    ..self.order(&cart, request, customer, trace)?
+                };
                 self.place(order, card, token, cart).await
             }
         }
     }
 
-    /// Whether the order and the card may be tried. The customer counts as signed in by the session of this request.
-    async fn admit(&self, payment_method: &str) -> Result<CardAttempt, Problem> {
-        let Source { record: key, address, headers } = self.source;
+    /// Whether the order may be placed, what the shop's hooks decide about the cart, and whether the card may be tried:
+    /// hooks are not asked for an order that has to wait, and no card counts for one that they refuse.
+    async fn ready(
+        &self,
+        cart: &Cart,
+        request: &CartCheckout,
+        address: Option<&Address>,
+        trace: &TraceContext,
+    ) -> Result<(Option<Pricing>, CardAttempt), Problem> {
+        self.admit().await?;
+        let pricing = self.price(cart, address, trace).await?;
+        Ok((pricing, self.admit_card(&request.payment_method).await?))
+    }
+
+    async fn price(
+        &self,
+        cart: &Cart,
+        address: Option<&Address>,
+        trace: &TraceContext,
+    ) -> Result<Option<Pricing>, Problem> {
+        if self.settings.hooks.is_empty() {
+            return Ok(None);
+        }
+        let (_, currency) = held(cart)?;
+        let lines: Vec<NewLine> = cart.items.iter().map(CartItem::line).collect();
+        let (merchant, lines, trace) = (self.place.merchant, &lines[..], Some(trace));
+        let wanted = ToPrice { merchant, currency, lines, address, trace };
+        match pricing::price(self.place.state, &self.settings, wanted).await? {
+            PricingOutcome::Priced(pricing) => Ok(Some(pricing)),
+            PricingOutcome::Refused(refusals) => Err(refused(&refusals, &[])),
+        }
+    }
+
+    /// Whether the order may be placed now, by the merchant's waiting room and the backlog.
+    async fn admit(&self) -> Result<(), Problem> {
+        let Source { record: key, headers, .. } = self.source;
         let (recorded_as, made_at) = (self.idempotency().key, timestamp_of(self.place.id.0));
-        waiting_room::admit(self.place.state, key, headers, &recorded_as, made_at).await?;
+        waiting_room::admit(self.place.state, key, headers, &recorded_as, made_at).await
+    }
+
+    /// Whether the card may be tried. The customer counts as signed in by the session of this request.
+    async fn admit_card(&self, payment_method: &str) -> Result<CardAttempt, Problem> {
+        let Source { record: key, address, headers } = self.source;
         let account = self.place.customer;
         let caller = CardCaller { key, address, account, payment_method, headers };
         self.place.state.card_testing.admit(caller).await
@@ -212,7 +255,6 @@ impl Attempt<'_> {
         trace: TraceContext,
     ) -> Result<NewOrder, Problem> {
         let (id, currency) = held(cart)?;
-        let line = |item: &CartItem| NewLine { sku: item.sku.clone(), quantity: item.quantity };
         Ok(NewOrder {
             id,
             merchant: self.place.merchant,
@@ -220,12 +262,13 @@ impl Attempt<'_> {
             account: cart.customer,
             token: None,
             currency,
-            lines: cart.items.iter().map(line).collect(),
-            reservation: self.reserves.then_some(self.place.id),
+            lines: cart.items.iter().map(CartItem::line).collect(),
+            // Whatever the cart tells of: a crash may have left a reservation that it does not know.
+            reservation: self.settings.reserves_for().map(|_| self.place.id),
             pricing: None,
             expected_total_minor: request.expected_total_minor,
             payment_method: request.payment_method,
-            shipping_address: request.shipping_address.map(Into::into),
+            shipping_address: None,
             reference: request.reference,
             idempotency: self.idempotency(),
             trace: Some(trace),

@@ -4,6 +4,7 @@
 mod checkout;
 mod customer;
 mod priced;
+mod quote;
 mod request;
 mod reservation;
 
@@ -42,6 +43,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(get_cart))
         .routes(routes!(put_item))
         .routes(routes!(reservation::reserve_cart, reservation::release_cart))
+        .routes(routes!(quote::quote_cart))
         .routes(routes!(checkout::checkout))
         .routes(routes!(customer::open_cart))
 }

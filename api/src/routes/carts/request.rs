@@ -43,6 +43,18 @@ impl Request for CartMerge {
     const OPTIONAL: bool = true;
 }
 
+/// Where an order would be sent; may be left out.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CartQuote {
+    /// What shipping and taxes are decided by.
+    pub(super) shipping_address: Option<OrderCreateAddress>,
+}
+
+impl Request for CartQuote {
+    const OPTIONAL: bool = true;
+}
+
 /// Quantity of a product.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -1,5 +1,7 @@
 //! Order placement: `POST /v1/orders`.
 
+use std::ops::ControlFlow;
+
 use axum::{
     Extension,
     extract::State,
@@ -8,8 +10,8 @@ use axum::{
 use base::TraceContext;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use store::{
-    domain::{MerchantId, OrderId},
-    orders::{NewOrder, PlaceOutcome, Refusal},
+    domain::{Address, MerchantId, OrderId, Pricing},
+    orders::{IdempotencyKey, NewOrder, PlaceOutcome, Refusal},
 };
 
 use super::request::OrderCreate;
@@ -18,6 +20,7 @@ use crate::{
     input::Body,
     limits::{Admitted, CheckoutCaller, with_rate},
     order_access::{self, IssuedToken},
+    pricing::{self, PricingOutcome, ToPrice},
     problem::{FieldError, Kind, Problem},
     routes::order_fields::{Lines, merge},
     state::ApiState,
@@ -79,6 +82,17 @@ async fn place(
         merge(request.items).map_err(|fault| Problem::invalid(vec![fault]))?;
     let token = IssuedToken::draw(state)?;
     let account = order_access::account(state, merchant, headers).await?;
+    waiting_room::admit(state, &admitted.key, headers, &admitted.idempotency.key, None).await?;
+    let address = request.shipping_address.map(Address::from);
+    let (currency, to, of) = (request.currency, address.as_ref(), Some(&trace));
+    let wanted = ToPrice { merchant, currency, lines: &lines, address: to, trace: of };
+    let pricing = match decide(state, wanted, &admitted.idempotency, &item_of_line).await? {
+        ControlFlow::Continue(pricing) => pricing,
+        ControlFlow::Break(PlaceOutcome::Replayed { order, body }) => {
+            return replayed(state, merchant, order, body, token).await;
+        }
+        ControlFlow::Break(_) => return Err(key_reused()),
+    };
     let caller = CardCaller {
         key: &admitted.key,
         address: admitted.address,
@@ -86,7 +100,6 @@ async fn place(
         payment_method: &request.payment_method,
         headers,
     };
-    waiting_room::admit(state, &admitted.key, headers, &admitted.idempotency.key, None).await?;
     let attempt = state.card_testing.admit(caller).await?;
     let placement = state.placements.begin(merchant, &state.ambient);
     let order = NewOrder {
@@ -98,10 +111,10 @@ async fn place(
         currency: request.currency,
         lines,
         reservation: None,
-        pricing: None,
+        pricing,
         expected_total_minor: request.expected_total_minor,
         payment_method: request.payment_method,
-        shipping_address: request.shipping_address.map(Into::into),
+        shipping_address: address,
         reference: request.reference,
         idempotency: admitted.idempotency,
         trace: Some(trace),
@@ -123,6 +136,27 @@ async fn place(
         PlaceOutcome::InFlight => Err(in_flight()),
         PlaceOutcome::KeyReused { .. } => Err(key_reused()),
         PlaceOutcome::Refused(refusals) => Err(refused(&refusals, &item_of_line)),
+    }
+}
+
+/// What the shop's hooks decide; breaks with the answer to a repetition, for which they are not asked: it must not fail
+/// where they do.
+async fn decide(
+    state: &ApiState,
+    wanted: ToPrice<'_>,
+    key: &IdempotencyKey,
+    item_of_line: &[usize],
+) -> Result<ControlFlow<PlaceOutcome, Option<Pricing>>, Problem> {
+    let settings = state.checkout_settings(wanted.merchant).await?;
+    if settings.hooks.is_empty() {
+        return Ok(ControlFlow::Continue(None));
+    }
+    if let Some(answer) = state.orders.answered(wanted.merchant, key).await? {
+        return Ok(ControlFlow::Break(answer));
+    }
+    match pricing::price(state, &settings, wanted).await? {
+        PricingOutcome::Priced(pricing) => Ok(ControlFlow::Continue(Some(pricing))),
+        PricingOutcome::Refused(refusals) => Err(refused(&refusals, item_of_line)),
     }
 }
 
@@ -177,6 +211,10 @@ pub(in crate::routes) fn refused(refusals: &[Refusal], item_of_line: &[usize]) -
             }
             Refusal::WrongCurrency { line, expected } => {
                 (Kind::WRONG_CURRENCY, format!("/items/{}/sku", item(line)), format!("sold in {expected}"))
+            }
+            Refusal::Repriced => {
+                let detail = "prices have changed in this moment; ask again".to_owned();
+                (Kind::PRICE_CHANGED, "/items".to_owned(), detail)
             }
             Refusal::PriceChanged { total_minor: present_minor } => {
                 total_minor = Some(*present_minor);

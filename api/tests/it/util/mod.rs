@@ -23,7 +23,7 @@ use store::{
 use store_sqlite::{SqliteOrders, SqlitePayments};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use webhooks::UrlPolicy;
+use webhooks::{HookCaller, UrlPolicy};
 
 /// A text that proves work of so many bits, eight at most, for this key.
 pub(crate) fn proof(bits: u32, key: &str) -> String {
@@ -133,6 +133,7 @@ impl TestApi {
             shared_limits: None,
             card_limits: Arc::new(LocalLimits::new(10_000, ambient.clone())),
             sessions: sessions.clone(),
+            hooks: HookCaller::new(config.webhook_urls).expect("a caller"),
             records: records.clone(),
             ambient: ambient.clone(),
             health: Vec::new(),
