@@ -4,7 +4,8 @@ use base::Timestamp;
 use clap::{Args, Subcommand, ValueEnum};
 use store::{
     admission::{RoomOrder, SaleSwitch},
-    domain::{KeyId, MerchantId},
+    checkout::HookOtherwise,
+    domain::{AdjustmentKind, KeyId, MerchantId},
     merchants::KeyScope,
 };
 
@@ -34,6 +35,23 @@ pub(crate) enum MerchantCommand {
         /// Minutes for which a cart reserves its items, 1 to 60, or `off`
         #[arg(long, value_name = "MINUTES", value_parser = values::reserve_minutes)]
         reserve: Option<ReserveMinutes>,
+    },
+    /// Set or remove the hook that decides the discounts, shipping or taxes of a merchant's orders; the secret of a new
+    /// one is shown this once
+    Hook {
+        /// `mer_…`
+        id: MerchantId,
+        /// `discount`, `shipping` or `tax`
+        kind: AdjustmentKind,
+        /// Where it is asked, by https
+        #[arg(long, required_unless_present = "off")]
+        url: Option<String>,
+        /// What follows where it does not answer: `nothing` of the kind, or `refuse` the order
+        #[arg(long, default_value_t = HookOtherwise::Nothing, conflicts_with = "off")]
+        otherwise: HookOtherwise,
+        /// Ask nobody any more
+        #[arg(long, conflicts_with = "url")]
+        off: bool,
     },
     /// Show a merchant and its keys
     Show {

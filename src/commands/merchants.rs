@@ -13,7 +13,7 @@ use store::{
     merchants::{KeyScope, MerchantRecord, StoredKey},
 };
 
-use super::sale;
+use super::{merchant_hooks, sale};
 use crate::{
     cli::{KeyCommand, MerchantCommand, ReserveMinutes},
     config::Config,
@@ -28,6 +28,11 @@ pub(super) async fn merchant(what: MerchantCommand, config: &Config, as_json: bo
         MerchantCommand::Create { name } => create(store.as_ref(), &name, &ambient, as_json).await,
         MerchantCommand::List { after, limit } => list(store.as_ref(), after, limit, as_json).await,
         MerchantCommand::Checkout { id, reserve } => checkout(store.as_ref(), id, reserve, as_json).await,
+        MerchantCommand::Hook { id, kind, url, otherwise, off } => {
+            let wanted = url.filter(|_| !off).map(|url| (url, otherwise));
+            let policy = config.api.webhook_urls;
+            merchant_hooks::change(store.as_ref(), (id, kind), wanted, (policy, &ambient), as_json).await
+        }
         MerchantCommand::Show { id } => show(store.as_ref(), id, as_json).await,
         MerchantCommand::Sale(args) => sale::run(store.as_ref(), args, &ambient, as_json).await,
     }
@@ -122,10 +127,15 @@ async fn checkout(
         settings.reserve_minutes = minutes;
         store.set_checkout_settings(id, &settings).await?;
     }
-    let answer = json!({ "merchant": id, "reserve_minutes": settings.reserve_minutes });
-    output::answer(as_json, &answer, || match settings.reserve_minutes {
-        Some(minutes) => format!("{id}: a cart at checkout reserves its items for {minutes} minutes\n"),
-        None => format!("{id}: carts reserve nothing\n"),
+    let hooks = merchant_hooks::shown(&settings);
+    let answer = json!({ "merchant": id, "reserve_minutes": settings.reserve_minutes, "hooks": hooks });
+    output::answer(as_json, &answer, || {
+        let reserves = match settings.reserve_minutes {
+            Some(minutes) => format!("{id}: a cart at checkout reserves its items for {minutes} minutes\n"),
+            None => format!("{id}: carts reserve nothing\n"),
+        };
+        let hooks = hooks.iter().map(merchant_hooks::line);
+        std::iter::once(reserves).chain(hooks).collect()
     })
 }
 

@@ -7,6 +7,7 @@ mod customers;
 mod dev;
 mod inspect;
 mod limits;
+mod merchant_hooks;
 mod merchants;
 mod migrate;
 mod move_merchant;

@@ -62,6 +62,28 @@ async fn reservations_of_carts_are_switched_by_the_command() {
 }
 
 #[tokio::test]
+async fn hooks_are_set_changed_and_removed_by_the_command() {
+    let data = tempfile::tempdir().expect("a folder");
+    let made = run_json(data.path(), &["merchant", "create", "--name", "Tea & Co"]).await;
+    let id = text(&made, "/merchant/id").to_owned();
+    let url = "https://shop.example/tax";
+    let set = run_json(data.path(), &["merchant", "hook", &id, "tax", "--url", url]).await;
+    assert!(text(&set, "/secret").starts_with("whsec_"), "{set}");
+    let refuse = ["merchant", "hook", &id, "tax", "--url", url, "--otherwise", "refuse"];
+    assert_eq!(run_json(data.path(), &refuse).await["secret"], Value::Null, "it stays and is not shown");
+    let shown = run_json(data.path(), &["merchant", "checkout", &id]).await;
+    let expected = json!([{ "kind": "tax", "url": url, "otherwise": "refuse" }]);
+    assert_eq!(shown["hooks"], expected);
+    for wrong in ["http://shop.example/tax", "https://127.0.0.1/tax", "nonsense"] {
+        let (ok, _, error) = run(data.path(), &["merchant", "hook", &id, "tax", "--url", wrong]).await;
+        assert!(!ok && error.contains("cannot be a hook"), "{error}");
+    }
+    assert!(!run(data.path(), &["merchant", "hook", &id, "tax"]).await.0, "neither set nor removed");
+    run_json(data.path(), &["merchant", "hook", &id, "tax", "--off"]).await;
+    assert_eq!(run_json(data.path(), &["merchant", "checkout", &id]).await["hooks"], json!([]));
+}
+
+#[tokio::test]
 async fn a_merchant_made_by_the_command_sells_beside_a_running_server() {
     let data = tempfile::tempdir().expect("a folder");
     let dev = Dev::start(data.path()).await;

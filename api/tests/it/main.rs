@@ -21,6 +21,7 @@ mod erasure;
 mod examples;
 mod flood;
 mod framing;
+mod hooks;
 mod idempotency;
 mod input;
 mod limits;

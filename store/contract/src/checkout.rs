@@ -7,12 +7,17 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+use base::Ambient;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
 use crate::{domain::AdjustmentKind, names::names};
 
 /// Longest time for which a cart may reserve stock, in minutes: an hour in which nobody else can buy it.
 pub const RESERVE_MINUTES_MAX: u32 = 60;
+
+/// Random bytes in the secret of a hook.
+const SECRET_BYTES: usize = 32;
 
 /// The choices of a merchant; the default is what merchants have who chose nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +42,14 @@ pub struct Hook {
     /// What follows from a call without an answer that can be used.
     #[serde(default)]
     pub otherwise: HookOtherwise,
+}
+
+impl Hook {
+    /// A hook with a secret of its own.
+    pub fn fresh(url: String, otherwise: HookOtherwise, ambient: &Ambient) -> Self {
+        let secret = format!("whsec_{}", STANDARD.encode(ambient.secret::<SECRET_BYTES>()));
+        Self { url, secret, otherwise }
+    }
 }
 
 impl fmt::Debug for Hook {

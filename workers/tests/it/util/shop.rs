@@ -258,12 +258,8 @@ impl TestMerchant {
         let mut file =
             options.foreign_keys(false).busy_timeout(Duration::from_secs(5)).connect().await.expect("opens");
         file.execute("PRAGMA ignore_check_constraints = ON").await.expect("sets");
-        let triggers: Vec<String> = sqlx::query_scalar(
-            "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE '%_no_%'",
-        )
-        .fetch_all(&mut file)
-        .await
-        .expect("reads");
+        let named = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE '%_no_%'";
+        let triggers: Vec<String> = sqlx::query_scalar(named).fetch_all(&mut file).await.expect("reads");
         for trigger in triggers {
             file.execute(AssertSqlSafe(format!("DROP TRIGGER {trigger}"))).await.expect("drops");
         }
