@@ -28,7 +28,7 @@ pub(crate) enum MerchantCommand {
         #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
     },
-    /// Show what a merchant has chosen for its checkout, or change what is given; API processes follow within 10 seconds
+    /// Show what a merchant has chosen for its checkout, or change what is given; API processes follow in 10 seconds
     Checkout {
         /// `mer_…`
         id: MerchantId,

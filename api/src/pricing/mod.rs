@@ -4,58 +4,39 @@
 //! ones decided; a call ends within [`crate::ApiConfig::hook_deadline`]; an answer is used only if it is whole and
 //! valid; without one there is no adjustment of the kind, or the request is rejected, as the merchant chose. What was
 //! decided holds for lines of the same sum only, which the order store checks. A merchant with slow hooks holds at most
-//! [`CALLS_PER_MERCHANT_MAX`] calls of this process.
+//! [`hooks::CALLS_PER_MERCHANT_MAX`] calls of this process.
 //!
 //! Does not repeat calls, and remembers no answer: a quote and the order that follows may differ, which
 //! `expected_total_minor` tells. Read on in [`answer`], and in docs/API.md, "Hooks".
 
 mod answer;
+mod hooks;
 mod question;
 
-use std::sync::Arc;
-
-use base::{TraceContext, ids::Uuid};
+use base::ids::Uuid;
 use futures::{StreamExt, TryStreamExt, stream};
 use store::{
     catalog::Product,
     checkout::{CheckoutSettings, Hook, HookOtherwise},
-    domain::{Address, Adjustment, AdjustmentKind, Currency, MerchantId, Pricing, line_total, sum},
+    domain::{Adjustment, AdjustmentKind, Currency, MerchantId, Pricing, line_total, sum},
     orders::{NewLine, Refusal},
 };
-use webhooks::{HookCall, HookCaller, HookError};
+use webhooks::{HookCall, HookError};
 
 use self::{
     answer::{AnswerError, adjustments},
     question::{Question, QuestionLine},
 };
+pub(crate) use self::{hooks::Hooks, question::ToPrice};
 use crate::{
     problem::{Kind, Problem, Result},
-    slots::KeyedSlots,
     state::ApiState,
 };
 
-/// Calls of one merchant's hooks at once, per process.
-const CALLS_PER_MERCHANT_MAX: usize = 64;
 /// Products looked up concurrently for one order.
 const LOOKUPS_MAX: usize = 8;
 /// Seconds after which a client may repeat a request that was rejected without an answer.
 const RETRY_SECONDS: u64 = 2;
-
-/// The hooks' client and the bound of its calls.
-pub(crate) struct Hooks {
-    caller: HookCaller,
-    calls: Arc<KeyedSlots<MerchantId>>,
-}
-
-/// An order, or a cart, to price.
-#[derive(Clone, Copy)]
-pub(crate) struct ToPrice<'a> {
-    pub(crate) merchant: MerchantId,
-    pub(crate) currency: Currency,
-    pub(crate) lines: &'a [NewLine],
-    pub(crate) address: Option<&'a Address>,
-    pub(crate) trace: Option<&'a TraceContext>,
-}
 
 /// What became of it.
 pub(crate) enum PricingOutcome {
@@ -73,12 +54,6 @@ enum HookFailure {
     Answer(#[from] AnswerError),
     #[error("too many calls of the merchant's hooks at once")]
     Busy,
-}
-
-impl Hooks {
-    pub(crate) fn new(caller: HookCaller) -> Self {
-        Self { caller, calls: KeyedSlots::new(CALLS_PER_MERCHANT_MAX) }
-    }
 }
 
 /// Prices the lines at the present prices and asks the merchant's hooks.

@@ -1,14 +1,23 @@
 //! The question to a hook: lines, place of delivery and what was decided so far. Without names, street and mail address
 //! of the customer: no hook needs them to decide an amount.
 
-use base::Timestamp;
+use base::{Timestamp, TraceContext};
 use serde::Serialize;
 use store::{
-    domain::{Address, AdjustmentKind, Pricing},
+    domain::{Address, AdjustmentKind, Currency, MerchantId, Pricing},
     order_view::AdjustmentView,
+    orders::NewLine,
 };
 
-use super::ToPrice;
+/// An order, or a cart, to price.
+#[derive(Clone, Copy)]
+pub(crate) struct ToPrice<'a> {
+    pub(crate) merchant: MerchantId,
+    pub(crate) currency: Currency,
+    pub(crate) lines: &'a [NewLine],
+    pub(crate) address: Option<&'a Address>,
+    pub(crate) trace: Option<&'a TraceContext>,
+}
 
 /// A line at the present price.
 #[derive(Debug, Serialize)]

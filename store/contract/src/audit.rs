@@ -91,8 +91,8 @@ pub struct StockCount {
     pub on_hand: i64,
     /// Units reserved, as the product's row says.
     pub reserved: i64,
-    /// Units in the lines of `pending` and `paid` orders, and in reservations of carts; `reserved` must equal it where the merchant's orders
-    /// [read back](Audit::open_orders_read_back).
+    /// Units in the lines of `pending` and `paid` orders, and in reservations of carts; `reserved` must equal it where
+    /// the merchant's orders [read back](Audit::open_orders_read_back).
     pub held: i64,
 }
 

@@ -31,6 +31,7 @@ mod place_order;
 mod product_lists;
 mod product_words;
 mod refunds;
+mod reservation_flow;
 mod reservations;
 mod router;
 mod row;

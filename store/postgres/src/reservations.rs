@@ -1,16 +1,15 @@
-//! [`Reservations`]: stock reserved for carts, each change as one unit of work.
+//! Stock reserved for carts: the statements of each unit of work. The functions are the methods of
+//! [`store::reservations::Reservations`].
 //!
 //! Guarantees: a unit locks the row of the cart first and the products after it, by sku, as every unit does that holds
 //! both; so neither two units over one cart nor one beside the placing of an order can deadlock.
 
-use async_trait::async_trait;
 use base::{Timestamp, ids::Uuid, postgres::Query};
 use sqlx::postgres::PgRow;
 use store::{
     domain::{CartId, MerchantId},
-    error,
     orders::{NewLine, NewOrder},
-    reservations::{EndedReservation, NewReservation, Reservations, ReserveOutcome},
+    reservations::{EndedReservation, NewReservation, ReserveOutcome},
     rules::{
         columns::Columns,
         place_order::refusals,
@@ -20,7 +19,6 @@ use store::{
 };
 
 use super::{
-    PostgresOrders,
     fault::{PostgresFault, Result},
     row::to_json,
     stock,
@@ -52,63 +50,8 @@ pub(super) const ENDED: &str = "
         AND EXISTS (SELECT 1 FROM merchants AS m WHERE m.id = merchant_id AND m.state IN ('active', 'moving'))
     ORDER BY expires_at, cart_id LIMIT $4";
 
-#[async_trait]
-impl Reservations for PostgresOrders {
-    async fn reserve_cart(&self, reservation: NewReservation) -> error::Result<ReserveOutcome> {
-        let merchant = reservation.merchant;
-        let reserved = self.router.write(merchant, reservation, |unit, new| Box::pin(reserve(unit, new)));
-        Ok(reserved.await?)
-    }
-
-    async fn release_cart(&self, merchant: MerchantId, cart: CartId, at: Timestamp) -> error::Result<bool> {
-        let released = self.router.write(merchant, (merchant, cart, at), |unit, (merchant, cart, at)| {
-            Box::pin(release(unit, *merchant, *cart, None, *at))
-        });
-        Ok(released.await?)
-    }
-
-    async fn ended_reservations(
-        &self,
-        now: Timestamp,
-        after: Option<EndedReservation>,
-        limit: u32,
-    ) -> error::Result<Vec<EndedReservation>> {
-        let (mut found, mut failed, mut has_answer) = (Vec::new(), None, false);
-        // An unavailable shard keeps its own reservations only.
-        for member in self.router.members() {
-            match member.primary.reads().rows(ended(now, after, limit)).await.map_err(PostgresFault::from) {
-                Ok(rows) => {
-                    has_answer = true;
-                    for row in &rows {
-                        found.push(ended_of(row)?);
-                    }
-                }
-                Err(fault) => failed = Some(fault),
-            }
-        }
-        if let Some(fault) = failed.filter(|_| !has_answer) {
-            return Err(fault.into());
-        }
-        found.sort_unstable();
-        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        Ok(found)
-    }
-
-    async fn expire_reservation(
-        &self,
-        merchant: MerchantId,
-        cart: CartId,
-        now: Timestamp,
-    ) -> error::Result<bool> {
-        let released = self.router.write(merchant, (merchant, cart, now), |unit, (merchant, cart, now)| {
-            Box::pin(release(unit, *merchant, *cart, Some(*now), *now))
-        });
-        Ok(released.await?)
-    }
-}
-
 /// Reserves all lines; a rejection abandons the unit.
-async fn reserve(unit: &mut Unit, new: &NewReservation) -> Result<ReserveOutcome> {
+pub(super) async fn reserve(unit: &mut Unit, new: &NewReservation) -> Result<ReserveOutcome> {
     let row = unit.row(of_cart(LOCK, new.merchant, new.cart).bind(Moment(new.expires_at))).await?;
     let row =
         row.ok_or_else(|| PostgresFault::Corrupt("a written reservation returned no row".to_owned()))?;
@@ -128,7 +71,7 @@ async fn reserve(unit: &mut Unit, new: &NewReservation) -> Result<ReserveOutcome
 }
 
 /// Releases what the cart has reserved, with `ended_by` only if it has ended by then; false when there is nothing.
-async fn release(
+pub(super) async fn release(
     unit: &mut Unit,
     merchant: MerchantId,
     cart: CartId,
@@ -161,7 +104,7 @@ pub(super) async fn take_over(unit: &mut Unit, orders: &[NewOrder], wanted: &Wan
     Ok(())
 }
 
-fn ended(now: Timestamp, after: Option<EndedReservation>, limit: u32) -> Query<'static> {
+pub(super) fn ended(now: Timestamp, after: Option<EndedReservation>, limit: u32) -> Query<'static> {
     let from = after.map_or(Timestamp::UNIX_EPOCH, |after| after.expires_at);
     sqlx::query(ENDED)
         .bind(Moment(now))
@@ -170,7 +113,7 @@ fn ended(now: Timestamp, after: Option<EndedReservation>, limit: u32) -> Query<'
         .bind(i64::from(limit))
 }
 
-fn ended_of(row: &PgRow) -> Result<EndedReservation> {
+pub(super) fn ended_of(row: &PgRow) -> Result<EndedReservation> {
     Ok(EndedReservation {
         expires_at: row.time("expires_at")?,
         cart: row.id("cart_id", CartId)?,

@@ -186,7 +186,7 @@ pub async fn carts_race_for_the_last_units(store: Arc<dyn OrderStore>) {
     .await;
     let taken = i64::try_from(answers.iter().filter(|is_taken| **is_taken).count()).expect("few");
     let (on_hand, reserved) = world.stock("mug").await;
-    assert_eq!((on_hand, reserved), (20, taken), "every unit is somebody's or free");
+    assert_eq!((on_hand, reserved), (20, taken), "every unit is reserved or free");
     assert!(reserved <= on_hand);
 }
 

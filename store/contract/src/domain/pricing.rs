@@ -1,4 +1,4 @@
-//! What an order comes to: its lines and the adjustments of discounts, shipping and taxes.
+//! Total of an order: its lines and the adjustments of discounts, shipping and taxes.
 //!
 //! Amounts are decided by the merchant's hooks; the store only adds them up and keeps them with the order.
 

@@ -2,8 +2,8 @@
 //!
 //! Guarantees: four statements for an accepted order, whatever the number of lines: reserve (guarded by stock, currency
 //! and the idempotency key at once), order, idempotency record, outbox. Two more come first where the order takes over
-//! the [reservation](super::reservations) of its cart. Only after a rejection is its cause read; the unit then ends with
-//! an error, which rolls the reservations back.
+//! the [reservation](super::reservations) of its cart. Only after a rejection is its cause read; the unit then ends
+//! with an error, which rolls the reservations back.
 
 use std::slice;
 
