@@ -14,6 +14,9 @@ mod cors;
 mod customer_cart;
 mod docs;
 mod edge;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod input;
 mod key_cache;

@@ -45,6 +45,26 @@ impl<T: Request> FromRequest<ApiState> for Body<T> {
     }
 }
 
+/// Checks the reading of a body of this type, see [`crate::fuzzing`].
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_body<T: Request>(bytes: &[u8]) {
+    /// Bytes of a problem at most.
+    const PROBLEM_BYTES_MAX: usize = 64 * 1024;
+    let json = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let read = parse(&HeaderMap::from_iter([json]), bytes, T::OPTIONAL).and_then(|json| {
+        card::refuse(&json)?;
+        let report = Report::default();
+        let valid = schema::check::<T>(&json, &report);
+        report.finish()?;
+        assert!(T::deserialize(valid).is_ok(), "what the schema permits, the type takes");
+        assert_ne!(fingerprint(&Method::POST, "/", &json), [0; 32]);
+        Ok(())
+    });
+    if let Err(problem) = read {
+        assert!(problem.body("req_1").len() <= PROBLEM_BYTES_MAX, "a problem stays small");
+    }
+}
+
 /// A type that cannot take what its schema permits. The error may quote the body and is not logged.
 fn disagreement<T: Request>(error: &serde_json::Error) -> Problem {
     tracing::error!(schema = %T::name(), category = ?error.classify(), "request schema and type disagree");

@@ -15,6 +15,8 @@ mod query;
 mod report;
 mod schema;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use body::check_body;
 pub(crate) use body::{Body, receive};
 pub(crate) use formats::{SKU_PATTERN, TEXT_PATTERN, is_sku, pattern};
 pub(crate) use key::{idempotency_key, required_idempotency_key, scoped_key};

@@ -16,6 +16,17 @@ use axum::{Router, routing::post};
 
 use crate::{config::ApiConfig, state::ApiState};
 
+/// Whether the signature is accepted.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn is_signed(
+    secrets: &[secrecy::SecretString],
+    header: &str,
+    body: &[u8],
+    now: base::Timestamp,
+) -> bool {
+    signature::verify(secrets, header, body, now).is_ok()
+}
+
 /// Routes of the configured providers.
 pub(crate) fn routes(config: &ApiConfig) -> Router<ApiState> {
     if config.stripe_webhook_secrets.is_empty() {

@@ -18,6 +18,10 @@ mod waiting_room;
 mod webhook_endpoints;
 
 pub(crate) use index::entry_points;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use orders::check_order_body;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use product_lists::check_cursor;
 
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;

@@ -138,6 +138,15 @@ fn amount(minor: u64) -> i64 {
     i64::try_from(minor).map_or(AMOUNT_MINOR_MAX, |minor| minor.min(AMOUNT_MINOR_MAX))
 }
 
+/// Checks the reading of a cursor, see [`crate::fuzzing`].
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_cursor(text: &str) {
+    if let Ok(PriceAndSku(cursor)) = text.parse() {
+        assert!((0..=AMOUNT_MINOR_MAX).contains(&cursor.price_minor), "{}", cursor.price_minor);
+        assert!(text.ends_with(&cursor.sku), "the rest of the cursor");
+    }
+}
+
 /// A position in a list by price, as `250:mug`.
 struct PriceAndSku(ProductCursor);
 

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a panic is how a test fails, also in its helpers")]
 
 mod bulk;
+mod corpus;
 mod payload_gate;
 mod rabbitmq;
 mod scaling;

@@ -1,5 +1,5 @@
-//! Choices of a merchant for its checkout: whether carts reserve stock, and the hooks that decide discounts, shipping and
-//! taxes.
+//! Choices of a merchant for its checkout: whether carts reserve stock, and the hooks that decide discounts, shipping
+//! and taxes.
 //!
 //! Stored as one JSON document with the merchant; a field that a release does not know is ignored, one that is missing
 //! has its default, so that the document outlives releases. Read on in [`crate::reservations`] and

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "helpers of tests fail the test they are called from")]
 
+mod corpus;
 mod hooks;
 mod receiver;
 mod sending;

@@ -116,9 +116,9 @@ async fn get_cart(
 
 /// Set how many of a product are in a cart
 ///
-/// `available` tells how many could be ordered now; a reservation of the cart is given up. In a session a cart without a
-/// customer becomes that customer's **under a new id**, which `id` and `Content-Location` tell; the old id is not found
-/// any more.
+/// `available` tells how many could be ordered now; a reservation of the cart is given up. In a session a cart without
+/// a customer becomes that customer's **under a new id**, which `id` and `Content-Location` tell; the old id is not
+/// found any more.
 #[utoipa::path(
     put, path = "/v1/carts/{id}/items/{sku}", tag = "carts",
     params(

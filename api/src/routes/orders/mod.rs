@@ -14,6 +14,12 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::state::ApiState;
 
+/// Checks the reading of a body of an order, see [`crate::fuzzing`].
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn check_order_body(bytes: &[u8]) {
+    crate::input::check_body::<request::OrderCreate>(bytes);
+}
+
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(place::place_order, read::list_orders))

@@ -1,0 +1,4 @@
+//! `api::fuzzing::cursor` over bytes of libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| api::fuzzing::cursor(bytes));
