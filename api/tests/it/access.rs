@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::util::{TestApi, order_body};
+use crate::util::{Call, TestApi, order_body};
 
 /// Every operation of the document: method, template, path with unknown ids in place of `{…}`.
 fn operations() -> Vec<(Method, String, String)> {
@@ -167,18 +167,87 @@ async fn a_publishable_key_reads_the_catalog_places_orders_and_reads_one_order()
     }
 }
 
+/// A thing of each kind that ids in paths name.
+struct Things {
+    order: String,
+    endpoint: String,
+    event: String,
+    cart: String,
+}
+
+impl Things {
+    /// Those of the merchant of most tests.
+    async fn of(shop: &TestApi) -> Self {
+        let id = |answer: &Value| answer["id"].as_str().expect("an id").to_owned();
+        shop.stock("mug", 10).await;
+        let order = id(&shop.order("k1").await);
+        let endpoint = json!({"url": "https://shop.example/h", "events": ["*"]});
+        let endpoint = shop.post("/v1/webhook_endpoints", &endpoint).send().await.expect_status(201);
+        let events = shop.get("/v1/events").send().await.expect_status(200);
+        let cart = shop.post("/v1/carts", &json!({})).send().await.expect_status(201);
+        Self { order, endpoint: id(&endpoint.json), event: id(&events.list()[0]), cart: id(&cart.json) }
+    }
+
+    /// The path of one of them.
+    fn path(&self, template: &str) -> String {
+        let id = if template.contains("webhook") {
+            &self.endpoint
+        } else if template.contains("carts") {
+            &self.cart
+        } else if template.starts_with("/v1/events/") {
+            &self.event
+        } else {
+            &self.order
+        };
+        template.replace("{id}", id).replace("{sku}", "mug")
+    }
+}
+
+/// A call of the operation with a valid body and every header field that one of them needs.
+fn call(shop: &TestApi, method: &Method, template: &str, path: &str) -> Call {
+    let mut call = shop.call(method.clone(), path).header("x-request-id", "same");
+    if template.ends_with("/checkout") || template.ends_with("/refund") {
+        call = call.header("idempotency-key", "k");
+    }
+    match body(method, template) {
+        Some(body) => call.json(&body),
+        None => call,
+    }
+}
+
+/// With either key of another merchant: nothing tells a thing of the neighbour's from one that does not exist.
+#[tokio::test]
+async fn ids_of_another_merchant_answer_as_ids_of_nothing_with_every_key() {
+    let shop = TestApi::open().await;
+    let things = Things::of(&shop).await;
+    let named = operations().into_iter().filter(|(method, template, _)| {
+        template.contains('{') && !(method == Method::PUT && template == "/v1/products/{sku}")
+    });
+    let mut checked = 0;
+    for (method, template, missing) in named {
+        for key in [&shop.other.public, &shop.other.secret] {
+            let mut answers = Vec::new();
+            for path in [missing.clone(), things.path(&template)] {
+                let answer = call(&shop, &method, &template, &path).key(key).send().await;
+                assert!((400..500).contains(&answer.status), "{method} {template}: {}", answer.text);
+                answers.push((answer.status, answer.text));
+            }
+            assert_eq!(answers[0], answers[1], "{method} {template}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 40, "only {checked} calls name a thing");
+    // None of the attempts took effect.
+    let answer = shop.get(&format!("/v1/orders/{}", things.order)).send().await.expect_status(200);
+    assert_eq!(answer.json["status"], "pending");
+    shop.get(&format!("/v1/webhook_endpoints/{}", things.endpoint)).send().await.expect_status(200);
+    shop.get(&format!("/v1/carts/{}", things.cart)).send().await.expect_status(200);
+}
+
 #[tokio::test]
 async fn data_of_another_merchant_is_not_found() {
     let shop = TestApi::open().await;
-    shop.stock("mug", 10).await;
-    let order = shop.order("k1").await["id"].as_str().expect("an id").to_owned();
-    let endpoint = json!({"url": "https://shop.example/h", "events": ["*"]});
-    let endpoint = shop.post("/v1/webhook_endpoints", &endpoint).send().await.expect_status(201);
-    let endpoint = endpoint.json["id"].as_str().expect("an id").to_owned();
-    let events = shop.get("/v1/events").send().await.expect_status(200);
-    let event = events.list()[0]["id"].as_str().expect("an id").to_owned();
-    let cart = shop.post("/v1/carts", &json!({})).send().await.expect_status(201);
-    let cart = cart.json["id"].as_str().expect("an id").to_owned();
+    let things = Things::of(&shop).await;
     let named = operations().into_iter().filter(|(method, template, _)| {
         // A session is ended by its customer only, see the module `sessions`.
         template.contains('{')
@@ -187,26 +256,9 @@ async fn data_of_another_merchant_is_not_found() {
     });
     let mut checked = 0;
     for (method, template, missing) in named {
-        let id = if template.contains("webhook") {
-            &endpoint
-        } else if template.contains("carts") {
-            &cart
-        } else if template.starts_with("/v1/events/") {
-            &event
-        } else {
-            &order
-        };
-        let foreign = template.replace("{id}", id).replace("{sku}", "mug");
         let mut texts = Vec::new();
-        for path in [missing, foreign] {
-            let mut call =
-                shop.call(method.clone(), &path).key(&shop.other.secret).header("x-request-id", "same");
-            if template.ends_with("/checkout") || template.ends_with("/refund") {
-                call = call.header("idempotency-key", "k");
-            }
-            if let Some(body) = body(&method, &template) {
-                call = call.json(&body);
-            }
+        for path in [missing, things.path(&template)] {
+            let call = call(&shop, &method, &template, &path).key(&shop.other.secret);
             texts.push(call.send().await.expect_problem(404, "not_found").text);
         }
         assert_eq!(texts[0], texts[1], "{method} {template}");
@@ -220,9 +272,9 @@ async fn data_of_another_merchant_is_not_found() {
         assert!(!answer.list().is_empty(), "{list}: {}", answer.text);
     }
     // None of the attempts took effect.
-    let answer = shop.get(&format!("/v1/orders/{order}")).send().await.expect_status(200);
+    let answer = shop.get(&format!("/v1/orders/{}", things.order)).send().await.expect_status(200);
     assert_eq!(answer.json["status"], "pending");
-    shop.get(&format!("/v1/webhook_endpoints/{endpoint}")).send().await.expect_status(200);
+    shop.get(&format!("/v1/webhook_endpoints/{}", things.endpoint)).send().await.expect_status(200);
 }
 
 #[tokio::test]
