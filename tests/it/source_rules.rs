@@ -45,26 +45,40 @@ fn every_migration_is_embedded() {
     assert!(seen > 20, "{seen}");
 }
 
-/// Each row of the findings about money names tests; one that is renamed must not leave its row without a proof.
-#[test]
-fn every_test_named_beside_a_finding_about_money_exists() {
+/// Checks that the tests exist that stand in a column of the tables of a section; returns how many.
+fn tests_named_in(page: &str, section: &str, column: usize) -> usize {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = fs::read_to_string(root.join("docs/RELIABILITY.md")).expect("a page");
-    let (_, section) = page.split_once("## Money: findings and their tests").expect("the section");
+    let text = fs::read_to_string(root.join(page)).expect("a page");
+    let (_, section) = text.split_once(section).expect("the section");
     let section = section.split("\n## ").next().expect("a first part");
-    let folders = ["tests", "src", "jobs", "api", "console", "store", "workers"]
+    let folders = ["tests", "src", "jobs", "api", "base", "console", "store", "webhooks", "workers"]
         .map(|folder| files(&root.join(folder), "rs"));
     let sources = folders.into_iter().flatten().map(|path| fs::read_to_string(path).expect("a file"));
     let sources = sources.collect::<String>();
     let mut named = 0;
-    for tests in section.lines().filter_map(|row| row.strip_prefix("| ")?.split(" | ").nth(1)) {
+    for tests in section.lines().filter_map(|row| row.strip_prefix("| ")?.split(" | ").nth(column)) {
         for test in tests.split('`').skip(1).step_by(2).filter(|test| test.contains('_')) {
             let name = test.rsplit("::").next().unwrap_or(test).trim_start_matches('…');
-            assert!(sources.contains(name), "docs/RELIABILITY.md names a test that does not exist: {name}");
+            assert!(sources.contains(name), "{page} names a test that does not exist: {name}");
             named += 1;
         }
     }
+    named
+}
+
+/// Each row of the findings about money names tests; one that is renamed must not leave its row without a proof.
+#[test]
+fn every_test_named_beside_a_finding_about_money_exists() {
+    let named = tests_named_in("docs/RELIABILITY.md", "## Money: findings and their tests", 1);
     assert!(named > 80, "{named}");
+}
+
+/// The same of the risks of OWASP and the chapters of its verification standard.
+#[test]
+fn every_test_named_beside_a_risk_exists() {
+    let risks = tests_named_in("docs/SECURITY.md", "## OWASP API Security Top 10, 2023", 2);
+    let chapters = tests_named_in("docs/SECURITY.md", "## OWASP ASVS 5, level 2", 1);
+    assert!(risks >= 35 && chapters >= 35, "{risks} {chapters}");
 }
 
 /// Each row of the comparison rests on a test, or says what is missing.
