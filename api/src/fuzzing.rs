@@ -19,11 +19,17 @@ const KEY_CHARS_MAX: usize = 255;
 const SIGNED_AT: i64 = 1_700_000_000;
 
 /// The body of an order: what the schema permits, the type takes; a problem stays small.
+///
+/// # Panics
+/// Where that does not hold.
 pub fn order_body(bytes: &[u8]) {
     routes::check_order_body(bytes);
 }
 
 /// The `Idempotency-Key` header: a key that is taken is visible ASCII of bounded length, and keys of both scopes differ.
+///
+/// # Panics
+/// Where that does not hold.
 pub fn idempotency_key(bytes: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
     let mut headers = HeaderMap::new();
@@ -36,6 +42,9 @@ pub fn idempotency_key(bytes: &[u8]) {
 }
 
 /// The query of a list with its cursor: bounded, without control characters, and a position within the prices.
+///
+/// # Panics
+/// Where that does not hold.
 pub fn cursor(bytes: &[u8]) {
     let query = [&b"/?"[..], bytes].concat();
     let Ok(path) = PathAndQuery::try_from(&query[..]) else { return };
@@ -50,6 +59,9 @@ pub fn cursor(bytes: &[u8]) {
 
 /// The signature of a provider's webhook: the header up to the first line break, then the body. Nothing fits a secret
 /// that was not used.
+///
+/// # Panics
+/// Where that does not hold.
 pub fn signature_header(bytes: &[u8]) {
     let cut = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let (header, body) = bytes.split_at(cut);

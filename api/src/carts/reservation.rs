@@ -20,7 +20,7 @@ use crate::problem::{Kind, Problem, Result};
 /// The end of an attempt to reserve that is no failure.
 pub(crate) enum CartReserved {
     /// The cart, with the time when its reservation ends.
-    Reserved(Cart),
+    Reserved(Box<Cart>),
     /// Nothing changed; the lines are the items of the cart.
     Refused(Vec<Refusal>),
 }
@@ -42,7 +42,7 @@ impl CartRef<'_> {
                 ReserveOutcome::Refused(refusals) => return Ok(CartReserved::Refused(refusals)),
             }
             if self.save(&mut cart, Some(version)).await?.is_some() {
-                return Ok(CartReserved::Reserved(cart));
+                return Ok(CartReserved::Reserved(Box::new(cart)));
             }
         }
         Err(busy())

@@ -38,7 +38,7 @@ const LOOKUPS_MAX: usize = 8;
 /// Seconds after which a client may repeat a request that was rejected without an answer.
 const RETRY_SECONDS: u64 = 2;
 
-/// What became of it.
+/// Result of pricing an order or a cart.
 pub(crate) enum PricingOutcome {
     Priced(Pricing),
     /// Lines that cannot be ordered as they are.

@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn stored_settings_outlive_releases() {
-        let read = |text| serde_json::from_str::<CheckoutSettings>(text).expect("reads");
+        let read = |text: &str| serde_json::from_str::<CheckoutSettings>(text).expect("reads");
         assert_eq!(read("{}"), CheckoutSettings::default());
         assert_eq!(read(r#"{"of_a_later_release": 1}"#), CheckoutSettings::default());
         assert_eq!(read("{}").reserves_for(), None);

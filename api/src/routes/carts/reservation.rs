@@ -48,7 +48,7 @@ pub(super) async fn reserve_cart(
         return Err(Problem::new(Kind::RESERVATIONS_OFF, "order the cart; stock is checked then"));
     };
     match place.reserve(span).await? {
-        CartReserved::Reserved(cart) => Ok(Json(view(&place, cart).await?)),
+        CartReserved::Reserved(cart) => Ok(Json(view(&place, *cart).await?)),
         CartReserved::Refused(refusals) => Err(refused(&refusals, &[])),
     }
 }
