@@ -14,7 +14,8 @@ use serde_json::Value;
 use crate::util::{Dev, PATIENCE, run, run_json};
 
 /// Schedules of a server over files.
-const HOUSEKEEPING: &str = "audit_changes, delete_expired, drop_dead_jobs, expire_orders, expire_reservations";
+const HOUSEKEEPING: &str =
+    "audit_changes, delete_expired, drop_dead_jobs, expire_orders, expire_reservations";
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Digest;
