@@ -58,7 +58,7 @@ impl OrdersFixture {
         self.store.ended_reservations(now, None, 100).await.expect("reads")
     }
 
-    async fn expire(&self, cart: CartId, now: Timestamp) -> bool {
+    async fn expire_cart(&self, cart: CartId, now: Timestamp) -> bool {
         self.store.expire_reservation(self.merchant, cart, now).await.expect("answers")
     }
 }
@@ -148,14 +148,14 @@ pub async fn reservations_end(store: Arc<dyn OrderStore>) {
     assert_eq!(world.ended(later_until).await, [oldest, newest]);
     let rest = world.store.ended_reservations(later_until, Some(oldest), 1).await.expect("reads");
     assert_eq!(rest, [newest]);
-    assert!(!world.expire(second, until).await, "not yet");
-    assert!(world.expire(first, until).await);
-    assert!(!world.expire(first, until).await, "once");
+    assert!(!world.expire_cart(second, until).await, "not yet");
+    assert!(world.expire_cart(first, until).await);
+    assert!(!world.expire_cart(first, until).await, "once");
     assert_eq!(world.stock("mug").await, (9, 3));
     // One that ended is the cart's own until it is released.
     let order = world.place(world.order_of(second, &[("mug", 3)])).await;
     assert!(matches!(order, PlaceOutcome::Placed { .. }));
-    assert!(!world.expire(second, later_until).await);
+    assert!(!world.expire_cart(second, later_until).await);
     assert_eq!(world.stock("mug").await, (9, 3));
 }
 
@@ -230,7 +230,7 @@ pub async fn random_reservations_never_oversell(store: Arc<dyn OrderStore>) {
                         }
                     }
                     _ => {
-                        world.expire(cart, later(world.time.tick(), MINUTES * 2)).await;
+                        world.expire_cart(cart, later(world.time.tick(), MINUTES * 2)).await;
                     }
                 }
                 for sku in ["a", "b"] {
@@ -288,7 +288,7 @@ pub async fn carts_are_the_merchants_own(store: Arc<dyn OrderStore>) {
     neighbour.product("mug", 250, 9).await;
     let (cart, until) = world.reserved(&[("mug", 2)]).await;
     assert!(!neighbour.release_cart(cart).await);
-    assert!(!neighbour.expire(cart, until).await);
+    assert!(!neighbour.expire_cart(cart, until).await);
     let order = neighbour.place(neighbour.order_of(cart, &[("mug", 1)])).await;
     assert!(matches!(order, PlaceOutcome::Placed { .. }));
     assert_eq!((world.stock("mug").await, neighbour.stock("mug").await), ((9, 2), (9, 1)));
