@@ -263,8 +263,7 @@ impl Attempt<'_> {
             token: None,
             currency,
             lines: cart.items.iter().map(CartItem::line).collect(),
-            // Whatever the cart tells of: a crash may have left a reservation that it does not know.
-            reservation: self.settings.reserves_for().map(|_| self.place.id),
+            reservation: self.may_have_reserved(cart).then_some(self.place.id),
             pricing: None,
             expected_total_minor: request.expected_total_minor,
             payment_method: request.payment_method,
@@ -275,6 +274,12 @@ impl Attempt<'_> {
             estimated_fulfilment_at: self.place.state.admission.estimate(),
             at: self.place.state.ambient.now(),
         })
+    }
+
+    /// Whether the cart may hold a reservation: a crash may have left one that it does not tell of, and the shop may have
+    /// switched them off meanwhile.
+    fn may_have_reserved(&self, cart: &Cart) -> bool {
+        cart.reserved_until.is_some() || self.settings.reserves_for().is_some()
     }
 
     /// One key for all attempts: the first order placed under it is the only one. A client's key cannot equal it,
