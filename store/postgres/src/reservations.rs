@@ -36,13 +36,16 @@ pub(super) const WRITE: &str = "
 pub(super) const TAKE: &str = "
     DELETE FROM cart_reservations WHERE merchant_id = $1 AND cart_id = $2 AND ($3::timestamptz IS NULL OR expires_at <= $3)
     RETURNING lines::text AS lines";
-/// Of several carts of one merchant; locked in the order of the array.
+/// Of several carts of one merchant; locked in the order of the array. Deleted by key, not by ctid: a row that was
+/// changed while its lock was waited for has another one.
 pub(super) const TAKE_ALL: &str = "
-    DELETE FROM cart_reservations WHERE ctid = ANY (ARRAY(
-        SELECT r.ctid FROM unnest($2::uuid[]) AS taken (cart_id)
+    WITH locked AS MATERIALIZED (
+        SELECT r.merchant_id, r.cart_id FROM unnest($2::uuid[]) AS taken (cart_id)
         CROSS JOIN LATERAL (
-            SELECT ctid FROM cart_reservations WHERE merchant_id = $1 AND cart_id = taken.cart_id FOR UPDATE) AS r))
-    RETURNING lines::text AS lines";
+            SELECT merchant_id, cart_id FROM cart_reservations
+            WHERE merchant_id = $1 AND cart_id = taken.cart_id FOR UPDATE) AS r)
+    DELETE FROM cart_reservations AS c USING locked AS l
+    WHERE c.merchant_id = l.merchant_id AND c.cart_id = l.cart_id RETURNING c.lines::text AS lines";
 /// Copies that a migration made or left are not listed.
 pub(super) const ENDED: &str = "
     SELECT merchant_id, cart_id, expires_at FROM cart_reservations
