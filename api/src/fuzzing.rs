@@ -26,7 +26,7 @@ pub fn order_body(bytes: &[u8]) {
     routes::check_order_body(bytes);
 }
 
-/// The `Idempotency-Key` header: a key that is taken is visible ASCII of bounded length, and keys of both scopes differ.
+/// The `Idempotency-Key` header: a key that is taken is visible ASCII of bounded length; keys of both scopes differ.
 ///
 /// # Panics
 /// Where that does not hold.

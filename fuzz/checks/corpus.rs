@@ -9,8 +9,8 @@ const CHANGES: usize = 300;
 /// Bytes that separate things in one of the formats.
 const SEPARATORS: &[u8] = b"{}[],:\"\\/@?#%&=.;- \n\0\x80\xff";
 
-/// Calls the check with each entry of `fuzz/corpus/TARGET` and with changes of it. The folder is found from any crate of
-/// the repository.
+/// Calls the check with each entry of `fuzz/corpus/TARGET` and with changes of it. The folder is found from any crate
+/// of the repository.
 pub(crate) fn each(target: &str, check: impl Fn(&[u8])) {
     let begin = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders = begin.ancestors().map(|parent| parent.join("fuzz/corpus").join(target));

@@ -276,8 +276,8 @@ impl Attempt<'_> {
         })
     }
 
-    /// Whether the cart may hold a reservation: a crash may have left one that it does not tell of, and the shop may have
-    /// switched them off meanwhile.
+    /// Whether the cart may hold a reservation: a crash may have left one that it does not tell of, and the shop may
+    /// have switched them off meanwhile.
     fn may_have_reserved(&self, cart: &Cart) -> bool {
         cart.reserved_until.is_some() || self.settings.reserves_for().is_some()
     }

@@ -123,9 +123,9 @@ async fn stock_is_changed_by_its_whole_key() {
     assert_eq!(steps(stock::RELEASE).await, [product]);
     assert_eq!(steps(stock::SHIP).await, [product]);
     assert_eq!(steps(stock::HOLD).await, [product]);
-    let ended = "SEARCH cart_reservations USING COVERING INDEX cart_reservations_by_end \
-                 ((expires_at,cart_id)>(?,?) AND expires_at<?)";
-    assert_eq!(steps(reservations::ENDED).await, [ended]);
+    let by_end = "SEARCH cart_reservations USING COVERING INDEX cart_reservations_by_end (";
+    let ended = steps(reservations::ENDED).await;
+    assert!(ended.len() == 1 && ended[0].starts_with(by_end), "{ended:?}");
 }
 
 #[tokio::test]
