@@ -3,7 +3,7 @@
 use jobs::{Job, JobError};
 use store::{
     customers::{Account, PasswordHash},
-    domain::{Address, CustomerId, Order, RefundId, VerificationId},
+    domain::{Address, Adjustment, AdjustmentKind, CustomerId, Order, RefundId, VerificationId},
     token::{Token, TokenHash, TokenKind},
     verifications::{Minting, NewVerification, OpenAccount, Purpose, Verification, VerificationRequested},
 };
@@ -95,6 +95,11 @@ async fn every_template_renders_with_an_address_and_other_currencies() {
         postal_code: "N1".to_owned(),
         country: "GB".to_owned(),
     });
+    order.adjustments = vec![Adjustment {
+        kind: AdjustmentKind::Discount,
+        label: "Ten <percent>".to_owned(),
+        amount_minor: -250,
+    }];
     let mailer = Mailer::file(shop.mail_folder(), FROM).expect("a mailer");
     let part = Template::PartialRefund { refund: RefundId::fresh(&shop.ambient), amount_minor: 2500 };
     let whole = [Template::OrderConfirmation, Template::PaymentFailed, Template::OrderCancelled];
@@ -103,6 +108,7 @@ async fn every_template_renders_with_an_address_and_other_currencies() {
         mailer.send(&mail, shop.ambient.now()).await.expect("writes");
         let body = plain(&read(&shop, &order, template));
         assert!(body.contains("R-17") && body.contains("2500 JPY"), "{body}");
+        assert!(body.contains("Ten <percent>: -250 JPY") && body.contains("Ten &#60;percent&#62;"), "{body}");
         assert_eq!(body.contains("Flat &#60;b&#62;"), template == Template::OrderConfirmation, "{body}");
     }
 }
