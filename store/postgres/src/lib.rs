@@ -223,10 +223,10 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0022_ended_orders.up",
             "0023_waiting_rooms.down",
             "0023_waiting_rooms.up",
-            "0050_cart_reservations.down",
-            "0050_cart_reservations.up",
-            "0051_adjustments.down",
-            "0051_adjustments.up"
+            "0024_cart_reservations.down",
+            "0024_cart_reservations.up",
+            "0025_adjustments.down",
+            "0025_adjustments.up"
         ]
     )
 }

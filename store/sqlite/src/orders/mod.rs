@@ -95,8 +95,8 @@ fn migrations() -> sqlx::migrate::Migrator {
             "0022_customer_erasures",
             "0023_ended_orders",
             "0024_waiting_rooms",
-            "0050_cart_reservations",
-            "0051_adjustments"
+            "0025_cart_reservations",
+            "0026_adjustments"
         ]
     )
 }
