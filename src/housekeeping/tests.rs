@@ -331,8 +331,7 @@ fn scheduler(test: &TestHousekeeping, store: &Arc<SqliteJobStore>, name: &str) -
 async fn one_of_two_schedulers_publishes_and_runs_do_not_pile_up() {
     let (mut test, clock) = TestHousekeeping::open(None).await;
     let file = test.folder.path().join("jobs.db");
-    let store = SqliteJobStore::open(&file, test.ambient.clone()).await.expect("opens");
-    let store = Arc::new(store);
+    let store = Arc::new(SqliteJobStore::open(&file, test.ambient.clone()).await.expect("opens"));
     assert_eq!(schedules(&test.parts).expect("schedules").len(), 3, "nothing is switched on");
     test.set().pending_expires = Some(Duration::from_mins(30));
     test.engine.declare(&[QueueSpec::new(HOUSEKEEPING)]).await.expect("declares");

@@ -34,7 +34,8 @@ pub(super) const LOCK: &str = "
 pub(super) const WRITE: &str = "
     UPDATE cart_reservations SET lines = $3::json, expires_at = $4 WHERE merchant_id = $1 AND cart_id = $2";
 pub(super) const TAKE: &str = "
-    DELETE FROM cart_reservations WHERE merchant_id = $1 AND cart_id = $2 AND ($3::timestamptz IS NULL OR expires_at <= $3)
+    DELETE FROM cart_reservations
+    WHERE merchant_id = $1 AND cart_id = $2 AND ($3::timestamptz IS NULL OR expires_at <= $3)
     RETURNING lines::text AS lines";
 /// Of several carts of one merchant; locked in the order of the array. Deleted by key, not by ctid: a row that was
 /// changed while its lock was waited for has another one.

@@ -8,7 +8,7 @@ use askama::Template as _;
 use base::chars::isolated;
 use store::{
     customers::Account,
-    domain::{Address, Currency, Order},
+    domain::{Address, Adjustment, Currency, Order},
     token::Token,
     verifications::Verification,
 };
@@ -181,13 +181,9 @@ fn lines(order: &Order, currency: Currency) -> Vec<OrderLine<'_>> {
 }
 
 fn adjustments(order: &Order) -> Vec<AdjustmentLine<'_>> {
-    let line =
-        |adjustment: &'_ store::domain::Adjustment| format_amount(adjustment.amount_minor, order.currency);
-    order
-        .adjustments
-        .iter()
-        .map(|of| AdjustmentLine { label: isolated(&of.label), amount: line(of) })
-        .collect()
+    let amount = |of: &Adjustment| format_amount(of.amount_minor, order.currency);
+    let lines = order.adjustments.iter();
+    lines.map(|of| AdjustmentLine { label: isolated(&of.label), amount: amount(of) }).collect()
 }
 
 fn address(of: &Address) -> Address {

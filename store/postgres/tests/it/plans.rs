@@ -153,11 +153,7 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
         "uuid, text[], bigint[], text, text[], timestamptz",
         "merchant(1), ARRAY['sku-1', 'sku-2'], ARRAY[1, 1], 'EUR', ARRAY['new', 'newer'], now()",
     ),
-    (
-        "stock::HOLD",
-        "uuid, text[], bigint[], text, timestamptz",
-        "merchant(1), ARRAY['sku-1', 'sku-2'], ARRAY[1, 1], 'EUR', now()",
-    ),
+    ("stock::HOLD", HOLD, "merchant(1), ARRAY['sku-1', 'sku-2'], ARRAY[1, 1], 'EUR', now()"),
     ("reservations::LOCK", "uuid, uuid, timestamptz", "merchant(1), made(now(), 1), now()"),
     ("reservations::WRITE", "uuid, uuid, text, timestamptz", "merchant(1), made(now(), 1), '[]', now()"),
     ("reservations::TAKE", "uuid, uuid, timestamptz", "merchant(1), made(now(), 1), NULL"),
@@ -236,6 +232,7 @@ const MESSAGES: &str = "timestamptz, uuid[], uuid[], uuid[], text[], uuid[], big
 const MESSAGE: &str = "now(), ARRAY[made(now(), 1)], ARRAY[merchant(1)], ARRAY[made(now(), 1)], \
                        ARRAY['order.placed'], ARRAY[made(now(), 1)], ARRAY[1], ARRAY['{}'], ARRAY[NULL]";
 const STOCK: &str = "uuid, text[], bigint[], timestamptz";
+const HOLD: &str = "uuid, text[], bigint[], text, timestamptz";
 const RECORDS: &str = "uuid[], uuid[], bigint";
 const RECORDS_OF: &str = "ids(19000, 19127), ids(18000, 18127), 1001";
 
