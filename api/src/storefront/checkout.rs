@@ -19,6 +19,7 @@ use super::{
     html::{finish, go_to},
     money::money,
     public_api::{Answer, Refusal},
+    quote,
     texts::filled,
     views::{Account, Order},
     visit::{Visit, is_id},
@@ -38,7 +39,9 @@ pub(super) async fn show(visit: Visit) -> Response {
                     return Ok(response);
                 }
                 let account = account(&visit).await?;
-                Ok(render(&visit, StatusCode::OK, cart, account, &Draft::fresh(&visit)))
+                let quote = quote::of(&visit, &cart.id, None).await;
+                let draft = Draft { quote, ..Draft::fresh(&visit) };
+                Ok(render(&visit, StatusCode::OK, cart, account, &draft))
             }
             _ => Ok(go_to("/cart")),
         }
@@ -57,7 +60,7 @@ pub(super) async fn pay(visit: Visit, fields: FormFields) -> Response {
         let answered = attempt(&visit, cart, &draft, &body).await;
         match answered {
             Ok(answer) => ordered(&visit, cart, answer),
-            Err(refusal) => refused(&visit, cart, account, draft, refusal).await,
+            Err(refusal) => refused(&visit, cart, (account, &body), draft, refusal).await,
         }
     };
     finish(&visit, answered.await)
@@ -129,7 +132,7 @@ fn ordered(visit: &Visit, cart: &str, answer: Answer) -> Result<Response, Refusa
 async fn refused(
     visit: &Visit,
     cart: &str,
-    account: Option<Account>,
+    (account, body): (Option<Account>, &Value),
     draft: Draft<'_>,
     refusal: Refusal,
 ) -> Result<Response, Refusal> {
@@ -143,7 +146,8 @@ async fn refused(
     }
     let Some(cart) = cart::by_id(visit, cart).await? else { return Ok(go_to("/cart")) };
     let currency = cart.currency.clone().unwrap_or_default();
-    let draft = noted(visit, draft, &refusal, &currency);
+    let quote = quote::after(visit, &cart.id, body, &refusal).await;
+    let draft = noted(visit, Draft { quote, ..draft }, &refusal, &currency);
     Ok(render(visit, refusal.status, cart, account, &draft))
 }
 
@@ -162,25 +166,20 @@ async fn closed(visit: &Visit, cart: &str, status: StatusCode) -> Result<Respons
 /// The form again, with what the visitor has to know.
 fn noted<'a>(visit: &Visit, draft: Draft<'a>, refusal: &Refusal, currency: &str) -> Draft<'a> {
     let t = visit.texts();
-    let note = match (refusal.code.as_str(), refusal.total_minor) {
+    let total = draft.quote.as_ref().map(|quote| quote.total_minor);
+    let note = match (refusal.code.as_str(), total) {
         ("price_changed", Some(total)) => filled(t.price_changed, money(total, currency, visit.language)),
         ("out_of_stock" | "unknown_sku", _) => t.stock_changed.to_owned(),
         ("wrong_currency", _) => t.other_currency.to_owned(),
         ("validation_failed" | "card_number_not_accepted", _) => t.check_fields.to_owned(),
         ("proof_of_work_required", _) => t.proof_wait.to_owned(),
         ("rate_limited", _) => t.busy.to_owned(),
+        ("pricing_unavailable", _) => t.no_price.to_owned(),
         ("idempotency_key_reused", _) => t.not_sure.to_owned(),
         _ if refusal.is_unknown() => t.not_sure.to_owned(),
         _ => t.refused.to_owned(),
     };
     // While it is not known whether the order was placed, the key stays; a refused one is done with.
     let key = if refusal.is_unknown() { draft.key } else { visit.fresh_id() };
-    Draft {
-        key,
-        note,
-        wrong: refusal.pointers.clone(),
-        total_minor: refusal.total_minor,
-        proof_bits: refusal.proof_bits.unwrap_or(0),
-        ..draft
-    }
+    Draft { key, note, wrong: refusal.pointers.clone(), proof_bits: refusal.proof_bits.unwrap_or(0), ..draft }
 }

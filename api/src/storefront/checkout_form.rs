@@ -7,11 +7,11 @@ use super::{
     cookies::Cookie,
     form::FormFields,
     html::{Frame, html},
-    lines::of_cart,
+    lines::{of_adjustments, of_cart},
     money::money,
     pages::{CheckoutPage, Field, PaymentChoice},
     texts::{Texts, filled},
-    views::{Account, Cart},
+    views::{Account, Cart, Quote},
     visit::{Visit, is_id},
 };
 
@@ -28,8 +28,8 @@ pub(super) struct Draft<'a> {
     pub(super) note: String,
     /// Pointers of the fields at fault.
     pub(super) wrong: Vec<String>,
-    /// The total to agree to, where it is not that of the cart.
-    pub(super) total_minor: Option<i64>,
+    /// The total to agree to, and what it is made of; `None`: the sum of the cart.
+    pub(super) quote: Option<Quote>,
     pub(super) proof_bits: u32,
 }
 
@@ -46,7 +46,7 @@ impl<'a> Draft<'a> {
     }
 
     fn new(key: String, proof: &'a str, fields: Option<&'a FormFields>) -> Self {
-        Self { key, proof, fields, note: String::new(), wrong: Vec::new(), total_minor: None, proof_bits: 0 }
+        Self { key, proof, fields, note: String::new(), wrong: Vec::new(), quote: None, proof_bits: 0 }
     }
 
     fn value(&self, name: &str) -> &str {
@@ -79,12 +79,15 @@ pub(super) fn render(
     let t = visit.texts();
     let Cart { id, currency, items, total_minor, .. } = cart;
     let currency = currency.unwrap_or_default();
-    let total_minor = draft.total_minor.unwrap_or(total_minor);
+    let quote = draft.quote.as_ref();
+    let total_minor = quote.map_or(total_minor, |quote| quote.total_minor);
+    let adjustments = quote.map(|quote| of_adjustments(visit, &quote.adjustments, &currency));
     let total = money(total_minor, &currency, visit.language);
     let token = draft.value("payment");
     let page = CheckoutPage {
         frame: Frame::new(visit, t.checkout),
         lines: of_cart(visit, items, &currency),
+        adjustments: adjustments.unwrap_or_default(),
         pay: filled(t.pay, &total),
         total,
         total_minor,

@@ -2,9 +2,9 @@
 
 use super::{
     money::money,
-    pages::LineItem,
+    pages::{AdjustmentItem, LineItem},
     texts::filled,
-    views::{CartItem, OrderItem},
+    views::{Adjustment, CartItem, OrderItem},
     visit::Visit,
 };
 
@@ -34,4 +34,17 @@ pub(super) fn of_order(visit: &Visit, items: Vec<OrderItem>, currency: &str) -> 
         LineItem { sku, name, quantity, total, label: String::new(), note: String::new() }
     };
     items.into_iter().map(line).collect()
+}
+
+/// Discounts, shipping and taxes, in the order in which the shop decided them.
+pub(super) fn of_adjustments(
+    visit: &Visit,
+    adjustments: &[Adjustment],
+    currency: &str,
+) -> Vec<AdjustmentItem> {
+    let item = |adjustment: &Adjustment| AdjustmentItem {
+        label: adjustment.label.clone(),
+        amount: money(adjustment.amount_minor, currency, visit.language),
+    };
+    adjustments.iter().map(item).collect()
 }

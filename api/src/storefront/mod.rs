@@ -24,6 +24,7 @@ mod order;
 mod pages;
 mod picture;
 mod public_api;
+mod quote;
 mod registration;
 mod texts;
 mod views;

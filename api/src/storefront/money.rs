@@ -29,7 +29,10 @@ pub(super) fn money(minor: i64, currency: &str, language: Language) -> String {
     let (number, sign) = (number(minor, decimals(currency), language), sign(currency));
     match (language, sign) {
         (Language::German, sign) => format!("{number}\u{a0}{}", sign.unwrap_or(currency)),
-        (_, Some(sign)) => format!("{sign}{number}"),
+        (_, Some(sign)) => match number.strip_prefix('-') {
+            Some(number) => format!("-{sign}{number}"),
+            None => format!("{sign}{number}"),
+        },
         (_, None) => format!("{currency}\u{a0}{number}"),
     }
 }
@@ -79,6 +82,8 @@ mod tests {
             (1_234_567, "KWD", Language::English, "KWD\u{a0}1,234.567"),
             (7, "KWD", Language::German, "0,007\u{a0}KWD"),
             (-250, "CHF", Language::English, "CHF\u{a0}-2.50"),
+            (-250, "EUR", Language::English, "-€2.50"),
+            (-250, "EUR", Language::German, "-2,50\u{a0}€"),
             (999_999_999_999, "GBP", Language::English, "£9,999,999,999.99"),
         ] {
             assert_eq!(money(minor, currency, language), expected);

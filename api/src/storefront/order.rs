@@ -11,7 +11,7 @@ use super::{
     cookies::Cookie,
     form::FormFields,
     html::{Frame, finish, go_to, html},
-    lines::of_order,
+    lines::{of_adjustments, of_order},
     money::money,
     pages::OrderPage,
     public_api::{Answer, Refusal},
@@ -34,6 +34,7 @@ pub(super) async fn show(visit: Visit, PathText(id): PathText) -> Response {
             state: order.status,
             total: money(order.total_minor, &order.currency, visit.language),
             lines: of_order(&visit, order.items, &order.currency),
+            adjustments: of_adjustments(&visit, &order.adjustments, &order.currency),
             address: order.shipping_address.map(address).unwrap_or_default(),
             id: order.id,
         };

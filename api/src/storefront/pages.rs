@@ -75,6 +75,12 @@ pub(super) struct LineItem {
     pub(super) note: String,
 }
 
+/// A discount, shipping or a tax, below the lines.
+pub(super) struct AdjustmentItem {
+    pub(super) label: String,
+    pub(super) amount: String,
+}
+
 #[derive(Template)]
 #[template(path = "storefront/cart.html")]
 pub(super) struct CartPage {
@@ -107,6 +113,8 @@ pub(super) struct PaymentChoice {
 pub(super) struct CheckoutPage {
     pub(super) frame: Frame,
     pub(super) lines: Vec<LineItem>,
+    pub(super) adjustments: Vec<AdjustmentItem>,
+    /// With the adjustments: what is agreed to.
     pub(super) total: String,
     pub(super) total_minor: i64,
     /// Idempotency key of the order, made with the page: the form places one order however often it is sent.
@@ -151,6 +159,7 @@ pub(super) struct OrderPage {
     pub(super) has_failed: bool,
     pub(super) is_live: bool,
     pub(super) lines: Vec<LineItem>,
+    pub(super) adjustments: Vec<AdjustmentItem>,
     pub(super) total: String,
     /// Lines of the address; empty without access to it.
     pub(super) address: Vec<String>,

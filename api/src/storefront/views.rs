@@ -45,6 +45,20 @@ pub(super) struct CartItem {
     pub(super) available: i64,
 }
 
+/// A discount, shipping or a tax.
+#[derive(Debug, Deserialize)]
+pub(super) struct Adjustment {
+    pub(super) label: String,
+    pub(super) amount_minor: i64,
+}
+
+/// What an order of a cart comes to.
+#[derive(Debug, Deserialize)]
+pub(super) struct Quote {
+    pub(super) adjustments: Vec<Adjustment>,
+    pub(super) total_minor: i64,
+}
+
 #[derive(Debug, Deserialize)]
 pub(super) struct Order {
     pub(super) id: String,
@@ -52,6 +66,9 @@ pub(super) struct Order {
     pub(super) currency: String,
     pub(super) total_minor: i64,
     pub(super) items: Vec<OrderItem>,
+    /// Left out where there are none.
+    #[serde(default)]
+    pub(super) adjustments: Vec<Adjustment>,
     /// `None` without access to personal data.
     pub(super) shipping_address: Option<Address>,
     pub(super) created_at: String,

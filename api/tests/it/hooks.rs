@@ -29,13 +29,25 @@ type Answer = (u16, String);
 
 /// A server with one hook for each kind, whose answers a test sets.
 #[derive(Clone, Default)]
-struct ShopServer {
+pub(crate) struct ShopServer {
     answers: Arc<Mutex<BTreeMap<&'static str, Answer>>>,
     asked: Arc<Mutex<Vec<Value>>>,
 }
 
 impl ShopServer {
-    fn set(&self, kind: &'static str, status: u16, body: &Value) {
+    /// Starts a server, whose hooks of these kinds are the shop's from then on.
+    pub(crate) async fn of(shop: &TestApi, kinds: &[AdjustmentKind], otherwise: HookOtherwise) -> Self {
+        let server = Self::default();
+        let url = server.start().await;
+        let hook =
+            |kind: &AdjustmentKind| (*kind, Hook::fresh(format!("{url}/{kind}"), otherwise, &shop.ambient));
+        let settings =
+            CheckoutSettings { hooks: kinds.iter().map(hook).collect(), ..CheckoutSettings::default() };
+        assert!(shop.orders.set_checkout_settings(shop.own.id, &settings).await.expect("sets"));
+        server
+    }
+
+    pub(crate) fn set(&self, kind: &'static str, status: u16, body: &Value) {
         self.answers.lock().expect("not poisoned").insert(kind, (status, body.to_string()));
     }
 
@@ -76,25 +88,19 @@ impl ShopServer {
     }
 }
 
-fn reaching_this_machine() -> ApiConfig {
+pub(crate) fn reaching_this_machine() -> ApiConfig {
     ApiConfig { webhook_urls: UrlPolicy { allow_loopback: true }, ..config() }
 }
 
 /// A shop with mugs at 2.50 and these hooks.
 async fn shop_with(kinds: &[AdjustmentKind], otherwise: HookOtherwise) -> (TestApi, ShopServer) {
-    let server = ShopServer::default();
-    let url = server.start().await;
     let shop = TestApi::open_with(reaching_this_machine(), ServerLimits::default()).await;
-    let hook =
-        |kind: &AdjustmentKind| (*kind, Hook::fresh(format!("{url}/{kind}"), otherwise, &shop.ambient));
-    let settings =
-        CheckoutSettings { hooks: kinds.iter().map(hook).collect(), ..CheckoutSettings::default() };
-    assert!(shop.orders.set_checkout_settings(shop.own.id, &settings).await.expect("sets"));
+    let server = ShopServer::of(&shop, kinds, otherwise).await;
     shop.stock("mug", 100).await;
     (shop, server)
 }
 
-fn adjustments(label: &str, amount_minor: i64) -> Value {
+pub(crate) fn adjustments(label: &str, amount_minor: i64) -> Value {
     json!({"adjustments": [{"label": label, "amount_minor": amount_minor}]})
 }
 

@@ -1,10 +1,15 @@
 //! Carts and checkout of guests: one order, whatever is pressed, repeated or changed meanwhile.
 
+use api::{ApiConfig, ServerLimits};
 use futures::future::join_all;
 use serde_json::json;
+use store::{checkout::HookOtherwise, domain::AdjustmentKind};
 
-use super::{Browser, filled_in, open};
-use crate::util::{Answer, TestApi};
+use super::{Browser, filled_in, open, pages_of_shop};
+use crate::{
+    hooks::{ShopServer, adjustments, reaching_this_machine},
+    util::{Answer, TestApi},
+};
 
 async fn orders(shop: &TestApi) -> Answer {
     shop.get("/v1/orders?limit=100").send().await.expect_status(200)
@@ -118,6 +123,60 @@ async fn a_changed_price_is_asked_for_again() {
     let agreed = browser.pay(&filled_in(&asked, "pm_card_visa")).await;
     assert!(agreed.leads_to().starts_with("/o/ord_"));
     assert_eq!(orders(&shop).await.list()[0]["total_minor"], 600);
+}
+
+/// A shop whose server decides discounts and shipping.
+async fn open_with_hooks() -> (TestApi, ShopServer) {
+    let config = ApiConfig { storefront: Some(pages_of_shop()), ..reaching_this_machine() };
+    let shop = TestApi::open_with(config, ServerLimits::default()).await;
+    let kinds = [AdjustmentKind::Discount, AdjustmentKind::Shipping];
+    let server = ShopServer::of(&shop, &kinds, HookOtherwise::Refuse).await;
+    server.set("discount", 200, &adjustments("Ten percent", -50));
+    server.set("shipping", 200, &adjustments("Parcel <b>", 490));
+    shop.stock("mug", 10).await;
+    (shop, server)
+}
+
+#[tokio::test]
+async fn discounts_and_shipping_are_shown_and_paid() {
+    let (shop, server) = open_with_hooks().await;
+    let mut browser = Browser::new(&shop);
+    browser.add("mug", "2").await;
+    let page = browser.get("/checkout").await.expect_status(200);
+    for text in ["Ten percent", "-€0.50", "Parcel &#60;b&#62;", "€4.90", "Pay €9.40"] {
+        page.expect_text(text);
+    }
+    assert_eq!(page.hidden("expected"), "940");
+    // Dearer to the address that was typed in.
+    server.set("shipping", 200, &adjustments("Island", 990));
+    let asked = browser.pay(&filled_in(&page, "pm_card_visa")).await.expect_status(409);
+    asked.expect_text("The price has changed: your order now comes to €14.40.");
+    asked.expect_text("Island");
+    assert_eq!(asked.hidden("expected"), "1440");
+    assert!(orders(&shop).await.list().is_empty(), "nothing is ordered at a price that nobody saw");
+    let order = browser.pay(&filled_in(&asked, "pm_card_visa")).await.leads_to().to_owned();
+    let shown = browser.get(&order).await.expect_status(200);
+    for text in ["Ten percent", "-€0.50", "Island", "€9.90", "€14.40"] {
+        shown.expect_text(text);
+    }
+    assert_eq!(orders(&shop).await.list()[0]["total_minor"], 1440);
+}
+
+#[tokio::test]
+async fn a_price_that_the_shop_cannot_tell_is_told_and_the_form_stays() {
+    let (shop, server) = open_with_hooks().await;
+    let mut browser = Browser::new(&shop);
+    browser.add("mug", "2").await;
+    let page = browser.get("/checkout").await.expect_status(200);
+    server.set("shipping", 500, &json!({}));
+    let told = browser.pay(&filled_in(&page, "pm_card_visa")).await.expect_status(503);
+    told.expect_text("The shop cannot tell the price right now.");
+    told.expect_text("value=\"ada@example.com\"");
+    assert_eq!(told.hidden("expected"), "940", "the total that was agreed to");
+    server.set("shipping", 200, &adjustments("Parcel", 490));
+    let paid = browser.pay(&filled_in(&told, "pm_card_visa")).await;
+    assert!(paid.leads_to().starts_with("/o/ord_"));
+    assert_eq!(orders(&shop).await.list()[0]["total_minor"], 940);
 }
 
 #[tokio::test]
