@@ -25,8 +25,8 @@ export interface OrderCreate {
 /** Without `customer`: the one who is signed in. */
 export type Checkout = Omit<OrderCreate, "customer" | "currency" | "items"> & { customer?: Person };
 export interface OrderLine { sku: string; name: string; quantity: number; price_minor: number; total_minor: number }
-/** Amounts are in minor units. Personal data are null without proof of access. */
 export interface Adjustment { kind: "discount" | "shipping" | "tax"; label: string; amount_minor: number }
+/** Amounts are in minor units. Personal data are null without proof of access. */
 export interface Order {
   object: "order"; id: string; status: OrderStatus; status_reason: string | null; currency: string;
   total_minor: number; refunded_minor: number; items: OrderLine[]; adjustments?: Adjustment[]; customer: Person | null;
@@ -61,6 +61,9 @@ export interface CartItem {
 export interface Cart {
   object: "cart"; id: string; status: "open" | "closed"; currency: string | null; items: CartItem[];
   total_minor: number; customer: string | null; order: string | null; reserved_until: string | null; expires_at: string;
+}
+export interface Quote {
+  object: "quote"; currency: string; subtotal_minor: number; adjustments: Adjustment[]; total_minor: number;
 }
 export interface Product {
   object: "product"; sku: string; name: string; description: string | null; category: string; price_minor: number;
@@ -165,6 +168,10 @@ export class Orderworks {
   createCart(cart?: { currency?: string; items?: Item[] }, options?: CallOptions): Promise<Cart>;
   getCart(id: string, options?: CallOptions): Promise<Cart>;
   setCartItem(id: string, sku: string, quantity: number, options?: CallOptions): Promise<Cart>;
+  quoteCart(id: string, quote?: { shipping_address?: Address }, options?: CallOptions): Promise<Quote>;
+  /** All items, or none, until `reserved_until`, for shops that reserve. */
+  reserveCart(id: string, options?: CallOptions): Promise<Cart>;
+  releaseCart(id: string, options?: CallOptions): Promise<Cart>;
   checkout(id: string, checkout: Checkout, options?: KeyedOptions): Promise<Placed>;
 
   listProducts(

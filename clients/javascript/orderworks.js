@@ -89,6 +89,15 @@ export class Orderworks {
   setCartItem(id, sku, quantity, options) {
     return this.#json("PUT", path`/v1/carts/${id}/items/${sku}`, { ...options, body: { quantity } });
   }
+  /** What an order comes to now, to `shipping_address` where it is given; its total is the `expected_total_minor`. */
+  quoteCart(id, quote, options) {
+    return this.#json("POST", path`/v1/carts/${id}/quote`, { isRepeatable: true, ...options, body: quote ?? {} });
+  }
+  /** May be repeated, which does not move the end. */
+  reserveCart(id, options) {
+    return this.#json("POST", path`/v1/carts/${id}/reservation`, { isRepeatable: true, ...options });
+  }
+  releaseCart(id, options) { return this.#json("DELETE", path`/v1/carts/${id}/reservation`, options); }
   checkout(id, checkout, options) { return this.#place(path`/v1/carts/${id}/checkout`, checkout, options); }
 
   // Catalog.

@@ -14,14 +14,14 @@ import time
 import urllib.parse
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple, TypedDict, Unpack
+from typing import Any, Final, NamedTuple, Unpack
 
 from ._errors import ConnectionFailed, OrderworksError, Problem
 from ._http import is_local, path_of, read, read_events, retry_after
 from .types import (
-    Cart, Category, Checkout, Customer, CustomerExport, Event, EventResend, Inventory, Item, LiveSession, Order,
-    OrderCreate, OrderStatus, Payment, Product, ProductFacets, ProductFilter, ProductPut, ProductSort, Refund, Requested,
-    Session, Timeline, WebhookEndpoint,
+    Access, Address, Cart, Category, Checkout, Customer, CustomerExport, Event, EventResend, Inventory, Item,
+    LiveSession, Order, OrderCreate, OrderStatus, Payment, Placed, Product, ProductFacets, ProductFilter, ProductPut,
+    ProductSort, Quote, Refund, Requested, Session, Timeline, WebhookEndpoint,
 )
 
 RETRIED_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
@@ -32,22 +32,6 @@ IDLE_SECONDS_MAX: Final = 15.0
 """A connection that was idle for longer is not used again: servers and proxies close them after a minute or so."""
 STREAM_SILENCE_SECONDS: Final = 40.0
 """A stream has a comment every 15 seconds; one that is silent for longer than this has been cut."""
-
-
-class Access(TypedDict, total=False):
-    """Who asks: the session of a customer (`ows_…`), the token of an order (`owt_…`)."""
-
-    session: str
-    order_token: str
-
-
-class Placed(NamedTuple):
-    """An order, its token (shown this once), whether it was there before under the same key, and that key."""
-
-    order: Order
-    order_token: str | None
-    is_replay: bool
-    idempotency_key: str
 
 
 class Answer(NamedTuple):
@@ -125,6 +109,20 @@ class Orderworks:
     def set_cart_item(self, cart_id: str, sku: str, quantity: int, **access: Unpack[Access]) -> Cart:
         """Quantity 0 removes the product. In a session the answer may have another id: go on with that one."""
         return self._json("PUT", path_of("/v1/carts/{}/items/{}", cart_id, sku), {"quantity": quantity}, access=access)
+
+    def quote_cart(
+        self, cart_id: str, *, shipping_address: Address | None = None, **access: Unpack[Access]
+    ) -> Quote:
+        """What an order comes to now; its total is the `expected_total_minor` of the checkout."""
+        body = {} if shipping_address is None else {"shipping_address": shipping_address}
+        return self._json("POST", path_of("/v1/carts/{}/quote", cart_id), body, access=access, repeatable=True)
+
+    def reserve_cart(self, cart_id: str, **access: Unpack[Access]) -> Cart:
+        """All items, or none, for shops that reserve. May be repeated, which does not move the end."""
+        return self._json("POST", path_of("/v1/carts/{}/reservation", cart_id), access=access, repeatable=True)
+
+    def release_cart(self, cart_id: str, **access: Unpack[Access]) -> Cart:
+        return self._json("DELETE", path_of("/v1/carts/{}/reservation", cart_id), access=access)
 
     def checkout(
         self, cart_id: str, checkout: Checkout, *, idempotency_key: str | None = None, **access: Unpack[Access]

@@ -1,9 +1,16 @@
 """Objects of the API, field by field those of /openapi.json. Amounts are in minor units, times RFC 3339."""
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
 OrderStatus = Literal["pending", "paid", "fulfilled", "payment_failed", "cancelled", "refunded"]
 PaymentStatus = Literal["created", "processing", "captured", "declined", "refunded", "unknown"]
+
+
+class Access(TypedDict, total=False):
+    """Who asks: the session of a customer (`ows_…`), the token of an order (`owt_…`)."""
+
+    session: str
+    order_token: str
 
 
 class Person(TypedDict):
@@ -89,6 +96,15 @@ class Order(TypedDict):
     estimated_fulfilment_at: NotRequired[str]
 
 
+class Placed(NamedTuple):
+    """An order, its token (shown this once), whether it was there before under the same key, and that key."""
+
+    order: Order
+    order_token: str | None
+    is_replay: bool
+    idempotency_key: str
+
+
 class Refund(TypedDict):
     object: Literal["refund"]
     id: str
@@ -146,6 +162,14 @@ class Cart(TypedDict):
     order: str | None
     reserved_until: str | None
     expires_at: str
+
+
+class Quote(TypedDict):
+    object: Literal["quote"]
+    currency: str
+    subtotal_minor: int
+    adjustments: list[Adjustment]
+    total_minor: int
 
 
 class Product(TypedDict):
