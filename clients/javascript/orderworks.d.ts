@@ -42,6 +42,13 @@ export interface Placed {
   isReplay: boolean;
   idempotencyKey: string;
 }
+export interface WaitingRoom {
+  object: "waiting_room"; status: "open" | "waiting" | "admitted";
+  /** To be passed with the next calls; null while none is needed. */
+  place: string | null;
+  ahead: number | null; opens_at: string | null; estimated_admission_at: string | null; admitted_until: string | null;
+  ask_again_seconds: number | null;
+}
 export interface Refund { object: "refund"; id: string; order: string; amount_minor: number; status: "requested" | "done" }
 export interface Payment {
   object: "payment"; id: string; order: string; status: PaymentStatus; amount_minor: number; currency: string;
@@ -111,6 +118,8 @@ export interface CallOptions {
   session?: string;
   /** `owt_…` of the order. */
   orderToken?: string;
+  /** `owq_…` of the waiting room. */
+  place?: string;
   signal?: AbortSignal;
 }
 /** Without a key a fresh UUID is used; errors carry it, too. */
@@ -164,6 +173,7 @@ export class Orderworks {
   ): Promise<Refund>;
   revokeOrderToken(id: string, options?: CallOptions): Promise<void>;
   listPayments(query?: PageQuery & { day?: string }, options?: CallOptions): AsyncGenerator<Payment>;
+  waitingRoom(options?: CallOptions): Promise<WaitingRoom>;
 
   createCart(cart?: { currency?: string; items?: Item[] }, options?: CallOptions): Promise<Cart>;
   getCart(id: string, options?: CallOptions): Promise<Cart>;

@@ -67,7 +67,7 @@ export class Orderworks {
     this.#fetch = (...request) => fetch(...request);
   }
 
-  // Orders. `options` of all calls: session, orderToken, signal; of some: idempotencyKey.
+  // Orders. `options` of all calls: session, orderToken, place, signal; of some: idempotencyKey.
   placeOrder(order, options) { return this.#place("/v1/orders", order, options); }
   getOrder(id, options) { return this.#json("GET", path`/v1/orders/${id}`, options); }
   listOrders(query, options) { return this.#pages("/v1/orders", query, options); }
@@ -81,6 +81,9 @@ export class Orderworks {
   refundOrder(id, refund, options) {
     return this.#json("POST", path`/v1/orders/${id}/refund`, { ...withKey(options), body: refund ?? {} });
   }
+
+  /** In sale mode orders need an admitted `place`: keep the one this tells, and pass it on from then on. */
+  waitingRoom(options) { return this.#json("GET", "/v1/waiting_room", options); }
 
   // Carts.
   createCart(cart, options) { return this.#json("POST", "/v1/carts", { ...options, body: cart ?? {} }); }
@@ -227,7 +230,7 @@ export class Orderworks {
   }
 
   /** One attempt; a problem is thrown. */
-  async #open(method, to, { query = {}, body, headers = {}, idempotencyKey, session, orderToken, signal }) {
+  async #open(method, to, { query = {}, body, headers = {}, idempotencyKey, session, orderToken, place, signal }) {
     const url = new URL(this.#base + to);
     for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, value);
     const sent = new Headers({ accept: "application/json", authorization: `Bearer ${this.#apiKey}`, ...headers });
@@ -235,6 +238,7 @@ export class Orderworks {
     if (idempotencyKey !== undefined) sent.set("idempotency-key", idempotencyKey);
     if (session !== undefined) sent.set("orderworks-session", session);
     if (orderToken !== undefined) sent.set("orderworks-order-token", orderToken);
+    if (place !== undefined) sent.set("orderworks-place", place);
     const init = { method, headers: sent, body: body === undefined ? undefined : JSON.stringify(body), signal };
     // A redirect would take the key elsewhere.
     const response = await this.#fetch(url, { ...init, redirect: "error", credentials: "omit", cache: "no-store" });

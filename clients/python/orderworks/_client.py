@@ -21,7 +21,7 @@ from ._http import is_local, path_of, read, read_events, retry_after
 from .types import (
     Access, Address, Cart, Category, Checkout, Customer, CustomerExport, Event, EventResend, Inventory, Item,
     LiveSession, Order, OrderCreate, OrderStatus, Payment, Placed, Product, ProductFacets, ProductFilter, ProductPut,
-    ProductSort, Quote, Refund, Requested, Session, Timeline, WebhookEndpoint,
+    ProductSort, Quote, Refund, Requested, Session, Timeline, WaitingRoom, WebhookEndpoint,
 )
 
 RETRIED_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
@@ -95,6 +95,9 @@ class Orderworks:
 
     def list_payments(self, *, day: str | None = None, limit: int = 100) -> Iterator[Payment]:
         return self._pages("/v1/payments", {"day": day, "limit": limit})
+
+    def waiting_room(self, **access: Unpack[Access]) -> WaitingRoom:
+        return self._json("GET", "/v1/waiting_room", access=access)
 
     # Carts.
     def create_cart(
@@ -337,7 +340,7 @@ class Orderworks:
 
     def _sent(self, access: Access, key: str | None, more: dict[str, str]) -> dict[str, str]:
         named = {"idempotency-key": key, "orderworks-session": access.get("session")}
-        named["orderworks-order-token"] = access.get("order_token")
+        named |= {"orderworks-order-token": access.get("order_token"), "orderworks-place": access.get("place")}
         return {**self._headers, **{name: value for name, value in named.items() if value is not None}, **more}
 
     def _exchange(

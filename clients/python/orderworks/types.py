@@ -7,10 +7,11 @@ PaymentStatus = Literal["created", "processing", "captured", "declined", "refund
 
 
 class Access(TypedDict, total=False):
-    """Who asks: the session of a customer (`ows_…`), the token of an order (`owt_…`)."""
+    """Who asks: session of a customer (`ows_…`), token of an order (`owt_…`), place in a waiting room (`owq_…`)."""
 
     session: str
     order_token: str
+    place: str
 
 
 class Person(TypedDict):
@@ -103,6 +104,19 @@ class Placed(NamedTuple):
     order_token: str | None
     is_replay: bool
     idempotency_key: str
+
+
+class WaitingRoom(TypedDict):
+    """In sale mode orders need an admitted `place`: keep it, and pass it with the next calls."""
+
+    object: Literal["waiting_room"]
+    status: Literal["open", "waiting", "admitted"]
+    place: str | None
+    ahead: int | None
+    opens_at: str | None
+    estimated_admission_at: str | None
+    admitted_until: str | None
+    ask_again_seconds: int | None
 
 
 class Refund(TypedDict):
