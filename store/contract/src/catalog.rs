@@ -25,7 +25,7 @@ pub struct Product {
     pub currency: Currency,
     /// Units in stock.
     pub on_hand: i64,
-    /// Units reserved by open orders, part of `on_hand`.
+    /// Units reserved by open orders and by carts, part of `on_hand`.
     pub reserved: i64,
     /// Threshold: `inventory.low` is written when `available` falls to this.
     pub low_stock_at: i64,

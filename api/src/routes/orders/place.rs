@@ -84,8 +84,8 @@ async fn place(
     let account = order_access::account(state, merchant, headers).await?;
     waiting_room::admit(state, &admitted.key, headers, &admitted.idempotency.key, None).await?;
     let address = request.shipping_address.map(Address::from);
-    let (currency, to, of) = (request.currency, address.as_ref(), Some(&trace));
-    let wanted = ToPrice { merchant, currency, lines: &lines, address: to, trace: of };
+    let (currency, ship_to, caused_by) = (request.currency, address.as_ref(), Some(&trace));
+    let wanted = ToPrice { merchant, currency, lines: &lines, address: ship_to, trace: caused_by };
     let pricing = match decide(state, wanted, &admitted.idempotency, &item_of_line).await? {
         ControlFlow::Continue(pricing) => pricing,
         ControlFlow::Break(PlaceOutcome::Replayed { order, body }) => {
