@@ -12,6 +12,7 @@ use base::Ambient;
 use reqwest::Method;
 use serde_json::{Value, json};
 use store::{
+    admission::SaleSwitch,
     checkout::{CheckoutSettings, Hook, HookOtherwise},
     domain::AdjustmentKind,
     merchants::Merchants,
@@ -22,6 +23,7 @@ use webhooks::UrlPolicy;
 use crate::{
     carts::{body, check_out, filled, orders, read},
     util::{TestApi, config, order_body},
+    waiting_room::{mode, set_mode},
 };
 
 /// Status and body that a hook answers.
@@ -231,6 +233,21 @@ async fn products_that_cannot_be_ordered_are_named_and_nobody_is_asked() {
     let refused = shop.place("k1", &wanted).send().await.expect_problem(422, "unknown_sku");
     assert_eq!(refused.faults(), ["/items/1/sku unknown_sku"]);
     assert!(server.asked().is_empty());
+}
+
+#[tokio::test]
+async fn nobody_is_asked_for_an_order_that_has_to_wait() {
+    let (shop, server) = shop_with(&AdjustmentKind::ALL, HookOtherwise::Refuse).await;
+    let cart = filled(&shop).await;
+    let placed = shop.order("before-the-sale").await;
+    assert_eq!(server.asked().len(), 3);
+    set_mode(&shop, shop.own.id, &shop.own.public, &mode(SaleSwitch::On)).await;
+    shop.place("k1", &order_body()).send().await.expect_problem(429, "waiting_room");
+    check_out(&shop, &cart, "k2", &body()).send().await.expect_problem(429, "waiting_room");
+    assert_eq!(read(&shop, &cart).await["status"], "open");
+    // What was accepted is answered again.
+    let again = shop.place("before-the-sale", &order_body()).send().await.expect_status(202);
+    assert_eq!((again.json, server.asked()), (placed, Vec::new()));
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ async fn shop() -> (TestApi, ManualClock) {
 }
 
 /// Switches the sale mode of a merchant, and waits until the process minds it.
-async fn set_mode(shop: &TestApi, merchant: MerchantId, key: &str, mode: &SaleMode) {
+pub(crate) async fn set_mode(shop: &TestApi, merchant: MerchantId, key: &str, mode: &SaleMode) {
     let set = shop.orders.set_sale_mode(merchant, mode.clone(), shop.ambient.secret(), shop.ambient.now());
     assert!(set.await.expect("sets"));
     let is_open = mode.switch == SaleSwitch::Off;
@@ -36,7 +36,7 @@ async fn set_mode(shop: &TestApi, merchant: MerchantId, key: &str, mode: &SaleMo
     .await;
 }
 
-fn mode(switch: SaleSwitch) -> SaleMode {
+pub(crate) fn mode(switch: SaleSwitch) -> SaleMode {
     SaleMode {
         switch,
         order: RoomOrder::Fifo,
