@@ -1,8 +1,8 @@
 //! Client of the public API within the process: the storefront's only way to the shop.
 //!
 //! Guarantees: a request passes every layer of the API, with the merchant's publishable key and the visitor's address,
-//! session, device and place, so limits, checks and counters are those of any other client. Nothing else of the visitor's
-//! headers is passed on. Does not repeat requests.
+//! session, device and place, so limits, checks and counters are those of any other client. Nothing else of the
+//! visitor's headers is passed on. Does not repeat requests.
 
 use std::net::SocketAddr;
 

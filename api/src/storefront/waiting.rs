@@ -1,8 +1,8 @@
 //! Waiting room of the storefront: in sale mode of the shop a visitor waits here before the checkout.
 //!
-//! Guarantees: a visitor keeps the place, in a cookie, from page to page and over a closed browser. The page looks again
-//! by itself (`Refresh`), and by a link it does not: a screen reader is not interrupted. Without a sale the checkout
-//! does not come by here. What admits visitors is [`crate::waiting_room`], asked by the public API.
+//! Guarantees: a visitor keeps the place, in a cookie, from page to page and over a closed browser. The page looks
+//! again by itself (`Refresh`), and by a link it does not: a screen reader is not interrupted. Without a sale the
+//! checkout does not come by here. What admits visitors is [`crate::waiting_room`], asked by the public API.
 
 use axum::response::Response;
 use base::{Timestamp, time::between};

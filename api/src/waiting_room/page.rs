@@ -1,8 +1,9 @@
 //! Page of a waiting room at `/waiting_room/{merchant}`: the shopper's position and estimate, for browsers.
 //!
 //! Guarantees: works without a script, as its answer asks to be loaded again (`Refresh`), unless the shopper has chosen
-//! that it stands still; loads its style sheet from this host and nothing else, and its policy forbids all else. Shows nothing of the merchant or of other shoppers but their number.
-//! The place is kept in a cookie that no script can read.
+//! that it stands still; loads its style sheet from this host and nothing else, and its policy forbids all else. Shows
+//! nothing of the merchant or of other shoppers but their number. The place is kept in a cookie that no script can
+//! read.
 
 use askama::Template;
 use axum::{
