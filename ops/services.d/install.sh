@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Brings missing programs: Debian packages by apt-get (root or sudo), jars from Maven Central, mail sink and Stripe's
-# stand-ins from PyPI and Go's modules (see their server files), axe-core from npm. Never starts the distribution's own services.
+# stand-ins from PyPI and Go's modules (see their server files), axe-core from npm, vegeta from Go's modules. Never starts
+# the distribution's own services.
 
 # install_for NAME…: a server's NAME_needs prints "program package" lines.
 install_for() {
@@ -21,14 +22,20 @@ install_for() {
 AXE=4.14.1
 AXE_SHA256=e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745
 
-# install_packages PACKAGE…: what is no server's need, such as a tool of one test. All but axe-core are Debian's.
+# The load generator of `ops/bench`. MIT.
+VEGETA=v12.13.0
+
+# install_packages PACKAGE…: what is no server's need, such as a tool of one test. All but axe-core and vegeta are
+# Debian's.
 install_packages() {
   local package missing=()
   for package; do
-    if [[ $package == axe-core ]]; then
-      install_axe
-      continue
-    fi
+    case $package in
+      axe-core | vegeta)
+        "install_${package%-core}"
+        continue
+        ;;
+    esac
     [[ $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) == *' installed' ]] || missing+=("$package")
   done
   ((${#missing[@]} == 0)) || apt_install "${missing[@]}"
@@ -48,6 +55,20 @@ install_axe() {
   tar -xzf "$folder/$archive" -C "$folder" --strip-components 1 package/axe.min.js package/LICENSE
   rm "$folder/$archive"
   echo "$AXE" >"$folder/complete"
+}
+
+# Leaves $DATA/vegeta/vegeta.
+install_vegeta() {
+  local folder=$DATA/vegeta log=$DATA/log/install.log go
+  [[ $(cat "$folder/complete" 2>/dev/null) != "$VEGETA" ]] || return 0
+  go=$(command -v go || true)
+  [[ -n $go || ! -x /usr/local/go/bin/go ]] || go=/usr/local/go/bin/go
+  [[ -n $go ]] || die "vegeta needs a Go of its time, and none is here"
+  say "building vegeta $VEGETA"
+  mkdir -p "$folder"
+  GOBIN=$folder GOFLAGS=-mod=mod "$go" install "github.com/tsenart/vegeta/v12@$VEGETA" >>"$log" 2>&1 ||
+    die "this Go cannot build vegeta: see $log"
+  echo "$VEGETA" >"$folder/complete"
 }
 
 apt_install() {

@@ -19,8 +19,10 @@ import threading
 import time
 import urllib.parse
 
-from deployment import Connection, Database, Program, fill, free_address, note
-from report import FORMATS, machine, markdown, results, revision, write_section
+from bench_report import machine, revision, write_section
+from bench_servers import Connection, Database, free_address, note
+from deployment import ConsoleProgram, fill
+from report import FORMATS, markdown, results
 
 ROUNDS = 50
 # As in the console's own script.
@@ -168,7 +170,7 @@ def tabs(order):
 def measure(told, database, folder):
     """Milliseconds of the pages; percent of a core without a tab, and with ten."""
     rounds, seconds = (5, 10) if told.quick else (ROUNDS, 60)
-    program = Program(told.binary, database, folder)
+    program = ConsoleProgram(told.binary, database, folder)
     order, begin = fill(database, program, told.attempts, told.jobs)
     addresses, listen, health = pages(database, order, begin), free_address(), free_address()
     with program.role("console", "--listen", listen, "--health", health, address=health) as console:
@@ -192,7 +194,7 @@ def main():
     sizes = {"attempts": told.attempts, "jobs": told.jobs}
     text = markdown(at, of, version, sizes, taken, found)
     if told.write_docs:
-        write_section(told.write_docs, text)
+        write_section(told.write_docs, "ops/bench console", text)
     if told.json:
         versions = {"PostgreSQL": version}
         text = json.dumps({"machine": at, "revision": of, "versions": versions, "sizes": sizes, "results": found})

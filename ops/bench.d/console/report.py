@@ -1,11 +1,9 @@
 """Figures of the console's pages, as JSON in the form of the other benchmarks, and as the section of their document."""
 
-import os
-import pathlib
 import statistics
-import subprocess
 
-HERE = pathlib.Path(__file__).parent
+from bench_report import figure
+
 FORMATS = ("page", "json", "csv")
 P95_AIM_MS = 300
 TABS_AIM_PERCENT = 1
@@ -18,10 +16,6 @@ def percentiles(samples):
 
 def results(taken, idle, busy):
     """Figures in the form of the other benchmarks."""
-    figure = lambda name, value, unit, limit=None: {  # noqa: E731
-        "name": name, "value": round(value, 2), "unit": unit, "limit": limit,
-        "ratio": limit and round(value / limit, 2),
-    }
     found = []
     for name, forms in taken.items():
         plain = name.replace(", ", "_").replace(" ", "_")
@@ -51,27 +45,3 @@ def markdown(at, of, version, sizes, taken, found):
         lines.append(f"| {name} | {value[f'idle_{name}']:.2f} | {value[f'tabs_{name}']:.2f} |")
     lines.append(f"| both, PostgreSQL above its idle time | | {value['tabs_all']:.2f} |")
     return "\n".join(lines) + "\n"
-
-
-def machine():
-    """Processor, cores and memory, as the other benchmarks tell them."""
-    processor = field("/proc/cpuinfo", "model name") or "unknown processor"
-    memory = int(field("/proc/meminfo", "MemTotal").removesuffix(" kB"))
-    return {"processor": processor, "cores": os.cpu_count(), "memory_mib": memory // 1024}
-
-
-def field(file, name):
-    lines = [line for line in pathlib.Path(file).read_text().splitlines() if line.startswith(name)]
-    return lines[0].partition(":")[2].strip() if lines else ""
-
-
-def revision():
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=HERE, stdout=subprocess.PIPE, text=True)
-    return done.stdout.strip() or "unknown"
-
-
-def write_section(path, text):
-    """Replaces the text between the marks; a file without them is an error."""
-    begin, end = (f"<!-- ops/bench console: {mark} -->\n" for mark in ("begin", "end"))
-    before, rest = path.read_text().split(begin)
-    path.write_text(before + begin + text + end + rest.split(end)[1])

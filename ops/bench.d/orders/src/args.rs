@@ -15,6 +15,9 @@ pub(crate) struct Args {
     /// Virtual host of this run, by environment: an argument would show the password
     #[arg(long, env = "BENCH_AMQP_URL", hide_env_values = true)]
     pub(crate) broker: String,
+    /// Redis of the counters that processes share, by environment as well
+    #[arg(long, env = "ORDERWORKS_TEST_REDIS_URL", hide_env_values = true)]
+    pub(crate) redis: String,
     /// Version of a server, as `name=version`
     #[arg(long)]
     pub(crate) version_of: Vec<String>,
@@ -24,8 +27,8 @@ pub(crate) struct Args {
     /// Print JSON instead of Markdown
     #[arg(long)]
     pub(crate) json: bool,
-    /// Only measurements among `accept`, `whole_order`, `scale_2` and `scale_4` whose name contains one of these, with
-    /// the figures they are compared to; for work on one of them
+    /// Only measurements among `accept`, `accept_protected`, `whole_order`, `scale_2` and `scale_4` whose name contains
+    /// one of these, with the figures they are compared to; for work on one of them
     #[arg(long)]
     pub(crate) only: Option<String>,
     /// Also replace the section of this file

@@ -5,6 +5,8 @@ mod args;
 mod cpu;
 mod pgbench;
 mod plan;
+mod protected;
+mod size;
 mod stage;
 
 use clap::Parser;

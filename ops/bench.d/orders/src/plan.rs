@@ -1,5 +1,5 @@
-//! Order of the measurements: acceptance in turns with `pgbench`, so that a machine that slows down slows both; then
-//! whole orders, each number of workers in a new, empty deployment.
+//! Order of the measurements: acceptance in turns with `pgbench`, so that a machine that slows down slows both; the
+//! price of the protections; then whole orders, each number of workers in a new, empty deployment.
 
 use std::time::Instant;
 
@@ -10,28 +10,16 @@ use crate::{
     args::Args,
     cpu::{self, Spent},
     pgbench::Script,
+    protected,
+    size::{CALLERS, CONNECTIONS, FULL, QUICK, Size},
     stage::{BenchServers, order},
 };
 
-/// Concurrent callers of the API.
-const CALLERS: usize = 32;
-/// Connections to PostgreSQL, of the API and of `pgbench`: the default of `postgres.api_connections`.
-const CONNECTIONS: usize = 10;
 /// The pid file of PostgreSQL.
 const POSTGRES: &str = "postgres";
 /// Pid files of the servers whose processor time is measured, each with the name of the figure.
 const SERVERS: [(&str, &str); 3] =
     [(POSTGRES, "cost_postgres"), ("cassandra-1", "cost_cassandra"), ("rabbitmq", "cost_rabbitmq")];
-
-struct Size {
-    rounds: usize,
-    accepted: usize,
-    whole: usize,
-    warm: usize,
-}
-
-const FULL: Size = Size { rounds: 5, accepted: 6_000, whole: 3_000, warm: 600 };
-const QUICK: Size = Size { rounds: 1, accepted: 500, whole: 200, warm: 50 };
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<Report> {
     let size = if args.quick { QUICK } else { FULL };
@@ -39,6 +27,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Report> {
     let wanted = |name| bench_report::wanted(args.only.as_deref(), name);
     if wanted("accept") {
         acceptance(args, &size, &mut report).await?;
+    }
+    if wanted("accept_protected") {
+        protected::measure(args, &size, &mut report).await?;
     }
     let scaled: Vec<_> =
         [("scale_2", 2), ("scale_4", 4)].into_iter().filter(|(name, _)| wanted(name)).collect();
@@ -64,7 +55,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Report> {
 
 async fn acceptance(args: &Args, size: &Size, report: &mut Report) -> anyhow::Result<()> {
     let stage = BenchServers::open(args).await?;
-    let (api, load, merchant) = stage.api().await?;
+    let (api, load, merchant) = stage.api(&[]).await?;
     load.place(CALLERS, size.warm, order)?;
     let script = Script::of(&stage, merchant)?;
     script.run(CONNECTIONS, size.warm)?;
@@ -107,7 +98,7 @@ async fn acceptance(args: &Args, size: &Size, report: &mut Report) -> anyhow::Re
 async fn whole(args: &Args, size: &Size, workers: usize) -> anyhow::Result<(f64, Vec<(&'static str, f64)>)> {
     eprintln!("whole orders, {workers} worker processes");
     let stage = BenchServers::open(args).await?;
-    let (api, load, _) = stage.api().await?;
+    let (api, load, _) = stage.api(&[]).await?;
     let relay = stage.role("relay").await?;
     let mut pool = Vec::new();
     for _ in 0..workers {

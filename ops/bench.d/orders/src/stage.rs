@@ -49,6 +49,22 @@ impl Role {
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
+
+    /// Stops the process (SIGSTOP), so that what it does beside requests is not taken from another one's round.
+    pub(crate) fn pause(&self) -> anyhow::Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// Lets the process continue (SIGCONT).
+    pub(crate) fn resume(&self) -> anyhow::Result<()> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let status = Command::new("kill").args([signal, &self.pid().to_string()]).status();
+        ensure!(status.context("cannot start kill")?.success(), "kill {signal} failed");
+        Ok(())
+    }
 }
 
 impl Drop for Role {
@@ -85,21 +101,19 @@ impl BenchServers {
         let settings: Vec<_> =
             settings.map(|(key, value)| (format!("ORDERWORKS_{key}"), value.to_owned())).into();
         let program = Program { binary: args.binary.clone(), settings, folder: tempfile::tempdir()? };
-        let sandbox = program.start(&["sandbox", "--listen", &provider])?;
+        let sandbox = program.start(&["sandbox", "--listen", &provider], &[])?;
         let status = program.command(&["migrate"]).stdout(Stdio::null()).status()?;
         ensure!(status.success(), "cannot migrate");
         Ok(Self { _sandbox: sandbox, database, _keyspace: keyspace, program })
     }
 
-    /// Starts an API process with a merchant and products.
-    pub(crate) async fn api(&self) -> anyhow::Result<(Role, Load, MerchantId)> {
-        let (role, address) = self.ready("api", "--listen").await?;
+    /// Starts an API process with these further settings, a merchant and products; the load is the merchant's server.
+    pub(crate) async fn api(&self, more: &[(&str, &str)]) -> anyhow::Result<(Role, Load, MerchantId)> {
+        let (role, address) = self.ready("api", "--listen", more).await?;
         let (ambient, key) = (Ambient::system(), "owk_sec_bench");
-        let (merchant, now) = (MerchantId::fresh(&ambient), ambient.now());
-        let orders = PostgresOrders::connect(&self.database.config(), ambient.clone()).await?;
-        orders.ensure_merchant(merchant, "Bench", now).await?;
-        let record = KeyRecord { id: KeyId::fresh(&ambient), merchant, scope: KeyScope::Secret };
-        orders.ensure_key(&record, Sha256::digest(key).into(), now).await?;
+        let merchant = MerchantId::fresh(&ambient);
+        self.orders(&ambient).await?.ensure_merchant(merchant, "Bench", ambient.now()).await?;
+        self.add_key(merchant, KeyScope::Secret, key).await?;
         let load = Load::new(address, key);
         let product =
             json!({ "name": "A thing", "category": "things", "price_minor": 1250, "currency": "EUR" });
@@ -110,15 +124,40 @@ impl BenchServers {
         Ok((role, load, merchant))
     }
 
-    /// Starts another role and waits until it is ready.
-    pub(crate) async fn role(&self, name: &str) -> anyhow::Result<Role> {
-        Ok(self.ready(name, "--health").await?.0)
+    /// Starts another API process with these further settings; the load is the merchant's shoppers.
+    pub(crate) async fn storefront_api(
+        &self,
+        merchant: MerchantId,
+        more: &[(&str, &str)],
+    ) -> anyhow::Result<(Role, Load)> {
+        let (role, address) = self.ready("api", "--listen", more).await?;
+        let key = "owk_pub_bench";
+        self.add_key(merchant, KeyScope::Publishable, key).await?;
+        Ok((role, Load::new(address, key)))
     }
 
-    /// Starts a role and waits for `200` from `/readyz` at the address that it is given by `option`.
-    async fn ready(&self, name: &str, option: &str) -> anyhow::Result<(Role, String)> {
+    async fn orders(&self, ambient: &Ambient) -> anyhow::Result<PostgresOrders> {
+        Ok(PostgresOrders::connect(&self.database.config(), ambient.clone()).await?)
+    }
+
+    async fn add_key(&self, merchant: MerchantId, scope: KeyScope, key: &str) -> anyhow::Result<()> {
+        let ambient = Ambient::system();
+        let record = KeyRecord { id: KeyId::fresh(&ambient), merchant, scope };
+        let orders = self.orders(&ambient).await?;
+        orders.ensure_key(&record, Sha256::digest(key).into(), ambient.now()).await?;
+        Ok(())
+    }
+
+    /// Starts another role and waits until it is ready.
+    pub(crate) async fn role(&self, name: &str) -> anyhow::Result<Role> {
+        Ok(self.ready(name, "--health", &[]).await?.0)
+    }
+
+    /// Starts a role with these further settings and waits for `200` from `/readyz` at the address that it is given by
+    /// `option`.
+    async fn ready(&self, name: &str, option: &str, more: &[(&str, &str)]) -> anyhow::Result<(Role, String)> {
         let address = free_address()?;
-        let (role, began) = (self.program.start(&[name, option, &address])?, Instant::now());
+        let (role, began) = (self.program.start(&[name, option, &address], more)?, Instant::now());
         while !bench_report::is_ready(&address) {
             ensure!(began.elapsed() <= START_MAX, "a role does not get ready");
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -135,8 +174,8 @@ impl Program {
         command
     }
 
-    fn start(&self, args: &[&str]) -> anyhow::Result<Role> {
-        Ok(Role(self.command(args).stdout(Stdio::null()).spawn()?))
+    fn start(&self, args: &[&str], more: &[(&str, &str)]) -> anyhow::Result<Role> {
+        Ok(Role(self.command(args).envs(more.iter().copied()).stdout(Stdio::null()).spawn()?))
     }
 }
 
