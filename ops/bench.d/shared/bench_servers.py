@@ -96,7 +96,9 @@ class Connection:
 
     def ask(self, method, path, body=None, headers=None):
         """The answer with its headers, and its text."""
-        sent = {"authorization": f"Bearer {self.token}", "content-type": "application/json"} | (headers or {})
+        sent = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
+        # Whatever their case: a field that is sent twice is refused.
+        sent |= {name.lower(): value for name, value in (headers or {}).items()}
         self.connection.request(method, path, None if body is None else json.dumps(body), sent)
         answer = self.connection.getresponse()
         return answer, answer.read().decode()
