@@ -8,7 +8,6 @@ import json
 import math
 import os
 import pathlib
-import statistics
 import subprocess
 
 HERE = pathlib.Path(__file__).parent
@@ -29,10 +28,6 @@ def middle_round(values, limits):
 def percentile(samples, percent):
     """The smallest sample that so many percent do not exceed; 0 without samples."""
     return sorted(samples)[max(math.ceil(len(samples) * percent / 100), 1) - 1] if samples else 0.0
-
-
-def median(samples):
-    return statistics.median(samples)
 
 
 def table(rows):
