@@ -18,7 +18,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use store::{
     catalog::Product,
     checkout::{CheckoutSettings, Hook, HookOtherwise},
-    domain::{Adjustment, AdjustmentKind, Currency, MerchantId, Pricing, line_total, sum},
+    domain::{Adjustment, AdjustmentKind, Currency, Pricing, line_total, sum},
     orders::{NewLine, Refusal},
 };
 use webhooks::{HookCall, HookError};

@@ -52,6 +52,8 @@ fn mode(switch: SaleSwitch) -> SaleMode {
 pub async fn the_load_counts_open_orders_and_their_ends(store: Arc<dyn OrderStore>) {
     let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 100).await;
+    // The product's own messages wait, too.
+    world.drain().await;
     assert_eq!(world.load().await, OrderLoad::default());
     let placed = world.place_many(4).await;
     world.pay(placed[0]).await;
