@@ -147,13 +147,13 @@ async fn in_sale_mode_a_visitor_waits_before_the_checkout_and_keeps_the_place() 
     run_json(data.path(), &[&sale[..], &["--opens-at", "2099-01-01T08:00:00Z"]].concat()).await;
     visitor.until_led("/checkout", "/waiting").await;
     let place = visitor.cookies["orderworks_place"].clone();
-    let page = visitor.get("/waiting?lang=de").await;
-    assert!(page.contains("Der Verkauf beginnt um 2099-01-01 08:00 UTC."), "{page}");
+    let page = visitor.get("/waiting").await;
+    assert!(page.contains("The sale begins at 2099-01-01 08:00 UTC."), "{page}");
     assert_eq!(visitor.cookies["orderworks_place"], place);
     run_json(data.path(), &sale).await;
     visitor.until_led("/waiting", "/checkout").await;
     let order = visitor.pay("pm_card_visa").await;
-    visitor.until_shown(&order, "Ihre Bestellung ist unterwegs.").await;
+    visitor.until_shown(&order, "Your order is on its way.").await;
     assert_eq!(visitor.cookies["orderworks_place"], place);
 }
 
