@@ -88,7 +88,11 @@ impl WaitingRooms {
 
     /// Takes a place for a shopper; `None` when the room was switched off meanwhile.
     pub(crate) async fn enter(&self, room: &WaitingRoom) -> Result<Option<Visit>> {
-        let Some(number) = self.booth.take(room.merchant).await? else { return Ok(None) };
+        let Some(number) = self.booth.take(room.merchant).await? else {
+            // Not only at the next step: a shopper who is told that the room is open orders at once.
+            self.rooms.write().unwrap_or_else(PoisonError::into_inner).remove(&room.merchant);
+            return Ok(None);
+        };
         let place = RoomPlace::fresh(number, self.ambient.now(), &self.ambient);
         let signed = place.signed(room.merchant, &room.key).ok_or_else(|| {
             tracing::error!(merchant.id = %room.merchant, "place in a waiting room not signed");

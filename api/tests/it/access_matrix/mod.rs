@@ -189,6 +189,7 @@ async fn expect_rows<F>(
         let mut row = Vec::new();
         for owner in OWNERS {
             let answer = ask(caller, owner).await;
+            assert!(answer.status < 500, "{caller} asks for {owner}'s: {}", answer.text);
             for stranger in OWNERS.iter().filter(|other| **other != owner) {
                 assert!(!is_shown(&answer, stranger), "{caller} is shown {stranger}'s: {}", answer.text);
             }

@@ -7,8 +7,8 @@ pub(crate) mod raw;
 use std::{num::NonZeroU32, sync::Arc};
 
 use api::{
-    ApiConfig, ApiError, ApiParts, ApiState, CardTestingLimits, CartLimits, CheckoutLimits, DocsKeys,
-    ReadLimits, ServerLimits, SignInLimits, WriteLimits,
+    AdmissionLimits, ApiConfig, ApiError, ApiParts, ApiState, CardTestingLimits, CartLimits, CheckoutLimits,
+    DocsKeys, ReadLimits, ServerLimits, SignInLimits, WriteLimits,
 };
 use base::Ambient;
 use cache::{LocalLimits, MemoryCache, MemoryConfig, SqliteSessions};
@@ -84,6 +84,8 @@ pub(crate) fn config() -> ApiConfig {
             alarm_payments: plenty,
             ..CardTestingLimits::default()
         },
+        // No worker ends orders here, and clocks go on by days.
+        admission: AdmissionLimits { order_age_max: None, cart_age_max: None, ..AdmissionLimits::default() },
         webhook_urls: UrlPolicy { allow_loopback: false },
         ..ApiConfig::default()
     }
