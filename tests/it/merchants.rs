@@ -45,6 +45,7 @@ async fn refused(client: &Client) -> Duration {
 #[tokio::test]
 async fn reservations_of_carts_are_switched_by_the_command() {
     let data = tempfile::tempdir().expect("a folder");
+    let _dev = Dev::start(data.path()).await;
     let made = run_json(data.path(), &["merchant", "create", "--name", "Tea & Co"]).await;
     let id = text(&made, "/merchant/id").to_owned();
     let checkout = ["merchant", "checkout", &id];
@@ -64,6 +65,7 @@ async fn reservations_of_carts_are_switched_by_the_command() {
 #[tokio::test]
 async fn hooks_are_set_changed_and_removed_by_the_command() {
     let data = tempfile::tempdir().expect("a folder");
+    let _dev = Dev::start(data.path()).await;
     let made = run_json(data.path(), &["merchant", "create", "--name", "Tea & Co"]).await;
     let id = text(&made, "/merchant/id").to_owned();
     let url = "https://shop.example/tax";
