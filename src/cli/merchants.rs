@@ -96,7 +96,7 @@ pub(crate) struct SaleArgs {
 pub(crate) enum SaleSwitchArg {
     On,
     Off,
-    /// While orders wait for longer than admission.waiting_room_age_seconds
+    /// While orders wait for longer than `admission.waiting_room_age_seconds`
     ByLoad,
 }
 

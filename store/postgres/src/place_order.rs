@@ -4,7 +4,7 @@
 //! by stock, currency and the idempotency keys at once); orders, idempotency records and messages by one statement;
 //! commit. A product is locked during the last two. Of two concurrent requests with one key, the second waits at the
 //! key's index, is rolled back, and finds the record when it is repeated. Only after a rejection is its cause read.
-//! Where orders take over [reservations](super::reservations) of their carts, two round trips come first.
+//! Where orders take over [reservations](mod@super::reservations) of their carts, two round trips come first.
 //!
 //! The orders that share a transaction are chosen in [`super::group_commit`].
 

@@ -99,7 +99,7 @@ fn a_refusal_is_bounded_and_carts_go_first() {
 #[test]
 fn a_slower_drain_means_a_longer_wait() {
     let backlog = |every: u64| {
-        let ended = ended(200, Duration::from_millis(every), Duration::ZERO, Duration::from_secs(60));
+        let ended = ended(200, Duration::from_millis(every), Duration::ZERO, Duration::from_mins(1));
         let unpaid_since = Some(earlier(start(), Duration::from_secs(200)));
         Backlog::of(&OrderLoad { open: 1_000, unpaid_since, unsent_since: None, ended }, start())
     };

@@ -64,12 +64,11 @@ impl Admission for MemoryOrders {
             }
             let known = state.rooms.remove(&merchant);
             let version = known.as_ref().map_or(1, |room| room.version + 1);
-            let room = match known.filter(is_used) {
-                Some(room) => WaitingRoom { mode, version, stepped_at: at, ..room },
-                None => {
-                    let progress = RoomProgress::default();
-                    WaitingRoom { merchant, mode, key, taken: 0, progress, version, stepped_at: at }
-                }
+            let room = if let Some(room) = known.filter(is_used) {
+                WaitingRoom { mode, version, stepped_at: at, ..room }
+            } else {
+                let progress = RoomProgress::default();
+                WaitingRoom { merchant, mode, key, taken: 0, progress, version, stepped_at: at }
             };
             state.rooms.insert(merchant, room);
             Ok(true)
