@@ -1,10 +1,21 @@
-//! Pages of this process, reference and storefront: the header fields of a page, and whose form it is.
+//! Pages of this process, reference, storefront and waiting room: the header fields of a page and of its files, and
+//! whose form it is.
 
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+/// Time for which browsers keep a file of a page: a day.
+const KEPT: &str = "public, max-age=86400";
+/// Media type of a style sheet.
+pub(crate) const CSS: &str = "text/css; charset=utf-8";
+
+/// A file of a page, at an address with the version of the program, so that a new one is fetched.
+pub(crate) fn file(media_type: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, KEPT)], text).into_response()
+}
 
 /// A page under its policy (`Content-Security-Policy`), in no frame of another page.
 pub(crate) fn page(status: StatusCode, text: String, policy: &'static str) -> Response {

@@ -21,10 +21,10 @@ use axum::{
     Extension, Router,
     body::to_bytes,
     extract::{Request, State},
-    response::{IntoResponse, Response},
+    response::Response,
     routing::get,
 };
-use http::{StatusCode, header};
+use http::StatusCode;
 use tower::ServiceExt;
 
 use self::{
@@ -85,12 +85,7 @@ async fn index(Extension(docs): Extension<Arc<Docs>>) -> Result<Response, Proble
 }
 
 async fn stylesheet() -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
-        // Its address has the version of the program.
-        (header::CACHE_CONTROL, "public, max-age=86400"),
-    ];
-    (headers, STYLES).into_response()
+    own_pages::file(own_pages::CSS, STYLES)
 }
 
 async fn show(

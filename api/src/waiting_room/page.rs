@@ -6,12 +6,7 @@
 //! read.
 
 use askama::Template;
-use axum::{
-    Router,
-    extract::State,
-    response::{IntoResponse, Response},
-    routing::get,
-};
+use axum::{Router, extract::State, response::Response, routing::get};
 use base::{Timestamp, time::between};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use store::domain::MerchantId;
@@ -57,12 +52,7 @@ pub(crate) fn routes() -> Router<ApiState> {
 }
 
 async fn stylesheet() -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
-        // Its address has the version of the program.
-        (header::CACHE_CONTROL, "public, max-age=86400"),
-    ];
-    (headers, STYLES).into_response()
+    own_pages::file(own_pages::CSS, STYLES)
 }
 
 async fn show(
