@@ -3,6 +3,8 @@
 pub mod ambient;
 pub mod chars;
 pub mod error_class;
+#[cfg(feature = "http")]
+pub mod form_origin;
 pub mod histogram;
 pub mod ids;
 pub mod migrations;

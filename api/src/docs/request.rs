@@ -12,12 +12,13 @@ use axum::{
     body::Body,
     extract::{ConnectInfo, Request},
 };
+use base::form_origin::FormOrigin;
 use http::{HeaderMap, header, request::Parts, uri::Authority};
 use secrecy::ExposeSecret;
 use url::{Position, Url, form_urlencoded};
 
 use super::reference::{Key, Operation};
-use crate::{config::DocsKeys, own_pages};
+use crate::config::DocsKeys;
 
 /// The fields of a form, by name.
 pub(super) struct FormValues(BTreeMap<String, String>);
@@ -89,7 +90,7 @@ impl FormValues {
 /// address, and its pages would then be of the same site.
 pub(super) fn is_of_this_site(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
-    host.is_some_and(is_of_this_machine) && own_pages::is_of_this_site(headers)
+    host.is_some_and(is_of_this_machine) && FormOrigin::of(headers) == FormOrigin::Same
 }
 
 fn is_of_this_machine(host: &str) -> bool {

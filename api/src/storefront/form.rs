@@ -9,10 +9,11 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Request},
     response::{IntoResponse, Response},
 };
+use base::form_origin::FormOrigin;
 use url::form_urlencoded;
 
 use super::{html, visit::Visit};
-use crate::{input::receive, own_pages::is_of_this_site, state::ApiState};
+use crate::{input::receive, state::ApiState};
 
 /// Longest form, in bytes.
 const FORM_BYTES_MAX: usize = 16 * 1024;
@@ -25,7 +26,7 @@ impl FromRequest<ApiState> for FormFields {
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Response> {
         let (mut parts, body) = request.into_parts();
-        if !is_of_this_site(&parts.headers) {
+        if FormOrigin::of(&parts.headers) != FormOrigin::Same {
             let visit = Visit::from_request_parts(&mut parts, state).await;
             return Err(visit.map_or_else(IntoResponse::into_response, |visit| html::of_other_site(&visit)));
         }
