@@ -3,6 +3,7 @@
 
 mod checkout;
 mod customer;
+mod named;
 mod priced;
 mod quote;
 mod request;
@@ -22,15 +23,15 @@ use store::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{
+    named::NamedCart,
     priced::view,
     request::{CartCreate, CartItemPut},
 };
 use super::orders::place::refused;
 use crate::{
-    auth::AnyKey,
     carts::{Cart, CartRef},
-    input::{Body, PathText, is_sku, parse_id},
-    limits::{CartCaller, NewCartCaller},
+    input::{Body, PathText, is_sku},
+    limits::NewCartCaller,
     problem::{Kind, Problem},
     routes::order_fields::{Lines, merge},
     state::ApiState,
@@ -103,13 +104,8 @@ async fn fill(state: &ApiState, merchant: MerchantId, cart: &mut Cart, items: &L
     ),
     responses((status = 200, description = "The cart", body = CartView)),
 )]
-async fn get_cart(
-    State(state): State<ApiState>,
-    AnyKey(key): AnyKey,
-    PathText(id): PathText,
-    headers: HeaderMap,
-) -> Result<Json<CartView>, Problem> {
-    let place = CartRef::of(&state, &key, &headers, parse_id(&id, "cart")?).await?;
+async fn get_cart(named: NamedCart) -> Result<Json<CartView>, Problem> {
+    let place = named.place().await?;
     let (cart, _) = place.load().await?;
     Ok(Json(view(&place, cart).await?))
 }
@@ -136,17 +132,15 @@ async fn get_cart(
     ),
 )]
 async fn put_item(
-    State(state): State<ApiState>,
-    CartCaller(key): CartCaller,
-    PathText((id, sku)): PathText<(String, String)>,
-    headers: HeaderMap,
+    named: NamedCart,
+    PathText((_id, sku)): PathText<(String, String)>,
     body: Body<CartItemPut>,
 ) -> Result<Response, Problem> {
-    let place = CartRef::of(&state, &key, &headers, parse_id(&id, "cart")?).await?;
+    let place = named.place().await?;
     let quantity = body.value.quantity;
     // First, so that a missing cart looks the same whatever is put into it.
     place.load().await?;
-    let product = if quantity == 0 { None } else { Some(sold(&state, key.merchant, &sku).await?) };
+    let product = if quantity == 0 { None } else { Some(sold(place.state, place.merchant, &sku).await?) };
     let edit = |cart: &mut Cart| {
         let Some(product) = &product else {
             cart.remove(&sku);

@@ -1,22 +1,19 @@
 //! `POST /v1/carts/{id}/quote`: what an order of the cart would come to, as the shop's hooks decide.
 
-use axum::{Extension, Json, extract::State};
+use axum::{Extension, Json};
 use base::TraceContext;
-use http::HeaderMap;
 use store::{
     domain::Address,
     orders::{NewLine, Refusal},
 };
 
-use super::request::CartQuote;
+use super::{named::NamedCart, request::CartQuote};
 use crate::{
-    carts::{CartItem, CartRef},
-    input::{Body, PathText, parse_id},
-    limits::CartCaller,
+    carts::CartItem,
+    input::Body,
     pricing::{self, PricingOutcome, ToPrice},
     problem::{Kind, Problem},
     routes::orders::place::refused,
-    state::ApiState,
     view::QuoteView,
 };
 
@@ -39,14 +36,12 @@ use crate::{
     ),
 )]
 pub(super) async fn quote_cart(
-    State(state): State<ApiState>,
-    CartCaller(key): CartCaller,
-    PathText(id): PathText,
+    named: NamedCart,
     Extension(trace): Extension<TraceContext>,
-    headers: HeaderMap,
     body: Body<CartQuote>,
 ) -> Result<Json<QuoteView>, Problem> {
-    let place = CartRef::of(&state, &key, &headers, parse_id(&id, "cart")?).await?;
+    let place = named.place().await?;
+    let (state, merchant) = (place.state, place.merchant);
     let (cart, _) = place.load().await?;
     place.expect_open(&cart).await?;
     let Some(currency) = cart.currency.filter(|_| !cart.items.is_empty()) else {
@@ -55,9 +50,9 @@ pub(super) async fn quote_cart(
     let lines: Vec<NewLine> = cart.items.iter().map(CartItem::line).collect();
     let address = body.value.shipping_address.map(Address::from);
     let (lines, address, trace) = (&lines[..], address.as_ref(), Some(&trace));
-    let wanted = ToPrice { merchant: key.merchant, currency, lines, address, trace };
-    let settings = state.checkout_settings(key.merchant).await?;
-    let refusals = match pricing::price(&state, &settings, wanted).await? {
+    let wanted = ToPrice { merchant, currency, lines, address, trace };
+    let settings = state.checkout_settings(merchant).await?;
+    let refusals = match pricing::price(state, &settings, wanted).await? {
         PricingOutcome::Priced(pricing) => match pricing.total_minor() {
             Some(total_minor) => return Ok(Json(QuoteView::new(currency, &pricing, total_minor))),
             None => vec![Refusal::TotalTooLarge],

@@ -2,19 +2,15 @@
 
 use axum::{
     Json,
-    extract::State,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, header};
+use http::header;
 
-use super::priced::view;
+use super::{named::NamedCart, priced::view};
 use crate::{
-    carts::{CartRef, CartReserved},
-    input::{PathText, parse_id},
-    limits::CartCaller,
+    carts::CartReserved,
     problem::{Kind, Problem},
     routes::orders::place::refused,
-    state::ApiState,
     view::CartView,
 };
 
@@ -35,16 +31,11 @@ use crate::{
         (status = 422, description = "Empty, or a product is not sold any more"),
     ),
 )]
-pub(super) async fn reserve_cart(
-    State(state): State<ApiState>,
-    CartCaller(key): CartCaller,
-    PathText(id): PathText,
-    headers: HeaderMap,
-) -> Result<Json<CartView>, Problem> {
-    let place = CartRef::of(&state, &key, &headers, parse_id(&id, "cart")?).await?;
+pub(super) async fn reserve_cart(named: NamedCart) -> Result<Json<CartView>, Problem> {
+    let place = named.place().await?;
     // First, so that a missing cart looks the same whatever the shop has chosen.
     place.load().await?;
-    let Some(span) = state.checkout_settings(key.merchant).await?.reserves_for() else {
+    let Some(span) = place.state.checkout_settings(place.merchant).await?.reserves_for() else {
         return Err(Problem::new(Kind::RESERVATIONS_OFF, "order the cart; stock is checked then"));
     };
     match place.reserve(span).await? {
@@ -69,13 +60,8 @@ pub(super) async fn reserve_cart(
         (status = 409, description = "Ordered, being ordered, or changed by others all the time"),
     ),
 )]
-pub(super) async fn release_cart(
-    State(state): State<ApiState>,
-    CartCaller(key): CartCaller,
-    PathText(id): PathText,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let place = CartRef::of(&state, &key, &headers, parse_id(&id, "cart")?).await?;
+pub(super) async fn release_cart(named: NamedCart) -> Result<Response, Problem> {
+    let place = named.place().await?;
     let (place, cart) = place.change(|_| Ok(())).await?;
     let location = [(header::CONTENT_LOCATION, format!("/v1/carts/{}", place.id))];
     Ok((location, Json(view(&place, cart).await?)).into_response())
