@@ -90,10 +90,10 @@ pub(crate) const SLICE: u32 = 500;
 /// The unique key of every run of a kind: one at a time waits or is running.
 pub(crate) const SINGLE_RUN: &str = "run";
 
-/// Ends the run while the clock differs from that of the order store.
-pub(crate) async fn check_clock(ctx: &HousekeepingContext) -> Result<(), JobError> {
+/// The time by which a run decides what is old. Ends the run while the clock differs from that of the order store.
+pub(crate) async fn checked_now(ctx: &HousekeepingContext) -> Result<Timestamp, JobError> {
     let checked = ctx.env.orders.check_clock(ctx.ambient.now()).await;
-    checked.map_err(|error| {
+    checked.map(|()| ctx.ambient.now()).map_err(|error| {
         tracing::error!(error = describe(&error), alarm = true, "clocks differ; nothing is expired");
         JobError::cancel(error)
     })
@@ -125,4 +125,51 @@ where
         }
     }
     Ok(total)
+}
+
+/// Result of [`end_due`].
+#[derive(Default)]
+pub(crate) struct EndedDue {
+    /// Things that were ended.
+    pub(crate) count: u64,
+    /// The last outage. It kept one thing, or a page and those after it.
+    pub(crate) outage: Option<StoreError>,
+}
+
+/// Ends all things that are due, page by page of this size, each by itself: one that cannot be ended keeps no other,
+/// because an unavailable shard keeps its own things only. An error that is no outage goes to `report`.
+pub(crate) async fn end_due<T, L, E>(
+    ctx: &HousekeepingContext,
+    page_size: u32,
+    list_after: impl Fn(Option<T>) -> L + Send,
+    end: impl Fn(T) -> E + Send,
+    report: impl Fn(T, StoreError) + Send,
+) -> EndedDue
+where
+    T: Copy + Send + Sync,
+    L: Future<Output = Result<Vec<T>, StoreError>> + Send,
+    E: Future<Output = Result<bool, StoreError>> + Send,
+{
+    let (began, mut after, mut ended) = (ctx.ambient.now(), None, EndedDue::default());
+    while may_go_on(ctx, began) {
+        let page = match list_after(after).await {
+            Ok(page) => page,
+            Err(error) => {
+                ended.outage = Some(error);
+                break;
+            }
+        };
+        for due in &page {
+            match end(*due).await {
+                Ok(is_ended) => ended.count += u64::from(is_ended),
+                Err(error) if error.class().is_transient() => ended.outage = Some(error),
+                Err(error) => report(*due, error),
+            }
+        }
+        after = page.last().copied();
+        if page.len() < page_size as usize {
+            break;
+        }
+    }
+    ended
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Result;
 use crate::{
     housekeeping::{
-        ATTEMPTS_MAX, BACKOFF, HousekeepingContext, HousekeepingEnv, RUN_MAX, SINGLE_RUN, SLICE, check_clock,
+        ATTEMPTS_MAX, BACKOFF, HousekeepingContext, HousekeepingEnv, RUN_MAX, SINGLE_RUN, SLICE, checked_now,
         slices,
     },
     queues::HOUSEKEEPING,
@@ -35,8 +35,8 @@ impl Job for DeleteExpired {
     }
 
     async fn run(&self, ctx: &HousekeepingContext) -> Result<()> {
-        check_clock(ctx).await?;
-        let (env, now) = (&ctx.env, ctx.ambient.now());
+        let now = checked_now(ctx).await?;
+        let env = &ctx.env;
         let attempts_before = earlier(now, env.records_keep);
         let keys = slices(ctx, || env.orders.expire_idempotency(now, SLICE)).await;
         let attempts = slices(ctx, || env.records.expire(attempts_before, SLICE)).await;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use base::time::earlier;
+use base::{Timestamp, time::earlier};
 use jobs::{
     Backoff, Job, JobError,
     engine::{DeadFilter, EngineError},
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::Result;
 use crate::{
     housekeeping::{
-        ATTEMPTS_MAX, BACKOFF, HousekeepingContext, HousekeepingEnv, RUN_MAX, SINGLE_RUN, SLICE, check_clock,
+        ATTEMPTS_MAX, BACKOFF, HousekeepingContext, HousekeepingEnv, RUN_MAX, SINGLE_RUN, SLICE, checked_now,
         may_go_on,
     },
     queues::HOUSEKEEPING,
@@ -38,16 +38,16 @@ impl Job for DropDeadJobs {
     }
 
     async fn run(&self, ctx: &HousekeepingContext) -> Result<()> {
-        check_clock(ctx).await?;
-        drop_all(ctx).await.map_err(|error| {
+        let now = checked_now(ctx).await?;
+        drop_all(ctx, now).await.map_err(|error| {
             tracing::warn!(error = describe(&error), "dead jobs not expired; retrying later");
             JobError::cancel(error)
         })
     }
 }
 
-async fn drop_all(ctx: &HousekeepingContext) -> Result<(), EngineError> {
-    let (env, now) = (&ctx.env, ctx.ambient.now());
+async fn drop_all(ctx: &HousekeepingContext, now: Timestamp) -> Result<(), EngineError> {
+    let env = &ctx.env;
     let old = DeadFilter { died_before: Some(earlier(now, env.dead_keep)), ..DeadFilter::default() };
     let expired = drop_some(ctx, &old, u64::MAX).await?;
     if expired > 0 {

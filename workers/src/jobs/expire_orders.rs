@@ -8,13 +8,13 @@ use std::time::Duration;
 use base::time::earlier;
 use jobs::{Backoff, Job, JobError, error::describe};
 use serde::{Deserialize, Serialize};
-use store::orders::Stale;
+use store::{StoreError, domain::OrderId, orders::Stale};
 
 use super::Result;
 use crate::{
     housekeeping::{
-        ATTEMPTS_MAX, BACKOFF, HousekeepingContext, HousekeepingEnv, RUN_MAX, SINGLE_RUN, check_clock,
-        may_go_on,
+        ATTEMPTS_MAX, BACKOFF, EndedDue, HousekeepingContext, HousekeepingEnv, RUN_MAX, SINGLE_RUN,
+        checked_now, end_due,
     },
     queues::HOUSEKEEPING,
 };
@@ -38,37 +38,19 @@ impl Job for ExpireOrders {
     }
 
     async fn run(&self, ctx: &HousekeepingContext) -> Result<()> {
-        check_clock(ctx).await?;
-        let (env, now) = (&ctx.env, ctx.ambient.now());
+        let now = checked_now(ctx).await?;
+        let env = &ctx.env;
         let Some(expires) = env.pending_expires else { return Ok(()) };
         let debits_before = env.debit_expires.map(|expires| earlier(now, expires));
         let stale = Stale { before: earlier(now, expires), debits_before };
-        let (mut after, mut expired, mut outage) = (None, 0_u64, None);
-        while may_go_on(ctx, now) {
-            let page = match env.orders.stale_orders(stale, after, ORDERS_SLICE).await {
-                Ok(page) => page,
-                Err(error) => {
-                    outage = Some(error);
-                    break;
-                }
-            };
-            for id in &page {
-                match env.orders.expire_order(*id, debits_before, ctx.ambient.now()).await {
-                    Ok(is_expired) => expired += u64::from(is_expired),
-                    // Others are tried all the same: an unavailable shard keeps its own orders only.
-                    Err(error) if error.class().is_transient() => outage = Some(error),
-                    Err(error) => {
-                        tracing::error!(alarm = true, order.id = %id, error = describe(&error), "order cannot be expired");
-                    }
-                }
-            }
-            after = page.last().copied();
-            if page.len() < ORDERS_SLICE as usize {
-                break;
-            }
-        }
-        if expired > 0 {
-            tracing::info!(orders = expired, "unpaid orders cancelled");
+        let list_after = |after| env.orders.stale_orders(stale, after, ORDERS_SLICE);
+        let expire = |id| env.orders.expire_order(id, debits_before, ctx.ambient.now());
+        let report = |id: OrderId, error: StoreError| {
+            tracing::error!(alarm = true, order.id = %id, error = describe(&error), "order cannot be expired");
+        };
+        let EndedDue { count, outage } = end_due(ctx, ORDERS_SLICE, list_after, expire, report).await;
+        if count > 0 {
+            tracing::info!(orders = count, "unpaid orders cancelled");
         }
         let Some(error) = outage else { return Ok(()) };
         tracing::warn!(error = describe(&error), "unpaid orders not cancelled; retrying later");

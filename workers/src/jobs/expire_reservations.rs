@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use jobs::{Backoff, Job, JobError, error::describe};
 use serde::{Deserialize, Serialize};
+use store::{StoreError, reservations::EndedReservation};
 
 use super::Result;
 use crate::{
     housekeeping::{
-        ATTEMPTS_MAX, BACKOFF, HousekeepingContext, HousekeepingEnv, RUN_MAX, SINGLE_RUN, check_clock,
-        may_go_on,
+        ATTEMPTS_MAX, BACKOFF, EndedDue, HousekeepingContext, HousekeepingEnv, RUN_MAX, SINGLE_RUN,
+        checked_now, end_due,
     },
     queues::HOUSEKEEPING,
 };
@@ -37,34 +38,17 @@ impl Job for ExpireReservations {
     }
 
     async fn run(&self, ctx: &HousekeepingContext) -> Result<()> {
-        check_clock(ctx).await?;
-        let (env, now) = (&ctx.env, ctx.ambient.now());
-        let (mut after, mut released, mut outage) = (None, 0_u64, None);
-        while may_go_on(ctx, now) {
-            let page = match env.orders.ended_reservations(now, after, RESERVATIONS_SLICE).await {
-                Ok(page) => page,
-                Err(error) => {
-                    outage = Some(error);
-                    break;
-                }
-            };
-            for ended in &page {
-                match env.orders.expire_reservation(ended.merchant, ended.cart, now).await {
-                    Ok(is_released) => released += u64::from(is_released),
-                    // Others are tried all the same: an unavailable shard keeps its own reservations only.
-                    Err(error) if error.class().is_transient() => outage = Some(error),
-                    Err(error) => {
-                        tracing::error!(alarm = true, cart.id = %ended.cart, error = describe(&error), "reservation cannot be released");
-                    }
-                }
-            }
-            after = page.last().copied();
-            if page.len() < RESERVATIONS_SLICE as usize {
-                break;
-            }
-        }
-        if released > 0 {
-            tracing::info!(reservations = released, "reservations of carts released");
+        let now = checked_now(ctx).await?;
+        let orders = &ctx.env.orders;
+        let list_after = |after| orders.ended_reservations(now, after, RESERVATIONS_SLICE);
+        let expire = |ended: EndedReservation| orders.expire_reservation(ended.merchant, ended.cart, now);
+        let report = |ended: EndedReservation, error: StoreError| {
+            let (cart, error) = (ended.cart, describe(&error));
+            tracing::error!(alarm = true, cart.id = %cart, error, "reservation cannot be released");
+        };
+        let EndedDue { count, outage } = end_due(ctx, RESERVATIONS_SLICE, list_after, expire, report).await;
+        if count > 0 {
+            tracing::info!(reservations = count, "reservations of carts released");
         }
         let Some(error) = outage else { return Ok(()) };
         tracing::warn!(error = describe(&error), "reservations not released; retrying later");

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Result;
 use crate::{
     housekeeping::{
-        ATTEMPTS_MAX, BACKOFF, HousekeepingContext, HousekeepingEnv, RUN_MAX, SINGLE_RUN, check_clock,
+        ATTEMPTS_MAX, BACKOFF, HousekeepingContext, HousekeepingEnv, RUN_MAX, SINGLE_RUN, checked_now,
     },
     queues::HOUSEKEEPING,
 };
@@ -31,8 +31,8 @@ impl Job for MaintainPartitions {
     }
 
     async fn run(&self, ctx: &HousekeepingContext) -> Result<()> {
-        check_clock(ctx).await?;
+        let now = checked_now(ctx).await?;
         let Some(partitions) = &ctx.env.partitions else { return Ok(()) };
-        partitions.maintain(ctx.ambient.now()).await.map_err(JobError::cancel)
+        partitions.maintain(now).await.map_err(JobError::cancel)
     }
 }
