@@ -3,7 +3,7 @@
 //! Guarantees: a customer has one such cart; once it was ordered, the next request makes another. A merge moves all
 //! items of the guest's cart, each once, or none; a repeated request, also after a crash at any step, ends it and adds
 //! nothing twice. The steps:
-//! 1. The guest's cart is set aside for the customer's one: it is found and changed by nobody else any more.
+//! 1. The guest's cart is set aside for the customer's one: no other request finds or changes it any more.
 //! 2. Its items are added to the customer's cart together with its id, by which a repetition knows that they were.
 //! 3. It is deleted.
 

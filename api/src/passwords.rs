@@ -33,7 +33,7 @@ const QUEUE_PER_THREAD: usize = 128;
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A hash with the current parameters that no password matches: salt and hash are zeros.
-const NOBODYS: &str =
+const HASH_OF_NO_ACCOUNT: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 pub(crate) struct Passwords {
@@ -73,7 +73,7 @@ impl Passwords {
 
     /// Whether the password matches the hash; false without a hash, after the same work.
     pub(crate) async fn verify(&self, password: String, hash: Option<PasswordHash>) -> Result<bool, Problem> {
-        let phc = hash.as_ref().map_or(NOBODYS, PasswordHash::as_phc).to_owned();
+        let phc = hash.as_ref().map_or(HASH_OF_NO_ACCOUNT, PasswordHash::as_phc).to_owned();
         self.run(move |memory| verify(&password, &phc, memory)).await
     }
 
@@ -186,7 +186,10 @@ mod tests {
             async |password: &str, hash| passwords.verify(password.to_owned(), hash).await.expect("checks");
         assert!(check("correct horse", Some(hash.clone())).await);
         assert!(!check("correct horse ", Some(hash)).await);
-        assert!(!check("", None).await && !check("correct horse", None).await, "and nobody's is well-formed");
+        assert!(
+            !check("", None).await && !check("correct horse", None).await,
+            "the placeholder is well-formed"
+        );
     }
 
     #[tokio::test]

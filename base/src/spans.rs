@@ -36,7 +36,7 @@ pub trait SpanRecorder: Send + Sync + 'static {
 /// A span that has begun.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpanStart {
-    /// Trace for all that the span causes. `None` where none was given and nobody records.
+    /// Trace for all that the span causes. `None` where none was given and no recorder is installed.
     pub trace: Option<TraceContext>,
     is_recorded: bool,
 }

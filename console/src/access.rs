@@ -13,7 +13,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// Fewest characters of a token: what nobody guesses, if they are random.
+/// Fewest characters of a token: too many to guess, if they are random.
 pub const TOKEN_CHARS_MIN: usize = 32;
 /// Most characters of the name of a token, which is the name of its bearer in records.
 pub const NAME_CHARS_MAX: usize = 60;

@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::page::Cell;
 
-/// Counts from this on are shown as "10,000+": nobody reads the difference, and exact ones cost a scan.
+/// Counts from this on are shown as "10,000+": the difference is of no use, and exact ones cost a scan.
 pub(crate) const COUNT_SHOWN_MAX: u64 = 10_000;
 /// Longest text of a cell, in characters; the rest is on the page of the thing itself.
 const TEXT_CHARS_MAX: usize = 300;

@@ -32,7 +32,7 @@ up_command() {
   print_urls
 }
 
-# PostgreSQL moves to another port: what connects to it starts anew. Adds to `second`.
+# PostgreSQL moves to another port: what connects to it is restarted. Adds to `second`.
 follow_primary() {
   local name
   [[ $MODE == packages ]] || return 0
@@ -136,7 +136,7 @@ give_up() {
   exit 1
 }
 
-# The variables of every expected server, for `. .services/env`; nobody else may read them.
+# The variables of every expected server, for `. .services/env`; no other user may read them.
 write_env() {
   local name line
   {

@@ -49,7 +49,7 @@ pub(crate) enum MerchantCommand {
         /// What follows where it does not answer: `nothing` of the kind, or `refuse` the order
         #[arg(long, default_value_t = HookOtherwise::Nothing, conflicts_with = "off")]
         otherwise: HookOtherwise,
-        /// Ask nobody any more
+        /// Remove the hook
         #[arg(long, conflicts_with = "url")]
         off: bool,
     },

@@ -50,7 +50,7 @@ pub(super) async fn change(
         settings.hooks.remove(&kind);
         store.set_checkout_settings(id, &settings).await?;
         let answer = json!({ "merchant": id, "kind": kind, "result": "removed" });
-        return output::answer(as_json, &answer, || format!("{id}: nobody is asked for the {kind}\n"));
+        return output::answer(as_json, &answer, || format!("{id}: no hook is asked for the {kind}\n"));
     };
     policy.check(&url).with_context(|| format!("{url} cannot be a hook"))?;
     let former = settings.hooks.remove(&kind);

@@ -60,7 +60,7 @@ pub(super) async fn api(args: ApiArgs, config: Config) -> anyhow::Result<()> {
 /// The console changes nothing by itself, so it may run beside the servers of a folder.
 pub(super) async fn console(args: ConsoleArgs, mut config: Config) -> anyhow::Result<()> {
     if config.console.config.tokens.is_empty() {
-        bail!("nobody could sign in: set console.tokens, see `orderworks config show --defaults`");
+        bail!("no sign-in would be possible: set console.tokens, see `orderworks config show --defaults`");
     }
     config.engines.bound_statements(CONSOLE_STATEMENT_MAX);
     let listener = listen(args.listen.unwrap_or(config.console.listen)).await?;

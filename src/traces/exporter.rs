@@ -2,8 +2,9 @@
 //!
 //! Guarantees: ending a span takes no lock that a send holds and waits for nothing; at most [`QUEUE_MAX`] spans are
 //! queued and [`BATCH_MAX`] on their way; one attempt to send a batch, with its repetitions, takes [`EXPORT_MAX`] at
-//! most; each span is counted once, by what became of it. The batch processor of the SDK is not used: it tells nobody
-//! how many spans it drops, and its thread cannot drive the HTTP client that the other parts of the program use.
+//! most; each span is counted once, by what became of it. The batch processor of the SDK is not used: it does
+//! not tell how many spans it drops, and its thread cannot drive the HTTP client that the other parts of the program
+//! use.
 
 use std::{
     sync::{

@@ -7,7 +7,7 @@ use super::{
     *,
 };
 
-/// A provider whose spans go to an address where nobody listens.
+/// A provider whose spans go to an address where no server listens.
 fn unheard() -> (SdkTracerProvider, JoinHandle<()>, Arc<SpanCounts>) {
     let counts = Arc::<SpanCounts>::default();
     // Port 1 of this machine: no collector listens there.

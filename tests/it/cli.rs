@@ -45,9 +45,9 @@ async fn inspect_and_control_work_while_dev_runs() {
 async fn a_job_that_is_not_there_is_an_error() {
     let data = tempfile::tempdir().expect("a folder");
     assert!(Dev::start(data.path()).await.stop().await.success());
-    let nobody = "job_01900000-0000-7000-8000-000000000000";
+    let unknown = "job_01900000-0000-7000-8000-000000000000";
     for args in
-        [&["inspect", "job", nobody][..], &["control", "cancel", nobody], &["control", "retry", nobody]]
+        [&["inspect", "job", unknown][..], &["control", "cancel", unknown], &["control", "retry", unknown]]
     {
         assert!(!run(data.path(), args).await.0, "{args:?}");
     }

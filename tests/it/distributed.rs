@@ -162,7 +162,7 @@ async fn audit_all(stage: &TestServers, shops: &[TestMerchant], base: &str, acce
     let summary = audit::right(async || stage.verify(&audit::FULL).await).await;
     assert_eq!((&summary["orders"], &summary["payments"]), (&ORDERS.into(), &ORDERS.into()), "{summary}");
     let sold = by_shop.iter().flatten().filter(|order| order["status"] == "fulfilled").count();
-    assert_eq!(summary["ledger"], sold, "each was charged once, and nobody else");
+    assert_eq!(summary["ledger"], sold, "each was charged once, and no other");
     let (status, _) = shops[1]
         .client
         .at(base)

@@ -91,7 +91,7 @@ async fn every_accepted_order_ends_once_whatever_dies() {
     let summary = audit::right(async || verify(data.path(), &[], &audit::FULL).await).await;
     assert_eq!((&summary["orders"], &summary["payments"]), (&ORDERS.into(), &ORDERS.into()), "{summary}");
     let sold = orders.iter().filter(|order| order["status"] == "fulfilled").count();
-    assert_eq!(summary["ledger"], sold, "each was charged once, and nobody else");
+    assert_eq!(summary["ledger"], sold, "each was charged once, and no other");
     audit::stock(&orders, &merchant, &SKUS, STOCK).await;
     check_listing(&storefront, &merchant).await;
     audit::webhooks(&orders, &merchant, &receiver).await;

@@ -57,8 +57,8 @@ async fn reservations_of_carts_are_switched_by_the_command() {
     }
     let (ok, _, error) = run(data.path(), &["merchant", "checkout", &id, "--reserve", "61"]).await;
     assert!(!ok && error.contains("from 1 to 60"), "{error}");
-    let nobody = "mer_019aa3c2-7f5e-7cc1-b3a4-1d7a9b1c2d3e";
-    let (ok, _, error) = run(data.path(), &["merchant", "checkout", nobody]).await;
+    let unknown = "mer_019aa3c2-7f5e-7cc1-b3a4-1d7a9b1c2d3e";
+    let (ok, _, error) = run(data.path(), &["merchant", "checkout", unknown]).await;
     assert!(!ok && error.contains("there is no merchant"), "{error}");
 }
 

@@ -91,7 +91,7 @@ impl WatchedDeployment {
         Some(deployment)
     }
 
-    /// Places orders and checks that they go their way as if nobody watched.
+    /// Places orders and checks that they go their way as if there were no observer.
     async fn check_orders(&self) {
         let ids = self.place_orders("watched").await;
         for id in &ids {
@@ -160,7 +160,7 @@ impl WatchedDeployment {
     }
 }
 
-/// Waits until the pools of the process with this health listener have connections to spare, which nobody waits for.
+/// Waits until the pools of the process with this health listener have connections to spare and no waiting request.
 async fn free_pools(address: &str) {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -268,7 +268,7 @@ async fn a_console_that_is_asked_for_every_page_at_once_slows_no_order() {
     };
     tokio::select! {
         () = orders => {}
-        ended = asking => panic!("nobody stops asking: {ended:?}"),
+        ended = asking => panic!("no observer stops asking: {ended:?}"),
     }
     deployment.close().await;
 }

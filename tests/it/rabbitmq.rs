@@ -84,9 +84,9 @@ async fn workers_apart_are_killed_and_others_go_on() {
 #[tokio::test]
 async fn a_worker_waits_for_a_broker_that_is_not_up_and_says_why() {
     let data = tempfile::tempdir().expect("a folder");
-    let nobody = format!("amqp://user:canary@127.0.0.1:{}/%2f", free_port());
+    let absent = format!("amqp://user:canary@127.0.0.1:{}/%2f", free_port());
     let health = format!("127.0.0.1:{}", free_port());
-    let [queue, url] = on(&nobody);
+    let [queue, url] = on(&absent);
     let settings = [queue, url, ("ORDERWORKS_PAYMENTS_PROVIDER_URL", "http://127.0.0.1:9/")];
     let worker = Role::start(data.path(), &settings, &["worker", "--health", &health]);
     let report = ready(&health, |report| report["status"] == "down").await;

@@ -67,7 +67,7 @@ pub fn signature_header(bytes: &[u8]) {
     let (header, body) = bytes.split_at(cut);
     let Ok(header) = std::str::from_utf8(header) else { return };
     let now = Timestamp::from_second(SIGNED_AT).unwrap_or_default();
-    let secrets = [SecretString::from("a secret of nobody")];
+    let secrets = [SecretString::from("an unknown secret")];
     assert!(!provider_webhooks::is_signed(&secrets, header, body, now));
 }
 

@@ -137,7 +137,7 @@ async fn new_orders_are_refused_while_orders_wait_for_too_long_and_old_carts_go_
 #[tokio::test]
 async fn a_message_that_no_relay_sends_holds_orders_up_as_well() {
     let (shop, clock) = shop().await;
-    shop.order("told-by-nobody").await;
+    shop.order("not-relayed").await;
     clock.advance(ORDER_AGE + Duration::from_secs(1));
     until_answered(&shop, 503).await.expect_problem(503, "reduced_capacity");
     relay(&shop).await;

@@ -112,6 +112,6 @@ async fn a_cart_that_cannot_be_merged_stays_as_it_is() {
     let ordered = filled(&shop).await;
     check_out(&shop, &ordered, "k1", &crate::carts::body()).send().await.expect_status(202);
     open(&shop, &ada, &json!({"cart": id(&ordered)})).send().await.expect_problem(409, "cart_closed");
-    let nobody = shop.call(Method::POST, PATH).key(&shop.own.public).send().await;
-    nobody.expect_problem(401, "session_invalid");
+    let signed_out = shop.call(Method::POST, PATH).key(&shop.own.public).send().await;
+    signed_out.expect_problem(401, "session_invalid");
 }

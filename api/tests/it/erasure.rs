@@ -39,8 +39,8 @@ async fn a_customer_exports_then_erases_account_and_orders_once_all_have_ended()
     assert_eq!(exported["sessions"].as_array().map(Vec::len), Some(1));
     assert_eq!(exported["orders"][0]["id"], placed.json["id"]);
     assert_eq!(exported["orders"][0]["customer"], placed.json["customer"]);
-    let nobody = shop.get("/v1/customers/current/export").key(&shop.own.public).send().await;
-    nobody.expect_problem(401, "session_invalid");
+    let signed_out = shop.get("/v1/customers/current/export").key(&shop.own.public).send().await;
+    signed_out.expect_problem(401, "session_invalid");
     let request = json!({"password": PASSWORD, "erase_orders": true});
     delete(&shop, session, &request).send().await.expect_problem(409, "orders_open");
     assert_eq!(shop.get(&path).send().await.expect_status(200).json["customer"]["email"], EMAIL);

@@ -142,7 +142,7 @@ async fn an_order_comes_to_what_the_hooks_decide() {
     server.set("shipping", 200, &adjustments("Parcel", 590));
     let dearer = shop.place("k2", &wanted).send().await.expect_problem(409, "price_changed");
     assert_eq!(dearer.json["total_minor"], 1219);
-    // A repetition asks nobody.
+    // A repetition asks no hook.
     server.asked();
     server.set("shipping", 500, &json!({}));
     let replayed = shop.place("k1", &wanted).send().await.expect_status(202);
@@ -212,7 +212,7 @@ async fn a_rejected_checkout_leaves_the_cart_open() {
 }
 
 #[tokio::test]
-async fn a_silent_hook_keeps_nobody_for_longer_than_its_deadline() {
+async fn a_silent_hook_delays_an_order_by_its_deadline_at_most() {
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/tax", silent.local_addr().expect("bound"));
     let config = ApiConfig { hook_deadline: Duration::from_millis(50), ..reaching_this_machine() };
@@ -226,7 +226,7 @@ async fn a_silent_hook_keeps_nobody_for_longer_than_its_deadline() {
 }
 
 #[tokio::test]
-async fn products_that_cannot_be_ordered_are_named_and_nobody_is_asked() {
+async fn products_that_cannot_be_ordered_are_named_and_no_hook_is_asked() {
     let (shop, server) = shop_with(&[AdjustmentKind::Tax], HookOtherwise::Refuse).await;
     let mut wanted = order_body();
     wanted["items"] = json!([{"sku": "mug", "quantity": 1}, {"sku": "cup", "quantity": 1}]);
@@ -236,7 +236,7 @@ async fn products_that_cannot_be_ordered_are_named_and_nobody_is_asked() {
 }
 
 #[tokio::test]
-async fn nobody_is_asked_for_an_order_that_has_to_wait() {
+async fn no_hook_is_asked_for_an_order_that_has_to_wait() {
     let (shop, server) = shop_with(&AdjustmentKind::ALL, HookOtherwise::Refuse).await;
     let cart = filled(&shop).await;
     let placed = shop.order("before-the-sale").await;

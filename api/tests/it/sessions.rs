@@ -71,7 +71,7 @@ async fn a_customer_reads_the_account_in_its_session_only() {
 }
 
 #[tokio::test]
-async fn nobody_ends_the_sessions_of_another_customer() {
+async fn sessions_of_another_customer_cannot_be_ended() {
     let shop = TestApi::open().await;
     ada(&shop).await;
     let eve = json!({"email": "eve@example.com", "name": "Eve", "password": PASSWORD});

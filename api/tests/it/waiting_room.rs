@@ -77,7 +77,7 @@ async fn order(shop: &TestApi, key: &str, place: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn shoppers_order_in_turn_and_nobody_skips_the_line() {
+async fn shoppers_order_in_turn_and_none_skips_the_line() {
     let (shop, clock) = shop().await;
     let (public, other) = (shop.own.public.clone(), shop.other.public.clone());
     assert_eq!(visit(&shop, &public, None).await["status"], "open", "no sale");
@@ -122,7 +122,7 @@ async fn shoppers_order_in_turn_and_nobody_skips_the_line() {
     order(&shop, "too-late", &late).await.expect_problem(429, "waiting_room");
     assert_ne!(place_of(&visit(&shop, &public, Some(&late)).await), late, "at the end of the line again");
 
-    // What was accepted is answered again; the merchant's own orders wait for nobody.
+    // What was accepted is answered again; the merchant's own orders do not wait.
     assert_eq!(shop.place("before-the-sale", &order_body()).send().await.expect_status(202).json, before);
     assert_eq!(order(&shop, "k", &late).await.header("idempotent-replayed"), "true");
     shop.place("till", &order_body()).key(&shop.own.secret).send().await.expect_status(202);

@@ -132,7 +132,7 @@ async fn no_error_and_no_debug_text_shows_the_password() {
     let config =
         PostgresConfig { acquire_timeout: Duration::from_secs(1), ..PostgresConfig::new(url, "test") };
     // A server that is away may come; until then each call says so.
-    let refused = connect(&config).await.expect("an address").ping().await.expect_err("nobody listens");
+    let refused = connect(&config).await.expect("an address").ping().await.expect_err("no server listens");
     assert_eq!(classify(&refused), Class::Unavailable);
     let bad = PostgresConfig { url: "postgres://who:hunter2@[".into(), ..config.clone() };
     let unreadable = connect(&bad).await.expect_err("no address");

@@ -61,16 +61,16 @@ async fn a_preview_is_confirmed_and_discarded_by_those_who_may_do_it() {
 async fn without_a_token_there_is_the_sign_in_page_only() {
     let shop = Deployment::open().await;
     for page in PAGES {
-        let reply = shop.send(Visit::nobody().request(Method::GET, page, &[])).await;
+        let reply = shop.send(Visit::signed_out().request(Method::GET, page, &[])).await;
         assert_eq!((reply.status, reply.header("location")), (StatusCode::SEE_OTHER, "/sign-in"), "{page}");
     }
-    let wrong = Visit::nobody().with("authorization", "Bearer 0123456789abcdef0123456789abcdef");
+    let wrong = Visit::signed_out().with("authorization", "Bearer 0123456789abcdef0123456789abcdef");
     let reply = shop.send(wrong.request(Method::GET, "/api/v1/jobs", &[])).await;
     assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
     assert_eq!(reply.header("content-type"), "application/problem+json");
     assert_eq!(reply.header("www-authenticate"), "Bearer");
     let form = [("items", "queues"), ("verb", "pause"), ("id", QUEUE), ("why", "a test")];
-    let post = Visit::nobody().with("sec-fetch-site", "same-origin");
+    let post = Visit::signed_out().with("sec-fetch-site", "same-origin");
     let reply = shop.send(post.request(Method::POST, "/operations", &form)).await;
     assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
 }
@@ -96,7 +96,7 @@ async fn a_form_of_another_site_changes_nothing() {
 #[tokio::test]
 async fn a_browser_signs_in_with_a_token_and_out_again() {
     let shop = Deployment::open().await;
-    let own = || Visit::nobody().with("sec-fetch-site", "same-origin");
+    let own = || Visit::signed_out().with("sec-fetch-site", "same-origin");
     let sign_in =
         async |token: &str| shop.send(own().request(Method::POST, "/sign-in", &[("token", token)])).await;
     let refused = sign_in("0123456789abcdef0123456789abcdef").await;
@@ -106,7 +106,7 @@ async fn a_browser_signs_in_with_a_token_and_out_again() {
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
     let pair = cookie.split(';').next().expect("a pair");
     let overview =
-        async || shop.send(Visit::nobody().with("cookie", pair).request(Method::GET, "/", &[])).await;
+        async || shop.send(Visit::signed_out().with("cookie", pair).request(Method::GET, "/", &[])).await;
     let page = overview().await;
     assert!(page.status == StatusCode::OK && page.body.contains("viewer (viewer)"), "{}", page.body);
     let out = own().with("cookie", pair).request(Method::POST, "/sign-out", &[]);
@@ -118,7 +118,7 @@ async fn a_browser_signs_in_with_a_token_and_out_again() {
 async fn the_link_of_dev_signs_in_once() {
     let shop = Deployment::open().await;
     let path = shop.sign_in_path();
-    let open = async || shop.send(Visit::nobody().request(Method::GET, &path, &[])).await;
+    let open = async || shop.send(Visit::signed_out().request(Method::GET, &path, &[])).await;
     let first = open().await;
     assert_eq!((first.status, first.header("location")), (StatusCode::SEE_OTHER, "/?live=on"));
     assert!(!first.header("set-cookie").is_empty());
@@ -129,14 +129,14 @@ async fn the_link_of_dev_signs_in_once() {
 #[tokio::test]
 async fn behind_https_the_cookie_is_sent_by_https_and_to_this_host_only() {
     let shop = Deployment::open_as(ConsoleConfig { https: true, ..ConsoleConfig::default() }).await;
-    let entered = shop.send(Visit::nobody().request(Method::GET, &shop.sign_in_path(), &[])).await;
+    let entered = shop.send(Visit::signed_out().request(Method::GET, &shop.sign_in_path(), &[])).await;
     let cookie = entered.header("set-cookie").to_owned();
     assert!(cookie.starts_with("__Host-orderworks_console=") && cookie.ends_with("; Secure"), "{cookie}");
     assert!(cookie.contains("; Path=/;") && !cookie.contains("Domain"), "{cookie}");
     let pair = cookie.split(';').next().expect("a pair");
-    let page = shop.send(Visit::nobody().with("cookie", pair).request(Method::GET, "/", &[])).await;
+    let page = shop.send(Visit::signed_out().with("cookie", pair).request(Method::GET, "/", &[])).await;
     assert_eq!(page.status, StatusCode::OK);
     let plain = pair.trim_start_matches("__Host-");
-    let page = shop.send(Visit::nobody().with("cookie", plain).request(Method::GET, "/", &[])).await;
+    let page = shop.send(Visit::signed_out().with("cookie", plain).request(Method::GET, "/", &[])).await;
     assert_eq!(page.status, StatusCode::SEE_OTHER);
 }

@@ -40,7 +40,7 @@ use tower::ServiceExt;
 
 pub(crate) const QUEUE: &str = "email";
 pub(crate) const SCHEDULE: &str = "tidy";
-/// In the payload of each job: nobody sees it who must not.
+/// In the payload of each job: shown only to those who may see payloads.
 pub(crate) const PAYLOAD_CANARY: &str = "canary-payload";
 /// Name of the customer; an element if it were not escaped.
 pub(crate) const CUSTOMER: &str = "<script>Ada</script>";
@@ -181,7 +181,7 @@ impl Visit {
         Self(vec![(header::AUTHORIZATION, format!("Bearer {}", secret_of(role)))])
     }
 
-    pub(crate) fn nobody() -> Self {
+    pub(crate) fn signed_out() -> Self {
         Self(Vec::new())
     }
 

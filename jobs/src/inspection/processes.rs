@@ -35,8 +35,8 @@ impl QueueStatus {
         self.consumers == 0
     }
 
-    /// Rank in a list that begins with what needs a person, from 0: jobs wait and nobody takes them, nobody would take
-    /// them, paused, dead jobs, the rest.
+    /// Rank in a list that begins with what needs a person, from 0: ready jobs without a consumer, no
+    /// consumer, paused, dead jobs, the rest.
     pub const fn rank(&self) -> u8 {
         let Depth { ready, dead, paused, .. } = &self.depth;
         match (self.is_unconsumed(), *paused) {

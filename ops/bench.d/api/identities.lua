@@ -1,4 +1,4 @@
--- Two requests for each address, which is new: one with the shop's key, and one with a new key that nobody has issued.
+-- Two requests for each address, which is new: one with the shop's key, and one with an unknown key, which is new, too.
 -- Words after `--`: the number of the run, by which runs differ, up to 255, and the shop's key.
 local threads = 0
 

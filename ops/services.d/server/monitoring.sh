@@ -47,7 +47,7 @@ monitoring_install() {
   touch "$dir/complete"
 }
 
-# Prints the option by which a node of Cassandra starts with its agent; nothing where nobody reads it.
+# Prints the option by which a node of Cassandra starts with its agent; nothing where no Prometheus reads it.
 cassandra_agent() {
   ! { watched monitoring && agent_complete; } ||
     echo "-javaagent:$(agent_jar)=127.0.0.$1:$(port cassandra_exporter):$2/metrics.yaml"

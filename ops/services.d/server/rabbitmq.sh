@@ -54,7 +54,7 @@ rabbitmq_stop() {
   stop_process epmd TERM 5
 }
 
-# A lone epmd would keep the ports from being chosen anew, and a dead node's name registered.
+# A lone epmd would keep the ports from being chosen again, and a dead node's name registered.
 rabbitmq_before() { [[ $MODE == containers ]] || alive rabbitmq || stop_process epmd TERM 5; }
 
 rabbitmq_start() {

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # A streaming replica of the PostgreSQL server, with a slot so that it may be away for a while;
-# `max_slot_wal_keep_size` bounds what the primary keeps for it. Past that it is copied anew.
+# `max_slot_wal_keep_size` bounds what the primary keeps for it. Past that it is copied again.
 
 replica_needs() { postgres_needs; }
 replica_ports() { echo "replica 5433 127.0.0.1"; }

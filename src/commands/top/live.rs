@@ -114,7 +114,7 @@ impl Live {
     }
 }
 
-/// Looks once a tick, unless the view is paused, until nobody wants a look.
+/// Looks once a tick, unless the view is paused, until the receiver is gone.
 async fn look_on(
     mut watched: Watched,
     every: Duration,

@@ -42,7 +42,7 @@ pub(super) async fn run(args: TopArgs, config: &Config, as_json: bool) -> Result
     if as_json { print_looks(watched, every).await } else { live::run(watched, every).await }
 }
 
-/// Prints a line a look until a signal comes, or until nobody reads on.
+/// Prints a line a look until a signal comes, or until the reader has closed the pipe.
 async fn print_looks(mut watched: Watched, every: Duration) -> Result<()> {
     let mut signals = EndSignals::listen()?;
     let mut ticks = tokio::time::interval(every);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{domain::AdjustmentKind, names::names};
 
-/// Longest time for which a cart may reserve stock, in minutes: an hour in which nobody else can buy it.
+/// Longest time for which a cart may reserve stock, in minutes: an hour in which others cannot buy it.
 pub const RESERVE_MINUTES_MAX: u32 = 60;
 
 /// Random bytes in the secret of a hook.

@@ -1,6 +1,6 @@
 //! Reservations of carts at checkout: units that are kept for a cart for some minutes while its customer pays.
 //!
-//! Guarantees: a reservation takes all its units or none, in one transaction; reserved units are sold to nobody else;
+//! Guarantees: a reservation takes all its units or none, in one transaction; reserved units are not sold to others;
 //! the order of the cart takes them over in the transaction that places it, so they are never counted twice and never
 //! free in between. Units of a reservation that ended are sold to others once it is released, and to its own cart until
 //! then. Writes no events: `inventory.low` is told by orders. Read on in [`crate::checkout`], where a merchant switches
@@ -24,8 +24,8 @@ pub struct NewReservation {
     pub currency: Currency,
     /// At least one line, each sku once.
     pub lines: Vec<NewLine>,
-    /// When it ends, unless the cart has one that has not ended yet: that time stays, so that nobody keeps units by
-    /// asking again.
+    /// When it ends, unless the cart has one that has not ended yet: that time stays, so that units cannot be
+    /// kept by asking again.
     pub expires_at: Timestamp,
     pub at: Timestamp,
 }

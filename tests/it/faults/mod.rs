@@ -76,7 +76,7 @@ impl Settings {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_breaks_nothing_is_lost_and_nobody_is_charged_twice() {
+async fn whatever_breaks_nothing_is_lost_and_no_customer_is_charged_twice() {
     let _alone = alone().await;
     let settings = Settings::read();
     let Some(town) = Deployment::open(settings.stripe_skew).await.map(Arc::new) else { return };
@@ -103,7 +103,7 @@ async fn whatever_breaks_nothing_is_lost_and_nobody_is_charged_twice() {
     if let Some(file) = std::env::var_os("ORDERWORKS_TEST_FAULTS_DOCS") {
         bench_report::write_section(file.as_ref(), "ops/faults", &report).expect("writes into the docs");
     }
-    let town = Arc::into_inner(town).expect("nobody else is left");
+    let town = Arc::into_inner(town).expect("the last reference");
     let log = town.stage.log();
     town.servers.keep_log(&log);
     assert!(!log.contains("panicked at"), "a process panicked");

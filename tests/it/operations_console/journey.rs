@@ -1,5 +1,5 @@
 //! The console in a browser, as an operator uses it: by keyboard from the printed link to a fulfilled order, a queue
-//! that is paused and resumed, tabs that nobody looks at, and pages without script.
+//! that is paused and resumed, hidden tabs, and pages without script.
 
 use std::collections::BTreeSet;
 
@@ -37,8 +37,8 @@ impl Browser {
     }
 }
 
-/// No page has asked anybody but the console.
-async fn asked_nobody_else(browser: &Browser, dev: &Dev) {
+/// No page has sent a request to another host than the console.
+async fn asked_no_other_host(browser: &Browser, dev: &Dev) {
     let own = base(dev).trim_start_matches("http://").to_owned();
     assert_eq!(browser.hosts().await, BTreeSet::from([own]));
 }
@@ -83,7 +83,7 @@ async fn an_order_is_followed_from_the_printed_link_by_keyboard() {
     assert_eq!(browser.address().await.path(), format!("/orders/{id}"));
     browser.follow("main a", "Renew every 5 s").await;
     browser.until_shown("order.fulfilled").await;
-    asked_nobody_else(&browser, &dev).await;
+    asked_no_other_host(&browser, &dev).await;
     browser.close().await;
     assert!(dev.stop().await.success());
 }
@@ -110,7 +110,7 @@ async fn a_queue_is_paused_and_resumed_by_keyboard() {
     }
     browser.follow("nav a", "Audit").await;
     browser.until_shown("the mail server moves").await;
-    asked_nobody_else(&browser, &dev).await;
+    asked_no_other_host(&browser, &dev).await;
     browser.close().await;
     assert!(dev.stop().await.success());
 }

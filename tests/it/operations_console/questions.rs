@@ -221,7 +221,7 @@ async fn changes(browser: &Browser, base: &str, night: &Night) -> Vec<usize> {
     vec![22, 23, 24, 25]
 }
 
-/// Questions about queues that nobody consumes, to a console beside no other process.
+/// Questions about queues without a consumer, to a console beside no other process.
 async fn about_stuck_queues(browser: &Browser, base: &str) -> Vec<usize> {
     browser.visit(&format!("{base}/sign-in")).await;
     browser.fill("input[name=token]", TOKEN).await;

@@ -22,7 +22,7 @@ const DRIVER: &str = "ORDERWORKS_TEST_CHROMEDRIVER";
 const AXE: &str = "ORDERWORKS_TEST_AXE";
 const IMAGES: &str = "ORDERWORKS_TEST_IMAGES";
 
-/// Options of the browser; it asks nobody but the addresses that it is led to.
+/// Options of the browser; it sends requests to the addresses that it is led to only.
 const OPTIONS: [&str; 8] = [
     "--headless",
     "--no-sandbox",
@@ -270,7 +270,7 @@ impl Browser {
             let url = is_request.then(|| message["params"]["request"]["url"].as_str())??;
             Url::parse(url).ok()
         });
-        // The empty tab is a page of the browser itself, and `data:` asks nobody.
+        // The empty tab is a page of the browser itself, and `data:` sends no request.
         let outside = sent.filter(|url| !matches!(url.scheme(), "chrome" | "data"));
         outside.map(|url| url[url::Position::BeforeHost..url::Position::AfterPort].to_owned()).collect()
     }

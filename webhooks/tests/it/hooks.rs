@@ -82,7 +82,7 @@ async fn a_long_answer_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_secret_that_is_none_calls_nobody() {
+async fn a_malformed_secret_sends_no_call() {
     let mut receiver = Receiver::start(ANSWER).await;
     let unsigned = HookCall { secret: "whsec_!", ..call(&receiver.url) };
     assert!(matches!(answer_to(unsigned, true).await, Err(HookError::Secret(_))));

@@ -135,7 +135,7 @@ fn orphan(entry: &LedgerEntry, order: Option<OrderId>) -> Violation {
     let mut ids = vec![("entry", entry.id.clone())];
     ids.extend(order.map(|order| ("order", order.to_string())));
     let found = format!("{} {} {way} at {}", entry.amount_minor, entry.currency, entry.at);
-    let repair = Repair::Manual("find out what it was for; give it back if nobody knows");
+    let repair = Repair::Manual("find out what it was for; give it back if that stays unknown");
     Violation::new(Code::LedgerOrphan, ids, found, repair)
 }
 

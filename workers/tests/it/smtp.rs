@@ -92,7 +92,7 @@ async fn the_job_records_what_was_taken_and_nothing_else() {
     let order = shop.place("pm_card_visa").await;
     let env = |port| shop.env_mailing(mailer(&config(port)));
     let job = SendEmail { order: order.id, template: Template::OrderConfirmation, domain: None };
-    let error = job.run(&context(env(1))).await.expect_err("nobody listens on port 1");
+    let error = job.run(&context(env(1))).await.expect_err("no server listens on port 1");
     assert!(matches!(error, JobError::Snooze(_)), "{error:?}");
     assert!(shop.orders.mails(order.id.into()).await.expect("reads").is_empty());
     for _ in 0..2 {

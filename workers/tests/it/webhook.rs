@@ -208,7 +208,7 @@ async fn the_last_failure_ends_as_cancelled_and_not_as_dead() {
 }
 
 #[tokio::test]
-async fn an_address_that_nobody_may_dial_is_refused_with_a_code() {
+async fn a_blocked_address_is_refused_with_a_code() {
     let shop = TestMerchant::open().await;
     let endpoint = shop.endpoint("https://169.254.169.254/latest/meta-data").await;
     let (order, event) = placed(&shop).await;

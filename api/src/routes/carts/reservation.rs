@@ -17,7 +17,7 @@ use crate::{
 /// Reserve the items of a cart
 ///
 /// For shops that reserve stock for carts: all items are reserved until `reserved_until`, a time that the shop has set,
-/// or none is. They are sold to nobody else meanwhile, and the cart's order takes them over. A repeated request does
+/// or none is. They are not sold to others meanwhile, and the cart's order takes them over. A repeated request does
 /// not move that time while it runs. Any change of the cart gives the reservation up.
 #[utoipa::path(
     post, path = "/v1/carts/{id}/reservation", tag = "carts",

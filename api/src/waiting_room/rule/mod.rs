@@ -97,7 +97,7 @@ pub(crate) fn step(room: &WaitingRoom, load: &RoomLoad, now: Timestamp) -> Optio
     (next.progress != room.progress).then_some(Step { progress: next.progress, at })
 }
 
-/// A room by load begins at one age of the oldest work, and ends at half of it, once nobody waits.
+/// A room by load begins at one age of the oldest work, and ends at half of it, once no shopper waits.
 fn is_forced(room: &WaitingRoom, load: &RoomLoad, now: Timestamp) -> bool {
     let was = room.progress.is_forced;
     let Some(backlog) = load.backlog.filter(|_| room.mode.switch == SaleSwitch::ByLoad) else { return was };

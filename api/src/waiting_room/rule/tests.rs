@@ -139,7 +139,7 @@ fn a_sale_begins_and_ends_at_its_times() {
     assert_eq!([9, 10, 19, 20].map(|second| is_required(&room, at(second))), [false, true, true, false]);
     room.taken = 50;
     take(&mut room, &load(None, 0.0), at(9));
-    assert_eq!(room.progress.admitted, 0, "nobody goes through it yet");
+    assert_eq!(room.progress.admitted, 0, "no shopper is admitted yet");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::carts::check_out;
 /// secret key. All other callers get 404.
 fn cart_rows([secret, ada, eve, public, neighbour]: [&'static str; 5]) -> Vec<(&'static str, &'static str)> {
     vec![
-        ("nobody", "401 401 401 401"),
+        ("no key", "401 401 401 401"),
         ("public", public),
         ("expired token", public),
         ("eve's token", public),

@@ -79,7 +79,7 @@ impl Scene {
         let (public, secret) = (shop.own.public.clone(), shop.own.secret.clone());
         let (other_public, other_secret) = (shop.other.public.clone(), shop.other.secret.clone());
         let mut scene = Self { shop, callers: BTreeMap::new(), orders: BTreeMap::new() };
-        scene.caller("nobody", None, None);
+        scene.caller("no key", None, None);
         scene.caller("public", Some(&public), None);
         scene.caller("secret", Some(&secret), None);
         scene.caller("ended session", Some(&public), Some((SESSION, "ows_ended".to_owned())));

@@ -7,7 +7,7 @@ use super::{OWNERS, Scene, body_of, expect_rows, is_shown};
 
 /// Who is shown an order, by caller and owner; with `+`, whole.
 const ROWS: [(&str, &str); 14] = [
-    ("nobody", "401 401 401 401"),
+    ("no key", "401 401 401 401"),
     ("public", "200 200 200 404"),
     ("secret", "200+ 200+ 200+ 404"),
     ("ada", "200+ 200 200 404"),
@@ -60,7 +60,7 @@ async fn what_only_the_merchant_may_do_takes_a_secret_key() {
             scene.callers.keys().map(|caller| (*caller, refused)).collect();
         for row in &mut rows {
             match row.0 {
-                "nobody" => row.1 = "401 401 401 401",
+                "no key" => row.1 = "401 401 401 401",
                 "secret" => row.1 = &own,
                 "other secret" => row.1 = &theirs,
                 _ => {}
@@ -77,7 +77,7 @@ async fn what_only_the_merchant_may_do_takes_a_secret_key() {
     }
     for caller in scene.callers.keys() {
         let expected = match *caller {
-            "nobody" => 401,
+            "no key" => 401,
             "secret" | "other secret" => 200,
             _ => 403,
         };
@@ -133,7 +133,7 @@ async fn customers_list_the_orders_of_their_sessions() {
             let one = scene.call(caller, Method::GET, &one).send().await.expect_status(200);
             assert!(is_shown(&answer, caller) && *order == one.json, "{caller}: {}", answer.text);
         } else {
-            let code = if caller == "nobody" { "unauthorized" } else { "session_invalid" };
+            let code = if caller == "no key" { "unauthorized" } else { "session_invalid" };
             answer.expect_problem(401, code);
         }
     }

@@ -119,7 +119,7 @@ async fn a_changed_price_is_asked_for_again() {
     let asked = browser.pay(&form).await.expect_status(409);
     asked.expect_text("The price has changed: your order now comes to €6.00.");
     asked.expect_text("value=\"ada@example.com\"");
-    assert!(orders(&shop).await.list().is_empty(), "nothing is ordered at a price that nobody saw");
+    assert!(orders(&shop).await.list().is_empty(), "nothing is ordered at a price that was not shown");
     let agreed = browser.pay(&filled_in(&asked, "pm_card_visa")).await;
     assert!(agreed.leads_to().starts_with("/o/ord_"));
     assert_eq!(orders(&shop).await.list()[0]["total_minor"], 600);
@@ -153,7 +153,7 @@ async fn discounts_and_shipping_are_shown_and_paid() {
     asked.expect_text("The price has changed: your order now comes to €14.40.");
     asked.expect_text("Island");
     assert_eq!(asked.hidden("expected"), "1440");
-    assert!(orders(&shop).await.list().is_empty(), "nothing is ordered at a price that nobody saw");
+    assert!(orders(&shop).await.list().is_empty(), "nothing is ordered at a price that was not shown");
     let order = browser.pay(&filled_in(&asked, "pm_card_visa")).await.leads_to().to_owned();
     let shown = browser.get(&order).await.expect_status(200);
     for text in ["Ten percent", "-€0.50", "Island", "€9.90", "€14.40"] {

@@ -50,7 +50,7 @@ async fn listen(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn news_reach_who_bound_the_topic_and_nobody_else() {
+async fn events_reach_only_who_bound_their_topic() {
     needs_broker!();
     let harness = RabbitHarness::start().await;
     let engine = &harness.engine;

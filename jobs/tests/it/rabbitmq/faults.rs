@@ -259,7 +259,7 @@ async fn a_consumer_dropped_with_two_hundred_in_hand_loses_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_not_let_in_is_told_so_and_who_finds_nobody_is_told_soon() {
+async fn a_refused_login_is_told_as_such_and_an_absent_broker_is_told_soon() {
     needs_broker!();
     let harness = RabbitHarness::start().await;
     let good = harness.vhost.url();
@@ -296,7 +296,7 @@ async fn who_is_not_let_in_is_told_so_and_who_finds_nobody_is_told_soon() {
     proxy.set_accepting(false);
     let engine = harness.by(proxy.port).await;
     let asked = Instant::now();
-    let refused = engine.publish(vec![envelope()]).await.expect_err("nobody is there");
+    let refused = engine.publish(vec![envelope()]).await.expect_err("no broker answers");
     assert!(refused.class() == Some(ErrorClass::Unavailable), "{refused}");
     assert!(asked.elapsed() < PATIENCE, "{:?}", asked.elapsed());
     assert!(engine.publish_trouble().is_some());

@@ -147,7 +147,7 @@ macro_rules! needs_server {
 }
 
 #[tokio::test]
-async fn asking_for_a_held_key_waits_for_nobody() {
+async fn asking_for_a_held_key_waits_for_no_lock() {
     needs_server!();
     let server = Server::<false>::create().await;
     let ambient = Ambient::system();
@@ -259,7 +259,7 @@ fn old_record(ambient: &Ambient, n: u32) -> AttemptRecord {
 }
 
 #[tokio::test]
-async fn a_reader_that_holds_on_delays_expiry_and_nobody_else() {
+async fn a_reader_that_holds_on_delays_expiry_only() {
     needs_server!();
     let server = Server::<false>::create().await;
     let ambient = Ambient::system();

@@ -56,7 +56,7 @@ async fn without_a_server_reads_are_loaded_sessions_say_so_and_limits_hold() {
     }
     cache.invalidate(&[PAGES.key("1")]).await;
     assert_eq!(read(&cache, "1", 100).await, 100, "a write is seen all the same");
-    let Health::Down { since, detail } = cache.health() else { panic!("nobody answers") };
+    let Health::Down { since, detail } = cache.health() else { panic!("no server answers") };
     assert!(!detail.contains("hunter2"), "{detail}");
     let sessions = RedisSessions::new(server.clone(), Ambient::system());
     let told = sessions.get(&SessionKey::new("cart", 1)).await;
@@ -153,7 +153,7 @@ async fn a_process_cut_off_while_it_loads_holds_up_no_other_for_long() {
     let began = Instant::now();
     assert_eq!(read(&far, "held", 2).await, 2);
     assert!(began.elapsed() < Duration::from_secs(20), "waited for {:?}", began.elapsed());
-    // Nobody's lock is left: the next value is loaded at once.
+    // No lock is left: the next value is loaded at once.
     far.invalidate(&[PAGES.key("held")]).await;
     assert_eq!(read(&far, "held", 3).await, 3);
     loading.abort();

@@ -109,7 +109,7 @@ async fn callers_that_vanish_leave_nothing_that_a_repetition_does_not_complete()
         let found = stores[1].by_provider_reference("sandbox", &format!("ch_{}", payment.id)).await;
         assert_eq!(found.expect("reads"), Some(payment.id));
     }
-    assert!(cut > 0, "nobody was cut off");
+    assert!(cut > 0, "no call was cut off");
     let listed = stores[0].list_by_day(merchant, ambient.now(), None, 100).await.expect("lists");
     assert_eq!(listed.len(), 40);
 }
@@ -206,7 +206,7 @@ async fn without_a_node_the_error_is_clear_retryable_and_without_secrets() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_datacenter_nobody_has_is_named_with_those_that_are() {
+async fn an_unknown_datacenter_is_named_with_those_that_are() {
     let Some(keyspace) = shared().await else { return };
     let config = CassandraConfig { local_datacenter: "atlantis".to_owned(), ..keyspace.config.clone() };
     let error = refused(&config).await;

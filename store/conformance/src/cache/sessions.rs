@@ -40,7 +40,7 @@ pub async fn the_last_writer_wins_and_a_replacement_knows(sessions: SharedSessio
     assert_eq!(replace(Some(1), b"of nothing").await, None);
     let first = replace(None, b"first").await.expect("there was none");
     assert_eq!(replace(None, b"again").await, None);
-    let second = replace(Some(first), b"second").await.expect("nobody was faster");
+    let second = replace(Some(first), b"second").await.expect("no other write was faster");
     assert_eq!(replace(Some(first), b"late").await, None);
     assert_eq!(data(&*sessions, &key).await.as_deref(), Some(&b"second"[..]));
     let third = sessions.put(&key, b"second", LONG).await.expect("writes");

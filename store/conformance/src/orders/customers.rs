@@ -248,8 +248,8 @@ pub async fn a_reset_sets_the_password_once(store: Arc<dyn OrderStore>) {
     let known = world.account_of("ada@example.com").await.expect("an account");
     assert_eq!(known, Account { password_hash: hash("new"), ..account });
 
-    let nobody = world.reset_requested("bob@example.com").await;
-    assert!(matches!(world.mint(nobody, [3; 32]).await, Minting::Minted { account: None, .. }));
+    let unknown = world.reset_requested("bob@example.com").await;
+    assert!(matches!(world.mint(unknown, [3; 32]).await, Minting::Minted { account: None, .. }));
     assert!(!world.is_live([3; 32]).await);
     let registration = world.requested("bob@example.com").await;
     world.minted(registration, [4; 32]).await;

@@ -83,7 +83,7 @@ pub async fn a_refund_that_fails_after_the_cancellation_is_asked_for_again_once(
     assert!(matches!(world.refund_fails(id, open, 100).await, Transition::Now(_)));
     let again = world.drained_refunds(id).await;
     assert_eq!(again.iter().map(|(_, amount)| *amount).collect::<Vec<_>>(), [100]);
-    // One that follows from the cancellation is not repeated by itself: nobody knows for how long it is refused.
+    // One that follows from the cancellation is not repeated by itself: the time for which it is refused is unknown.
     assert!(matches!(world.refund_fails(id, again[0].0, 100).await, Transition::Now(_)));
     assert_eq!(world.drained_refunds(id).await, []);
     // A person, or a repair, asks again.

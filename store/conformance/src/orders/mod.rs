@@ -189,7 +189,7 @@ macro_rules! order_store_suite {
                 concurrent_requests_stay_within_the_total,
             ],
             reservations: [
-                reserved_units_are_sold_to_nobody_else,
+                reserved_units_are_not_sold_to_others,
                 an_order_takes_over_what_its_cart_has_reserved,
                 a_rejected_order_leaves_the_reservation,
                 a_reservation_is_replaced_and_keeps_its_end,

@@ -132,8 +132,8 @@ pub async fn a_merchant_is_told_of_card_testing_once_an_hour(store: Arc<dyn Orde
     assert_eq!(at_once.into_iter().filter(|is_told| *is_told).count(), 1);
     assert!(!tell(&world, 59).await && tell(&other, 59).await, "each merchant apart");
     assert!(tell(&world, 60).await && !tell(&world, 61).await, "and each hour");
-    let nobody = MerchantId::fresh(&world.time.ambient);
-    assert!(!world.store.tell_card_testing(nobody, facts, begin).await.expect("writes"));
+    let unknown = MerchantId::fresh(&world.time.ambient);
+    assert!(!world.store.tell_card_testing(unknown, facts, begin).await.expect("writes"));
     let events = world.merchant_events().await;
     let kinds: Vec<_> = events.iter().map(|event| (event.kind, event.sequence, event.order)).collect();
     assert_eq!(kinds, [(EventKind::CardTestingSuspected, 1, None); 2]);

@@ -63,7 +63,7 @@ impl OrdersFixture {
     }
 }
 
-pub async fn reserved_units_are_sold_to_nobody_else(store: Arc<dyn OrderStore>) {
+pub async fn reserved_units_are_not_sold_to_others(store: Arc<dyn OrderStore>) {
     let world = OrdersFixture::new(store).await;
     world.product("mug", 250, 5).await;
     let (cart, _) = world.reserved(&[("mug", 3)]).await;
@@ -304,7 +304,7 @@ pub async fn choices_for_the_checkout_are_kept(store: Arc<dyn OrderStore>) {
     assert!(store.set_checkout_settings(merchant, &chosen).await.expect("sets"));
     assert_eq!(read(merchant).await.expect("reads"), Some(chosen));
     assert_eq!(read(neighbour.merchant).await.expect("reads"), Some(CheckoutSettings::default()));
-    let nobody = MerchantId::fresh(&world.time.ambient);
-    assert_eq!(read(nobody).await.expect("reads"), None);
-    assert!(!store.set_checkout_settings(nobody, &CheckoutSettings::default()).await.expect("answers"));
+    let unknown = MerchantId::fresh(&world.time.ambient);
+    assert_eq!(read(unknown).await.expect("reads"), None);
+    assert!(!store.set_checkout_settings(unknown, &CheckoutSettings::default()).await.expect("answers"));
 }

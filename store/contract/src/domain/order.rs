@@ -98,7 +98,7 @@ impl Customer {
         Self { email: String::new(), name: String::new() }
     }
 
-    /// Whether the data were erased; nobody can be mailed then.
+    /// Whether the data were erased; no mail can be sent then.
     pub fn is_erased(&self) -> bool {
         self.email.is_empty()
     }

@@ -17,7 +17,7 @@ pub fn of_lines(lines: &[NewLine]) -> Wanted<'_> {
 }
 
 /// Units to release before `wanted` is reserved: those of `former`, and none of each other product that is wanted. So
-/// one statement locks all products of both, in one order, and the next one decides on what nobody else changes.
+/// one statement locks all products of both, in one order, and the next one decides on what others cannot change.
 pub fn exchanged<'a>(former: &Wanted<'a>, wanted: &Wanted<'a>) -> Wanted<'a> {
     let mut units: Wanted<'a> = wanted.keys().map(|sku| (*sku, 0)).collect();
     units.extend(former.iter().map(|(sku, quantity)| (*sku, *quantity)));

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_shard_takes_its_share_and_moves_nobody_else() {
+    fn a_new_shard_takes_its_share_and_moves_no_other_merchant() {
         let (before, after) = (map(&["a", "b"]), map(&["a", "b", "c"]));
         let mut gained = 0;
         for merchant in merchants() {

@@ -17,7 +17,7 @@ impl Check<'_> {
             let Some(template) = mail_for(event).filter(|template| !recorded(*template)) else {
                 continue;
             };
-            // Nobody can be mailed, and a mail that was due before the erasure is not missed.
+            // There is no address any more, and a mail that was due before the erasure is not missed.
             if facts.order.customer.is_erased() {
                 continue;
             }

@@ -28,7 +28,7 @@ impl Till {
 }
 
 #[tokio::test]
-async fn a_charge_nobody_here_knew_of_is_recorded_once() {
+async fn a_charge_that_was_unknown_here_is_recorded_once() {
     let Some(till) = Till::open().await else { return };
     let (order, intent) = till.charged_unawares("pm_card_visa").await;
     for _ in 0..2 {
@@ -44,7 +44,7 @@ async fn a_charge_nobody_here_knew_of_is_recorded_once() {
 }
 
 #[tokio::test]
-async fn a_decline_nobody_here_knew_of_ends_the_order() {
+async fn a_decline_that_was_unknown_here_ends_the_order() {
     let Some(till) = Till::open().await else { return };
     let (order, intent) = till.charged_unawares("pm_card_chargeCustomerFail").await;
     till.report(order, &intent).await.expect("applies");

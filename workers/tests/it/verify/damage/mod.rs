@@ -192,7 +192,7 @@ async fn a_second_charge_is_found() {
 }
 
 #[tokio::test]
-async fn a_charge_of_a_cancelled_order_that_nobody_recorded_goes_back() {
+async fn an_unrecorded_charge_of_a_cancelled_order_goes_back() {
     let town = AuditDeployment::open().await;
     let (shop, order) = (&town.shop, town.shop.place("pm_card_visa").await);
     shop.run(&ChargePayment { order: order.id }).await.expect("charges");
@@ -214,7 +214,7 @@ async fn a_charge_of_a_cancelled_order_that_nobody_recorded_goes_back() {
 async fn entries_of_the_ledger_for_no_order_are_found() {
     let town = AuditDeployment::open().await;
     town.served().await;
-    town.charge("for-nobody", None).await;
+    town.charge("for-no-order", None).await;
     town.charge("for-another", Some(OrderId::fresh(&town.shop.ambient))).await;
     assert_eq!(town.codes().await, [Code::LedgerOrphan, Code::LedgerOrphan]);
     town.leaves_to_people().await;
@@ -312,7 +312,7 @@ async fn jobs_that_ended_without_their_subject_were_not_given_up() {
 }
 
 #[tokio::test]
-async fn a_delivery_that_nobody_goes_on_with_is_made() {
+async fn a_delivery_without_a_next_attempt_is_made() {
     let town = AuditDeployment::open().await;
     let receiver = Receiver::start().await;
     town.shop.endpoint(&receiver.url).await;
