@@ -1,25 +1,28 @@
-"""A flash sale: far more orders than the installation drains, for a product of which there are few pieces.
+"""Far more orders than the installation drains: a flash sale of few pieces, then a rush for what does not sell out.
 
 How many orders a second one relay and two workers fulfil is measured first. Then ten times as many come, whatever the
-answers take, at two API processes in turn, each from an address of its own. Exactly as many pieces as there are must be
-sold, every answer must be an announced one, and every order that was accepted must end; else the exit status is 1.
+answers take, at two API processes in turn, each from an address of its own. In the sale exactly as many pieces as there
+are must be sold. The rush is for a product without end, at processes that refuse new orders sooner than those shipped,
+so that admission by backlog is what keeps it short. In both every answer must be an announced one, and every order that
+was accepted must end; else the exit status is 1.
 """
 
 import collections
 import contextlib
 import itertools
-import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import load
 import plot
+from answers import KINDS, Answers
 from bench_report import figure, percentile, publish
 from bench_servers import Connection, note
 from deployment import OPEN, Shop, arguments, deployed, order
 
 PIECES = 100
+PLENTY = 10_000_000
 TIMES_THE_DRAIN = 10
 SECONDS = 300
 DRAINED = 600
@@ -30,8 +33,9 @@ WORKERS = 2
 # More than that would measure the load generator, and come near to the publishable key's own limit of 5,000.
 RATE_MAX = 3_000
 ACCEPTED_P99_MAX_MS = 250
-KINDS = ("accepted", "sold out", "limited", "reduced capacity", "unannounced")
-IMAGE = "flash-sale.svg"
+# New orders are refused once the oldest has waited so long. As shipped it is ten minutes, and a rush of more than that.
+RUSH_AGES = {"ADMISSION_ORDER_AGE_SECONDS": "10", "ADMISSION_CART_AGE_SECONDS": "20"}
+IMAGES = {"sale": "flash-sale.svg", "rush": "flash-sale-rush.svg"}
 
 
 def address_of(number):
@@ -64,66 +68,14 @@ def drain(address, shop, first, count):
     return count / (time.monotonic() - began)
 
 
-def targets(addresses, key):
+def targets(addresses, key, sku):
     """Orders of one piece, at the processes in turn."""
     for number, address in zip(itertools.count(), itertools.cycle(addresses)):
         headers = {
             "Authorization": f"Bearer {key}", "Content-Type": "application/json",
-            "X-Forwarded-For": address_of(number), "Idempotency-Key": f"sale-{number}",
+            "X-Forwarded-For": address_of(number), "Idempotency-Key": f"{sku}-{number}",
         }
-        yield load.target("POST", f"http://{address}/v1/orders", headers, order("SALE"))
-
-
-def code_of(answer):
-    """The code of a problem."""
-    with contextlib.suppress(ValueError, AttributeError):
-        return json.loads(answer["text"]).get("code", "")
-    return ""
-
-
-def kind_of(answer):
-    """What an answer means, of those that docs/API.md announces."""
-    waits = "retry-after" in answer["headers"]
-    match answer["code"], code_of(answer):
-        case 202, _:
-            return "accepted"
-        case 409, "out_of_stock":
-            return "sold out"
-        case 429, _ if waits:
-            return "limited"
-        case 503, "reduced_capacity" if waits:
-            return "reduced capacity"
-    return "unannounced"
-
-
-class Sale:
-    """The answers of a sale, as they come."""
-
-    def __init__(self, rate, seconds):
-        self.rate = rate
-        self.counts = {kind: [0] * seconds for kind in KINDS}
-        self.latencies = [[] for _ in range(seconds)]
-        self.accepted = {}
-        self.surprises = collections.Counter()
-
-    def take(self, answer):
-        kind, second, took = kind_of(answer), answer["seq"] // self.rate, answer["latency"] / 1e6
-        self.counts[kind][second] += 1
-        self.latencies[second].append(took)
-        if kind == "accepted":
-            self.accepted[json.loads(answer["text"])["id"]] = took
-        elif kind == "unannounced":
-            # Of few kinds, whatever the number of answers: their texts have ids in them.
-            self.surprises[(answer["code"], code_of(answer) or answer["error"])] += 1
-
-    def total(self, kind):
-        return sum(self.counts[kind])
-
-    def panels(self):
-        """What the plot shows."""
-        slowest = [percentile(taken, 99) if taken else None for taken in self.latencies]
-        shown = {kind: counts for kind, counts in self.counts.items() if any(counts)}
-        return [("answers per second", shown), ("p99 of the answers of each second, ms", {"all answers": slowest})]
+        yield load.target("POST", f"http://{address}/v1/orders", headers, order(sku))
 
 
 def statuses_of(shop, accepted):
@@ -132,66 +84,98 @@ def statuses_of(shop, accepted):
     return collections.Counter(shop.json("GET", f"/v1/orders/{number}")["status"] for number in accepted)
 
 
+def offer(told, addresses, shop, sku, rate, seconds):
+    """The answers to so many orders a second, and how those ended that were accepted."""
+    note(f"{rate} orders a second of {sku} for {seconds} s")
+    answers = Answers(rate, seconds)
+    for answer in load.open_model(told.vegeta, rate, seconds, targets(addresses, shop.publishable, sku)):
+        answers.take(answer)
+    note("waiting for the end of all orders")
+    return answers, statuses_of(shop, answers.accepted)
+
+
+@contextlib.contextmanager
+def processes(deployment, **settings):
+    """Addresses of the API processes of one phase."""
+    with contextlib.ExitStack() as running:
+        yield [running.enter_context(deployment.api(**settings))[0] for _ in range(PROCESSES)]
+
+
 def measure(told):
-    """The drain, the answers of the sale, how orders ended, and the stock that was left."""
+    """The drain, answers and ends of the orders of both phases, and the stock that was left by the sale."""
     part = 15 if told.quick else 1
     seconds, drained = SECONDS // part, max(DRAINED // part, CALLERS)
-    with contextlib.ExitStack() as running:
-        deployment = running.enter_context(deployed(told.binary))
-        running.enter_context(deployment.background(WORKERS))
-        addresses = [running.enter_context(deployment.api())[0] for _ in range(PROCESSES)]
-        shop = Shop(addresses[0], deployment.merchant())
-        shop.add_product("OTHER", 1_000_000)
-        shop.add_product("SALE", PIECES)
-        drain(addresses[0], shop, 0, WARM_UP)
-        drained_rate = drain(addresses[0], shop, WARM_UP, drained)
-        sale = Sale(min(RATE_MAX, max(1, round(TIMES_THE_DRAIN * drained_rate))), seconds)
-        note(f"{drained_rate:.0f} orders a second are fulfilled; {sale.rate} a second for {seconds} s")
-        for answer in load.open_model(told.vegeta, sale.rate, seconds, targets(addresses, shop.publishable)):
-            sale.take(answer)
-        note("waiting for the end of all orders")
-        ended = statuses_of(shop, sale.accepted)
-        return drained_rate, sale, ended, shop.json("GET", "/v1/inventory/SALE")
+    with deployed(told.binary) as deployment, deployment.background(WORKERS):
+        with processes(deployment) as addresses:
+            keys = deployment.merchant()
+            shop = Shop(addresses[0], keys)
+            for sku, pieces in (("OTHER", PLENTY), ("RUSH", PLENTY), ("SALE", PIECES)):
+                shop.add_product(sku, pieces)
+            drain(addresses[0], shop, 0, WARM_UP)
+            drained_rate = drain(addresses[0], shop, WARM_UP, drained)
+            note(f"{drained_rate:.0f} orders a second are fulfilled")
+            rate = min(RATE_MAX, max(1, round(TIMES_THE_DRAIN * drained_rate)))
+            found = {"sale": offer(told, addresses, shop, "SALE", rate, seconds)}
+            stock = shop.json("GET", "/v1/inventory/SALE")
+        with processes(deployment, **RUSH_AGES) as addresses:
+            found["rush"] = offer(told, addresses, Shop(addresses[0], keys), "RUSH", rate, seconds)
+    return drained_rate, found, stock
 
 
-def results(drained_rate, sale, ended):
-    everything = [took for taken in sale.latencies for took in taken]
-    accepted = list(sale.accepted.values())
-    return [
-        figure("sale_drain", drained_rate, "orders/s"),
-        figure("sale_offered", sale.rate, "orders/s", drained_rate),
-        figure("sale_sold", ended["fulfilled"], "pieces", PIECES),
-        *(figure(f"sale_{kind.replace(' ', '_')}", sale.total(kind), "answers") for kind in KINDS),
-        figure("sale_not_ended", sum(ended[status] for status in OPEN), "orders"),
-        figure("sale_accepted_p50", percentile(accepted, 50), "ms"),
-        figure("sale_accepted_p99", percentile(accepted, 99), "ms", ACCEPTED_P99_MAX_MS),
-        figure("sale_answered_p50", percentile(everything, 50), "ms"),
-        figure("sale_answered_p99", percentile(everything, 99), "ms"),
-    ]
+def results(drained_rate, found):
+    """The figures of both phases."""
+    shown = [figure("sale_drain", drained_rate, "orders/s")]
+    for phase, (answers, ended) in found.items():
+        everything = [took for taken in answers.latencies for took in taken]
+        accepted = list(answers.accepted.values())
+        shown += [
+            figure(f"{phase}_offered", answers.rate, "orders/s", drained_rate),
+            figure(f"{phase}_fulfilled", ended["fulfilled"], "orders", PIECES if phase == "sale" else None),
+            *(figure(f"{phase}_{kind.replace(' ', '_')}", answers.total(kind), "answers") for kind in KINDS),
+            figure(f"{phase}_not_ended", sum(ended[status] for status in OPEN), "orders"),
+            figure(f"{phase}_accepted_p50", percentile(accepted, 50), "ms"),
+            figure(f"{phase}_accepted_p99", percentile(accepted, 99), "ms", ACCEPTED_P99_MAX_MS),
+            figure(f"{phase}_answered_p50", percentile(everything, 50), "ms"),
+            figure(f"{phase}_answered_p99", percentile(everything, 99), "ms"),
+        ]
+    return shown
 
 
-def failures(sale, ended, stock):
+def failures(found, stock):
     """What must not be; empty where all is well."""
-    found = [f"{count} answers were {what[0]}: {what[1]}" for what, count in sale.surprises.most_common(5)]
-    if ended["fulfilled"] != PIECES or stock["available"] != 0:
-        found.append(f"{ended['fulfilled']} of {PIECES} pieces were sold, {stock['available']} are left")
-    if len(sale.accepted) != sale.total("accepted"):
-        found.append("an order was accepted twice under two keys")
-    still = sum(ended[status] for status in OPEN)
-    return found + ([f"{still} accepted orders did not end"] if still else [])
+    wrong = []
+    for phase, (answers, ended) in found.items():
+        wrong += [
+            f"{phase}: {count} answers were {what[0]}: {what[1]}" for what, count in answers.surprises.most_common(5)
+        ]
+        if len(answers.accepted) != answers.total("accepted"):
+            wrong.append(f"{phase}: an order was accepted twice under two keys")
+        still = sum(ended[status] for status in OPEN)
+        wrong += [f"{phase}: {still} accepted orders did not end"] if still else []
+    sold = found["sale"][1]["fulfilled"]
+    if sold != PIECES or stock["available"] != 0:
+        wrong.append(f"{sold} of {PIECES} pieces were sold, {stock['available']} are left")
+    if not found["rush"][0].total("reduced capacity"):
+        wrong.append("the rush was over before admission refused an order")
+    return wrong
+
+
+def draw(folder, found):
+    """The plot of each phase, as a file of the documents; the text that shows them."""
+    texts = []
+    for phase, (answers, _) in found.items():
+        title = f"{answers.rate} orders a second: {phase}"
+        (folder / "images" / IMAGES[phase]).write_text(plot.drawing(title, answers.panels()))
+        texts.append(f"\n![Answers per second and their latency: {phase}](images/{IMAGES[phase]})\n")
+    return "".join(texts)
 
 
 def main():
     told = arguments("vegeta")
-    drained_rate, sale, ended, stock = measure(told)
-    found, appendix = results(drained_rate, sale, ended), ""
-    if told.write_docs:
-        title = f"Flash sale: {sale.rate} orders a second for {PIECES} pieces"
-        image = told.write_docs.parent / "images" / IMAGE
-        image.write_text(plot.drawing(title, sale.panels()))
-        appendix = f"\n![Answers per second and their latency during the sale](images/{IMAGE})\n"
-    publish(told, "ops/bench flash_sale", found, told.versions, appendix)
-    wrong = failures(sale, ended, stock)
+    drained_rate, found, stock = measure(told)
+    appendix = draw(told.write_docs.parent, found) if told.write_docs else ""
+    publish(told, "ops/bench flash_sale", results(drained_rate, found), told.versions, appendix)
+    wrong = failures(found, stock)
     for what in wrong:
         note(what)
     sys.exit(1 if wrong else 0)
