@@ -57,6 +57,7 @@ pub use config::{
 };
 pub use cors::Origin;
 pub use health::{HealthCheck, HealthStatus, Readiness};
+pub use pricing::HookCalls;
 pub use routes::openapi;
 pub use server::{ApiError, run};
 pub use state::{ApiParts, ApiState};

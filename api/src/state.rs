@@ -27,7 +27,7 @@ use crate::{
     page_cache::PageCache,
     passwords::Passwords,
     placements::Placements,
-    pricing::Hooks,
+    pricing::{HookCalls, Hooks},
     profile_cache::ProfileCache,
     slots::KeyedSlots,
     waiting_room::WaitingRooms,
@@ -155,6 +155,11 @@ impl ApiState {
     /// Decisions on the admission of orders in this process since its start.
     pub fn admission(&self) -> AdmissionCounts {
         self.admission.counts()
+    }
+
+    /// Calls of merchants' hooks by this process since its start, by kind.
+    pub fn hook_calls(&self) -> impl Iterator<Item = HookCalls> {
+        self.hooks.counts()
     }
 
     /// What the merchant has chosen for its checkout.

@@ -1,4 +1,4 @@
-"""The dashboard of the API: its objective, requests, latency, refusals, pools and cache."""
+"""The dashboard of the API: its objective, requests, latency, refusals, pools, cache and hooks."""
 
 from parts import Board, figure, graph, quantiles, total
 
@@ -11,7 +11,7 @@ MISSES = 'result="miss"'
 BOARD = Board(
     uid="orderworks-api",
     title="Orderworks: API",
-    about="Requests, errors against the objective, latency, refusals, pools and cache of the API.",
+    about="Requests, errors against the objective, latency, refusals, pools, cache and hooks of the API.",
     variables=[("route", "label_values(orderworks_http_requests_total, route)")],
     rows=[
         (
@@ -128,6 +128,27 @@ BOARD = Board(
                     unit="ops",
                     stack=True,
                     about="Reads that a replica may answer; empty without replicas",
+                ),
+            ],
+        ),
+        (
+            "Hooks of merchants",
+            [
+                graph(
+                    "Calls of hooks by outcome",
+                    (total("orderworks_hook_calls_total", by="hook, outcome"), "{{hook}} {{outcome}}"),
+                    unit="ops",
+                    stack=True,
+                    about="Servers of merchants that decide discounts, shipping and taxes; the log names the merchant",
+                ),
+                graph(
+                    "p95 of hooks",
+                    (
+                        f"histogram_quantile(0.95, {total('orderworks_hook_call_seconds_bucket', by='le, hook')})",
+                        "{{hook}}",
+                    ),
+                    unit="s",
+                    about="An order waits for all of its merchant's hooks; empty where no merchant has one",
                 ),
             ],
         ),

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, fs};
 
 use super::{
-    admission, buffers, cache, card_testing, exposition, http, mails,
+    admission, buffers, cache, card_testing, exposition, hooks, http, mails,
     metric::{Metric, MetricKind},
     outbox, payments, process, queues, rate_limits, relay, runs, scaling, stores, traces, verify, webhooks,
 };
@@ -17,7 +17,7 @@ const WITH_RUNS: &str = "worker, scheduler";
 const WITH_OUTBOX: &str = "relay, scheduler, console";
 
 /// Every metric, with the roles that show it.
-const METRICS: [(&Metric, &str); 55] = [
+const METRICS: [(&Metric, &str); 57] = [
     (&admission::ORDERS, "api"),
     (&buffers::RECORDS_DROPPED, WITH_RUNS),
     (&buffers::REPORTS_DROPPED, WITH_RUNS),
@@ -26,6 +26,8 @@ const METRICS: [(&Metric, &str); 55] = [
     (&card_testing::ATTEMPTS, "api"),
     (&card_testing::PAYMENTS, "api"),
     (&exposition::SCRAPE_ERRORS, WITH_QUEUE),
+    (&hooks::CALLS, "api"),
+    (&hooks::DURATION, "api"),
     (&http::DURATION, "api"),
     (&http::REQUESTS, "api"),
     (&mails::MAILS, "worker"),

@@ -16,6 +16,7 @@ mod card_testing;
 #[cfg(test)]
 mod document;
 mod exposition;
+mod hooks;
 mod http;
 mod mails;
 mod metric;
@@ -35,8 +36,8 @@ mod webhooks;
 
 pub(crate) use self::{
     admission::register as register_admission, buffers::Buffers, cache::register as register_cache,
-    card_testing::register as register_card_testing, exposition::Metrics, http::observed,
-    mails::register as register_mails, outbox::register as register_outbox,
+    card_testing::register as register_card_testing, exposition::Metrics, hooks::register as register_hooks,
+    http::observed, mails::register as register_mails, outbox::register as register_outbox,
     payments::register as register_payments, process::register as register_process,
     queues::register as register_queues, rate_limits::register as register_rate_limits,
     relay::register as register_relay, runs::WorkerMetrics, scaling::ScalingView,

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use super::Roles;
 use crate::metrics::{
-    observed, register_admission, register_cache, register_card_testing, register_rate_limits,
+    observed, register_admission, register_cache, register_card_testing, register_hooks, register_rate_limits,
 };
 
 /// Pages beside the API.
@@ -42,6 +42,7 @@ impl Roles<'_> {
         register_admission(&self.metrics, &state);
         register_rate_limits(&self.metrics, &state);
         register_card_testing(&self.metrics, &state);
+        register_hooks(&self.metrics, &state);
         let app = observed(&self.metrics, api::app(state));
         let app = if with_metrics { app.merge(self.routes_of_operators()) } else { app };
         self.serve(listener, app, self.wiring.config.readiness_lead);

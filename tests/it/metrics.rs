@@ -124,6 +124,7 @@ async fn one_order_shows_in_the_figures_of_every_part() {
             (r#"orderworks_worker_restarts_total{queue="payments"}"#, 0.0),
             (r#"orderworks_defects_total{store="order"}"#, 0.0),
             ("orderworks_attempt_records_dropped_total", 0.0),
+            (r#"orderworks_hook_calls_total{hook="tax",outcome="answered"}"#, 0.0),
         ],
     )
     .await;

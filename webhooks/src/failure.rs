@@ -10,12 +10,14 @@ use crate::resolver::{BlockedAddress, NotResolved};
 /// The name does not resolve, or only to blocked addresses: one code, so that our internal names cannot be told from
 /// names that do not exist.
 pub(super) const UNREACHABLE_NAME: &str = "unreachable_name";
+/// No whole answer within the deadline.
+pub(super) const TIMEOUT: &str = "timeout";
 
 pub(super) fn code(error: &reqwest::Error) -> &'static str {
     if has::<BlockedAddress>(error) || has::<NotResolved>(error) || has::<InvalidDnsNameError>(error) {
         UNREACHABLE_NAME
     } else if error.is_timeout() {
-        "timeout"
+        TIMEOUT
     } else if has::<rustls::Error>(error) {
         "tls"
     } else if error.is_connect() {

@@ -59,6 +59,13 @@ pub enum HookError {
     Secret(#[from] SecretError),
 }
 
+impl HookError {
+    /// Whether the deadline ended the call.
+    pub fn is_timeout(&self) -> bool {
+        *self == Self::Unanswered(failure::TIMEOUT)
+    }
+}
+
 impl HookCaller {
     /// One per process, so that connections are reused.
     pub fn new(policy: UrlPolicy) -> Result<Self, reqwest::Error> {

@@ -10,6 +10,7 @@
 //! `expected_total_minor` tells. Read on in [`answer`], and in docs/API.md, "Hooks".
 
 mod answer;
+mod counts;
 mod hooks;
 mod question;
 
@@ -23,8 +24,10 @@ use store::{
 };
 use webhooks::{HookCall, HookError};
 
+pub use self::counts::HookCalls;
 use self::{
     answer::{AnswerError, adjustments},
+    counts::HookOutcome,
     question::{Question, QuestionLine},
 };
 pub(crate) use self::{hooks::Hooks, question::ToPrice};
@@ -54,6 +57,18 @@ enum HookFailure {
     Answer(#[from] AnswerError),
     #[error("too many calls of the merchant's hooks at once")]
     Busy,
+}
+
+impl HookFailure {
+    fn outcome(&self) -> HookOutcome {
+        match self {
+            Self::Call(HookError::Status(_)) => HookOutcome::Rejected,
+            Self::Call(HookError::TooLong) | Self::Answer(_) => HookOutcome::Invalid,
+            Self::Call(error) if error.is_timeout() => HookOutcome::Timeout,
+            Self::Call(_) => HookOutcome::Unreachable,
+            Self::Busy => HookOutcome::Busy,
+        }
+    }
 }
 
 /// Prices the lines at the present prices and asks the merchant's hooks.
@@ -129,7 +144,10 @@ async fn decided(
     lines: &[QuestionLine],
     so_far: &Pricing,
 ) -> Result<Vec<Adjustment>> {
-    let error = match ask(state, (kind, hook), wanted, lines, so_far).await {
+    let call = state.hooks.counts.begin(kind);
+    let answered = ask(state, (kind, hook), wanted, lines, so_far).await;
+    call.end(answered.as_ref().err().map_or(HookOutcome::Answered, HookFailure::outcome));
+    let error = match answered {
         Ok(found) => return Ok(found),
         Err(error) => error,
     };

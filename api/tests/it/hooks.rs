@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use api::{ApiConfig, ServerLimits};
+use api::{ApiConfig, HookCalls, ServerLimits};
 use axum::{Router, body::Bytes, http::HeaderMap, routing::post};
 use base::Ambient;
 use reqwest::Method;
@@ -94,6 +94,13 @@ pub(crate) fn reaching_this_machine() -> ApiConfig {
     ApiConfig { webhook_urls: UrlPolicy { allow_loopback: true }, ..config() }
 }
 
+/// Calls of a hook by outcome, without those that did not occur, and how many of them took time.
+fn calls(shop: &TestApi, kind: AdjustmentKind) -> (Vec<(&'static str, u64)>, u64) {
+    let found = shop.state.hook_calls().find(|calls| calls.hook == kind.as_str());
+    let HookCalls { outcomes, durations, .. } = found.expect("every kind is counted");
+    (outcomes.into_iter().filter(|(_, count)| *count > 0).collect(), durations.count())
+}
+
 /// A shop with mugs at 2.50 and these hooks.
 async fn shop_with(kinds: &[AdjustmentKind], otherwise: HookOtherwise) -> (TestApi, ShopServer) {
     let shop = TestApi::open_with(reaching_this_machine(), ServerLimits::default()).await;
@@ -148,6 +155,9 @@ async fn an_order_comes_to_what_the_hooks_decide() {
     let replayed = shop.place("k1", &wanted).send().await.expect_status(202);
     assert_eq!((replayed.header("idempotent-replayed"), &replayed.json), ("true", &placed));
     assert!(server.asked().is_empty());
+    for kind in AdjustmentKind::ALL {
+        assert_eq!(calls(&shop, kind), (vec![("answered", 2)], 2), "{kind}");
+    }
 }
 
 #[tokio::test]
@@ -196,6 +206,9 @@ async fn without_an_answer_the_shops_choice_holds() {
         }
         let expected = if otherwise == HookOtherwise::Nothing { wrong.len() } else { 0 };
         assert_eq!(orders(&shop).await, expected);
+        let counted = vec![("rejected", 2), ("invalid", 3)];
+        assert_eq!(calls(&shop, AdjustmentKind::Shipping), (counted, 5), "whatever follows from it");
+        assert_eq!(calls(&shop, AdjustmentKind::Tax), (Vec::new(), 0), "no such hook");
     }
 }
 
@@ -223,6 +236,7 @@ async fn a_silent_hook_delays_an_order_by_its_deadline_at_most() {
     assert!(shop.orders.set_checkout_settings(shop.own.id, &settings).await.expect("sets"));
     shop.stock("mug", 100).await;
     assert_eq!(shop.order("k1").await["total_minor"], 500);
+    assert_eq!(calls(&shop, AdjustmentKind::Tax), (vec![("timeout", 1)], 1));
 }
 
 #[tokio::test]

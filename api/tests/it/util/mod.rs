@@ -34,6 +34,8 @@ pub(crate) fn proof(bits: u32, key: &str) -> String {
 pub(crate) struct TestApi {
     pub(crate) address: std::net::SocketAddr,
     pub(crate) http: reqwest::Client,
+    /// For what the API counts itself.
+    pub(crate) state: ApiState,
     pub(crate) orders: Arc<SqliteOrders>,
     pub(crate) payments: Arc<SqlitePayments>,
     pub(crate) records: Arc<dyn RecordStore>,
@@ -143,12 +145,14 @@ impl TestApi {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let app = api::app(ApiState::new(parts, config));
+        let state = ApiState::new(parts, config);
+        let app = api::app(state.clone());
         let server = tokio::spawn(api::run(listener, app, shutdown.clone(), limits));
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         Self {
             address,
             http,
+            state,
             orders,
             payments,
             records,
