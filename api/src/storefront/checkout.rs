@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use axum::response::Response;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     form::FormFields,
     html::{finish, go_to},
     money::money,
-    public_api::{Answer, Refusal},
+    public_api::{Answer, ORDERS_WAIT, Refusal},
     quote,
     texts::filled,
     views::{Account, Order},
@@ -148,7 +148,11 @@ async fn refused(
     let currency = cart.currency.clone().unwrap_or_default();
     let quote = quote::after(visit, &cart.id, body, &refusal).await;
     let draft = noted(visit, Draft { quote, ..draft }, &refusal, &currency);
-    Ok(render(visit, refusal.status, cart, account, &draft))
+    let mut response = render(visit, refusal.status, cart, account, &draft);
+    if let Some(seconds) = refusal.retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    Ok(response)
 }
 
 /// The order that the cart has become, as far as this browser may see it.
@@ -174,6 +178,10 @@ fn noted<'a>(visit: &Visit, draft: Draft<'a>, refusal: &Refusal, currency: &str)
         ("validation_failed" | "card_number_not_accepted", _) => t.check_fields.to_owned(),
         ("proof_of_work_required", _) => t.proof_wait.to_owned(),
         ("rate_limited", _) => t.busy.to_owned(),
+        (ORDERS_WAIT, _) => match refusal.retry_after {
+            Some(seconds) => filled(t.orders_wait, seconds),
+            None => t.busy.to_owned(),
+        },
         ("pricing_unavailable", _) => t.no_price.to_owned(),
         ("idempotency_key_reused", _) => t.not_sure.to_owned(),
         _ if refusal.is_unknown() => t.not_sure.to_owned(),

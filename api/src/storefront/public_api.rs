@@ -4,7 +4,7 @@
 //! session, device and place, so limits, checks and counters are those of any other client. Nothing else of the
 //! visitor's headers is passed on. Does not repeat requests.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, str::FromStr};
 
 use axum::{
     Router,
@@ -29,6 +29,9 @@ const PLACE: HeaderName = HeaderName::from_static("orderworks-place");
 const TRACE: HeaderName = HeaderName::from_static("traceparent");
 const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 const PROOF_BITS: &str = "orderworks-proof-bits";
+const RETRY_AFTER: &str = "retry-after";
+/// Code of the answer to an order that was not placed, as orders wait for too long.
+pub(super) const ORDERS_WAIT: &str = "reduced_capacity";
 
 /// The API, called for one visitor.
 pub(super) struct PublicApi {
@@ -64,6 +67,8 @@ pub(super) struct Refusal {
     pub(super) total_minor: Option<i64>,
     /// Zero bits of the proof of work that is asked for.
     pub(super) proof_bits: Option<u32>,
+    /// Seconds after which another try is worth it.
+    pub(super) retry_after: Option<u64>,
     pub(super) request_id: String,
 }
 
@@ -183,8 +188,8 @@ impl Answer {
 
 impl Refusal {
     fn of(headers: &HeaderMap, status: StatusCode, body: Value) -> Self {
-        let bits = headers.get(PROOF_BITS).and_then(|value| value.to_str().ok());
-        let proof_bits = bits.and_then(|text| text.parse().ok());
+        let proof_bits = number(headers, PROOF_BITS);
+        let retry_after = number(headers, RETRY_AFTER);
         match ProblemRead::deserialize(body) {
             Ok(problem) if problem.code == "unauthorized" => {
                 tracing::error!("publishable key of the storefront is not valid");
@@ -192,9 +197,9 @@ impl Refusal {
             }
             Ok(ProblemRead { code, request_id, errors, total_minor }) => {
                 let pointers = errors.into_iter().map(|error| error.pointer).collect();
-                Self { status, code, pointers, total_minor, proof_bits, request_id }
+                Self { status, code, pointers, total_minor, proof_bits, retry_after, request_id }
             }
-            Err(_) => Self { status, proof_bits, ..Self::broken() },
+            Err(_) => Self { status, proof_bits, retry_after, ..Self::broken() },
         }
     }
 
@@ -206,6 +211,7 @@ impl Refusal {
             pointers: Vec::new(),
             total_minor: None,
             proof_bits: None,
+            retry_after: None,
             request_id: String::new(),
         }
     }
@@ -222,6 +228,11 @@ impl Refusal {
 
     /// Whether the order may have been placed nevertheless.
     pub(super) fn is_unknown(&self) -> bool {
-        self.status.is_server_error() || self.is_in_flight()
+        (self.status.is_server_error() && self.code != ORDERS_WAIT) || self.is_in_flight()
     }
+}
+
+/// A header that is a number.
+fn number<T: FromStr>(headers: &HeaderMap, name: &str) -> Option<T> {
+    headers.get(name)?.to_str().ok()?.parse().ok()
 }

@@ -6,7 +6,11 @@
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{public_api::Refusal, views::Quote, visit::Visit};
+use super::{
+    public_api::{ORDERS_WAIT, Refusal},
+    views::Quote,
+    visit::Visit,
+};
 
 /// What an order of the cart comes to, at this address where it is valid; `None` where the shop cannot tell now.
 pub(super) async fn of(visit: &Visit, cart: &str, address: Option<&Value>) -> Option<Quote> {
@@ -24,11 +28,13 @@ pub(super) async fn of(visit: &Visit, cart: &str, address: Option<&Value>) -> Op
 }
 
 /// The quote to show after this answer to an order. While it is not known whether the order was placed, the form keeps
-/// the total that it was sent with: it has to be the same request again.
+/// the total that it was sent with: it has to be the same request again. So it does where hooks are not to be asked:
+/// they have just failed, or orders wait.
 pub(super) async fn after(visit: &Visit, cart: &str, body: &Value, refusal: &Refusal) -> Option<Quote> {
-    let quoted = of(visit, cart, body.get("shipping_address")).await;
+    let may_ask = !["pricing_unavailable", ORDERS_WAIT].contains(&refusal.code.as_str());
+    let quoted = if may_ask { of(visit, cart, body.get("shipping_address")).await } else { None };
     let bare = |total_minor| Quote { adjustments: Vec::new(), total_minor };
-    if !refusal.is_unknown() {
+    if may_ask && !refusal.is_unknown() {
         return quoted.or(refusal.total_minor.map(bare));
     }
     let agreed = body.get("expected_total_minor").and_then(Value::as_i64)?;

@@ -19,17 +19,22 @@ use store::{
 
 use crate::util::{Answer, TestApi, config, id_of, order_body};
 
-const ORDER_AGE: Duration = Duration::from_mins(2);
+pub(crate) const ORDER_AGE: Duration = Duration::from_mins(2);
 const CART_AGE: Duration = Duration::from_mins(4);
 
 async fn shop() -> (TestApi, ManualClock) {
+    shop_with(config()).await
+}
+
+/// A shop that refuses orders while others wait for too long.
+pub(crate) async fn shop_with(config: ApiConfig) -> (TestApi, ManualClock) {
     let (ambient, clock) = Ambient::steered(11, Ambient::system().now());
     let limits = AdmissionLimits {
         order_age_max: Some(ORDER_AGE),
         cart_age_max: Some(CART_AGE),
         ..AdmissionLimits::default()
     };
-    let config = ApiConfig { admission: limits, ..config() };
+    let config = ApiConfig { admission: limits, ..config };
     let shop = TestApi::open_at(config, ServerLimits::default(), ambient).await;
     shop.stock("mug", 1_000_000).await;
     (shop, clock)
@@ -61,7 +66,7 @@ async fn ship(shop: &TestApi, order: &Value) {
 }
 
 /// Sends all messages of the outbox, as relays do.
-async fn relay(shop: &TestApi) {
+pub(crate) async fn relay(shop: &TestApi) {
     loop {
         let now = shop.ambient.now();
         let claimed = shop.orders.claim("relay", 500, Duration::from_secs(30), now).await.expect("claims");
@@ -85,7 +90,7 @@ async fn pile_up(shop: &TestApi) -> Vec<Value> {
 
 /// Waits until new orders are answered with this status: the backlog is measured every two seconds. They name a product
 /// that there is not, so none is placed: 422 where it is not refused.
-async fn until_answered(shop: &TestApi, status: u16) -> Answer {
+pub(crate) async fn until_answered(shop: &TestApi, status: u16) -> Answer {
     let (tries, last) = (Cell::new(0), RefCell::new(None));
     let mut body = order_body();
     body["items"] = json!([{"sku": "no-such-product", "quantity": 1}]);

@@ -54,7 +54,7 @@ impl ShopServer {
     }
 
     /// The questions since the last call.
-    fn asked(&self) -> Vec<Value> {
+    pub(crate) fn asked(&self) -> Vec<Value> {
         std::mem::take(&mut *self.asked.lock().expect("not poisoned"))
     }
 

@@ -65,6 +65,7 @@ pub(super) static TEXTS: Texts = Texts {
     proof_wait: "Zu viele Bestellungen wurden nicht bezahlt. Mit Skript weist sich Ihr Browser in einer halben Minute aus; ohne versuchen Sie es in einigen Minuten erneut.",
     not_sure: "Wir konnten nicht sehen, ob die Bestellung ankam. Zahlen Sie ohne Sorge noch einmal: Abgebucht wird nur einmal.",
     no_price: "Der Preis lässt sich gerade nicht berechnen. Bitte versuchen Sie es gleich noch einmal.",
+    orders_wait: "Es wurde nichts bestellt: Zurzeit warten so viele Bestellungen, dass der Laden kurz keine neuen annimmt. Bitte versuchen Sie es in {} Sekunden erneut.",
     in_line: "Sie stehen in der Schlange",
     sale_begins: "Der Verkauf beginnt um {}. Sie haben einen Platz.",
     ahead: "Besucher vor Ihnen: {}",

@@ -65,6 +65,7 @@ pub(super) static TEXTS: Texts = Texts {
     proof_wait: "Too many orders were not paid. With script, your browser proves itself within half a minute; without, try again in a few minutes.",
     not_sure: "We could not see whether the order was placed. Pay again without worry: it is charged once.",
     no_price: "The shop cannot tell the price right now. Please try again in a moment.",
+    orders_wait: "Nothing was ordered: so many orders wait that the shop takes no new ones for a moment. Please try again in {} seconds.",
     in_line: "You are in line",
     sale_begins: "The sale begins at {}. You have a place.",
     ahead: "Visitors before you: {}",

@@ -67,6 +67,7 @@ pub(in crate::storefront) struct Texts {
     pub(in crate::storefront) proof_wait: &'static str,
     pub(in crate::storefront) not_sure: &'static str,
     pub(in crate::storefront) no_price: &'static str,
+    pub(in crate::storefront) orders_wait: &'static str,
     pub(in crate::storefront) in_line: &'static str,
     pub(in crate::storefront) sale_begins: &'static str,
     pub(in crate::storefront) ahead: &'static str,

@@ -168,11 +168,13 @@ async fn a_price_that_the_shop_cannot_tell_is_told_and_the_form_stays() {
     let mut browser = Browser::new(&shop);
     browser.add("mug", "2").await;
     let page = browser.get("/checkout").await.expect_status(200);
+    server.asked();
     server.set("shipping", 500, &json!({}));
     let told = browser.pay(&filled_in(&page, "pm_card_visa")).await.expect_status(503);
     told.expect_text("The shop cannot tell the price right now.");
     told.expect_text("value=\"ada@example.com\"");
     assert_eq!(told.hidden("expected"), "940", "the total that was agreed to");
+    assert_eq!(server.asked().len(), 2, "for the order, and not again for the page");
     server.set("shipping", 200, &adjustments("Parcel", 490));
     let paid = browser.pay(&filled_in(&told, "pm_card_visa")).await;
     assert!(paid.leads_to().starts_with("/o/ord_"));

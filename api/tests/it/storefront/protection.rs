@@ -1,11 +1,14 @@
 //! Limits of the API, met by visitors of the storefront: by their own address, and told on pages.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
 
 use api::{ApiConfig, CardTestingLimits, ReadLimits, ServerLimits};
 
 use super::{Browser, filled_in, pages_of_shop};
-use crate::util::{TestApi, config, proof};
+use crate::{
+    admission::{ORDER_AGE, relay, shop_with, until_answered},
+    util::{TestApi, config, proof},
+};
 
 /// Bits of a proof in tests, where hashing is not optimised.
 const BITS: u32 = 6;
@@ -64,4 +67,42 @@ async fn a_visitor_over_a_limit_gets_a_page_and_others_are_served() {
     assert!(limited);
     let mut other = Browser { address: "203.0.113.2", ..Browser::new(&shop) };
     other.get("/search?q=mug").await.expect_status(200);
+}
+
+#[tokio::test]
+async fn an_order_that_is_refused_while_orders_wait_is_told_so_and_can_be_placed_later() {
+    let (shop, clock) = shop_with(ApiConfig { storefront: Some(pages_of_shop()), ..config() }).await;
+    shop.order("told-by-nobody").await;
+    clock.advance(ORDER_AGE + Duration::from_secs(1));
+    until_answered(&shop, 503).await;
+    let mut browser = Browser::new(&shop);
+    browser.add("mug", "2").await;
+    let form = browser.checkout().await;
+    let mut last = None;
+    for (language, nothing_ordered) in [
+        ("en", "Nothing was ordered:"),
+        ("de", "Es wurde nichts bestellt:"),
+        ("ja", "ご注文は受け付けられていません。"),
+    ] {
+        browser.language = language;
+        let told = browser.pay(&form).await.expect_status(503);
+        let seconds = told.header("retry-after");
+        let again = match language {
+            "en" => format!("Please try again in {seconds} seconds."),
+            "de" => format!("es in {seconds} Sekunden erneut."),
+            _ => format!("{seconds}秒後にもう一度お試しください。"),
+        };
+        told.expect_text(nothing_ordered);
+        told.expect_text(&again);
+        told.expect_text("value=\"ada@example.com\"");
+        assert_eq!(told.hidden("expected"), "500", "the total that was agreed to");
+        assert_ne!(told.hidden("key"), form[0].1, "that attempt is done with");
+        last = Some(told);
+    }
+    let orders = shop.get("/v1/orders?limit=100").send().await.expect_status(200);
+    assert_eq!(orders.list().len(), 1, "the one that waits");
+    relay(&shop).await;
+    until_answered(&shop, 422).await;
+    let told = last.expect("was told");
+    assert!(browser.pay(&filled_in(&told, "pm_card_visa")).await.leads_to().starts_with("/o/"));
 }
