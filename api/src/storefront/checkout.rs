@@ -3,9 +3,9 @@
 //! Guarantees: a form places one order at most, however often and from however many tabs it is sent: it carries the
 //! idempotency key that was made with the page, and a cart becomes one order. The order is placed at the total that the
 //! page showed, or not at all. A second request waits for the first one. What was typed stays in the form, but for what
-//! may be a card number.
+//! may be a card number. Where the shop reserves stock for carts, the page does so, see [`reservation`].
 
-use std::time::Duration;
+use std::{ops::ControlFlow, time::Duration};
 
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -19,7 +19,7 @@ use super::{
     html::{finish, go_to},
     money::money,
     public_api::{Answer, ORDERS_WAIT, Refusal},
-    quote,
+    quote, reservation,
     texts::filled,
     views::{Account, Order},
     visit::{Visit, is_id},
@@ -39,6 +39,10 @@ pub(super) async fn show(visit: Visit) -> Response {
                     return Ok(response);
                 }
                 let account = account(&visit).await?;
+                let cart = match reservation::of(&visit, cart).await? {
+                    ControlFlow::Continue(cart) => cart,
+                    ControlFlow::Break(page) => return Ok(page),
+                };
                 let quote = quote::of(&visit, &cart.id, None).await;
                 let draft = Draft { quote, ..Draft::fresh(&visit) };
                 Ok(render(&visit, StatusCode::OK, cart, account, &draft))

@@ -10,6 +10,7 @@ use super::{
     lines::{of_adjustments, of_cart},
     money::money,
     pages::{CheckoutPage, Field, PaymentChoice},
+    reservation,
     texts::{Texts, filled},
     views::{Account, Cart, Quote},
     visit::{Visit, is_id},
@@ -77,6 +78,7 @@ pub(super) fn render(
     draft: &Draft<'_>,
 ) -> Response {
     let t = visit.texts();
+    let reserved_until = reservation::told(visit, &cart);
     let Cart { id, currency, items, total_minor, .. } = cart;
     let currency = currency.unwrap_or_default();
     let quote = draft.quote.as_ref();
@@ -100,6 +102,7 @@ pub(super) fn render(
         payment_token: if token.starts_with(TOKEN) { token.to_owned() } else { String::new() },
         is_payment_wrong: draft.is_wrong("/payment_method"),
         note: draft.note.clone(),
+        reserved_until,
         proof_bits: draft.proof_bits,
     };
     let mut response = html(status, &page);

@@ -26,6 +26,7 @@ mod picture;
 mod public_api;
 mod quote;
 mod registration;
+mod reservation;
 mod texts;
 mod views;
 mod visit;

@@ -131,6 +131,8 @@ pub(super) struct CheckoutPage {
     pub(super) is_payment_wrong: bool,
     pub(super) pay: String,
     pub(super) note: String,
+    /// Until when the goods are reserved; empty without a reservation.
+    pub(super) reserved_until: String,
     /// Zero bits of the proof of work that the script has to find; 0 where none is asked for.
     pub(super) proof_bits: u32,
 }

@@ -1,5 +1,6 @@
 //! Answers of the public API, as far as pages show them.
 
+use base::Timestamp;
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
@@ -33,6 +34,8 @@ pub(super) struct Cart {
     pub(super) total_minor: i64,
     /// Shown to its customer once it was ordered.
     pub(super) order: Option<String>,
+    /// `None` without a reservation that still runs.
+    pub(super) reserved_until: Option<Timestamp>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -13,8 +13,10 @@ use crate::{
     util::{Answer, Call, TestApi, config},
 };
 
-async fn switch_on(shop: &TestApi) {
-    let settings = CheckoutSettings { reserve_minutes: Some(15), ..CheckoutSettings::default() };
+/// Lets the shop's carts reserve stock; its hooks stay.
+pub(crate) async fn switch_on(shop: &TestApi) {
+    let present = shop.orders.checkout_settings(shop.own.id).await.expect("reads").expect("a merchant");
+    let settings = CheckoutSettings { reserve_minutes: Some(15), ..present };
     assert!(shop.orders.set_checkout_settings(shop.own.id, &settings).await.expect("sets"));
 }
 
@@ -27,7 +29,7 @@ async fn release(shop: &TestApi, cart: &str) -> Answer {
 }
 
 /// Reserved units of `mug`.
-async fn reserved(shop: &TestApi) -> i64 {
+pub(crate) async fn reserved(shop: &TestApi) -> i64 {
     let stock = shop.get("/v1/inventory/mug").send().await.expect_status(200);
     stock.json["reserved"].as_i64().expect("a number")
 }

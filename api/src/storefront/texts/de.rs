@@ -38,6 +38,7 @@ pub(super) static TEXTS: Texts = Texts {
     to_checkout: "Zur Kasse",
     checkout: "Kasse",
     your_order: "Ihre Bestellung",
+    reserved_until: "Die Produkte sind bis {} für Sie reserviert.",
     contact: "Kontakt",
     email: "E-Mail-Adresse",
     name: "Name",

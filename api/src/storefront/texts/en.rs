@@ -38,6 +38,7 @@ pub(super) static TEXTS: Texts = Texts {
     to_checkout: "Go to checkout",
     checkout: "Checkout",
     your_order: "Your order",
+    reserved_until: "The goods are held for you until {}.",
     contact: "Contact",
     email: "E-mail address",
     name: "Name",

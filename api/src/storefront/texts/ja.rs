@@ -38,6 +38,7 @@ pub(super) static TEXTS: Texts = Texts {
     to_checkout: "レジに進む",
     checkout: "ご購入手続き",
     your_order: "ご注文内容",
+    reserved_until: "商品は{}までお取り置きしています。",
     contact: "ご連絡先",
     email: "メールアドレス",
     name: "お名前",

@@ -40,6 +40,7 @@ pub(in crate::storefront) struct Texts {
     pub(in crate::storefront) to_checkout: &'static str,
     pub(in crate::storefront) checkout: &'static str,
     pub(in crate::storefront) your_order: &'static str,
+    pub(in crate::storefront) reserved_until: &'static str,
     pub(in crate::storefront) contact: &'static str,
     pub(in crate::storefront) email: &'static str,
     pub(in crate::storefront) name: &'static str,

@@ -4,6 +4,7 @@ mod accounts;
 mod buying;
 mod pages;
 mod protection;
+mod reservations;
 
 use std::collections::BTreeMap;
 

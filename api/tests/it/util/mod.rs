@@ -146,8 +146,7 @@ impl TestApi {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let state = ApiState::new(parts, config);
-        let app = api::app(state.clone());
-        let server = tokio::spawn(api::run(listener, app, shutdown.clone(), limits));
+        let server = tokio::spawn(api::run(listener, api::app(state.clone()), shutdown.clone(), limits));
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         Self {
             address,
@@ -189,10 +188,8 @@ impl TestApi {
         let product =
             json!({"name": format!("The {sku}"), "category": "mugs", "price_minor": 250, "currency": "EUR"});
         self.put(&format!("/v1/products/{sku}"), &product).send().await.expect_status(201);
-        self.put(&format!("/v1/inventory/{sku}"), &json!({"on_hand": on_hand}))
-            .send()
-            .await
-            .expect_status(200);
+        let counted = self.put(&format!("/v1/inventory/{sku}"), &json!({"on_hand": on_hand})).send().await;
+        counted.expect_status(200);
     }
 
     /// Places an order of two mugs and returns it.
