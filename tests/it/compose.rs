@@ -5,7 +5,7 @@
 //! setting are the stack's.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env, fs,
     path::{Path, PathBuf},
     process::Stdio,
@@ -32,14 +32,16 @@ use url::Url;
 
 use crate::util::{
     Client, Haproxy, PATIENCE, Role, Vhost, alone,
-    containers::{Service, services},
-    free_port, haproxy, mails_to, missing_broker, order, orderworks, ready,
+    containers::{PASSWORD, Service, services},
+    free_port, haproxy, http, mails_to, missing_broker, order, orderworks, ready,
 };
 
 /// Processes of one service at most.
 const REPLICAS_MAX: usize = 2;
 /// Every address of its container, before a port.
 const ANY: &str = "0.0.0.0:";
+/// Port of the console's pages in its container; its health is told at another one.
+const CONSOLE_PORT: &str = "8081";
 
 /// A stack whose servers are there and whose processes have not been started.
 struct Stack {
@@ -216,7 +218,8 @@ impl Stack {
 
     /// Waits until every listener of a service is ready and its container would be healthy.
     async fn until_ready(&self, name: &str) {
-        for ((_, _, port), address) in self.listeners.iter().filter(|((of, ..), _)| of == name) {
+        let of_service = self.listeners.iter().filter(|((of, ..), _)| of == name);
+        for ((_, _, port), address) in of_service.filter(|((.., port), _)| port != CONSOLE_PORT) {
             ready(address, |report| report["status"] == "ok").await;
             let (shown, real) = (format!("127.0.0.1/{port} "), format!("{} ", address.replace(':', "/")));
             let [_, program, arguments @ ..] = self.services[name].healthcheck.as_slice() else {
@@ -230,6 +233,16 @@ impl Stack {
                 assert_eq!((name, port.as_str()), ("api", "9000"), "the health check asks another port");
             }
         }
+    }
+
+    /// The console shows the worker processes to the bearer of the token in the environment file.
+    async fn shows_workers(&self) {
+        let address = &self.listeners[&listener("console", 0, CONSOLE_PORT)];
+        let request = http().get(format!("http://{address}/api/v1/workers")).bearer_auth(PASSWORD);
+        let answer = request.send().await.expect("answers");
+        assert_eq!(answer.status(), StatusCode::OK);
+        let shown: Value = answer.json().await.expect("JSON");
+        assert!(shown["data"].as_array().is_some_and(|workers| !workers.is_empty()), "{shown}");
     }
 }
 
@@ -256,7 +269,7 @@ async fn sells(files: &[&str]) {
     let Some(mut stack) = Stack::open(files).await else { return };
     let mut roles = stack.start("sandbox");
     let keys = stack.migrate().await;
-    let started = ["api", "relay", "worker", "scheduler"];
+    let started = ["api", "relay", "worker", "scheduler", "console"];
     assert_eq!(stack.services.len(), started.len() + 2, "a service that is not started here");
     for name in started {
         roles.extend(stack.start(name));
@@ -281,6 +294,7 @@ async fn sells(files: &[&str]) {
         assert!(Instant::now() < deadline, "no mail");
         sleep(Duration::from_millis(100)).await;
     }
+    stack.shows_workers().await;
     for role in roles {
         role.stop().await;
     }
@@ -319,8 +333,8 @@ fn services_of_the_stack_are_asked_where_they_listen() {
     let scraped: serde_yaml_ng::Value = serde_yaml_ng::from_str(&scraped).expect("YAML");
     let processes = &scraped["scrape_configs"][0]["dns_sd_configs"][0];
     let port = processes["port"].as_u64().expect("a port");
-    for name in processes["names"].as_sequence().expect("names") {
-        let name = name.as_str().expect("a name");
-        assert!(listens(&format!("{name}:{port}")), "{name} is not scraped at {port}");
-    }
+    let names = processes["names"].as_sequence().expect("names").iter();
+    let scraped: BTreeSet<_> = names.map(|name| name.as_str().expect("a name")).collect();
+    let tell_health = services.keys().map(String::as_str).filter(|name| listens(&format!("{name}:{port}")));
+    assert_eq!(scraped, tell_health.collect(), "each process that tells its figures is scraped");
 }

@@ -4,6 +4,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use serde_yaml_ng::Value;
 
+/// Each password of a stack, as long as a token of the console has to be.
+pub(crate) const PASSWORD: &str = "a-password-of-a-container-stack-";
+
 /// The services of a container stack, with YAML anchors resolved.
 pub(crate) fn stack(name: &str) -> serde_yaml_ng::Mapping {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("compose").join(name);
@@ -34,11 +37,11 @@ pub(crate) fn texts(value: &Value) -> Vec<(String, String)> {
     }
 }
 
-/// Replaces each `${variable}` with its default, else with a value.
+/// Replaces each `${variable}` with its default, else with [`PASSWORD`].
 pub(crate) fn filled_in(value: &str) -> String {
     let parts = value.split_once("${").and_then(|(before, rest)| Some((before, rest.split_once('}')?)));
     let Some((before, (variable, after))) = parts else { return value.to_owned() };
-    let set = variable.split_once(":-").map_or("secret", |(_, default)| default);
+    let set = variable.split_once(":-").map_or(PASSWORD, |(_, default)| default);
     format!("{before}{set}{}", filled_in(after))
 }
 
