@@ -42,8 +42,10 @@ def check_deployment(document, settings):
     role = container["args"][0]
     # Relay and scheduler end within a second or two.
     needed = seconds(settings, "workers", "drain") if role == "worker" else 0
+    if role in ("api", "console"):
+        needed = seconds(settings, "server", "drain")
     if role == "api":
-        needed = seconds(settings, "server", "readiness_lead") + seconds(settings, "server", "drain")
+        needed += seconds(settings, "server", "readiness_lead")
     if pod["terminationGracePeriodSeconds"] < needed + AFTER_DRAIN:
         faults.append(f"{name}: terminationGracePeriodSeconds is less than {needed + AFTER_DRAIN}")
     ports = {port["name"] for port in container["ports"]}
@@ -52,6 +54,24 @@ def check_deployment(document, settings):
             faults.append(f"{name}: {probe} asks at no port")
     if document["spec"]["selector"]["matchLabels"].items() - document["spec"]["template"]["metadata"]["labels"].items():
         faults.append(f"{name}: selects none of its own pods")
+
+
+def check_environment(document, sources):
+    name, pod = document["metadata"]["name"], document["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    named = {(kind, source["name"]) for entry in container["envFrom"] for kind, source in entry.items()}
+    for kind, source in sorted(named - sources):
+        faults.append(f"{name}: {kind} {source} is not here")
+    if pod.get("enableServiceLinks") is not False:
+        faults.append(f"{name}: gets variables of services, which the program refuses as unknown settings")
+
+
+def check_ports(service, app):
+    (container,) = app["spec"]["template"]["spec"]["containers"]
+    ports = {port["name"] for port in container["ports"]}
+    for port in service["spec"]["ports"]:
+        if port["targetPort"] not in ports:
+            faults.append(f"Service {service['metadata']['name']}: leads to no port")
 
 
 def check_scaler(document, settings, least, most, queue):
@@ -67,13 +87,19 @@ def check_agreement(documents):
     settings = of("ConfigMap")[0]["data"]
     apps = {app["metadata"]["name"]: app for app in of("Deployment")}
     services = {service["metadata"]["name"] for service in of("Service")}
+    sources = {("configMapRef", document["metadata"]["name"]) for document in of("ConfigMap")}
+    sources |= {("secretRef", document["metadata"]["name"]) for document in of("Secret")}
     for app in apps.values():
         check_deployment(app, settings)
+    for document in of("Deployment") + of("Job"):
+        check_environment(document, sources)
     for kind in ("Service", "PodDisruptionBudget"):
         for document in of(kind):
             selector = document["spec"]["selector"]
             if selector.get("matchLabels", selector)["app"] not in apps:
                 faults.append(f"{kind} {document['metadata']['name']}: selects nothing")
+            elif kind == "Service":
+                check_ports(document, apps[selector["app"]])
     for kind in ("ScaledObject", "HorizontalPodAutoscaler"):
         scaled = {document["spec"]["scaleTargetRef"]["name"] for document in of(kind)}
         if scaled != {name for name, app in apps.items() if "replicas" not in app["spec"]}:
