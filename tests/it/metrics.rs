@@ -3,13 +3,25 @@
 
 use std::{collections::HashMap, io::ErrorKind, path::Path, process::Stdio, time::Duration};
 
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
 use tokio::{io::AsyncWriteExt, process::Command, time::Instant};
 
 use crate::util::{
     Dev, PATIENCE, Role, TestMerchant, TestServers, absent_broker, alone, fetch, free_port, http,
     rabbitmq_at, ready,
 };
+
+/// A token of the console; its role needs one to start.
+const TOKENS: (&str, &str) =
+    ("ORDERWORKS_CONSOLE_TOKENS", "{ ada = \"viewer:0123456789abcdef0123456789abcdef\" }");
+/// Metrics that a role shows only once something has happened to it, or with servers that its deployment has not.
+const MAY_BE_MISSING: [(&str, &str); 3] = [
+    ("api", "orderworks_replica_lag_seconds"),
+    // Housekeeping has its times.
+    ("scheduler", "orderworks_job_duration_seconds"),
+    ("scheduler", "orderworks_job_wait_seconds"),
+];
 
 async fn metrics_of(base: &str) -> String {
     fetch(format!("{base}/metrics")).await.text().await.expect("a text")
@@ -67,6 +79,25 @@ fn check_documented(text: &str, role: Option<&str>) {
                 assert!(known.contains(&label), "{name}: {label}");
             }
         }
+    }
+}
+
+/// Waits until a role shows each metric that the documentation promises of it.
+async fn until_complete(base: &str, role: &str) {
+    let documented = documented();
+    let of_role = documented.iter().filter(|(_, [.., roles])| roles == "all" || roles.contains(role));
+    let names = of_role.map(|(name, _)| name.as_str());
+    let promised: Vec<_> = names.filter(|name| !MAY_BE_MISSING.contains(&(role, *name))).collect();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let text = metrics_of(base).await;
+        let missing = promised.iter().filter(|name| !text.contains(&format!("# TYPE {name} ")));
+        let missing: Vec<_> = missing.collect();
+        if missing.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{role} does not show {missing:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -209,17 +240,82 @@ async fn a_figure_that_cannot_be_had_is_left_out_and_counted() {
     relay.stop().await;
 }
 
+/// Figures of each role after one order.
+const FIGURES: [(&str, Samples); 5] = [
+    (
+        "api",
+        &[
+            (r#"orderworks_http_requests_total{route="/v1/orders",method="POST",status="202"}"#, 1.0),
+            (r#"orderworks_pool_connections{pool="orders_api",state="waiting"}"#, 0.0),
+            (r#"orderworks_rate_limited_total{limit="checkout-key"}"#, 0.0),
+        ],
+    ),
+    (
+        "relay",
+        &[
+            (r#"orderworks_orders_total{status="fulfilled"}"#, 1.0),
+            (r#"orderworks_queue_consumers{queue="payments"}"#, 1.0),
+            ("orderworks_outbox_pending", 0.0),
+        ],
+    ),
+    (
+        "worker",
+        &[
+            (r#"orderworks_jobs_total{queue="payments",kind="charge_payment",outcome="completed"}"#, 1.0),
+            (r#"orderworks_payments_total{provider="sandbox",outcome="captured"}"#, 1.0),
+            (r#"orderworks_mails_total{template="order_confirmation",outcome="sent"}"#, 1.0),
+            (r#"orderworks_queue_jobs{queue="payments",state="dead"}"#, 0.0),
+        ],
+    ),
+    (
+        "scheduler",
+        &[
+            (r#"orderworks_verify_violations{invariant="I1"}"#, 0.0),
+            (r#"orderworks_queue_jobs{queue="webhooks",state="dead"}"#, 0.0),
+            ("orderworks_outbox_pending", 0.0),
+        ],
+    ),
+    (
+        "console",
+        &[
+            (r#"orderworks_queue_consumers{queue="payments"}"#, 1.0),
+            (r#"orderworks_queue_jobs{queue="email",state="dead"}"#, 0.0),
+            ("orderworks_outbox_pending", 0.0),
+        ],
+    ),
+];
+
+/// Each role with a queue tells how many workers that needs, once it could look; the API has none.
+async fn check_scaling(base: &str, role: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut answer = fetch(format!("{base}/scaling")).await;
+    while answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+        assert!(Instant::now() < deadline, "{role} tells no number of workers");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        answer = fetch(format!("{base}/scaling")).await;
+    }
+    if role == "api" {
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+        return;
+    }
+    assert_eq!(answer.status(), StatusCode::OK, "{role}");
+    let told: Value = answer.json().await.expect("JSON");
+    let desired = told["payments"]["desired_workers"].as_u64();
+    assert!(desired.is_some_and(|workers| workers > 0), "{role}: {told}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_role_shows_its_own_figures() {
     let _alone = alone().await;
     let Some(stage) = TestServers::open().await else { return };
-    let addresses = [(); 5].map(|()| format!("127.0.0.1:{}", free_port()));
-    let [listen, api, relay, worker, scheduler] = &addresses;
+    let addresses = [(); 6].map(|()| format!("127.0.0.1:{}", free_port()));
+    let [listen, api, relay, worker, scheduler, console] = &addresses;
     let roles = [
         stage.role(&["api", "--listen", listen, "--health", api]),
         stage.role(&["relay", "--health", relay]),
         stage.role(&["worker", "--health", worker]),
         stage.role(&["scheduler", "--health", scheduler]),
+        stage.role_with(&[TOKENS], &["console", "--listen", "127.0.0.1:0", "--health", console]),
     ];
     for address in &addresses {
         ready(address, |report| report["status"] == "ok").await;
@@ -230,50 +326,14 @@ async fn every_role_shows_its_own_figures() {
     assert!(status.is_success(), "{order}");
     shop.client.ended(order["id"].as_str().expect("an id")).await;
 
-    let expected: [(&str, &String, Samples); 4] = [
-        (
-            "api",
-            api,
-            &[
-                (r#"orderworks_http_requests_total{route="/v1/orders",method="POST",status="202"}"#, 1.0),
-                (r#"orderworks_pool_connections{pool="orders_api",state="waiting"}"#, 0.0),
-                (r#"orderworks_rate_limited_total{limit="checkout-key"}"#, 0.0),
-            ],
-        ),
-        (
-            "relay",
-            relay,
-            &[
-                (r#"orderworks_orders_total{status="fulfilled"}"#, 1.0),
-                (r#"orderworks_queue_consumers{queue="payments"}"#, 1.0),
-                ("orderworks_outbox_pending", 0.0),
-            ],
-        ),
-        (
-            "worker",
-            worker,
-            &[
-                (r#"orderworks_jobs_total{queue="payments",kind="charge_payment",outcome="completed"}"#, 1.0),
-                (r#"orderworks_payments_total{provider="sandbox",outcome="captured"}"#, 1.0),
-                (r#"orderworks_mails_total{template="order_confirmation",outcome="sent"}"#, 1.0),
-                (r#"orderworks_queue_jobs{queue="payments",state="dead"}"#, 0.0),
-            ],
-        ),
-        (
-            "scheduler",
-            scheduler,
-            &[
-                (r#"orderworks_verify_violations{invariant="I1"}"#, 0.0),
-                (r#"orderworks_queue_jobs{queue="webhooks",state="dead"}"#, 0.0),
-                ("orderworks_outbox_pending", 0.0),
-            ],
-        ),
-    ];
-    for (role, address, series) in expected {
-        let text = showing(&format!("http://{address}"), series).await;
+    for ((role, series), address) in FIGURES.into_iter().zip([api, relay, worker, scheduler, console]) {
+        let base = format!("http://{address}");
+        let text = showing(&base, series).await;
         assert!(value(&text, "process_open_fds").is_some_and(|files| files > 0.0), "{role}: {text}");
         check_documented(&text, Some(role));
         check_form(&text).await;
+        until_complete(&base, role).await;
+        check_scaling(&base, role).await;
     }
     for role in roles {
         role.stop().await;
