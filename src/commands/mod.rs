@@ -38,6 +38,7 @@ pub(crate) const fn service(command: Option<&Command>) -> &'static str {
         Some(Command::Api(_)) => "orderworks-api",
         Some(Command::Relay(_)) => "orderworks-relay",
         Some(Command::Scheduler(_)) => "orderworks-scheduler",
+        Some(Command::Console(_)) => "orderworks-console",
         _ => "orderworks",
     }
 }
