@@ -1,28 +1,24 @@
 //! The metrics of a process and their route.
 //!
-//! Guarantees: each part of a process registers its metrics once. What is read when metrics are encoded are counters
+//! Guarantees: each part of a process registers its metrics once. What is read when metrics are written are counters
 //! and views in memory; questions to servers are asked before, see [`super::asked`].
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use parking_lot::Mutex;
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, text::encode},
-    registry::Registry,
-};
 use tokio::task::JoinSet;
 
 use super::{
     asked::{Asked, Question},
     metric::{Metric, Sample, counter},
-    text::{OPEN_METRICS, PROMETHEUS, prefers_open_metrics, prometheus_text},
+    text::TextForm,
+    writer::TextWriter,
 };
 
 pub(super) const SCRAPE_ERRORS: Metric = counter(
@@ -37,21 +33,22 @@ pub(crate) struct Metrics(Arc<MetricsParts>);
 
 #[derive(Default)]
 struct MetricsParts {
-    registry: Mutex<Registry>,
+    /// In the order of their registration.
+    shown: Mutex<Vec<Shown>>,
     questions: Mutex<Vec<Arc<dyn Question>>>,
 }
 
 impl Metrics {
-    /// Registers a metric, whose samples `read` gives when metrics are encoded; it must not wait.
+    /// Registers a metric, whose samples `read` gives when metrics are written; it must not wait.
     pub(super) fn show(
         &self,
         metric: &'static Metric,
         read: impl Fn() -> Vec<Sample> + Send + Sync + 'static,
     ) {
-        self.0.registry.lock().register_collector(Box::new(Shown { metric, read }));
+        self.0.shown.lock().push(Shown { metric, read: Box::new(read) });
     }
 
-    /// Registers a question that is asked before metrics are encoded; `ask` fails with the reason.
+    /// Registers a question that is asked before metrics are written; `ask` fails with the reason.
     pub(super) fn ask<T: Send + 'static, F: Future<Output = Result<T, String>> + Send + 'static>(
         &self,
         source: &'static str,
@@ -79,7 +76,7 @@ impl Metrics {
         let metrics = self.clone();
         let route = get(async move |headers: HeaderMap| {
             metrics.refresh().await;
-            metrics.encoded(&headers)
+            metrics.written(&headers)
         });
         Router::new().route("/metrics", route)
     }
@@ -93,34 +90,19 @@ impl Metrics {
         while asking.join_next().await.is_some() {}
     }
 
-    fn encoded(&self, headers: &HeaderMap) -> Response {
-        let mut text = String::new();
-        if encode(&mut text, &self.0.registry.lock()).is_err() {
-            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    fn written(&self, headers: &HeaderMap) -> Response {
+        let form = TextForm::preferred(headers);
+        let mut writer = TextWriter::new(form);
+        for Shown { metric, read } in &*self.0.shown.lock() {
+            writer.write(metric, &read());
         }
-        let (content_type, text) = if prefers_open_metrics(headers) {
-            (OPEN_METRICS, text)
-        } else {
-            (PROMETHEUS, prometheus_text(&text))
-        };
-        ([(header::CONTENT_TYPE, content_type), (header::VARY, "accept")], text).into_response()
+        let headers = [(header::CONTENT_TYPE, form.content_type()), (header::VARY, "accept")];
+        (headers, writer.finish()).into_response()
     }
 }
 
-/// A metric that is read when it is encoded.
-struct Shown<F> {
+/// A metric with what gives its samples.
+struct Shown {
     metric: &'static Metric,
-    read: F,
-}
-
-impl<F> fmt::Debug for Shown<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.metric.name)
-    }
-}
-
-impl<F: Fn() -> Vec<Sample> + Send + Sync + 'static> Collector for Shown<F> {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        self.metric.encode(&(self.read)(), encoder)
-    }
+    read: Box<dyn Fn() -> Vec<Sample> + Send + Sync>,
 }

@@ -1,12 +1,6 @@
 //! Declaration of a metric, and its samples.
 
-use std::{fmt, time::Duration};
-
 use base::DurationSnapshot;
-use prometheus_client::{
-    encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet},
-    metrics::MetricType,
-};
 
 /// A metric as it is declared: the only place that says its name, type, labels and meaning.
 #[derive(Debug)]
@@ -24,6 +18,17 @@ pub(super) enum MetricKind {
     Counter,
     Gauge,
     Histogram,
+}
+
+impl MetricKind {
+    /// The type in all text forms.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
 }
 
 pub(super) const fn counter(
@@ -50,8 +55,8 @@ pub(super) const fn histogram(
 #[derive(Debug)]
 pub(super) struct Sample {
     /// Values of the labels, in the order of their declaration.
-    labels: Vec<String>,
-    value: SampleValue,
+    pub(super) labels: Vec<String>,
+    pub(super) value: SampleValue,
 }
 
 #[derive(Debug)]
@@ -88,55 +93,5 @@ impl From<f64> for SampleValue {
 impl From<DurationSnapshot> for SampleValue {
     fn from(value: DurationSnapshot) -> Self {
         Self::Durations(value)
-    }
-}
-
-impl Metric {
-    /// Writes the metric with its samples; without samples, nothing.
-    pub(super) fn encode(&self, samples: &[Sample], mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        if samples.is_empty() {
-            return Ok(());
-        }
-        // The encoder appends the ending of counters to their samples itself.
-        let family = self.name.strip_suffix("_total").unwrap_or(self.name);
-        let metric_type = match self.kind {
-            MetricKind::Counter => MetricType::Counter,
-            MetricKind::Gauge => MetricType::Gauge,
-            MetricKind::Histogram => MetricType::Histogram,
-        };
-        let help = format!("{}.", self.help);
-        let mut encoder = encoder.encode_descriptor(family, &help, None, metric_type)?;
-        for Sample { labels, value } in samples {
-            debug_assert_eq!(labels.len(), self.labels.len(), "labels of {}", self.name);
-            let labels: Vec<(&str, &str)> =
-                self.labels.iter().copied().zip(labels.iter().map(String::as_str)).collect();
-            if labels.is_empty() {
-                self.encode_value(value, &mut encoder)?;
-            } else {
-                self.encode_value(value, &mut encoder.encode_family(&labels)?)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn encode_value(&self, value: &SampleValue, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
-        let is_counter = self.kind == MetricKind::Counter;
-        match value {
-            SampleValue::Whole(value) if is_counter => {
-                encoder.encode_counter::<NoLabelSet, u64, u64>(value, None)
-            }
-            SampleValue::Real(value) if is_counter => {
-                encoder.encode_counter::<NoLabelSet, f64, u64>(value, None)
-            }
-            SampleValue::Whole(value) => encoder.encode_gauge(value),
-            SampleValue::Real(value) => encoder.encode_gauge(value),
-            SampleValue::Durations(durations) => {
-                let bounds = durations.bounds.iter().map(Duration::as_secs_f64);
-                let bounds = bounds.chain([f64::INFINITY]);
-                let buckets: Vec<(f64, u64)> = bounds.zip(durations.counts.iter().copied()).collect();
-                let sum = durations.sum.as_secs_f64();
-                encoder.encode_histogram::<NoLabelSet>(sum, durations.count(), &buckets, None)
-            }
-        }
     }
 }

@@ -33,6 +33,7 @@ mod text;
 mod traces;
 mod verify;
 mod webhooks;
+mod writer;
 
 pub(crate) use self::{
     admission::register as register_admission, buffers::Buffers, cache::register as register_cache,
