@@ -19,7 +19,7 @@ pub mod trace;
 
 pub use ambient::Ambient;
 pub use error_class::ErrorClass;
-pub use histogram::{DurationHistogram, DurationSnapshot};
+pub use histogram::{DurationHistogram, DurationSnapshot, Exemplar};
 pub use trace::TraceContext;
 
 /// A point in time; stored as integer milliseconds since the Unix epoch.

@@ -44,7 +44,12 @@ pub struct SpanStart {
 impl SpanStart {
     /// Id of the span, for log lines; `None` for a span that is not recorded.
     pub fn span_id(&self) -> Option<&str> {
-        self.trace.as_ref().filter(|_| self.is_recorded).map(TraceContext::span_id)
+        self.recorded().map(TraceContext::span_id)
+    }
+
+    /// The trace in which the span is recorded; `None` for a span that is not.
+    pub fn recorded(&self) -> Option<&TraceContext> {
+        self.trace.as_ref().filter(|_| self.is_recorded)
     }
 }
 
@@ -112,6 +117,7 @@ mod tests {
             (trace("01").with_state(["vendor=1"]), TraceContext::fresh(&crate::Ambient::system()));
         let start = passed_on(Some(&from), Some(own.clone()));
         assert_eq!(start.span_id(), Some(own.span_id()));
+        assert_eq!(start.recorded(), start.trace.as_ref());
         assert_eq!(start.trace, Some(own.with_state(["vendor=1"])));
     }
 
@@ -119,7 +125,7 @@ mod tests {
     fn a_trace_that_its_caller_does_not_record_passes_unchanged() {
         let (from, own) = (trace("00").with_state(["vendor=1"]), trace("00"));
         let start = passed_on(Some(&from), Some(own));
-        assert_eq!((start.span_id(), &start.trace), (None, &Some(from)));
+        assert_eq!((start.span_id(), start.recorded(), &start.trace), (None, None, &Some(from)));
     }
 
     #[test]
