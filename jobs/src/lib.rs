@@ -36,7 +36,7 @@ pub mod worker;
 // Items of other crates that stand in signatures of this one: a program needs to name no other crate for them.
 pub use async_trait::async_trait;
 pub use base::{
-    Ambient, DurationSnapshot, ErrorClass, Timestamp, TraceContext,
+    Ambient, DurationSnapshot, ErrorClass, Exemplar, Timestamp, TraceContext,
     ambient::{Clock, ManualClock},
     ids::{ParseIdError, Uuid},
 };

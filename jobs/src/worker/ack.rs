@@ -71,7 +71,8 @@ impl AckParts {
         let record = self.record_of(run, &settlement);
         let outcome = outcome_of(&settlement, run).map(|(outcome, _)| outcome);
         record_outcome(&run.span, outcome);
-        self.queue.runs.count(&run.envelope, run.started_at, outcome, run.started.elapsed());
+        let recorded = run.traced.recorded().map(|trace| (trace, self.ambient.now()));
+        self.queue.runs.count(&run.envelope, run.started_at, outcome, run.started.elapsed(), recorded);
         if let Some(settler) = &run.settler {
             settler.settle(run.receipt, settlement);
         }

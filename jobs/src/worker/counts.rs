@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use base::{DurationHistogram, DurationSnapshot, Timestamp, time::between};
+use base::{DurationHistogram, DurationSnapshot, Timestamp, TraceContext, time::between};
 
 use crate::{envelope::Envelope, records::AttemptOutcome};
 
@@ -68,7 +68,7 @@ pub struct KindRuns {
     pub kind: &'static str,
     /// Numbers by outcome: those of [`AttemptOutcome`], and [`RELEASED`].
     pub ended: Vec<(&'static str, u64)>,
-    /// How long runs took, without released ones.
+    /// How long runs took, without released ones. Recorded runs are its exemplars.
     pub duration: DurationSnapshot,
     /// How long jobs waited for their first run, from their publishing or, later, from their earliest start.
     pub wait: DurationSnapshot,
@@ -96,13 +96,15 @@ impl RunCounts {
         Self(kinds.map(|kind| (kind, KindCounts::new(own.contains(&kind)))).collect())
     }
 
-    /// Counts a run that ended; without an outcome, one that was released.
+    /// Counts a run that ended; without an outcome, one that was released. `recorded` are its trace and the present
+    /// time, where its span is recorded.
     pub(super) fn count(
         &self,
         envelope: &Envelope,
         started_at: Timestamp,
         outcome: Option<AttemptOutcome>,
         duration: Duration,
+        recorded: Option<(&TraceContext, Timestamp)>,
     ) {
         let counts = self.0.get(envelope.kind.as_str()).or_else(|| self.0.get(OTHER_KIND));
         let Some(counts) = counts else { return };
@@ -114,7 +116,7 @@ impl RunCounts {
         for (_, count) in all.filter(|(its, _)| *its == outcome) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        counts.duration.observe(duration);
+        counts.duration.observe_traced(duration, recorded);
         if envelope.attempt == 0 {
             let ready_at = envelope.run_at.map_or(envelope.created_at, |at| at.max(envelope.created_at));
             counts.wait.observe(between(ready_at, started_at));

@@ -46,6 +46,7 @@ async fn ended_runs_are_counted_by_kind_and_outcome() {
     assert_eq!(ended(&runs[1]), BTreeMap::from(expected));
     // Waits are those of first attempts; a snooze uses none.
     assert_eq!((runs[1].duration.count(), runs[1].wait.count()), (6, 4));
+    assert!(runs[1].duration.exemplars.is_empty(), "of a program that records no traces");
     rig.stop().await.unwrap();
 }
 
