@@ -2,7 +2,8 @@
 //!
 //! Guarantees: every response carries `X-Request-Id`; every problem is `application/problem+json` with the same id; the
 //! request span holds id, trace and path template (never the path, query, headers or body). Logs one line per request.
-//! Where spans are recorded, the request's continues the trace of its caller, and what follows continues the request's.
+//! Where spans are recorded, the request's continues the trace of its caller, and what follows continues the request's;
+//! the response tells layers around this one of it, by [`RecordedTrace`].
 
 use std::any::Any;
 
@@ -26,6 +27,10 @@ const REQUEST_ID_CHARS_MAX: usize = 128;
 /// Routes that balancers ask every few seconds.
 const PROBES: [&str; 2] = ["/livez", "/readyz"];
 
+/// The trace of a request, in the extensions of its response where the span of the request is recorded.
+#[derive(Debug, Clone)]
+pub struct RecordedTrace(pub TraceContext);
+
 /// Runs a request inside its span and completes the response. Handlers find its [`TraceContext`] in the extensions.
 pub(crate) async fn serve(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let begun_at = state.ambient.now();
@@ -33,6 +38,7 @@ pub(crate) async fn serve(State(state): State<ApiState>, mut request: Request, n
     let recorded = recorded_span(&request);
     let traced = spans::begin(&recorded, caller(request.headers()).as_ref());
     let span_id = traced.span_id().map(str::to_owned);
+    let recorded_trace = traced.recorded().cloned().map(RecordedTrace);
     let trace = traced.trace.unwrap_or_else(|| TraceContext::fresh(&state.ambient));
     let span = info_span!(
         "http_request",
@@ -59,6 +65,9 @@ pub(crate) async fn serve(State(state): State<ApiState>, mut request: Request, n
         let duration_ms = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(http.status = response.status().as_u16(), duration_ms, "request answered");
         record_status(&recorded, response.status());
+        if let Some(trace) = recorded_trace {
+            response.extensions_mut().insert(trace);
+        }
         response
     }
     .instrument(span)

@@ -56,6 +56,7 @@ pub use config::{
     ReadLimits, ServerLimits, SessionLimits, SignInLimits, StorefrontConfig, WriteLimits,
 };
 pub use cors::Origin;
+pub use edge::RecordedTrace;
 pub use health::{HealthCheck, HealthStatus, Readiness};
 pub use pricing::HookCalls;
 pub use routes::openapi;

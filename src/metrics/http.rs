@@ -2,7 +2,8 @@
 //!
 //! Guarantees: labels are bounded whatever clients send: a route is a path template of the router or [`UNMATCHED`], a
 //! method one of HTTP's own or [`OTHER`], a status one that the API answers. A request whose client leaves before the
-//! answer is not counted; of an event stream the time until its head counts.
+//! answer is not counted; of an event stream the time until its head counts. Requests whose spans are recorded are
+//! exemplars of the durations.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use api::RecordedTrace;
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
@@ -20,7 +22,7 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::Response,
 };
-use base::DurationHistogram;
+use base::{Ambient, DurationHistogram, Timestamp, TraceContext};
 use parking_lot::RwLock;
 
 use super::{
@@ -61,8 +63,10 @@ const BOUNDS: &[Duration] = &[
 ];
 
 /// Requests by route and method. Locked to write only when a pair, or a status of it, occurs for the first time.
-#[derive(Default)]
-struct HttpRequests(RwLock<HashMap<Box<str>, RouteRequests>>);
+struct HttpRequests {
+    routes: RwLock<HashMap<Box<str>, RouteRequests>>,
+    ambient: Ambient,
+}
 
 /// Requests to a route, by method.
 type RouteRequests = BTreeMap<&'static str, Arc<MethodRequests>>;
@@ -73,8 +77,8 @@ struct MethodRequests {
 }
 
 /// Registers the metrics of an API and counts the requests to it.
-pub(crate) fn observed(metrics: &Metrics, api: Router) -> Router {
-    let requests = Arc::new(HttpRequests::default());
+pub(crate) fn observed(metrics: &Metrics, api: Router, ambient: &Ambient) -> Router {
+    let requests = Arc::new(HttpRequests::new(ambient));
     let counted = Arc::clone(&requests);
     metrics.show(&REQUESTS, move || counted.totals());
     let counted = Arc::clone(&requests);
@@ -87,8 +91,11 @@ async fn observe(State(requests): State<Arc<HttpRequests>>, request: Request, ne
     let method = method_label(request.method());
     let began = Instant::now();
     let response = next.run(request).await;
+    let duration = began.elapsed();
+    let recorded = response.extensions().get::<RecordedTrace>();
+    let recorded = recorded.map(|RecordedTrace(trace)| (trace, requests.ambient.now()));
     let route = route.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
-    requests.of(route, method).count(response.status().as_u16(), began.elapsed());
+    requests.of(route, method).count(response.status().as_u16(), duration, recorded);
     response
 }
 
@@ -97,11 +104,15 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 impl HttpRequests {
+    fn new(ambient: &Ambient) -> Self {
+        Self { routes: RwLock::default(), ambient: ambient.clone() }
+    }
+
     fn of(&self, route: &str, method: &'static str) -> Arc<MethodRequests> {
-        if let Some(known) = self.0.read().get(route).and_then(|methods| methods.get(method)) {
+        if let Some(known) = self.routes.read().get(route).and_then(|methods| methods.get(method)) {
             return Arc::clone(known);
         }
-        let mut routes = self.0.write();
+        let mut routes = self.routes.write();
         let methods = routes.entry(route.into()).or_default();
         Arc::clone(methods.entry(method).or_insert_with(|| Arc::new(MethodRequests::new())))
     }
@@ -123,7 +134,7 @@ impl HttpRequests {
 
     /// The samples of all routes and methods, in an order that stays the same.
     fn samples(&self, add: impl Fn([&str; 2], &MethodRequests, &mut Vec<Sample>)) -> Vec<Sample> {
-        let routes = self.0.read();
+        let routes = self.routes.read();
         let mut sorted: Vec<_> = routes.iter().collect();
         sorted.sort_unstable_by_key(|(route, _)| *route);
         let mut samples = Vec::new();
@@ -141,8 +152,9 @@ impl MethodRequests {
         Self { statuses: RwLock::default(), durations: DurationHistogram::new(BOUNDS) }
     }
 
-    fn count(&self, status: u16, duration: Duration) {
-        self.durations.observe(duration);
+    /// `recorded` are the trace of the request and the present time, where its span is recorded.
+    fn count(&self, status: u16, duration: Duration, recorded: Option<(&TraceContext, Timestamp)>) {
+        self.durations.observe_traced(duration, recorded);
         if let Some(known) = self.statuses.read().get(&status) {
             known.fetch_add(1, Ordering::Relaxed);
             return;
@@ -157,12 +169,12 @@ mod tests {
 
     #[test]
     fn methods_and_statuses_are_counted_apart_and_unknown_methods_together() {
-        let requests = HttpRequests::default();
+        let requests = HttpRequests::new(&Ambient::system());
         for method in ["GET", "BREW", "STEEP", "POST"] {
             let method = method_label(&Method::from_bytes(method.as_bytes()).expect("a method"));
-            requests.of("/v1/orders/{id}", method).count(200, Duration::from_millis(3));
+            requests.of("/v1/orders/{id}", method).count(200, Duration::from_millis(3), None);
         }
-        requests.of("/v1/orders/{id}", "GET").count(404, Duration::ZERO);
+        requests.of("/v1/orders/{id}", "GET").count(404, Duration::ZERO, None);
         // GET with two statuses, POST, and two methods as one.
         assert_eq!((requests.totals().len(), requests.durations().len()), (4, 3));
     }

@@ -43,7 +43,7 @@ impl Roles<'_> {
         register_rate_limits(&self.metrics, &state);
         register_card_testing(&self.metrics, &state);
         register_hooks(&self.metrics, &state);
-        let app = observed(&self.metrics, api::app(state));
+        let app = observed(&self.metrics, api::app(state), self.wiring.ambient);
         let app = if with_metrics { app.merge(self.routes_of_operators()) } else { app };
         self.serve(listener, app, self.wiring.config.readiness_lead);
     }
