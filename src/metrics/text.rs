@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, header};
 /// A text form of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TextForm {
-    /// Version 1.0.0 of `OpenMetrics`.
+    /// Version 1.0.0 of `OpenMetrics`: with exemplars.
     OpenMetrics,
     /// Version 0.0.4 of the text form of Prometheus.
     Prometheus,

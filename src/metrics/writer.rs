@@ -1,13 +1,14 @@
 //! Writer of the text forms of metrics.
 //!
 //! Guarantees: each metric is one block, which begins with its meaning and type; values of labels are escaped, so that
-//! none adds a line or a label. Written here, and not by the client library of Prometheus: that one writes exemplars of
-//! its own histograms only, each observation of which waits for a lock. Specifications: `OpenMetrics` 1.0, and
-//! "Exposition formats" of the documentation of Prometheus.
+//! none adds a line or a label; exemplars are in `OpenMetrics` only, as the other form has no place for them. Written
+//! here, and not by the client library of Prometheus: that one writes exemplars of its own histograms only, each
+//! observation of which waits for a lock. Specifications: `OpenMetrics` 1.0, and "Exposition formats" of the
+//! documentation of Prometheus.
 
 use std::{borrow::Cow, time::Duration};
 
-use base::DurationSnapshot;
+use base::{DurationSnapshot, Exemplar};
 
 use super::{
     metric::{Metric, Sample, SampleValue},
@@ -59,13 +60,25 @@ impl TextWriter {
         let bounds = durations.bounds.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
         let comma = if labels.is_empty() { "" } else { "," };
         let mut count: u64 = 0;
-        for (bound, added) in bounds.zip(&durations.counts) {
+        for (bucket, (bound, added)) in bounds.zip(&durations.counts).enumerate() {
             count += added;
             let labels = format!("le=\"{}\"{comma}{labels}", real(bound));
-            self.line([name, "_bucket"], &labels, &count.to_string());
+            let exemplar = self.exemplar(durations.exemplars.get(bucket).and_then(Option::as_ref));
+            self.line([name, "_bucket"], &labels, &format!("{count}{exemplar}"));
         }
         self.line([name, "_count"], labels, &count.to_string());
         self.line([name, "_sum"], labels, &real(durations.sum.as_secs_f64()));
+    }
+
+    /// What follows the count of a bucket with this exemplar, in this form.
+    fn exemplar(&self, exemplar: Option<&Exemplar>) -> String {
+        match exemplar {
+            Some(Exemplar { trace, duration, at }) if self.form == TextForm::OpenMetrics => {
+                let (value, at) = (real(duration.as_secs_f64()), real(at.as_duration().as_secs_f64()));
+                format!(" # {{trace_id=\"{}\"}} {value} {at}", trace.trace_id())
+            }
+            _ => String::new(),
+        }
     }
 
     /// One series, with the ending of its name.
@@ -101,7 +114,7 @@ fn real(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use base::DurationHistogram;
+    use base::{Ambient, DurationHistogram, Timestamp, TraceContext};
 
     use super::*;
     use crate::metrics::metric::{counter, gauge, histogram};
@@ -147,5 +160,25 @@ a_time_seconds_sum{{route="/{{id}}"}} 2.003
         };
         assert_eq!(written(TextForm::Prometheus), samples("a_runs_total"));
         assert_eq!(written(TextForm::OpenMetrics), samples("a_runs") + "# EOF\n");
+    }
+
+    #[test]
+    fn exemplars_stand_beside_their_buckets_in_open_metrics_only() {
+        let (trace, durations) = (TraceContext::fresh(&Ambient::system()), DurationHistogram::new(BOUNDS));
+        let at = Timestamp::from_millisecond(1_750_000_000_250).expect("a time");
+        durations.observe_traced(Duration::from_millis(30), Some((&trace, at)));
+        let written = |form| {
+            let mut writer = TextWriter::new(form);
+            writer.write(&TIME, &[Sample::of(&["/"], durations.snapshot())]);
+            writer.finish()
+        };
+        let text = written(TextForm::OpenMetrics);
+        let expected = format!(
+            r#"a_time_seconds_bucket{{le="1.0",route="/"}} 1 # {{trace_id="{}"}} 0.03 1750000000.25"#,
+            trace.trace_id()
+        );
+        assert!(text.lines().any(|line| line == expected), "{text}");
+        assert_eq!(text.matches("trace_id").count(), 1, "{text}");
+        assert_eq!(written(TextForm::Prometheus).matches("trace_id").count(), 0);
     }
 }

@@ -1,5 +1,5 @@
 //! Recorded traces of the real binary, as a collector gets them: one trace from the request to the webhooks, links of
-//! redrives and schedules, sampling by the caller, and a collector that is away.
+//! redrives and schedules, sampling by the caller, exemplars of metrics, and a collector that is away.
 
 use std::{path::Path, time::Duration};
 
@@ -13,7 +13,9 @@ use tokio::{net::TcpListener, time::Instant};
 
 use crate::util::{
     Client, CollectedSpan, Collector, Dev, PATIENCE, Receiver, TestMerchant, TestServers, Unknown, Vhost,
-    alone, fetch, free_port, missing_broker, order, run, run_with,
+    alone,
+    exemplars::{self, ShownExemplar},
+    fetch, free_port, missing_broker, order, run, run_with,
 };
 
 /// A caller's trace and span.
@@ -142,9 +144,22 @@ async fn an_order_is_one_trace(merchant: &Client, collector: &Collector, body: &
 #[tokio::test]
 async fn an_order_is_one_trace_from_request_to_webhook() {
     let (data, collector) = (tempfile::tempdir().expect("a folder"), Collector::start().await);
+    let began = Ambient::system().now();
     let dev = Dev::start_with(data.path(), &[("ORDERWORKS_TRACES_ENDPOINT", collector.url.as_str())]).await;
     let body = order("CUP-ENAMEL", 1, "pm_card_visa");
     an_order_is_one_trace(&dev.merchant(), &collector, &body, "sqlite").await;
+    let series = [
+        ("orderworks_http_request_duration_seconds_bucket", r#"route="/v1/orders",method="POST""#),
+        ("orderworks_job_duration_seconds_bucket", r#"queue="payments",kind="charge_payment""#),
+    ];
+    let shown = exemplars::since(&dev.ready.url, began).await;
+    for (name, labels) in series {
+        let of_order = |its: &ShownExemplar| its.is_of(name, labels) && its.trace == TRACE;
+        assert!(shown.iter().any(of_order), "{name}: {shown:#?}");
+    }
+    let is_known =
+        |its: &ShownExemplar, spans: &[CollectedSpan]| spans.iter().any(|of| of.trace == its.trace);
+    collector.until(|spans| shown.iter().all(|its| is_known(its, spans))).await;
     assert!(dev.stop().await.success());
     let spans = collector.spans();
     assert!(spans.iter().all(|span| span.service == "orderworks"), "{spans:#?}");
@@ -206,6 +221,7 @@ async fn the_caller_decides_what_is_recorded_and_the_rest_passes_unchanged() {
     let (data, collector) = (tempfile::tempdir().expect("a folder"), Collector::start().await);
     // Of the traces that begin here none is recorded.
     let settings = [("ORDERWORKS_TRACES_ENDPOINT", collector.url.as_str()), ("ORDERWORKS_TRACES_RATIO", "0")];
+    let began = Ambient::system().now();
     let dev = Dev::start_with(data.path(), &settings).await;
     let (merchant, body) = (dev.merchant(), order("CUP-ENAMEL", 1, "pm_card_visa"));
     let receiver = receiver_of(&merchant).await;
@@ -218,6 +234,8 @@ async fn the_caller_decides_what_is_recorded_and_the_rest_passes_unchanged() {
         let trace: TraceContext = parent.parse().expect("a trace");
         assert_eq!((trace.is_sampled(), state), (false, None), "{parent}");
     }
+    let shown = exemplars::since(&dev.ready.url, began).await;
+    assert!(shown.is_empty(), "{shown:#?}");
     place(&merchant, "recorded", Some(&recorded_parent()), &body).await;
     collector.until(is_whole).await;
     assert!(dev.stop().await.success());

@@ -8,6 +8,7 @@ mod browser;
 mod client;
 mod collector;
 pub(crate) mod containers;
+pub(crate) mod exemplars;
 pub(crate) mod haproxy;
 mod receiver;
 mod role;
