@@ -84,7 +84,7 @@ BOARD = Board(
         (
             "Latency",
             [
-                graph("All of the routes chosen", *quantiles(LATENCY, ROUTE), unit="s"),
+                graph("All of the routes chosen", *quantiles(LATENCY, ROUTE), unit="s", exemplars=True),
                 graph(
                     "p95 by route",
                     (f"histogram_quantile(0.95, {total(LATENCY + '_bucket', ROUTE, by='le, route')})", "{{route}}"),

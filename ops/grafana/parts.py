@@ -32,10 +32,12 @@ class Board:
     variables: list[tuple[str, str]] = field(default_factory=list)
 
 
-def target(number: int, query: Query, instant: bool):
+def target(number: int, query: Query, instant: bool, exemplars: bool = False):
     expression, legend = query
     built = prometheus.Dataquery().expr(expression).legend_format(legend).ref_id(chr(ord("A") + number))
     built = built.datasource(SOURCE)
+    if exemplars:
+        built = built.exemplar(True)
     return built.instant() if instant else built.range()
 
 
@@ -60,8 +62,16 @@ def figure(
     return panel.with_target(target(0, (expression, ""), instant=True))
 
 
-def graph(title: str, *queries: Query, unit: str = "short", stack: bool = False, about: str = "", columns: int = 12):
-    """Series over time, from zero."""
+def graph(
+    title: str,
+    *queries: Query,
+    unit: str = "short",
+    stack: bool = False,
+    about: str = "",
+    columns: int = 12,
+    exemplars: bool = False,
+):
+    """Series over time, from zero; with `exemplars`, those of the first query, as the others' are the same."""
     panel = timeseries.Panel().title(title).description(about).datasource(SOURCE).unit(unit).min(0)
     panel = panel.height(GRAPH_HEIGHT).span(columns).fill_opacity(30 if stack else 5).line_width(1)
     panel = panel.show_points(common.VisibilityMode.NEVER)
@@ -71,7 +81,7 @@ def graph(title: str, *queries: Query, unit: str = "short", stack: bool = False,
     if stack:
         panel = panel.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL))
     for number, query in enumerate(queries):
-        panel = panel.with_target(target(number, query, instant=False))
+        panel = panel.with_target(target(number, query, instant=False, exemplars=exemplars and number == 0))
     return panel
 
 

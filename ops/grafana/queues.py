@@ -52,7 +52,12 @@ BOARD = Board(
                     *quantiles("orderworks_job_wait_seconds", IN_QUEUE, by="queue"),
                     unit="s",
                 ),
-                graph("Duration of runs", *quantiles("orderworks_job_duration_seconds", IN_QUEUE, by="kind"), unit="s"),
+                graph(
+                    "Duration of runs",
+                    *quantiles("orderworks_job_duration_seconds", IN_QUEUE, by="kind"),
+                    unit="s",
+                    exemplars=True,
+                ),
             ],
         ),
         (

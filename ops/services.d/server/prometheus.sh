@@ -21,7 +21,7 @@ prometheus_start() {
     put "$user" "$dir/prometheus.yml"
   launch prometheus "$user" /usr/bin/prometheus --config.file="$dir/prometheus.yml" \
     --storage.tsdb.path="$dir/data" --storage.tsdb.retention.time=1d --storage.tsdb.retention.size=256MB \
-    --web.listen-address="127.0.0.1:$(port prometheus)"
+    --enable-feature=exemplar-storage --web.listen-address="127.0.0.1:$(port prometheus)"
 }
 
 # prometheus_settings SELF TARGETS-FOLDER RULES-FOLDER
