@@ -1,5 +1,5 @@
 //! Monitoring around the product: every query of the dashboards, asked of the real Prometheus while all roles run and
-//! orders go through, and the targets of the container stacks.
+//! orders go through, exemplars that it has stored, and the targets of the container stacks.
 //!
 //! Guarantees: a query that Prometheus refuses fails the test, and one without a number in its answer, but for those of
 //! [`MAY_BE_EMPTY`]. Whether an answer is the right one is tested where the metrics are, see `metrics.rs`; alert rules
@@ -18,7 +18,9 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-use crate::util::{Haproxy, TestMerchant, TestServers, alone, containers::stack, free_port, http, ready};
+use crate::util::{
+    Collector, Haproxy, TestMerchant, TestServers, alone, containers::stack, free_port, http, ready,
+};
 
 /// Queries without an answer in a deployment that is well and young: dashboard, title of the panel, query.
 const MAY_BE_EMPTY: [(&str, &str, &str); 5] = [
@@ -153,6 +155,14 @@ impl Prometheus {
         list(&data["result"]).iter().any(is_number)
     }
 
+    /// Ids of traces that the exemplars of a histogram name.
+    async fn exemplars(&self, histogram: &str) -> Vec<String> {
+        let query = format!("{histogram}_bucket");
+        let data = self.ask("/api/v1/query_exemplars", &[("query", query.as_str())]).await;
+        let all = list(&data).iter().flat_map(|series| list(&series["exemplars"]));
+        all.map(|exemplar| text(&exemplar["labels"]["trace_id"]).to_owned()).collect()
+    }
+
     async fn has_values(&self, metric: &str, label: &str) -> bool {
         let path = format!("/api/v1/label/{label}/values");
         !list(&self.ask(&path, &[("match[]", metric)]).await).is_empty()
@@ -224,6 +234,23 @@ async fn until_answered(prometheus: &Prometheus, shop: &TestMerchant, mut open: 
     }
 }
 
+/// Waits until exemplars of requests and of runs name traces that the collector has.
+async fn until_exemplars(prometheus: &Prometheus, collector: &Collector) {
+    let deadline = Instant::now() + ANSWERS_MAX;
+    for histogram in ["orderworks_http_request_duration_seconds", "orderworks_job_duration_seconds"] {
+        loop {
+            let named = prometheus.exemplars(histogram).await;
+            let spans = collector.spans();
+            if named.iter().any(|trace| spans.iter().any(|span| span.trace == *trace)) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{histogram}: is exemplar-storage enabled? {named:?}");
+            // Prometheus tells no event of its scrapes.
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_query_of_the_dashboards_has_an_answer() {
     let _alone = alone().await;
@@ -234,6 +261,8 @@ async fn every_query_of_the_dashboards_has_an_answer() {
     let Some(mut stage) = TestServers::open().await else { return };
     let database = stage.database.url_of_owner().await;
     stage.set("POSTGRES_REPLICA_URLS", &format!("{:?}", [at_server(database.expose_secret(), &replica)]));
+    let collector = Collector::start().await;
+    stage.set("TRACES_ENDPOINT", &collector.url);
     stage.set("ENGINES_CACHE", "redis");
     stage.set("REDIS_URL", &redis);
     stage.set("REDIS_PREFIX", &format!("ow-test-{}", Ambient::system().uuid().simple()));
@@ -257,6 +286,7 @@ async fn every_query_of_the_dashboards_has_an_answer() {
     let queries: Vec<_> = dashboards.iter().flat_map(|(name, board)| queries(name, board)).collect();
     assert!(queries.len() > QUERIES_MIN, "{}", queries.len());
     until_answered(&prometheus, &shop, queries).await;
+    until_exemplars(&prometheus, &collector).await;
     for (name, board) in &dashboards {
         for (variable, metric, label) in variables(board) {
             assert!(prometheus.has_values(metric, label).await, "{name}: {variable} has no values");
