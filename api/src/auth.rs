@@ -30,9 +30,12 @@ impl FromRequestParts<ApiState> for AnyKey {
 
     async fn from_request_parts(parts: &mut request::Parts, state: &ApiState) -> Result<Self> {
         let key = authenticate(parts, state).await?;
-        let limiters = &state.limiters;
-        let limit = if parts.method.is_safe() { &limiters.reads } else { &limiters.writes };
-        limit.take(&key, state.client_ip(parts)).await?;
+        let (limiters, address) = (&state.limiters, state.client_ip(parts));
+        if parts.method.is_safe() {
+            limiters.reads.take(&key, address).await?;
+        } else {
+            limiters.take_write(&key, address).await?;
+        }
         Ok(Self(key))
     }
 }

@@ -100,6 +100,9 @@ pub struct StorefrontConfig {
 pub struct CheckoutLimits {
     /// Valid requests per second of one secret key.
     pub per_key_per_second: NonZeroU32,
+    /// Valid requests per second of all secret keys of one merchant together; as many at once, or `burst` where that is
+    /// more. Default 400.
+    pub per_merchant_per_second: NonZeroU32,
     /// Valid requests per second of one publishable key, and as many at once. All customers of a shop share this key,
     /// so this is what the installation can bear.
     pub per_publishable_key_per_second: NonZeroU32,
@@ -131,6 +134,8 @@ pub struct WriteLimits {
     pub per_ip_per_second: NonZeroU32,
     /// Of one secret key. Default 1,000.
     pub per_key_per_second: NonZeroU32,
+    /// Of all secret keys of one merchant together. Default 4,000.
+    pub per_merchant_per_second: NonZeroU32,
 }
 
 /// Rate of password attempts.
@@ -229,6 +234,7 @@ impl Default for ApiConfig {
         Self {
             checkout: CheckoutLimits {
                 per_key_per_second: const { NonZeroU32::new(100).unwrap() },
+                per_merchant_per_second: const { NonZeroU32::new(400).unwrap() },
                 per_publishable_key_per_second: const { NonZeroU32::new(5_000).unwrap() },
                 per_ip_per_second: const { NonZeroU32::new(100).unwrap() },
                 invalid_per_ip_per_minute: const { NonZeroU32::new(120).unwrap() },
@@ -252,6 +258,7 @@ impl Default for ApiConfig {
             writes: WriteLimits {
                 per_ip_per_second: const { NonZeroU32::new(100).unwrap() },
                 per_key_per_second: const { NonZeroU32::new(1_000).unwrap() },
+                per_merchant_per_second: const { NonZeroU32::new(4_000).unwrap() },
             },
             card_testing: CardTestingLimits::default(),
             admission: AdmissionLimits::default(),

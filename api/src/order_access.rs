@@ -69,7 +69,7 @@ impl FromRequestParts<ApiState> for OrderCaller {
         if caller.is_customer() || parts.method.is_safe() {
             state.limiters.reads.take(&caller.key, address).await?;
         } else {
-            state.limiters.writes.take(&caller.key, address).await?;
+            state.limiters.take_write(&caller.key, address).await?;
         }
         Ok(caller)
     }

@@ -7,7 +7,7 @@ use std::{
 
 use api::{
     AdmissionLimits, ApiConfig, CardTestingLimits, CartLimits, CheckoutLimits, DocsConfig, Origin,
-    ReadLimits, ServerLimits, SessionLimits, SignInLimits, StorefrontConfig,
+    ReadLimits, ServerLimits, SessionLimits, SignInLimits, StorefrontConfig, WriteLimits,
 };
 use webhooks::UrlPolicy;
 
@@ -19,6 +19,8 @@ use super::{
 
 const RATE_MAX: u32 = 1_000_000;
 const PER_DAY_MAX: u32 = 100_000_000;
+/// Times the rate of one secret key that those of a merchant have together where it is not set.
+const KEYS_OF_MERCHANT: NonZeroU32 = NonZeroU32::new(4).unwrap();
 /// Unpaid or declined orders of one counter, and the minutes of each: so many microseconds are exact in Redis.
 const CARD_ORDERS_MAX: u32 = 1_000_000;
 const CARD_MINUTES_MAX: u64 = 60;
@@ -66,23 +68,14 @@ pub(super) fn api(r: &mut Reader, server: &ServerLimits, provider: ProviderKind)
     }
     let burst = rate(r, "checkout", "burst", RATE_MAX);
     ApiConfig {
-        checkout: CheckoutLimits {
-            per_key_per_second: rate(r, "checkout", "per_key_per_second", RATE_MAX),
-            per_publishable_key_per_second: rate(r, "checkout", "per_publishable_key_per_second", RATE_MAX),
-            per_ip_per_second: rate(r, "checkout", "per_ip_per_second", RATE_MAX),
-            invalid_per_ip_per_minute: rate(r, "checkout", "invalid_per_ip_per_minute", RATE_MAX),
-            burst,
-        },
+        checkout: checkout(r, burst),
         reads: ReadLimits {
             per_ip_per_second: rate(r, "reads", "per_ip_per_second", RATE_MAX),
             per_key_per_second: rate(r, "reads", "per_key_per_second", RATE_MAX),
             searches_per_ip_per_second: rate(r, "reads", "searches_per_ip_per_second", RATE_MAX),
             searches_per_key_per_second: rate(r, "reads", "searches_per_key_per_second", RATE_MAX),
         },
-        writes: api::WriteLimits {
-            per_ip_per_second: rate(r, "writes", "per_ip_per_second", RATE_MAX),
-            per_key_per_second: rate(r, "writes", "per_key_per_second", RATE_MAX),
-        },
+        writes: writes(r),
         sign_in: SignInLimits {
             per_ip_per_minute: rate(r, "sign_in", "per_ip_per_minute", RATE_MAX),
             per_account_per_minute: rate(r, "sign_in", "per_account_per_minute", RATE_MAX),
@@ -113,6 +106,33 @@ pub(super) fn api(r: &mut Reader, server: &ServerLimits, provider: ProviderKind)
         stripe_webhook_secrets: payments::stripe_webhook_secrets(r),
         provider_takes: provider.takes(),
     }
+}
+
+fn checkout(r: &mut Reader, burst: NonZeroU32) -> CheckoutLimits {
+    let per_key_per_second = rate(r, "checkout", "per_key_per_second", RATE_MAX);
+    CheckoutLimits {
+        per_key_per_second,
+        per_merchant_per_second: per_merchant(r, "checkout", per_key_per_second),
+        per_publishable_key_per_second: rate(r, "checkout", "per_publishable_key_per_second", RATE_MAX),
+        per_ip_per_second: rate(r, "checkout", "per_ip_per_second", RATE_MAX),
+        invalid_per_ip_per_minute: rate(r, "checkout", "invalid_per_ip_per_minute", RATE_MAX),
+        burst,
+    }
+}
+
+fn writes(r: &mut Reader) -> WriteLimits {
+    let per_key_per_second = rate(r, "writes", "per_key_per_second", RATE_MAX);
+    WriteLimits {
+        per_ip_per_second: rate(r, "writes", "per_ip_per_second", RATE_MAX),
+        per_key_per_second,
+        per_merchant_per_second: per_merchant(r, "writes", per_key_per_second),
+    }
+}
+
+/// Requests per second of all secret keys of one merchant; zero stands for a multiple of those of one key.
+fn per_merchant(r: &mut Reader, section: &str, per_key: NonZeroU32) -> NonZeroU32 {
+    let set = NonZeroU32::new(r.within(section, "per_merchant_per_second", 0..=RATE_MAX));
+    set.unwrap_or(per_key.saturating_mul(KEYS_OF_MERCHANT))
 }
 
 /// The storefront of the merchant whose key is set.

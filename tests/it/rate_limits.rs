@@ -14,7 +14,7 @@ use futures::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::util::{Client, TestMerchant, TestServers, alone, ready};
+use crate::util::{Client, TestMerchant, TestServers, alone, order, ready};
 
 const URL: &str = "ORDERWORKS_TEST_REDIS_URL";
 const PROCESSES: usize = 4;
@@ -46,12 +46,14 @@ fn limits() -> Vec<Limit> {
         body,
         key: None,
     };
+    let bought = order("CUP", 1, "pm_card_visa");
     let credentials = json!({ "email": "ada@example.com", "password": "not the password" });
     let guess = "owk_sec_0000000000000000000000000000000000000000";
     vec![
-        // The first two are frequent enough to be leased.
+        // The first three are frequent enough to be leased.
         limit("read-key", 100.0, 100, Method::GET, "/v1/orders", None),
         limit("write-key", 50.0, 50, Method::DELETE, "/v1/webhook_endpoints/x", None),
+        limit("checkout-merchant", 40.0, 40, Method::POST, "/v1/orders", Some(bought)),
         limit("new-cart-ip", 0.5, 30, Method::POST, "/v1/carts", None),
         limit("checkout-invalid", 0.5, 30, Method::POST, "/v1/orders", Some(json!({}))),
         limit("sign-in-ip", 1.0, 7, Method::POST, "/v1/sessions", Some(credentials)),
@@ -68,6 +70,8 @@ fn settings(redis: &str, prefix: &str) -> Vec<(&'static str, String)> {
         set("ORDERWORKS_REDIS_COMMAND_TIMEOUT_MS", "3000"),
         set("ORDERWORKS_READS_PER_KEY_PER_SECOND", "100"),
         set("ORDERWORKS_WRITES_PER_KEY_PER_SECOND", "50"),
+        set("ORDERWORKS_CHECKOUT_PER_MERCHANT_PER_SECOND", "40"),
+        set("ORDERWORKS_CHECKOUT_BURST", "40"),
         set("ORDERWORKS_CARTS_NEW_PER_IP_PER_MINUTE", "30"),
         set("ORDERWORKS_CHECKOUT_INVALID_PER_IP_PER_MINUTE", "30"),
         set("ORDERWORKS_SIGN_IN_PER_IP_PER_MINUTE", "60"),

@@ -36,6 +36,7 @@ const DAY: Duration = Duration::from_hours(24);
 pub(crate) struct Limiters {
     key_lookups: Limiter,
     orders_by_secret_key: Limiter,
+    orders_by_merchant: Limiter,
     orders_by_publishable_key: Limiter,
     orders_by_ip: Limiter,
     pub(super) invalid_orders: Limiter,
@@ -45,7 +46,8 @@ pub(crate) struct Limiters {
     pub(super) sign_in_by_ip: Limiter,
     sign_in_by_account: Limiter,
     pub(crate) reads: ByCaller,
-    pub(crate) writes: ByCaller,
+    writes: ByCaller,
+    writes_by_merchant: Limiter,
     provider_webhooks: Limiter,
     pub(super) searches: ByCaller,
     resends: Limiter,
@@ -83,11 +85,14 @@ impl Limiters {
         let per = |name, span, number| Limiter::per(name, span, number).over(shared);
         let by_ip = |name| every(name, SECOND / checkout.per_ip_per_second.get(), checkout.burst);
         let per_key = SECOND / checkout.per_key_per_second.get();
+        let per_merchant = SECOND / checkout.per_merchant_per_second.get();
+        let at_once = checkout.per_merchant_per_second.max(checkout.burst);
         let sign_in_per_ip = MINUTE / sign_in.per_ip_per_minute.get();
         let sign_in_per_account = MINUTE / sign_in.per_account_per_minute.get();
         Self {
             key_lookups: per("key-lookup", SECOND, KEY_LOOKUPS_PER_SECOND),
             orders_by_secret_key: every("checkout-key", per_key, checkout.burst),
+            orders_by_merchant: every("checkout-merchant", per_merchant, at_once),
             orders_by_publishable_key: per("checkout-key", SECOND, checkout.per_publishable_key_per_second),
             orders_by_ip: by_ip("checkout-ip"),
             invalid_orders: per("checkout-invalid", MINUTE, checkout.invalid_per_ip_per_minute),
@@ -104,6 +109,7 @@ impl Limiters {
                 ip: per("write-ip", SECOND, writes.per_ip_per_second),
                 key: per("write-key", SECOND, writes.per_key_per_second),
             },
+            writes_by_merchant: per("write-merchant", SECOND, writes.per_merchant_per_second),
             provider_webhooks: per("provider-webhook", SECOND, PROVIDER_WEBHOOKS_PER_SECOND),
             searches: ByCaller {
                 ip: per("search-ip", SECOND, reads.searches_per_ip_per_second),
@@ -115,10 +121,11 @@ impl Limiters {
         }
     }
 
-    fn all(&self) -> [&Limiter; 20] {
+    fn all(&self) -> [&Limiter; 22] {
         [
             &self.key_lookups,
             &self.orders_by_secret_key,
+            &self.orders_by_merchant,
             &self.orders_by_publishable_key,
             &self.orders_by_ip,
             &self.invalid_orders,
@@ -131,6 +138,7 @@ impl Limiters {
             &self.reads.key,
             &self.writes.ip,
             &self.writes.key,
+            &self.writes_by_merchant,
             &self.provider_webhooks,
             &self.searches.ip,
             &self.searches.key,
@@ -189,11 +197,26 @@ impl Limiters {
         self.sign_in_by_account.forget(account_at(merchant, email, address)).await;
     }
 
-    /// Takes a valid order from the allowances of the key and, with a publishable key, of the address.
+    /// Takes a write that no other limit counts: from the allowances of a secret key and of its merchant, or from that
+    /// of the address.
+    pub(crate) async fn take_write(&self, key: &KeyRecord, address: IpAddr) -> Result<()> {
+        self.writes.take(key, address).await?;
+        match key.scope {
+            KeyScope::Secret => self.writes_by_merchant.take(Caller::Merchant(key.merchant)).await.map(drop),
+            KeyScope::Publishable => Ok(()),
+        }
+    }
+
+    /// Takes a valid order: from the allowances of a secret key and of its merchant, or of an address and its
+    /// publishable key.
     pub(super) async fn take_order(&self, key: &KeyRecord, address: IpAddr) -> Result<HeaderMap> {
         let by_key = Caller::Key(key.id);
         match key.scope {
-            KeyScope::Secret => self.orders_by_secret_key.take_told(by_key).await,
+            KeyScope::Secret => {
+                let fields = self.orders_by_secret_key.take_told(by_key).await?;
+                self.orders_by_merchant.take(Caller::Merchant(key.merchant)).await?;
+                Ok(fields)
+            }
             KeyScope::Publishable => {
                 let fields = self.orders_by_ip.take_told(Caller::KeyAt(key.id, address)).await?;
                 self.orders_by_publishable_key.take(by_key).await?;

@@ -3,6 +3,7 @@
 //! | limit | counts by | applies to |
 //! |---|---|---|
 //! | `checkout-key` | secret key; publishable key at a far higher rate | valid orders |
+//! | `checkout-merchant` | merchant, over all its secret keys | valid orders |
 //! | `checkout-ip` | publishable key and address | valid orders |
 //! | `checkout-invalid` | key and address | invalid orders |
 //! | `cart-ip`, `new-cart-ip`, `new-cart-merchant` | address, merchant | carts and their changes, new carts |
@@ -10,6 +11,7 @@
 //! | `read-ip`, `read-key` | address with a publishable key, secret key | reads |
 //! | `search-ip`, `search-key` | the same | lists of products with `q`, `in_stock` or a price, and facets |
 //! | `write-ip`, `write-key` | the same | writes that no other limit counts |
+//! | `write-merchant` | merchant, over all its secret keys | the same |
 //! | `provider-webhook` | address | webhooks of the payment provider, before they are read |
 //! | `resend-key` | secret key | requests to send an event again |
 //! | `new-place-ip` | address | new places in waiting rooms |

@@ -47,6 +47,28 @@ async fn a_secret_key_has_its_own_allowance() {
     assert_eq!(shop.traces().await.0, 4);
 }
 
+#[tokio::test]
+async fn all_secret_keys_of_a_merchant_share_an_allowance_of_orders() {
+    let mut config = limited(1_000_000, 1_000_000, 3);
+    config.checkout.per_merchant_per_second = NonZeroU32::MIN;
+    let shop = TestApi::open_with(config, ServerLimits::default()).await;
+    shop.stock("mug", 10).await;
+    let place = |name: &str, key: &str| shop.place(name, &order_body()).key(key).send();
+    for name in ["k1", "k2", "k3"] {
+        let answer = place(name, &shop.another_secret().await).await.expect_status(202);
+        assert_eq!(
+            answer.header("ratelimit-policy"),
+            "\"checkout-key\";q=3;w=1",
+            "what the key may still do"
+        );
+    }
+    expect_limited(place("k4", &shop.another_secret().await).await, "checkout-merchant");
+    // It limits neither the merchant's customers nor other merchants, who have no such product.
+    place("k4", &shop.own.public).await.expect_status(202);
+    place("k4", &shop.other.secret).await.expect_status(422);
+    assert_eq!(shop.traces().await.0, 4);
+}
+
 /// A shop behind a proxy on loopback, so that the test chooses the client's address.
 async fn behind_proxy(config: ApiConfig) -> TestApi {
     let trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
@@ -238,6 +260,28 @@ async fn writing_is_limited_by_secret_key_or_by_address() {
     }
     // Reads have an allowance of their own.
     shop.get("/v1/orders").key(&shop.other.secret).send().await.expect_status(200);
+}
+
+#[tokio::test]
+async fn all_secret_keys_of_a_merchant_share_an_allowance_of_writes() {
+    let mut config = config();
+    config.writes.per_merchant_per_second = NonZeroU32::new(2).expect("not zero");
+    let shop = TestApi::open_with(config, ServerLimits::default()).await;
+    let write = |key: &str| shop.call(Method::DELETE, "/v1/webhook_endpoints/x").key(key).send();
+    let mut refused = None;
+    for _ in 0..50 {
+        let answer = write(&shop.another_secret().await).await;
+        if answer.status == 429 {
+            refused = Some(answer);
+            break;
+        }
+        answer.expect_status(404);
+    }
+    let refused = refused.expect("two a second are not fifty at once");
+    assert_eq!(refused.json["violated-policies"], serde_json::json!(["write-merchant"]));
+    assert_eq!(refused.header("ratelimit-policy"), "\"write-merchant\";q=2;w=1");
+    write(&shop.other.secret).await.expect_status(404);
+    shop.get("/v1/orders").send().await.expect_status(200);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Tests of fair share and of limits over all workers.
+//! Tests of fair share, of limits over all workers and of those over all keys of a merchant.
 
 use super::with_env;
 
@@ -12,6 +12,22 @@ fn mails_have_no_limit_per_domain_unless_set() {
     assert_eq!((at_once.at_once, at_once.rate), (Some(2), None));
     with_env(&[("ORDERWORKS_MAIL_PER_DOMAIN_AT_ONCE", "10001")]).expect_err("too many");
     with_env(&[("ORDERWORKS_MAIL_PER_DOMAIN_PER_MINUTE", "1000001")]).expect_err("too many");
+}
+
+#[test]
+fn the_keys_of_a_merchant_have_four_times_the_rate_of_one_unless_set() {
+    let rates = |pairs: &[(&str, &str)]| {
+        let api = with_env(pairs).expect("valid").api;
+        (api.checkout.per_merchant_per_second.get(), api.writes.per_merchant_per_second.get())
+    };
+    let shipped = api::ApiConfig::default();
+    assert_eq!(rates(&[]), (400, 4_000));
+    assert_eq!(shipped.checkout.per_merchant_per_second.get(), 400, "the API's own default");
+    assert_eq!(shipped.writes.per_merchant_per_second.get(), 4_000, "the API's own default");
+    let per_key = ("ORDERWORKS_CHECKOUT_PER_KEY_PER_SECOND", "1000000");
+    let set = ("ORDERWORKS_WRITES_PER_MERCHANT_PER_SECOND", "50");
+    assert_eq!(rates(&[per_key, set]), (4_000_000, 50));
+    with_env(&[("ORDERWORKS_WRITES_PER_MERCHANT_PER_SECOND", "1000001")]).expect_err("too many");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! request; an [`Answer`] is a response that was read.
 
 pub(crate) mod logs;
+mod merchants;
 pub(crate) mod raw;
 
 use std::{num::NonZeroU32, sync::Arc};
@@ -16,14 +17,13 @@ use jobs::{records::RecordStore, sqlite::SqliteEngine};
 use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use store::{
-    domain::{KeyId, MerchantId, OrderId},
-    merchants::{KeyRecord, KeyScope, Merchants},
-};
+use store::{domain::OrderId, merchants::KeyScope};
 use store_sqlite::{SqliteOrders, SqlitePayments};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use webhooks::{HookCaller, UrlPolicy};
+
+pub(crate) use self::merchants::Merchant;
 
 /// A text that proves work of so many bits, eight at most, for this key.
 pub(crate) fn proof(bits: u32, key: &str) -> String {
@@ -51,18 +51,13 @@ pub(crate) struct TestApi {
     pub(crate) folder: tempfile::TempDir,
 }
 
-pub(crate) struct Merchant {
-    pub(crate) id: MerchantId,
-    pub(crate) public: String,
-    pub(crate) secret: String,
-}
-
 /// A configuration whose limits no test reaches by accident.
 pub(crate) fn config() -> ApiConfig {
     let plenty = NonZeroU32::new(1_000_000).expect("not zero");
     ApiConfig {
         checkout: CheckoutLimits {
             per_key_per_second: plenty,
+            per_merchant_per_second: plenty,
             per_publishable_key_per_second: plenty,
             per_ip_per_second: plenty,
             invalid_per_ip_per_minute: plenty,
@@ -74,7 +69,11 @@ pub(crate) fn config() -> ApiConfig {
             searches_per_ip_per_second: plenty,
             searches_per_key_per_second: plenty,
         },
-        writes: WriteLimits { per_ip_per_second: plenty, per_key_per_second: plenty },
+        writes: WriteLimits {
+            per_ip_per_second: plenty,
+            per_key_per_second: plenty,
+            per_merchant_per_second: plenty,
+        },
         sign_in: SignInLimits { per_ip_per_minute: plenty, per_account_per_minute: plenty, burst: plenty },
         carts: CartLimits { new_per_ip_per_minute: plenty, new_per_merchant_per_day: plenty },
         card_testing: CardTestingLimits {
@@ -118,8 +117,8 @@ impl TestApi {
             SqliteSessions::open(&folder.path().join("sessions.db"), ambient.clone()).await.expect("opens");
         let (orders, payments, sessions) = (Arc::new(orders), Arc::new(payments), Arc::new(sessions));
         let records: Arc<dyn RecordStore> = Arc::new(engine.records());
-        let (own, other) =
-            (merchant(&orders, &ambient, "own").await, merchant(&orders, &ambient, "other").await);
+        let own = Merchant::create(&orders, &ambient, "own").await;
+        let other = Merchant::create(&orders, &ambient, "other").await;
         // Forms of the reference act for the merchant of most tests.
         if let Some(keys) = config.docs.as_mut().and_then(|docs| docs.keys.as_mut()) {
             *keys = DocsKeys { publishable: own.public.clone().into(), secret: own.secret.clone().into() };
@@ -166,6 +165,11 @@ impl TestApi {
         }
     }
 
+    /// A further secret key of `own`.
+    pub(crate) async fn another_secret(&self) -> String {
+        merchants::key(&self.orders, &self.ambient, self.own.id, KeyScope::Secret).await
+    }
+
     /// A request; [`Call::send`] sends it.
     pub(crate) fn call(&self, method: Method, path: &str) -> Call {
         Call(self.http.request(method, format!("http://{}{path}", self.address)))
@@ -208,21 +212,6 @@ impl TestApi {
         let stock = self.get("/v1/inventory/mug").send().await.expect_status(200);
         (orders.list().len(), events.list().len(), stock.json["reserved"].as_i64().expect("a number"))
     }
-}
-
-async fn merchant(orders: &SqliteOrders, ambient: &Ambient, name: &str) -> Merchant {
-    let now = ambient.now();
-    let id = MerchantId::fresh(ambient);
-    orders.ensure_merchant(id, name, now).await.expect("a merchant");
-    let mut keys = Vec::new();
-    for (scope, prefix) in [(KeyScope::Publishable, "owk_pub"), (KeyScope::Secret, "owk_sec")] {
-        let key = format!("{prefix}_{}", ambient.uuid().simple());
-        let record = KeyRecord { id: KeyId::fresh(ambient), merchant: id, scope };
-        orders.ensure_key(&record, Sha256::digest(&key).into(), now).await.expect("a key");
-        keys.push(key);
-    }
-    let secret = keys.pop().expect("two keys");
-    Merchant { id, secret, public: keys.pop().expect("two keys") }
 }
 
 /// A valid order of two mugs.
