@@ -11,6 +11,7 @@ mod dev;
 mod distributed;
 mod documents;
 mod exposure;
+mod fair_share;
 mod faults;
 mod hostile;
 mod kill;
