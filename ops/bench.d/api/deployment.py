@@ -49,8 +49,14 @@ class Deployment:
 
     def merchant(self):
         """A new merchant's keys, publishable and secret."""
-        keys = json.loads(self.program.command("--json", "merchant", "create", "--name", "Bench"))
-        return keys["publishable_key"], keys["secret_key"]
+        return self.merchant_with(0)[0]
+
+    def merchant_with(self, count):
+        """The same, and so many further secret keys."""
+        made = json.loads(self.program.command("--json", "merchant", "create", "--name", "Bench"))
+        create = ("--json", "key", "create", made["merchant"]["id"], "--kind", "sec")
+        more = [json.loads(self.program.command(*create))["key"] for _ in range(count)]
+        return (made["publishable_key"], made["secret_key"]), more
 
     def asked_for(self, status):
         """Charges that the sandbox provider has answered so, captured or declined: each order counts once."""
@@ -102,9 +108,9 @@ class Shop:
         """Whether an order is pending or paid."""
         return any(self.json("GET", f"/v1/orders?limit=1&status={status}")["data"] for status in OPEN)
 
-    def until_done(self):
-        """Waits until no order is open; False where one still is after ten minutes."""
-        end = time.monotonic() + END_MAX
+    def until_done(self, seconds=END_MAX):
+        """Waits until no order is open; False where one still is after this time, ten minutes unless told."""
+        end = time.monotonic() + seconds
         while self.is_open():
             if time.monotonic() > end:
                 return False

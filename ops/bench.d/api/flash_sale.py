@@ -11,15 +11,14 @@ import collections
 import contextlib
 import itertools
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 
 import load
 import plot
 from answers import KINDS, Answers
 from bench_report import figure, percentile, publish
-from bench_servers import Connection, note
+from bench_servers import note
 from deployment import OPEN, Shop, arguments, deployed, order
+from drain import CALLERS, address_of, drain
 
 PIECES = 100
 PLENTY = 10_000_000
@@ -27,7 +26,6 @@ TIMES_THE_DRAIN = 10
 SECONDS = 300
 DRAINED = 600
 WARM_UP = 60
-CALLERS = 16
 PROCESSES = 2
 WORKERS = 2
 # More than that would measure the load generator, and come near to the publishable key's own limit of 5,000.
@@ -36,36 +34,6 @@ ACCEPTED_P99_MAX_MS = 250
 # New orders are refused once the oldest has waited so long. As shipped it is ten minutes, and a rush of more than that.
 RUSH_AGES = {"ADMISSION_ORDER_AGE_SECONDS": "10", "ADMISSION_CART_AGE_SECONDS": "20"}
 IMAGES = {"sale": "flash-sale.svg", "rush": "flash-sale-rush.svg"}
-
-
-def address_of(number):
-    """An address that no other order comes from."""
-    return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
-
-
-def place_some(address, shop, numbers, sku):
-    """Places orders as fast as they are accepted."""
-
-    def place(connection, number):
-        headers = {"idempotency-key": f"{sku}-{number}", "x-forwarded-for": address_of(number)}
-        answer, text = connection.ask("POST", "/v1/orders", order(sku), headers)
-        assert answer.status == 202, (answer.status, text)
-
-    def call(mine):
-        connection = Connection(address, shop.publishable)
-        for number in mine:
-            place(connection, number)
-
-    with ThreadPoolExecutor(CALLERS) as callers:
-        list(callers.map(call, (numbers[caller::CALLERS] for caller in range(CALLERS))))
-
-
-def drain(address, shop, first, count):
-    """Orders a second, from the first one placed to the last one fulfilled."""
-    began = time.monotonic()
-    place_some(address, shop, range(first, first + count), "OTHER")
-    assert shop.until_done(), "orders do not end"
-    return count / (time.monotonic() - began)
 
 
 def targets(addresses, key, sku):

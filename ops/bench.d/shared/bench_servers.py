@@ -20,6 +20,8 @@ import urllib.parse
 
 START_MAX = 60
 ANSWER_MAX = 30
+# Less than the 75 s after which the API closes a connection that carries no request.
+IDLE_MAX = 30
 
 
 class Database:
@@ -88,6 +90,7 @@ class Connection:
     def __init__(self, address, token):
         self.connection = http.client.HTTPConnection(address, timeout=ANSWER_MAX)
         self.token = token
+        self.used_at = time.monotonic()
 
     def call(self, method, path, body=None, **headers):
         """Status and text."""
@@ -99,9 +102,14 @@ class Connection:
         sent = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
         # Whatever their case: a field that is sent twice is refused.
         sent |= {name.lower(): value for name, value in (headers or {}).items()}
+        if time.monotonic() - self.used_at > IDLE_MAX:
+            # The request opens another one.
+            self.connection.close()
         self.connection.request(method, path, None if body is None else json.dumps(body), sent)
         answer = self.connection.getresponse()
-        return answer, answer.read().decode()
+        text = answer.read().decode()
+        self.used_at = time.monotonic()
+        return answer, text
 
 
 class Program:
