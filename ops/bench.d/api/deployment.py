@@ -58,6 +58,11 @@ class Deployment:
         more = [json.loads(self.program.command(*create))["key"] for _ in range(count)]
         return (made["publishable_key"], made["secret_key"]), more
 
+    def busy(self):
+        """Jobs that wait or run, but for those delayed by a minute at most."""
+        queues = json.loads(self.program.command("--json", "inspect", "queues"))
+        return sum(queue["ready"] + queue["delayed"] + queue["running"] for queue in queues)
+
     def asked_for(self, status):
         """Charges that the sandbox provider has answered so, captured or declined: each order counts once."""
         file = self.folder / "provider.db"
