@@ -49,7 +49,9 @@ export interface WaitingRoom {
   ahead: number | null; opens_at: string | null; estimated_admission_at: string | null; admitted_until: string | null;
   ask_again_seconds: number | null;
 }
-export interface Refund { object: "refund"; id: string; order: string; amount_minor: number; status: "requested" | "done" }
+export interface Refund {
+  object: "refund"; id: string; order: string; amount_minor: number; status: "requested" | "done";
+}
 export interface Payment {
   object: "payment"; id: string; order: string; status: PaymentStatus; amount_minor: number; currency: string;
   created_at: string;
@@ -120,6 +122,8 @@ export interface CallOptions {
   orderToken?: string;
   /** `owq_…` of the waiting room. */
   place?: string;
+  /** Of a storefront: an id of 16 to 64 of `A-Za-z0-9-_` that it draws once and keeps; orders count by it. */
+  device?: string;
   signal?: AbortSignal;
 }
 /** Without a key a fresh UUID is used; errors carry it, too. */
@@ -138,6 +142,8 @@ export interface OrderworksSettings {
   retries?: number;
   /** Longest delay between two attempts; default 30,000. */
   delayMaxMs?: number;
+  /** Work for an order at most, each bit more doubles it; default 24. 0: an error tells of it, as beyond this. */
+  proofBitsMax?: number;
   fetch?: typeof globalThis.fetch;
 }
 
@@ -156,6 +162,8 @@ export class ProblemError extends OrderworksError {
   totalMinor?: number;
   /** Seconds. */
   retryAfter?: number;
+  /** Zero bits that a proof of work has to have, of `proof_of_work_required`. */
+  proofBits?: number;
 }
 
 export class Orderworks {
@@ -207,7 +215,7 @@ export class Orderworks {
   openCart(merge?: string, options?: CallOptions): Promise<Cart>;
   exportCustomer(options?: CallOptions): Promise<CustomerExport>;
   customerOrders(query?: PageQuery & { status?: OrderStatus }, options?: CallOptions): AsyncGenerator<Order>;
-  deleteCustomer(password: string, options?: CallOptions): Promise<void>;
+  deleteCustomer(deletion: { password: string; erase_orders?: boolean }, options?: CallOptions): Promise<void>;
 
   createWebhookEndpoint(
     endpoint: WebhookEndpointCreate, options?: CallOptions,

@@ -6,7 +6,9 @@ Faults are taken one a request, in order: POST /_faults with a JSON list of
   "slow"      the answer comes after four seconds
   "events"    an event stream is cut after two events
   [503, "1"]  not passed on; answered with this status and Retry-After
-GET /_log answers with the requests that arrived since it was asked last, as [method, path, idempotency key].
+  null        none
+GET /_log answers with the requests that arrived since it was asked last, as [method, path, idempotency key, fields]:
+fields are the header fields of Orderworks' own, by name.
 """
 
 import http.client
@@ -32,7 +34,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path in ("/_faults", "/_log"):
             return self.control(body)
         with self.lock:
-            self.log.append([self.command, self.path, self.headers.get("idempotency-key")])
+            fields = {name.lower(): value for name, value in self.headers.items()}
+            own = {name: value for name, value in fields.items() if name.startswith("orderworks-")}
+            self.log.append([self.command, self.path, fields.get("idempotency-key"), own])
             fault = self.faults.pop(0) if self.faults else None
         if isinstance(fault, list):
             problem = {"status": fault[0], "code": "test_fault", "title": "A fault of the test", "detail": "as asked"}

