@@ -56,6 +56,11 @@ impl Cell {
         Self { raw: at.to_string(), ..Self::from(format!("{second} ({age})")) }
     }
 
+    /// The age of a time, which itself is the value for programs.
+    pub(crate) fn age(at: Timestamp, now: Timestamp) -> Self {
+        Self { raw: at.to_string(), ..Self::number(ago(at, now)) }
+    }
+
     pub(crate) fn optional_time(at: Option<Timestamp>, now: Timestamp) -> Self {
         at.map_or_else(|| "-".into(), |at| Self::time(at, now))
     }

@@ -3,7 +3,7 @@
 //! Guarantees: however many pages reload, engine, stores and scaling signal are asked at most once in [`FIGURES_AGE`],
 //! and the log of attempts for one bounded page. Delayed and dead jobs are counted as far as pages show counts. Rates
 //! and waits are those of the last [`RECENT_MAX`] attempts of all queues together, not those of a fixed span: a query
-//! over a span would grow with the load.
+//! over a span would grow with the load. The first attempt of a queue has its rates, too.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -27,8 +27,10 @@ use crate::{cells::COUNT_SHOWN_MAX, error::ConsoleError, parts::ConsoleParts};
 const FIGURES_AGE: Duration = Duration::from_secs(2);
 /// Attempts looked at for rates and waits.
 const RECENT_MAX: u32 = 500;
-/// Attempts of a queue below which no rate and no wait is told.
-const RECENT_MIN: usize = 2;
+/// The last of these attempts, which are told one by one.
+const LATEST_MAX: usize = 15;
+/// Shortest span that a rate is told of while all attempts of it are known: one attempt a second ago is none of sixty.
+const RATE_SPAN_MIN: Duration = Duration::from_mins(1);
 /// Place of the wait that is told among all, in thousandths.
 const WAIT_QUANTILE: usize = 950;
 
@@ -46,6 +48,8 @@ pub(crate) struct Figures {
     pub(crate) outbox: Backlog,
     /// Worker processes that live.
     pub(crate) workers: usize,
+    /// The latest attempts of all queues, newest first.
+    pub(crate) latest: Vec<AttemptRecord>,
     /// Consumers and processes; they have a page and a JSON of their own.
     #[serde(skip)]
     pub(crate) consumers: Vec<WorkerStatus>,
@@ -122,9 +126,9 @@ async fn ask(parts: &ConsoleParts, at: Timestamp) -> Result<Figures, ConsoleErro
     let statuses = inspection::queues_up_to(engine, &notes, at, COUNT_SHOWN_MAX).await?;
     let filter = RecordFilter { limit: RECENT_MAX, ..RecordFilter::default() };
     let recent = parts.records.list(&filter).await?;
-    let signals = (parts.scaling)().await.unwrap_or_default();
+    let (signals, span) = ((parts.scaling)().await.unwrap_or_default(), known_span(&recent, at));
     let mut queues: Vec<_> =
-        statuses.into_iter().map(|status| of_queue(status, &recent, &signals, at)).collect();
+        statuses.into_iter().map(|status| of_queue(status, &recent, &signals, span)).collect();
     queues.sort_by(|one, other| (one.status.rank(), one.name()).cmp(&(other.status.rank(), other.name())));
     let workers = processes(&notes);
     Ok(Figures {
@@ -134,6 +138,7 @@ async fn ask(parts: &ConsoleParts, at: Timestamp) -> Result<Figures, ConsoleErro
         short_delays: engine.short_delays().await?,
         outbox: parts.orders.backlog().await?,
         workers,
+        latest: recent.into_iter().take(LATEST_MAX).collect(),
         consumers: inspection::workers(engine.consumers().await?, notes),
         lost: lost_notes(parts.store.as_ref(), &parts.ambient).await?,
     })
@@ -144,23 +149,27 @@ pub(crate) fn processes(notes: &[WorkerNote]) -> usize {
     notes.iter().map(|note| note.worker.as_str()).collect::<HashSet<_>>().len()
 }
 
+/// Span of time whose attempts these are, newest first: since the oldest of them, or longer where there are no others.
+fn known_span(recent: &[AttemptRecord], now: Timestamp) -> Duration {
+    let known = recent.last().map(|oldest| between(oldest.started_at, now)).unwrap_or_default();
+    if recent.len() < RECENT_MAX as usize { known.max(RATE_SPAN_MIN) } else { known }
+}
+
 fn of_queue(
     status: QueueStatus,
     recent: &[AttemptRecord],
     signals: &[QueueSignal],
-    now: Timestamp,
+    span: Duration,
 ) -> QueueFigures {
     let signal = signals.iter().find(|signal| signal.queue == status.depth.queue);
     let its: Vec<_> = recent.iter().filter(|record| record.queue == status.depth.queue).collect();
-    // Newest first: the last one of all queues began the span that is known.
-    let known = recent.last().map(|oldest| between(oldest.started_at, now)).unwrap_or_default();
     let completed = its.iter().filter(|record| record.outcome == AttemptOutcome::Completed).count();
-    let rate = |number: usize| (its.len() >= RECENT_MIN).then(|| per_minute(number, known)).flatten();
+    let rate = |number: usize| (!its.is_empty()).then(|| per_minute(number, span)).flatten();
     let first = its.iter().filter(|record| record.attempt == 1);
     let mut waits: Vec<Duration> =
         first.map(|record| between(record.created_at, record.started_at)).collect();
     waits.sort_unstable();
-    let wait = waits.get(waits.len() * WAIT_QUANTILE / 1000).filter(|_| waits.len() >= RECENT_MIN);
+    let wait = waits.get(waits.len() * WAIT_QUANTILE / 1000);
     QueueFigures {
         desired_workers: signal.map(|signal| signal.desired_workers),
         completed_per_minute: rate(completed),
@@ -178,11 +187,66 @@ fn per_minute(number: usize, span: Duration) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use jobs::{JobId, engine::Depth};
+
     use super::*;
+
+    fn queue(name: &str) -> QueueStatus {
+        let depth = Depth {
+            queue: name.to_owned(),
+            ready: 0,
+            delayed: 0,
+            running: 0,
+            dead: 0,
+            oldest_ready_at: None,
+            paused: false,
+        };
+        QueueStatus { depth, consumers: 1, slots: 1, fair: None }
+    }
+
+    /// A first attempt of the queue `email`, which waited for half a second.
+    fn attempt(started_at: Timestamp, outcome: AttemptOutcome) -> AttemptRecord {
+        AttemptRecord {
+            job: JobId::fresh(&base::Ambient::system()),
+            kind: "send_mail".to_owned(),
+            queue: "email".to_owned(),
+            subject: None,
+            attempt: 1,
+            worker: "w-1".to_owned(),
+            created_at: base::time::earlier(started_at, Duration::from_millis(500)),
+            started_at,
+            duration: Duration::from_millis(20),
+            outcome,
+            error: None,
+            trace: None,
+        }
+    }
 
     #[test]
     fn a_rate_needs_a_span() {
         assert_eq!(per_minute(5, Duration::ZERO), None);
         assert_eq!(per_minute(5, Duration::from_secs(30)), Some(10.0));
+    }
+
+    #[test]
+    fn the_first_attempt_has_its_rates_and_its_wait() {
+        let now = Timestamp::from_second(1_000).expect("a time");
+        let one = [attempt(Timestamp::from_second(999).expect("a time"), AttemptOutcome::Completed)];
+        let of = |name| of_queue(queue(name), &one, &[], known_span(&one, now));
+        let email = of("email");
+        assert_eq!((email.completed_per_minute, email.failed_per_minute), (Some(1.0), Some(0.0)));
+        assert_eq!(email.wait_p95_ms, Some(500));
+        let other = of("payments");
+        assert_eq!((other.completed_per_minute, other.wait_p95_ms), (None, None), "it had no attempt");
+    }
+
+    #[test]
+    fn rates_of_a_full_page_are_those_of_its_span() {
+        let [now, began] = [1_000, 990].map(|second| Timestamp::from_second(second).expect("a time"));
+        let full = vec![attempt(began, AttemptOutcome::Retried); RECENT_MAX as usize];
+        assert_eq!(known_span(&full, now), Duration::from_secs(10), "there were others before");
+        assert_eq!(known_span(&full[1..], now), RATE_SPAN_MIN, "there were no others");
+        let email = of_queue(queue("email"), &full, &[], known_span(&full, now));
+        assert_eq!((email.completed_per_minute, email.failed_per_minute), (Some(0.0), Some(3_000.0)));
     }
 }

@@ -115,6 +115,7 @@ mod tests {
             short_delays: 0,
             outbox: Backlog { messages: 0, oldest_at: None, set_aside: 0 },
             workers: 0,
+            latest: Vec::new(),
             consumers: Vec::new(),
             lost: Vec::new(),
         }

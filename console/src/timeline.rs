@@ -36,13 +36,30 @@ impl TimelineEntry {
             text: format!("{kind}: attempt {attempt} {}", outcome.as_str()),
             detail: format!("{} in {worker} {error}", span(*duration)),
             job: Some(job.to_string()),
-            is_well: match outcome {
-                AttemptOutcome::Completed => Some(true),
-                AttemptOutcome::Retried | AttemptOutcome::Dead | AttemptOutcome::Cancelled => Some(false),
-                AttemptOutcome::Snoozed | AttemptOutcome::Stale => None,
-            },
+            is_well: is_well(*outcome),
             ..Self::new(record.started_at, "job", "")
         }
+    }
+}
+
+/// How an attempt ended.
+pub(crate) fn outcome_cell(outcome: AttemptOutcome) -> Cell {
+    Cell::marked(class_of(is_well(outcome)), outcome.as_str())
+}
+
+fn is_well(outcome: AttemptOutcome) -> Option<bool> {
+    match outcome {
+        AttemptOutcome::Completed => Some(true),
+        AttemptOutcome::Retried | AttemptOutcome::Dead | AttemptOutcome::Cancelled => Some(false),
+        AttemptOutcome::Snoozed | AttemptOutcome::Stale => None,
+    }
+}
+
+fn class_of(is_well: Option<bool>) -> &'static str {
+    match is_well {
+        Some(true) => "good",
+        Some(false) => "bad",
+        None => "",
     }
 }
 
@@ -52,11 +69,7 @@ pub(crate) fn timeline_table(caption: &str, entries: &[TimelineEntry], now: Time
     sorted.sort_by_key(|entry| entry.at);
     let mut table = Table::new(caption, ["Time", "What", "Event", "Detail"]);
     for entry in sorted {
-        let class = match entry.is_well {
-            Some(true) => "good",
-            Some(false) => "bad",
-            None => "",
-        };
+        let class = class_of(entry.is_well);
         let href = entry.job.as_deref().map(|job| path("/jobs", job)).unwrap_or_default();
         table.push([
             Cell::time(entry.at, now),

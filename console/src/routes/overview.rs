@@ -1,19 +1,22 @@
-//! The overview: all queues, those in trouble first, and what else needs a person.
+//! The overview: all queues, those in trouble first, what ran last, and what else needs a person.
 
 use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
+use base::Timestamp;
+use jobs::records::AttemptRecord;
 use serde::Serialize;
 
-use super::queues::queue_table;
+use super::{job_list::subject_cell, queues::queue_table};
 use crate::{
     answer::{Asked, View, Visitor},
-    cells::count,
+    cells::{count, path, span},
     error::ConsoleError,
     figures::{Figures, QueueFigures, processes},
     history::SamplesByQueue,
-    page::{Cell, Facts, Page},
+    page::{Cell, Facts, Page, Table},
     state::Console,
+    timeline::outcome_cell,
 };
 
 pub(crate) async fn overview(
@@ -40,6 +43,7 @@ impl View for Overview {
         let mut page = Page::new("Overview");
         trouble(&mut page, figures);
         page.push(queue_table("Queues", &figures.queues, &self.samples, figures.at));
+        page.push(latest_table(&figures.latest, figures.at));
         let mut facts = Facts::new("Around the queues");
         facts.push("Worker processes", Cell::link(figures.workers.to_string(), "/workers"));
         facts.push("Messages in the outbox", Cell::count(figures.outbox.messages));
@@ -51,6 +55,28 @@ impl View for Overview {
         page.push(facts);
         page
     }
+}
+
+/// Attempts with links to their jobs and orders: what has just been ordered is among them.
+fn latest_table(latest: &[AttemptRecord], now: Timestamp) -> Table {
+    let mut table = Table::new(
+        "Latest attempts of jobs, newest first",
+        ["Started", "Job", "Queue", "Attempt", "Outcome", "Took", "Subject", "Error"],
+    );
+    "None is recorded: no job has run yet, or `records.level` leaves it out.".clone_into(&mut table.empty);
+    for record in latest {
+        table.push([
+            Cell::age(record.started_at, now),
+            Cell::link(record.kind.as_str(), path("/jobs", &record.job.to_string())),
+            Cell::link(record.queue.as_str(), path("/queues", &record.queue)),
+            Cell::number(record.attempt),
+            outcome_cell(record.outcome),
+            Cell::number(span(record.duration)),
+            subject_cell(record.subject.as_deref()),
+            record.error.as_deref().into(),
+        ]);
+    }
+    table
 }
 
 fn trouble(page: &mut Page, figures: &Figures) {

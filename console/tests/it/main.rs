@@ -4,5 +4,6 @@
 
 mod access;
 mod actions;
+mod overview;
 mod pages;
 mod util;
