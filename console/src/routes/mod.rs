@@ -9,6 +9,7 @@ mod job_list;
 mod limits;
 mod operation_form;
 mod operations;
+mod order_timeline;
 mod orders;
 mod overview;
 mod queues;

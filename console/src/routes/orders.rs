@@ -1,37 +1,39 @@
 //! One order in one timeline: request, events, outbox, jobs, payment, refunds, mails, webhook attempts.
 //!
 //! Guarantees: reads only, and of payments the committed state, which disturbs no decision. Names and addresses of
-//! customers are shown to those who see payloads. Does not show what a queue has not run yet: jobs are found by their
-//! attempts, and those that wait for another one are asked for by id.
+//! customers are shown to those who see payloads. Where a list is cut, the page says so. Does not show what a queue has
+//! not run yet: jobs are found by their attempts, and those that wait for another one are asked for by id.
+//!
+//! Next: `order_timeline.rs`, the entries.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     extract::{Path, State},
     response::Response,
 };
-use base::Timestamp;
+use base::{Timestamp, time::between};
 use jobs::{
     JobId,
     records::{AttemptOutcome, AttemptRecord, RecordFilter},
 };
 use serde::Serialize;
 use store::{
-    domain::{Decision, Order, OrderId, Payment, PaymentAttempt, PaymentId, RefundState},
-    orders::MailSubject,
+    domain::{Order, OrderId, Payment, PaymentId},
     outbox::SetAside,
 };
 
 use super::{
     job_list::{JobSummary, state_cell},
     operation_form::{Action, action_form},
+    order_timeline::{ATTEMPTS_MAX, OrderTimeline, reference},
 };
 use crate::{
     access::Role,
     answer::{Asked, View, Visitor, parsed},
-    cells::{path, span},
+    cells::{path, with_query},
     error::ConsoleError,
-    page::{Cell, Facts, Page, Table},
+    page::{Cell, Facts, Link, Links, Page, Table},
     state::{Console, ConsoleState},
     timeline::{TimelineEntry, timeline_table},
 };
@@ -39,12 +41,12 @@ use crate::{
 /// Kinds of items that are sent again for an order, where the console has them, and the button of each.
 const SENT_AGAIN: [(&str, &str); 2] =
     [("webhooks", "Send given-up webhooks again"), ("mails", "Send refused mails again")];
-/// Attempts of jobs looked at.
-const ATTEMPTS_MAX: u32 = 1000;
 /// Jobs asked for by id.
 const JOBS_MAX: usize = 20;
 /// Messages of the outbox looked at, of those that are set aside.
 const SET_ASIDE_MAX: u32 = 1000;
+/// Age from which an unsent message is late: a relay that works takes a new one within a second.
+const UNSENT_LATE: Duration = Duration::from_secs(10);
 
 pub(super) async fn order(
     State(Console(console)): State<Console>,
@@ -76,10 +78,16 @@ struct OrderPage {
     customer: Option<String>,
     payment: Option<PaymentSummary>,
     timeline: Vec<TimelineEntry>,
+    /// What the timeline leaves out.
+    notes: Vec<String>,
     /// Jobs of the order that wait, run or are dead.
     jobs: Vec<JobSummary>,
+    /// Whether there are more of them.
+    has_more_jobs: bool,
     /// Jobs that gave up, such as a mail that was refused, and were not started again.
     given_up: Vec<GivenUp>,
+    /// When the oldest message about the order was written that no relay has published; `None` without one.
+    unsent_since: Option<Timestamp>,
     /// Messages about the order that no relay could read.
     set_aside: Vec<SetAside>,
     /// Items and buttons of [`SENT_AGAIN`] that this console has.
@@ -122,14 +130,19 @@ async fn gathered(
     };
     let mut set_aside = orders.list_set_aside(SET_ASIDE_MAX).await?;
     set_aside.retain(|message| message.order == Some(id));
-    let mut timeline = vec![TimelineEntry::new(order.created_at, "request", "order accepted")];
-    timeline.extend(of_events(console, id).await?);
-    timeline.extend(attempts.iter().map(TimelineEntry::of_attempt));
+    let money = orders.order_money(id).await?;
+    let (unsent_since, refunds) =
+        money.map_or_else(Default::default, |money| (money.unsent_since, money.refunds));
+    let mut timeline = OrderTimeline::new(&order);
+    timeline.add_events(orders.as_ref()).await?;
+    timeline.add_attempts(&attempts);
     if let Some(payment) = &payment {
-        of_payment(&mut timeline, payment, &charges);
+        timeline.add_payment(payment, &charges);
     }
-    timeline.sort_by_key(|entry| entry.at);
+    timeline.add_refunds(&refunds);
+    let (timeline, notes) = timeline.finish();
     let last = last_attempts(&attempts);
+    let (jobs, has_more_jobs) = open_jobs(console, &last).await?;
     let Order { currency, customer, .. } = &order;
     let customer = sees_payloads.then(|| format!("{} <{}>", customer.name, customer.email));
     Ok(OrderPage {
@@ -148,8 +161,11 @@ async fn gathered(
         customer,
         payment: payment.map(summary),
         timeline,
-        jobs: open_jobs(console, &last).await?,
+        notes,
+        jobs,
+        has_more_jobs,
         given_up: given_up(&last),
+        unsent_since,
         set_aside,
         sent_again: SENT_AGAIN.into_iter().filter(|(kind, _)| has_items(console, kind)).collect(),
     })
@@ -157,69 +173,6 @@ async fn gathered(
 
 fn has_items(console: &ConsoleState, kind: &str) -> bool {
     console.parts.items.iter().any(|items| items.name() == kind)
-}
-
-/// Events, mails and webhook attempts, by the order store.
-async fn of_events(console: &ConsoleState, id: OrderId) -> Result<Vec<TimelineEntry>, ConsoleError> {
-    let orders = &console.parts.orders;
-    let mut entries = Vec::new();
-    for event in orders.order_events(id, 0).await? {
-        let text = format!("{} (sequence {})", event.kind.as_str(), event.sequence);
-        let entry = TimelineEntry::new(event.at, "event", text);
-        entries.push(TimelineEntry { detail: event.id.to_string(), ..entry });
-    }
-    for mail in orders.mails(MailSubject::Order(id)).await? {
-        let entry = TimelineEntry::new(mail.sent_at, "mail", format!("{} sent", mail.template));
-        entries.push(TimelineEntry { is_well: Some(true), ..entry });
-    }
-    for attempt in orders.attempts_of_order(id).await? {
-        let answer = match (&attempt.status, &attempt.error) {
-            (Some(status), _) => format!("answered {status}"),
-            (None, Some(error)) => format!("failed: {error}"),
-            (None, None) => "no answer".to_owned(),
-        };
-        let text = format!("attempt {} {answer}", attempt.attempt);
-        let detail = format!("{} to {}, {}", attempt.event, attempt.endpoint, span(attempt.duration));
-        let entry = TimelineEntry::new(attempt.at, "webhook", text);
-        entries.push(TimelineEntry { detail, is_well: Some(attempt.delivered()), ..entry });
-    }
-    Ok(entries)
-}
-
-fn of_payment(timeline: &mut Vec<TimelineEntry>, payment: &Payment, charges: &[PaymentAttempt]) {
-    let entry = |at, what, text: String| TimelineEntry::new(at, what, text);
-    timeline.push(entry(payment.created_at, "payment", format!("opened at {}", payment.provider)));
-    for charge in charges {
-        // A charge that was answered has no note: its result is the decision.
-        let note = charge.note.as_deref().map(|note| format!("{note}, ")).unwrap_or_default();
-        let detail = format!("{note}in {}", charge.worker);
-        let began = entry(charge.begun_at, "payment", format!("charge attempt {}", charge.epoch));
-        timeline.push(TimelineEntry { detail, ..began });
-    }
-    if let Some(at) = payment.decided_at {
-        let is_well = matches!(payment.decision, Some(Decision::Captured { .. }));
-        let decided = entry(at, "payment", if is_well { "captured" } else { "declined" }.to_owned());
-        let detail = reference(payment).unwrap_or_default();
-        timeline.push(TimelineEntry { is_well: Some(is_well), detail, ..decided });
-    }
-    for refund in &payment.refunds {
-        let (state, is_well) = match refund.state {
-            RefundState::Open => ("open", None),
-            RefundState::Done => ("done", Some(true)),
-            RefundState::Failed => ("failed", Some(false)),
-        };
-        let text = format!("{} {} in minor units: {state}", refund.amount_minor, payment.currency);
-        let began = entry(refund.begun_at, "refund", text);
-        timeline.push(TimelineEntry { is_well, detail: refund.id.to_string(), ..began });
-    }
-}
-
-fn reference(payment: &Payment) -> Option<String> {
-    match &payment.decision {
-        Some(Decision::Captured { provider_reference }) => Some(provider_reference.clone()),
-        Some(Decision::Declined { code }) => Some(code.clone()),
-        None => payment.charge.clone(),
-    }
 }
 
 /// The token of the payment method is left out: it charges the customer.
@@ -252,16 +205,18 @@ fn given_up(last: &BTreeMap<JobId, &AttemptRecord>) -> Vec<GivenUp> {
     given_up.map(of).collect()
 }
 
-/// Jobs whose last attempt did not end them, as far as the engine holds them.
+/// Jobs whose last attempt did not end them, as far as the engine holds them, and whether there are more.
 async fn open_jobs(
     console: &ConsoleState,
     last: &BTreeMap<JobId, &AttemptRecord>,
-) -> Result<Vec<JobSummary>, ConsoleError> {
+) -> Result<(Vec<JobSummary>, bool), ConsoleError> {
+    let open = last.iter().filter(|(_, record)| is_open(record.outcome));
+    let open: Vec<JobId> = open.map(|(id, _)| *id).collect();
     let mut jobs = Vec::new();
-    for (id, _) in last.iter().filter(|(_, record)| is_open(record.outcome)).take(JOBS_MAX) {
+    for id in open.iter().take(JOBS_MAX) {
         jobs.extend(console.parts.engine.find(*id).await?.map(JobSummary::from));
     }
-    Ok(jobs)
+    Ok((jobs, open.len() > JOBS_MAX))
 }
 
 fn is_open(outcome: AttemptOutcome) -> bool {
@@ -271,31 +226,19 @@ fn is_open(outcome: AttemptOutcome) -> bool {
 impl View for OrderPage {
     fn page(&self, visitor: &Visitor) -> Page {
         let mut page = Page::new(format!("Order {}", self.id));
-        for message in &self.set_aside {
-            page.note(
-                "bad",
-                format!("Message {} ({}) cannot be read by the relay.", message.id, message.kind),
-            );
-        }
-        for GivenUp { kind, error, .. } in &self.given_up {
-            page.note("bad", format!("{kind} gave up: {}.", error.as_deref().unwrap_or("no reason told")));
+        self.trouble(&mut page);
+        for note in &self.notes {
+            page.note("info", note.as_str());
         }
         page.push(timeline_table("Everything that happened, oldest first", &self.timeline, self.at));
         page.push(self.facts(visitor));
         if !self.jobs.is_empty() {
-            let mut table =
-                Table::new("Jobs that wait, run or are dead", ["Job", "Kind", "State", "Due", "Last error"]);
-            for job in &self.jobs {
-                let id = job.id.to_string();
-                table.push([
-                    Cell::link(id.as_str(), path("/jobs", &id)),
-                    job.kind().into(),
-                    state_cell(job.state),
-                    Cell::optional_time(job.run_at, self.at),
-                    job.last_error.as_deref().into(),
-                ]);
-            }
-            page.push(table);
+            page.push(self.job_table());
+        }
+        if self.has_more_jobs {
+            let href = with_query("/jobs", &[("q", self.id.to_string().as_str())]);
+            let link = Link { text: "all that can be listed".to_owned(), href, is_current: false };
+            page.push(Links { label: format!("There are more than {JOBS_MAX} of them"), links: vec![link] });
         }
         for &(items, button) in self.sent_again.iter().filter(|_| visitor.may(Role::Operator)) {
             let action = Action { items, verb: "retry", button, is_dangerous: false };
@@ -307,6 +250,45 @@ impl View for OrderPage {
 }
 
 impl OrderPage {
+    /// What holds the order up, or has not been done.
+    fn trouble(&self, page: &mut Page) {
+        for message in &self.set_aside {
+            page.note(
+                "bad",
+                format!("Message {} ({}) cannot be read by the relay.", message.id, message.kind),
+            );
+        }
+        if let Some(since) = self.unsent_since {
+            let class = if self.is_late(since) { "bad" } else { "info" };
+            let since = Cell::time(since, self.at).text;
+            let text = "no relay has published them yet.";
+            page.note(class, format!("Messages of this order wait in the outbox since {since}: {text}"));
+        }
+        for GivenUp { kind, error, .. } in &self.given_up {
+            page.note("bad", format!("{kind} gave up: {}.", error.as_deref().unwrap_or("no reason told")));
+        }
+    }
+
+    fn is_late(&self, unsent_since: Timestamp) -> bool {
+        between(unsent_since, self.at) >= UNSENT_LATE
+    }
+
+    fn job_table(&self) -> Table {
+        let mut table =
+            Table::new("Jobs that wait, run or are dead", ["Job", "Kind", "State", "Due", "Last error"]);
+        for job in &self.jobs {
+            let id = job.id.to_string();
+            table.push([
+                Cell::link(id.as_str(), path("/jobs", &id)),
+                job.kind().into(),
+                state_cell(job.state),
+                Cell::optional_time(job.run_at, self.at),
+                job.last_error.as_deref().into(),
+            ]);
+        }
+        table
+    }
+
     fn facts(&self, visitor: &Visitor) -> Facts {
         let mut facts = Facts::new("The order");
         let hidden = "shown to admins, where console.show_payloads allows it";
@@ -322,6 +304,14 @@ impl OrderPage {
             facts.push("Payment", format!("{} ({}) by {}", payment.state, payment.id, payment.provider));
             facts.push("Charge", payment.reference.as_deref());
         }
+        facts.push(
+            "Outbox",
+            match self.unsent_since {
+                Some(since) if self.is_late(since) => Cell::marked("bad", Cell::time(since, self.at)),
+                Some(since) => Cell::time(since, self.at),
+                None => "all messages are published".into(),
+            },
+        );
         facts.push("Placed", Cell::time(self.created_at, self.at));
         facts.push("Last changed", Cell::time(self.updated_at, self.at));
         facts.push("Trace id", self.trace_id.as_deref());

@@ -4,6 +4,8 @@
 
 mod access;
 mod actions;
+mod altered;
+mod orders;
 mod overview;
 mod pages;
 mod util;

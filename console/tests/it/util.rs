@@ -52,8 +52,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A mail about an order.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Mail {
-    text: String,
-    order: Option<OrderId>,
+    pub(crate) text: String,
+    pub(crate) order: Option<OrderId>,
 }
 
 impl Job for Mail {
@@ -74,7 +74,7 @@ impl Job for Mail {
 pub(crate) struct Deployment {
     _folder: tempfile::TempDir,
     pub(crate) parts: ConsoleParts,
-    console: Console,
+    pub(crate) console: Console,
     pub(crate) ready: JobId,
     pub(crate) delayed: JobId,
     pub(crate) dead: JobId,
