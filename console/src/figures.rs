@@ -3,12 +3,14 @@
 //! Guarantees: however many pages reload, engine, stores and scaling signal are asked at most once in [`FIGURES_AGE`],
 //! and the log of attempts for one bounded page. Delayed and dead jobs are counted as far as pages show counts. Rates
 //! and waits are those of the last [`RECENT_MAX`] attempts of all queues together, not those of a fixed span: a query
-//! over a span would grow with the load. The first attempt of a queue has its rates, too.
+//! over a span would grow with the load. The first attempt of a queue has its rates, too. An order store that is away
+//! leaves out the outbox, and nothing else.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use base::{
     Timestamp,
+    error_class::describe,
     time::{between, later},
 };
 use jobs::{
@@ -19,12 +21,14 @@ use jobs::{
 };
 use serde::Serialize;
 use store::outbox::Backlog;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
 use crate::{cells::COUNT_SHOWN_MAX, error::ConsoleError, parts::ConsoleParts};
 
 /// Age of figures that are shown again.
 const FIGURES_AGE: Duration = Duration::from_secs(2);
+/// Longest wait for the order store, which holds up no other figure.
+const OUTBOX_MAX: Duration = Duration::from_secs(2);
 /// Attempts looked at for rates and waits.
 const RECENT_MAX: u32 = 500;
 /// The last of these attempts, which are told one by one.
@@ -44,8 +48,8 @@ pub(crate) struct Figures {
     pub(crate) queues: Vec<QueueFigures>,
     /// Jobs of any queue in delays that the engine cannot assign to one.
     pub(crate) short_delays: u64,
-    /// What waits to be published.
-    pub(crate) outbox: Backlog,
+    /// What waits to be published; `None` while the order store does not answer.
+    pub(crate) outbox: Option<Backlog>,
     /// Worker processes that live.
     pub(crate) workers: usize,
     /// The latest attempts of all queues, newest first.
@@ -122,6 +126,23 @@ impl SharedFigures {
 }
 
 async fn ask(parts: &ConsoleParts, at: Timestamp) -> Result<Figures, ConsoleError> {
+    let (figures, outbox) = tokio::join!(ask_jobs(parts, at), ask_outbox(parts));
+    Ok(Figures { outbox, ..figures? })
+}
+
+/// The backlog of the outbox. Without an answer pages show all else, and say so.
+async fn ask_outbox(parts: &ConsoleParts) -> Option<Backlog> {
+    let error = match timeout(OUTBOX_MAX, parts.orders.backlog()).await {
+        Ok(Ok(backlog)) => return Some(backlog),
+        Ok(Err(error)) => describe(&error),
+        Err(_) => format!("no answer within {} s", OUTBOX_MAX.as_secs()),
+    };
+    tracing::warn!(error, "outbox not shown in the console");
+    None
+}
+
+/// All figures but that of the outbox.
+async fn ask_jobs(parts: &ConsoleParts, at: Timestamp) -> Result<Figures, ConsoleError> {
     let (engine, notes) = (parts.engine.as_ref(), live_notes(parts.store.as_ref(), &parts.ambient).await?);
     let statuses = inspection::queues_up_to(engine, &notes, at, COUNT_SHOWN_MAX).await?;
     let filter = RecordFilter { limit: RECENT_MAX, ..RecordFilter::default() };
@@ -136,7 +157,7 @@ async fn ask(parts: &ConsoleParts, at: Timestamp) -> Result<Figures, ConsoleErro
         engine: engine.name(),
         queues,
         short_delays: engine.short_delays().await?,
-        outbox: parts.orders.backlog().await?,
+        outbox: None,
         workers,
         latest: recent.into_iter().take(LATEST_MAX).collect(),
         consumers: inspection::workers(engine.consumers().await?, notes),

@@ -84,7 +84,6 @@ impl QueueSample {
 #[cfg(test)]
 mod tests {
     use jobs::{engine::Depth, inspection::QueueStatus};
-    use store::outbox::Backlog;
 
     use super::*;
 
@@ -113,7 +112,7 @@ mod tests {
             engine: "test",
             queues: queues.iter().map(of).collect(),
             short_delays: 0,
-            outbox: Backlog { messages: 0, oldest_at: None, set_aside: 0 },
+            outbox: None,
             workers: 0,
             latest: Vec::new(),
             consumers: Vec::new(),

@@ -6,6 +6,7 @@ use axum::{extract::State, response::Response};
 use base::Timestamp;
 use jobs::records::AttemptRecord;
 use serde::Serialize;
+use store::outbox::Backlog;
 
 use super::{job_list::subject_cell, queues::queue_table};
 use crate::{
@@ -46,9 +47,13 @@ impl View for Overview {
         page.push(latest_table(&figures.latest, figures.at));
         let mut facts = Facts::new("Around the queues");
         facts.push("Worker processes", Cell::link(figures.workers.to_string(), "/workers"));
-        facts.push("Messages in the outbox", Cell::count(figures.outbox.messages));
-        facts.push("Oldest of them", Cell::optional_time(figures.outbox.oldest_at, figures.at));
-        facts.push("Messages set aside", Cell::count(figures.outbox.set_aside));
+        if let Some(outbox) = &figures.outbox {
+            facts.push("Messages in the outbox", Cell::count(outbox.messages));
+            facts.push("Oldest of them", Cell::optional_time(outbox.oldest_at, figures.at));
+            facts.push("Messages set aside", Cell::count(outbox.set_aside));
+        } else {
+            facts.push("Messages in the outbox", "not known");
+        }
         facts.push("Jobs of any queue in short delays", Cell::count(figures.short_delays));
         facts.push("Queue engine", figures.engine);
         facts.push("As of", Cell::time(figures.at, figures.at));
@@ -96,8 +101,12 @@ fn trouble(page: &mut Page, figures: &Figures) {
         let number = processes(&figures.lost);
         page.note("warn", format!("Worker processes lost within an hour: {number}; see Workers."));
     }
-    if figures.outbox.set_aside > 0 {
-        let number = count(figures.outbox.set_aside);
-        page.note("bad", format!("{number} messages of the outbox cannot be read by the relay."));
+    match &figures.outbox {
+        None => page.note("bad", "The order store does not answer: outbox and orders cannot be shown."),
+        Some(Backlog { set_aside: 0, .. }) => {}
+        Some(outbox) => {
+            let number = count(outbox.set_aside);
+            page.note("bad", format!("{number} messages of the outbox cannot be read by the relay."));
+        }
     }
 }

@@ -6,6 +6,7 @@ mod access;
 mod actions;
 mod altered;
 mod orders;
+mod outage;
 mod overview;
 mod pages;
 mod util;
