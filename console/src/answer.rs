@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::{
     access::{Bearer, Role},
     error::ConsoleError,
-    page::{Link, Page},
+    page::{Link, Page, Table},
     render::{Frame, SCRIPT, STYLESHEET, csv, html},
 };
 
@@ -32,6 +32,9 @@ const NAVIGATION: [(&str, &str); 9] = [
 /// Policy of pages that renew themselves: the script of this host may run, and may ask this host.
 const LIVE_POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; \
                            img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// Parameter that names the table of a page for its CSV.
+const TABLE: &str = "table=";
 
 /// What a request asks for; the routes below `/api/v1` carry [`Format::Json`] as an extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,10 +98,7 @@ impl Asked {
     pub(crate) fn answer(&self, view: &impl View) -> Result<Response, ConsoleError> {
         match self.format {
             Format::Json => Ok(Json(view).into_response()),
-            Format::Csv => match view.page(&self.visitor).main_table() {
-                Some(table) => Ok(csv(table)),
-                None => Err(ConsoleError::Input("this page has no table to export".to_owned())),
-            },
+            Format::Csv => self.export(&view.page(&self.visitor)),
             Format::Page => self.page(&view.page(&self.visitor)),
         }
     }
@@ -106,8 +106,7 @@ impl Asked {
     fn page(&self, page: &Page) -> Result<Response, ConsoleError> {
         let is_live = has(&self.uri, "live=on");
         let mut frame = frame(&self.visitor, self.uri.path());
-        frame.has_table = page.main_table().is_some();
-        frame.csv = self.address("format=csv");
+        frame.exports = self.exports(page);
         (frame.live_href, frame.live_text) = if is_live {
             (self.address(""), "Stop renewing")
         } else {
@@ -123,10 +122,34 @@ impl Asked {
         Ok(response)
     }
 
+    /// The table that the address names, or the first one, as CSV.
+    fn export(&self, page: &Page) -> Result<Response, ConsoleError> {
+        let name = value(&self.uri, TABLE).filter(|name| !name.is_empty());
+        let Some(table) = page.tables().find(|table| name.is_none_or(|name| table.name == name)) else {
+            let names: Vec<&str> = page.tables().map(|table| table.name).collect();
+            return Err(ConsoleError::Input(format!("table: use one of {}", names.join(", "))));
+        };
+        let next = Some(&table.next).filter(|next| !next.is_empty());
+        let next = next.map(|next| format!("{next}&format=csv&{TABLE}{}", table.name));
+        Ok(csv(table, next.as_deref()))
+    }
+
+    /// A link to each table of the page as CSV, with its name where there are several.
+    fn exports(&self, page: &Page) -> Vec<Link> {
+        let has_others = page.tables().nth(1).is_some();
+        let link = |(place, table): (usize, &Table)| {
+            let text = if has_others { format!("CSV: {}", table.name) } else { "CSV".to_owned() };
+            let with = if place == 0 { String::new() } else { format!("&{TABLE}{}", table.name) };
+            Link { text, href: self.address(&format!("format=csv{with}")), is_current: false }
+        };
+        page.tables().enumerate().map(link).collect()
+    }
+
     /// The address of this page with another form of answer.
     fn address(&self, with: &str) -> String {
         let query = self.uri.query().unwrap_or_default();
-        let kept = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("live="));
+        let is_of_form = |pair: &str| pair.starts_with("live=") || pair.starts_with(TABLE);
+        let kept = query.split('&').filter(|pair| !pair.is_empty() && !is_of_form(pair));
         let pairs: Vec<&str> = kept.chain(Some(with).filter(|with| !with.is_empty())).collect();
         let path = self.uri.path();
         if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
@@ -188,4 +211,9 @@ pub(crate) fn parsed<T: std::str::FromStr<Err: Display>>(text: &str) -> Result<T
 
 fn has(uri: &Uri, pair: &str) -> bool {
     uri.query().is_some_and(|query| query.split('&').any(|its| its == pair))
+}
+
+/// What follows the name of a parameter and its sign of equality in the query.
+fn value<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+    uri.query()?.split('&').find_map(|pair| pair.strip_prefix(name))
 }

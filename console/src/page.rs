@@ -1,7 +1,7 @@
 //! The content of a page: facts, tables, forms and notes, without markup.
 //!
-//! Each page is such a value; one template renders them all, and the first table of a page is its CSV. So escaping,
-//! captions, labels and focus are right in one place.
+//! Each page is such a value; one template renders them all, and each table of a page is a CSV, the first one unless
+//! another is named. So escaping, captions, labels and focus are right in one place.
 
 /// The content of a page.
 #[derive(Debug, Default)]
@@ -34,9 +34,12 @@ pub(crate) struct Fact {
     pub(crate) value: Cell,
 }
 
-/// A table with a caption; `next` is the link to the next page, empty on the last one.
+/// A table with a caption; `next` is the link to the next page, empty on the last one. A page has each of its tables
+/// whether it has rows or not: programs ask for them by name.
 #[derive(Debug)]
 pub(crate) struct Table {
+    /// Its name in addresses, one of its page: small letters and dashes.
+    pub(crate) name: &'static str,
     pub(crate) caption: String,
     pub(crate) headings: Vec<&'static str>,
     pub(crate) rows: Vec<Row>,
@@ -140,9 +143,9 @@ impl Page {
         self.push(Note { text: text.into(), class });
     }
 
-    /// The table that is exported.
-    pub(crate) fn main_table(&self) -> Option<&Table> {
-        self.sections.iter().find_map(|section| match section {
+    /// Its tables, in order.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &Table> {
+        self.sections.iter().filter_map(|section| match section {
             Section::Table(table) => Some(table),
             _ => None,
         })
@@ -150,9 +153,14 @@ impl Page {
 }
 
 impl Table {
-    pub(crate) fn new<const N: usize>(caption: impl Into<String>, headings: [&'static str; N]) -> Self {
+    pub(crate) fn new<const N: usize>(
+        name: &'static str,
+        caption: impl Into<String>,
+        headings: [&'static str; N],
+    ) -> Self {
         let (rows, headings) = (Vec::new(), headings.to_vec());
         Self {
+            name,
             caption: caption.into(),
             headings,
             rows,

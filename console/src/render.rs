@@ -30,9 +30,8 @@ pub(crate) struct Frame {
     pub(crate) who: String,
     pub(crate) role: &'static str,
     pub(crate) navigation: Vec<Link>,
-    /// Whether the page has a table, at this address as CSV.
-    pub(crate) has_table: bool,
-    pub(crate) csv: String,
+    /// Links to the tables of the page as CSV.
+    pub(crate) exports: Vec<Link>,
     /// Link that begins or ends the renewal of the page.
     pub(crate) live_href: String,
     pub(crate) live_text: &'static str,
@@ -50,8 +49,9 @@ pub(crate) fn html(page: &Page, frame: &Frame) -> Result<Response, ConsoleError>
     Ok(([(header::CONTENT_TYPE, "text/html; charset=utf-8")], body).into_response())
 }
 
-/// The table as CSV (RFC 4180), with its headings in the first line.
-pub(crate) fn csv(table: &Table) -> Response {
+/// The table as CSV (RFC 4180), with its headings in the first line, and a link to its next page (RFC 8288) where there
+/// is one.
+pub(crate) fn csv(table: &Table, next: Option<&str>) -> Response {
     let mut body = String::new();
     push_line(&mut body, table.headings.iter().map(|heading| (*heading).to_owned()));
     for row in &table.rows {
@@ -59,10 +59,11 @@ pub(crate) fn csv(table: &Table) -> Response {
         push_line(&mut body, row.cells.iter().map(value));
     }
     let headers = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present"),
-        (header::CONTENT_DISPOSITION, "attachment; filename=\"orderworks.csv\""),
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present".to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"orderworks-{}.csv\"", table.name)),
     ];
-    (headers, body).into_response()
+    let next = next.map(|next| [(header::LINK, format!("<{next}>; rel=\"next\""))]);
+    (headers, next, body).into_response()
 }
 
 fn push_line(body: &mut String, cells: impl Iterator<Item = String>) {

@@ -67,7 +67,7 @@ fn class_of(is_well: Option<bool>) -> &'static str {
 pub(crate) fn timeline_table(caption: &str, entries: &[TimelineEntry], now: Timestamp) -> Table {
     let mut sorted: Vec<&TimelineEntry> = entries.iter().collect();
     sorted.sort_by_key(|entry| entry.at);
-    let mut table = Table::new(caption, ["Time", "What", "Event", "Detail"]);
+    let mut table = Table::new("timeline", caption, ["Time", "What", "Event", "Detail"]);
     for entry in sorted {
         let class = class_of(entry.is_well);
         let href = entry.job.as_deref().map(|job| path("/jobs", job)).unwrap_or_default();

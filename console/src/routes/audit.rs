@@ -47,6 +47,7 @@ impl View for AuditLog {
             page.note("info", format!("Only: {} {}", self.who, self.verb));
         }
         let mut table = Table::new(
+            "audit",
             "Who changed what, newest first; kept for 90 days",
             ["Time", "Who", "Did", "To", "Why", "Outcome", "Done", "Failed", "Operation"],
         );

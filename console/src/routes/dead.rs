@@ -168,8 +168,8 @@ impl View for DeadList {
             );
         }
         page.push(self.table());
+        page.push(self.error_table());
         if !self.data.is_empty() {
-            page.push(self.error_table());
             self.actions(&mut page, visitor);
         }
         page
@@ -179,6 +179,7 @@ impl View for DeadList {
 impl DeadList {
     fn table(&self) -> Table {
         let mut table = Table::new(
+            "groups",
             "Dead jobs by queue, kind and reason",
             ["Queue", "Kind", "Reason", "Jobs", "First died", "Last died", "Last error", "Listed"],
         );
@@ -205,7 +206,8 @@ impl DeadList {
 
     fn error_table(&self) -> Table {
         let caption = "Their errors, most frequent first; those that differ in a number count apart";
-        let mut table = Table::new(caption, ["Error", "Jobs", "Last died"]);
+        let mut table = Table::new("errors", caption, ["Error", "Jobs", "Last died"]);
+        "No error of a dead job.".clone_into(&mut table.empty);
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let (queue, kind) = (text(&self.only.queue), text(&self.only.kind));
         for found in &self.errors {

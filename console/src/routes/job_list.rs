@@ -308,6 +308,7 @@ fn field(name: &'static str, label: &'static str, value: &str) -> Field {
 
 fn job_table(caption: &str, jobs: &[JobSummary], now: Timestamp) -> Table {
     let mut table = Table::new(
+        "jobs",
         caption,
         ["Job", "Kind", "Queue", "State", "Attempts", "Published", "Due", "Subject", "Last error"],
     );

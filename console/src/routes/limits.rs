@@ -50,6 +50,7 @@ impl View for LimitList {
     fn page(&self, _: &Visitor) -> Page {
         let mut page = Page::new("Limits");
         let mut table = Table::new(
+            "limits",
             "Keys of limits in use",
             ["Limit", "Key", "Slots taken", "Workers", "Starts", "Parked jobs", "Oldest parked"],
         );

@@ -151,6 +151,7 @@ impl View for OperationList {
     fn page(&self, _: &Visitor) -> Page {
         let mut page = Page::new("Operations");
         let mut table = Table::new(
+            "operations",
             "Changes that were previewed, newest first",
             ["Operation", "State", "Does", "To", "Matched", "Done", "Skipped", "Failed", "Previewed", "By"],
         );
@@ -225,7 +226,7 @@ impl View for OperationPage {
             page.note("warn", limit.as_str());
         }
         page.push(self.facts());
-        let mut sample = Table::new("Some of the items", ["Item", "What it is"]);
+        let mut sample = Table::new("items", "Some of the items", ["Item", "What it is"]);
         for item in &operation.sample {
             sample.push([item.id.as_str().into(), item.text.as_str().into()]);
         }

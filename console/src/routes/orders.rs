@@ -232,9 +232,7 @@ impl View for OrderPage {
         }
         page.push(timeline_table("Everything that happened, oldest first", &self.timeline, self.at));
         page.push(self.facts(visitor));
-        if !self.jobs.is_empty() {
-            page.push(self.job_table());
-        }
+        page.push(self.job_table());
         if self.has_more_jobs {
             let href = with_query("/jobs", &[("q", self.id.to_string().as_str())]);
             let link = Link { text: "all that can be listed".to_owned(), href, is_current: false };
@@ -274,8 +272,12 @@ impl OrderPage {
     }
 
     fn job_table(&self) -> Table {
-        let mut table =
-            Table::new("Jobs that wait, run or are dead", ["Job", "Kind", "State", "Due", "Last error"]);
+        let mut table = Table::new(
+            "jobs",
+            "Jobs that wait, run or are dead",
+            ["Job", "Kind", "State", "Due", "Last error"],
+        );
+        "None of those that have begun an attempt.".clone_into(&mut table.empty);
         for job in &self.jobs {
             let id = job.id.to_string();
             table.push([

@@ -65,6 +65,7 @@ impl View for Overview {
 /// Attempts with links to their jobs and orders: what has just been ordered is among them.
 fn latest_table(latest: &[AttemptRecord], now: Timestamp) -> Table {
     let mut table = Table::new(
+        "latest",
         "Latest attempts of jobs, newest first",
         ["Started", "Job", "Queue", "Attempt", "Outcome", "Took", "Subject", "Error"],
     );

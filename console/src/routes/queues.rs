@@ -62,6 +62,7 @@ pub(super) fn queue_table(
     now: Timestamp,
 ) -> Table {
     let mut table = Table::new(
+        "queues",
         caption,
         [
             "Queue",
@@ -204,7 +205,7 @@ impl View for QueuePage {
 }
 
 fn last_hour(history: &[QueueSample], now: Timestamp) -> Table {
-    let mut table = Table::new("Last hour", ["What", "Course"]);
+    let mut table = Table::new("last-hour", "Last hour", ["What", "Course"]);
     for series in [&READY, &OLDEST_AGE, &RATE, &WAIT] {
         table.push([series.name.into(), chart(series, history, now)]);
     }

@@ -51,6 +51,7 @@ impl View for ScheduleList {
     fn page(&self, visitor: &Visitor) -> Page {
         let mut page = Page::new("Schedules");
         let mut table = Table::new(
+            "schedules",
             "Schedules, with their next runs",
             ["Schedule", "Times", "State", "Kind", "Queue", "Last run", "Outcome", "Next run", "After that"],
         );

@@ -37,9 +37,7 @@ impl View for WorkerList {
     fn page(&self, _: &Visitor) -> Page {
         let mut page = Page::new("Workers");
         page.push(worker_table("Processes and the queues they consume", &self.data, self.at));
-        if !self.lost.is_empty() {
-            page.push(lost_table(&self.lost, self.at));
-        }
+        page.push(lost_table(&self.lost, self.at));
         page.push(running_table("Running jobs, the longest first", &self.data, self.at));
         page
     }
@@ -47,6 +45,7 @@ impl View for WorkerList {
 
 pub(super) fn worker_table(caption: &str, workers: &[WorkerStatus], now: Timestamp) -> Table {
     let mut table = Table::new(
+        "workers",
         caption,
         [
             "Worker",
@@ -87,7 +86,9 @@ pub(super) fn worker_table(caption: &str, workers: &[WorkerStatus], now: Timesta
 /// Processes that were killed, or lost the job store: what they last told of themselves.
 fn lost_table(lost: &[WorkerNote], now: Timestamp) -> Table {
     let caption = "Lost within an hour: no sign of life, and not stopped in order";
-    let mut table = Table::new(caption, ["Worker", "Queue", "Release", "Started", "Last seen", "Ran then"]);
+    let headings = ["Worker", "Queue", "Release", "Started", "Last seen", "Ran then"];
+    let mut table = Table::new("lost", caption, headings);
+    "None.".clone_into(&mut table.empty);
     for note in lost {
         table.push([
             note.worker.as_str().into(),
@@ -107,7 +108,7 @@ pub(super) fn running_table(caption: &str, workers: &[WorkerStatus], now: Timest
     let mut runs: Vec<_> = notes.flat_map(|note| note.runs.iter().map(move |run| (run, note))).collect();
     runs.sort_by_key(|(run, _)| run.since);
     runs.truncate(RUNS_SHOWN_MAX);
-    let mut table = Table::new(caption, ["Job", "Queue", "Worker", "Running since"]);
+    let mut table = Table::new("running", caption, ["Job", "Queue", "Worker", "Running since"]);
     "None has run for a second or longer.".clone_into(&mut table.empty);
     for (run, note) in runs {
         let id = run.job.to_string();

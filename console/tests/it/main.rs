@@ -9,4 +9,5 @@ mod orders;
 mod outage;
 mod overview;
 mod pages;
+mod tables;
 mod util;
