@@ -56,6 +56,11 @@ impl Cell {
         Self { raw: at.to_string(), ..Self::from(format!("{second} ({age})")) }
     }
 
+    /// A number or an age that is not known; as narrow as those that are.
+    pub(crate) fn unknown() -> Self {
+        Self::number("-")
+    }
+
     /// The age of a time, which itself is the value for programs.
     pub(crate) fn age(at: Timestamp, now: Timestamp) -> Self {
         Self { raw: at.to_string(), ..Self::number(ago(at, now)) }

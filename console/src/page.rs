@@ -42,6 +42,8 @@ pub(crate) struct Table {
     pub(crate) name: &'static str,
     pub(crate) caption: String,
     pub(crate) headings: Vec<&'static str>,
+    /// Headings of further columns of its CSV: of values that the page shows two in a cell.
+    pub(crate) exported: Vec<&'static str>,
     pub(crate) rows: Vec<Row>,
     /// What is said where there are no rows.
     pub(crate) empty: String,
@@ -51,6 +53,8 @@ pub(crate) struct Table {
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) cells: Vec<Cell>,
+    /// Values of [`Table::exported`].
+    pub(crate) exported: Vec<Cell>,
 }
 
 /// A value, with a link where `href` is not empty; `class` only repeats what the text says. `raw` is the value for
@@ -163,6 +167,7 @@ impl Table {
             name,
             caption: caption.into(),
             headings,
+            exported: Vec::new(),
             rows,
             empty: "Nothing here.".to_owned(),
             next: String::new(),
@@ -170,7 +175,16 @@ impl Table {
     }
 
     pub(crate) fn push<const N: usize>(&mut self, cells: [Cell; N]) {
-        self.rows.push(Row { cells: cells.to_vec() });
+        self.push_with(cells, []);
+    }
+
+    /// Adds a row with the values of [`Table::exported`].
+    pub(crate) fn push_with<const N: usize, const M: usize>(
+        &mut self,
+        cells: [Cell; N],
+        exported: [Cell; M],
+    ) {
+        self.rows.push(Row { cells: cells.to_vec(), exported: exported.to_vec() });
     }
 }
 

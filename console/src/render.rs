@@ -53,10 +53,10 @@ pub(crate) fn html(page: &Page, frame: &Frame) -> Result<Response, ConsoleError>
 /// is one.
 pub(crate) fn csv(table: &Table, next: Option<&str>) -> Response {
     let mut body = String::new();
-    push_line(&mut body, table.headings.iter().map(|heading| (*heading).to_owned()));
+    push_line(&mut body, table.headings.iter().chain(&table.exported).map(|heading| (*heading).to_owned()));
     for row in &table.rows {
         let value = |cell: &Cell| if cell.raw.is_empty() { cell.text.clone() } else { cell.raw.clone() };
-        push_line(&mut body, row.cells.iter().map(value));
+        push_line(&mut body, row.cells.iter().chain(&row.exported).map(value));
     }
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present".to_owned()),

@@ -55,7 +55,7 @@ pub(crate) fn chart(series: &Series, samples: &[QueueSample], now: Timestamp) ->
     let points: Vec<(Timestamp, f64)> =
         shown.filter_map(|sample| Some((sample.at, (series.value)(sample)?))).collect();
     let (Some((first_at, _)), Some((_, last))) = (points.first(), points.last()) else {
-        return "-".into();
+        return Cell::unknown();
     };
     let lowest = points.iter().map(|(_, value)| *value).fold(f64::INFINITY, f64::min);
     let highest = points.iter().map(|(_, value)| *value).fold(0.0, f64::max);
@@ -65,7 +65,7 @@ pub(crate) fn chart(series: &Series, samples: &[QueueSample], now: Timestamp) ->
     let values: Vec<String> = points.iter().map(|(_, value)| value.to_string()).collect();
     Cell {
         raw: values.join(" "),
-        class: "number",
+        class: "number drawn",
         chart: Chart { path: path(&points, highest, now), label },
         ..Cell::from(format!("{lowest_text} to {highest_text}"))
     }

@@ -72,47 +72,67 @@ pub(super) fn queue_table(
             "Delayed",
             "Dead",
             "Oldest ready",
-            "Consumers",
-            "Desired workers",
+            "Consumers / desired",
             "Slots",
-            "Completed/min",
-            "Failed/min",
+            "Completed / failed per min",
             "Wait p95",
             "Ready, last hour",
         ],
     );
+    table.exported = vec!["Consumers", "Desired workers", "Completed/min", "Failed/min"];
     "No queue is declared: no worker has started yet.".clone_into(&mut table.empty);
     for queue in queues {
         let (depth, name) = (&queue.status.depth, queue.name());
         let jobs = |state: &str, number: u64| {
             Cell::link(Cell::count(number), with_query("/jobs", &[("queue", name), ("state", state)]))
         };
-        table.push([
+        let shown = [
             Cell::link(name, path("/queues", name)),
             state(queue),
             jobs("ready", depth.ready),
             jobs("running", depth.running),
             jobs("delayed", depth.delayed),
             jobs("dead", depth.dead),
-            Cell::optional_time(depth.oldest_ready_at, now),
-            Cell::number(queue.status.consumers),
-            desired(queue),
+            depth.oldest_ready_at.map_or_else(Cell::unknown, |since| Cell::age(since, now)),
+            consumers(queue),
             Cell::number(queue.status.slots),
-            rate(queue.completed_per_minute),
-            rate(queue.failed_per_minute),
+            rates(queue),
             wait(queue),
             chart(&READY, samples.get(name).map(Vec::as_slice).unwrap_or_default(), now),
-        ]);
+        ];
+        let apart = [
+            Cell::number(queue.status.consumers),
+            queue.desired_workers.map_or_else(Cell::unknown, Cell::number),
+            rate(queue.completed_per_minute),
+            rate(queue.failed_per_minute),
+        ];
+        table.push_with(shown, apart);
     }
     table
 }
 
+/// Consumers and, behind a stroke, the workers that the queue needs, marked where fewer consume it.
+fn consumers(queue: &QueueFigures) -> Cell {
+    let running = queue.status.consumers;
+    let Some(desired) = queue.desired_workers else { return Cell::number(running) };
+    let both = Cell::number(format!("{running} / {desired}"));
+    if lacks_workers(queue) { Cell { class: "number warn", ..both } } else { both }
+}
+
+/// Attempts that completed and, behind a stroke, that ended in another way.
+fn rates(queue: &QueueFigures) -> Cell {
+    match (queue.completed_per_minute, queue.failed_per_minute) {
+        (Some(completed), Some(failed)) => Cell::number(format!("{completed:.1} / {failed:.1}")),
+        _ => Cell::unknown(),
+    }
+}
+
 fn rate(per_minute: Option<f64>) -> Cell {
-    per_minute.map_or_else(|| "-".into(), |rate| Cell::number(format!("{rate:.1}")))
+    per_minute.map_or_else(Cell::unknown, |rate| Cell::number(format!("{rate:.1}")))
 }
 
 fn wait(queue: &QueueFigures) -> Cell {
-    let Some(wait) = queue.wait_p95_ms else { return "-".into() };
+    let Some(wait) = queue.wait_p95_ms else { return Cell::unknown() };
     let exact = format!("{wait} ms");
     if wait < WAIT_IN_MS_MAX {
         return Cell::number(exact);
@@ -122,13 +142,17 @@ fn wait(queue: &QueueFigures) -> Cell {
 
 /// Workers that the queue needs, marked where fewer consume it.
 fn desired(queue: &QueueFigures) -> Cell {
-    let Some(desired) = queue.desired_workers else { return "-".into() };
-    let running = queue.status.consumers;
-    if usize::try_from(desired).is_ok_and(|desired| desired > running) {
-        Cell::marked("warn", format!("{desired}, {running} running"))
+    let Some(desired) = queue.desired_workers else { return Cell::unknown() };
+    if lacks_workers(queue) {
+        Cell::marked("warn", format!("{desired}, {} running", queue.status.consumers))
     } else {
         Cell::number(desired)
     }
+}
+
+fn lacks_workers(queue: &QueueFigures) -> bool {
+    let desired = queue.desired_workers.and_then(|desired| usize::try_from(desired).ok());
+    desired.is_some_and(|desired| desired > queue.status.consumers)
 }
 
 fn state(queue: &QueueFigures) -> Cell {

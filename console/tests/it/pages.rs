@@ -284,7 +284,7 @@ async fn open_tabs_share_one_look_at_engine_and_stores() {
 async fn the_last_hour_is_drawn_and_told_and_workers_that_are_missing_too() {
     let shop = Deployment::open().await;
     let before = shop.get(Role::Viewer, "/").await.body;
-    assert!(!before.contains("<svg") && before.contains("3, 0 running"), "{before}");
+    assert!(!before.contains("<svg") && before.contains(">0 / 3<"), "{before}");
     let stop = CancellationToken::new();
     let kept = shop.keep_history(stop.clone());
     let sampled = async {
@@ -306,7 +306,12 @@ async fn the_last_hour_is_drawn_and_told_and_workers_that_are_missing_too() {
         assert!(body.contains("1 to 1"), "{page}: {body}");
     }
     let csv = shop.get(Role::Viewer, "/queues?format=csv").await.body;
-    assert!(csv.lines().nth(1).is_some_and(|line| line.ends_with(",\"1\"")), "{csv}");
+    let (heads, row) = csv.split_once("\r\n").expect("a row");
+    let apart = "\"Consumers\",\"Desired workers\",\"Completed/min\",\"Failed/min\"";
+    assert!(heads.ends_with(&format!("\"Ready, last hour\",{apart}")), "{csv}");
+    assert!(row.trim_end().ends_with(",\"1\",\"0\",\"3\",\"0.0\",\"1.0\""), "{csv}");
+    let queue = shop.get(Role::Viewer, "/queues/email").await.body;
+    assert!(queue.contains("3, 0 running"), "{queue}");
     stop.cancel();
     kept.await.expect("ends");
 }

@@ -28,6 +28,12 @@ async fn check(browser: &Browser, path: &str, width: u32, theme: &str) -> String
     let overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
     let overflow = browser.run(overflow, json!([])).await;
     assert_eq!(overflow, 0, "{path}, {theme}, {width} px: the page scrolls sideways");
+    if path == "/" && width > PHONE {
+        let cut = "const queues = document.querySelector('main section.wide');
+            return queues.scrollWidth - queues.clientWidth";
+        let cut = browser.run(cut, json!([])).await;
+        assert_eq!(cut, 0, "{theme}, {width} px: columns of the queues are beyond the edge");
+    }
     let is_of = |of: &str| of == path || of.len() > 1 && of.ends_with('/') && path.starts_with(of);
     for (of, at, with, name) in PICTURES {
         if is_of(of) && (at, with) == (width, theme) {

@@ -74,10 +74,11 @@ async fn an_order_is_followed_from_the_printed_link_by_keyboard() {
         browser.until(job, PASSED, json!([id, job])).await;
     }
     for queue in ["payments", "fulfilment", "email"] {
-        browser.until_figure(queue, "Completed/min").await;
+        browser.until_figure(queue, "Completed / failed per min").await;
     }
     browser.until_figure("payments", "Wait p95").await;
-    browser.until_figure("payments", "Desired workers").await;
+    let desired = format!("{CELL} return shown.includes('/')");
+    browser.until("desired workers", &desired, json!(["payments", "Consumers / desired"])).await;
     browser.until_figure("payments", "Ready, last hour").await;
     assert!(browser.mark().await, "the overview was loaded again");
     let focus = browser.text("return document.activeElement.id", json!([])).await;

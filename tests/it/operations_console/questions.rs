@@ -186,7 +186,7 @@ async fn about_a_running_deployment(browser: &Browser, base: &str, night: &Night
         .shows(STEPS_MAX, &["Last hour", "Course"])
         .await;
     comes(browser, base, "/", "payments").await;
-    for figure in ["Wait p95", "Completed/min"] {
+    for figure in ["Wait p95", "Completed / failed per min"] {
         browser.until_figure("payments", figure).await;
         begin().await.shows(0, &[figure]).await;
         browser.until_figure("payments", figure).await;
