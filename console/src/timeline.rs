@@ -13,7 +13,7 @@ use crate::{
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct TimelineEntry {
     pub(crate) at: Timestamp,
-    /// What it happened to: `job`, `event`, `payment`, `refund`, `mail`, `webhook`.
+    /// What it happened to: `request`, `job`, `log`, `operation`, `event`, `payment`, `refund`, `mail`, `webhook`.
     pub(crate) what: &'static str,
     pub(crate) text: String,
     pub(crate) detail: String,

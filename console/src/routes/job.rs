@@ -1,4 +1,7 @@
-//! One job: its state, its timeline, what its code has reported, and the actions on it.
+//! One job: its state, its timeline up to now, what its code has reported, and the actions on it.
+//!
+//! Guarantees: a job that was cancelled or deleted while it waited leaves no attempt, and is known by the operation
+//! that did it; those over many jobs do not name each. Next: `job_changes.rs`.
 
 use axum::{
     extract::{Path, State},
@@ -17,6 +20,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
+    job_changes::{JobChange, changes_of},
     job_list::{JobSummary, state_cell, subject_cell},
     operation_form::{Action, action_form},
 };
@@ -26,7 +30,7 @@ use crate::{
     cells::{path, shown},
     error::ConsoleError,
     page::{Cell, Facts, Page, Text},
-    state::Console,
+    state::{Console, ConsoleState},
     timeline::{TimelineEntry, timeline_table},
 };
 
@@ -50,12 +54,39 @@ pub(super) async fn job(
     let (engine, records, store) = (parts.engine.as_ref(), parts.records.as_ref(), parts.store.as_ref());
     let reports = Some(store as &dyn RunReports);
     let history = inspection::history(engine, records, reports, id).await?;
-    if history.is_unknown() {
+    let changes = changes_of(&console, id).await?;
+    if history.is_unknown() && changes.is_empty() {
         let ready = if engine.capabilities().lists_ready { "" } else { ", or waits for its first attempt" };
         let why = format!("nothing is known of {id}: it was never here, has expired{ready}");
         return Err(ConsoleError::NotFound(why));
     }
-    asked.answer(&JobPage::new(console.now(), history, asked.visitor.sees_payloads))
+    let run = present_run(&console, &history).await;
+    let page = JobPage::new(console.now(), history, asked.visitor.sees_payloads);
+    asked.answer(&JobPage { run, changes, ..page })
+}
+
+/// The run under way of a job, by its report, or else by the note of its process; `None` also while neither tells it.
+async fn present_run(console: &ConsoleState, history: &JobHistory) -> Option<PresentRun> {
+    let held = history.held.as_ref().filter(|held| held.state == JobState::Running)?;
+    let attempt = held.envelope.attempt.saturating_add(1);
+    let report = history.report.as_ref();
+    if let Some(report) = report.filter(|report| report.ended_at.is_none() && report.attempt == attempt) {
+        return Some(PresentRun { attempt, worker: report.worker.clone(), since: report.started_at });
+    }
+    // Without the figures the page shows all else.
+    let figures = console.figures().await.ok()?;
+    let notes = figures.consumers.iter().filter_map(|worker| worker.note.as_ref());
+    let mut runs = notes.flat_map(|note| note.runs.iter().map(move |run| (note, run)));
+    let (note, run) = runs.find(|(_, run)| run.job == history.id)?;
+    Some(PresentRun { attempt, worker: note.worker.clone(), since: run.since })
+}
+
+#[derive(Serialize)]
+struct PresentRun {
+    attempt: u32,
+    worker: String,
+    /// Its start, or up to a second after it.
+    since: Timestamp,
 }
 
 /// What a run has reported, without its result.
@@ -78,6 +109,10 @@ struct JobPage {
     /// What the engine holds of it.
     held: Option<JobSummary>,
     attempts: Vec<AttemptRecord>,
+    /// The run under way, as far as it is known.
+    run: Option<PresentRun>,
+    /// Operations on this job alone, newest first.
+    changes: Vec<JobChange>,
     report: Option<LastRun>,
     /// Payload and result; `None` also where the visitor does not see them.
     payload: Option<Box<RawValue>>,
@@ -113,6 +148,8 @@ impl JobPage {
             id,
             held: held.map(JobSummary::from),
             attempts,
+            run: None,
+            changes: Vec::new(),
             report,
             payload: payload.filter(|_| sees_payloads),
             result: result.filter(|_| sees_payloads),
@@ -137,12 +174,38 @@ impl JobPage {
             }
             let due = held.run_at.filter(|_| held.state == JobState::Delayed);
             entries.extend(due.map(|at| TimelineEntry::new(at, "job", "due")));
+            entries.extend(self.present(held));
         }
+        entries.extend(self.changes.iter().map(JobChange::entry));
         if let Some(report) = &self.report {
             entries
                 .extend(report.log.iter().map(|line| TimelineEntry::new(line.at, "log", line.text.as_str())));
         }
         entries
+    }
+
+    /// Its state now, of those that begin with no entry of their own.
+    fn present(&self, held: &JobSummary) -> Option<TimelineEntry> {
+        let now = |text: &str| TimelineEntry::new(self.at, "job", text);
+        match (held.state, &self.run) {
+            (JobState::Ready, _) => Some(now("now ready: waits for a worker")),
+            (JobState::Running, None) => Some(now("now running")),
+            (JobState::Running, Some(run)) => {
+                let entry = TimelineEntry::new(run.since, "job", format!("running: attempt {}", run.attempt));
+                Some(TimelineEntry { detail: format!("in {}", run.worker), ..entry })
+            }
+            (JobState::Delayed, _) if held.behind.is_some() => Some(now("now waits behind another job")),
+            (JobState::Delayed | JobState::Dead, _) => None,
+        }
+    }
+
+    /// Why the engine does not hold it, as far as it is known.
+    fn absence(&self) -> String {
+        let change = self.changes.first().map(JobChange::text);
+        let last = self.attempts.last().map(|last| format!("last attempt: {}", last.outcome.as_str()));
+        let known: Vec<String> =
+            ["not held by the engine".to_owned()].into_iter().chain(last).chain(change).collect();
+        known.join("; ")
     }
 
     fn facts(&self) -> Facts {
@@ -163,8 +226,10 @@ impl JobPage {
             }
             facts.push("Last error", held.last_error.as_deref());
             facts.push("Trace id", held.trace_id.as_deref());
-        } else if let Some(last) = self.attempts.last() {
-            facts.push("State", format!("not held by the engine; last attempt: {}", last.outcome.as_str()));
+        } else {
+            facts.push("State", self.absence());
+        }
+        if let Some(last) = self.attempts.last().filter(|_| self.held.is_none()) {
             facts.push("Kind", last.kind.as_str());
             facts.push("Queue", Cell::link(last.queue.as_str(), path("/queues", &last.queue)));
             facts.push("Subject", subject_cell(last.subject.as_deref()));

@@ -5,6 +5,7 @@ mod audit;
 mod dead;
 mod entrance;
 mod job;
+mod job_changes;
 mod job_list;
 mod limits;
 mod operation_form;

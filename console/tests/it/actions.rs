@@ -47,10 +47,17 @@ async fn one_job_is_cancelled_and_a_dead_one_redriven_from_their_pages() {
     shop.done(Role::Operator, &[("items", "job"), ("verb", "cancel"), ("id", &delayed), ("why", "wrong")])
         .await;
     assert!(shop.parts.engine.find(shop.delayed).await.expect("asks").is_none());
+    let page = shop.get(Role::Viewer, &format!("/jobs/{delayed}")).await;
+    assert_eq!(page.status, StatusCode::OK, "it was never run, and is known by its end: {}", page.body);
+    assert!(page.body.contains("cancel by operator: done") && page.body.contains("wrong"), "{}", page.body);
     shop.done(Role::Operator, &[("items", "job"), ("verb", "redrive"), ("id", &dead), ("why", "fixed")])
         .await;
     let found = shop.parts.engine.find(shop.dead).await.expect("asks").expect("is held");
     assert_eq!(found.state, JobState::Ready);
+    let page = shop.get(Role::Viewer, &format!("/jobs/{dead}")).await.body;
+    for part in ["attempt 1 dead", "redrive by operator: done", "now ready: waits for a worker"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 mod access;
 mod actions;
 mod altered;
+mod job;
 mod orders;
 mod outage;
 mod overview;

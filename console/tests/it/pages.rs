@@ -229,7 +229,7 @@ async fn a_process_that_did_not_stop_in_order_is_told_as_lost_for_an_hour() {
 }
 
 /// The note of a process with one slot of [`QUEUE`], which it uses.
-fn note(worker: &str, noted_at: Timestamp) -> WorkerNote {
+pub(crate) fn note(worker: &str, noted_at: Timestamp) -> WorkerNote {
     WorkerNote {
         worker: worker.to_owned(),
         queue: QUEUE.to_owned(),
