@@ -13,10 +13,12 @@ use std::{
     time::Duration,
 };
 
-use base::Timestamp;
+use base::{Timestamp, time::between};
 
 /// Approximate bytes of an entry beside its key, its value and what that was made of.
 const ENTRY_BYTES: usize = 160;
+/// Steps in which a value's age is kept: it is told in seconds.
+const AGE_STEP: Duration = Duration::from_secs(1);
 
 /// Encoded values that another was made of, in the order of their use.
 pub type Sources = Vec<Arc<[u8]>>;
@@ -33,7 +35,7 @@ struct Made<V> {
     sources: Sources,
     value: V,
     bytes: usize,
-    /// When the sources were seen first.
+    /// When the sources were seen first, to [`AGE_STEP`].
     since: Timestamp,
 }
 
@@ -68,12 +70,14 @@ impl<V: Clone + Send + Sync + 'static> DerivedCache<V> {
     }
 
     /// The value of `key`, if it was made of these sources. `now` is kept as the time when they were seen first, if
-    /// they were loaded again since.
+    /// they were loaded again since; at most once a second.
     pub async fn current(&self, key: &str, sources: &[Arc<[u8]>], now: Timestamp) -> Option<V> {
         let made = self.entries.get(key).await.filter(|made| made.sources == *sources)?;
         self.counts.current.fetch_add(1, Ordering::Relaxed);
         let value = made.value.clone();
-        if !made.sources.iter().zip(sources).all(|(known, loaded)| Arc::ptr_eq(known, loaded)) {
+        let is_same_load =
+            || made.sources.iter().zip(sources).all(|(known, loaded)| Arc::ptr_eq(known, loaded));
+        if between(made.since, now) >= AGE_STEP && !is_same_load() {
             // Loaded again with the same content: only its age is another.
             let made = Made { sources: sources.to_vec(), since: now, ..made };
             self.entries.insert(Arc::from(key), made).await;
