@@ -73,6 +73,11 @@ pub(crate) async fn key_of(headers: &HeaderMap, address: IpAddr, state: &ApiStat
     Ok(key)
 }
 
+/// The key with this text where it was found a moment ago: from memory, without asking the store.
+pub(crate) fn remembered(key: &str, state: &ApiState) -> Option<KeyRecord> {
+    state.keys.get(&Sha256::digest(key).into(), state.ambient.now())
+}
+
 fn unauthorized() -> Problem {
     Problem::new(Kind::UNAUTHORIZED, "send `Authorization: Bearer` with one of your API keys")
         .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))

@@ -30,8 +30,8 @@ pub struct CachePolicies {
     pub page_bytes_max: u64,
 }
 
-/// What caches between the API and its readers are told of an answer to a publishable key (RFC 9111, RFC 5861). Whole
-/// seconds count.
+/// What caches between the API and its readers are told of an answer to a publishable key, or of a page of the
+/// storefront's catalog (RFC 9111, RFC 5861). Whole seconds count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PagePolicy {
     /// Time for which it may be used without asking. Default 1 s. Zero: it is asked for before each use, and the two

@@ -70,7 +70,7 @@ pub(crate) struct PageQuery<'a> {
     pub(crate) class: PageClass,
     pub(crate) audience: Audience,
     pub(crate) merchant: MerchantId,
-    /// Tells the answers of a merchant apart: path and query, and whatever else a body depends on, such as a language.
+    /// Tells the answers of a merchant apart: path and query, and all else that a body depends on, such as a language.
     pub(crate) id: &'a str,
     pub(crate) media_type: &'static str,
     /// Names of the request's header fields that the answer depends on.
@@ -157,26 +157,28 @@ impl PageCache {
             let value = found.decode(&*self.cache).await?;
             encode(&view(value))
         };
-        self.page(query, std::slice::from_ref(found.bytes()), render).await.map(Some)
+        self.page(query, std::slice::from_ref(found.bytes()), None, render).await.map(Some)
     }
 
-    /// The answer made of these encoded values, all that it shows; `render` makes its body when there is none of them
+    /// The answer made of these sources, which stand for all data that it shows: its encoded values, or their
+    /// validators. `age` is theirs where they are no longer current; `render` makes the body when there is none of them
     /// yet.
-    pub(crate) async fn page(
+    pub(crate) async fn page<E>(
         &self,
         query: &PageQuery<'_>,
         sources: &[Arc<[u8]>],
-        render: impl Future<Output = Result<Vec<u8>>>,
-    ) -> Result<Response> {
-        let (key, now) = (query.key(), self.ambient.now());
-        if let Some(page) = self.pages.current(&key, sources, now).await {
-            return Ok(self.respond(query, &page, None));
+        age: Option<Duration>,
+        render: impl Future<Output = Result<Vec<u8>, E>>,
+    ) -> Result<Response, E> {
+        let (key, seen) = (query.key(), earlier(self.ambient.now(), age.unwrap_or_default()));
+        if let Some(page) = self.pages.current(&key, sources, seen).await {
+            return Ok(self.respond(query, &page, age));
         }
         let body = Bytes::from(render.await?);
         let groups = groups::field(query.merchant, query.groups);
         let page = RenderedPage { etag: etag::of(&body), groups, body };
-        self.pages.put(&key, sources.to_vec(), page.clone(), page.body.len(), now).await;
-        Ok(self.respond(query, &page, None))
+        self.pages.put(&key, sources.to_vec(), page.clone(), page.body.len(), seen).await;
+        Ok(self.respond(query, &page, age))
     }
 
     /// The last answer, in place of one whose data the store cannot give now.
@@ -186,15 +188,16 @@ impl PageCache {
             Some(StoreError::Unavailable { .. } | StoreError::Busy { .. })
         );
         let problem = Problem::from(error);
-        if !is_away {
-            return Err(problem);
-        }
+        let last = if is_away { self.last(query).await } else { None };
+        last.ok_or(problem)
+    }
+
+    /// The last answer, for while its data is not to be had; `None` where there is none that may still be shown.
+    pub(crate) async fn last(&self, query: &PageQuery<'_>) -> Option<Response> {
         let now = self.ambient.now();
         let earliest = earlier(now, self.policy(query.class).stale_if_error);
-        match self.pages.former(&query.key(), earliest).await {
-            Some((page, since)) => Ok(self.respond(query, &page, Some(between(since, now)))),
-            None => Err(problem),
-        }
+        let (page, since) = self.pages.former(&query.key(), earliest).await?;
+        Some(self.respond(query, &page, Some(between(since, now))))
     }
 
     fn respond(&self, query: &PageQuery<'_>, page: &RenderedPage, age: Option<Duration>) -> Response {

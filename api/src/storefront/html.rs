@@ -16,8 +16,10 @@ use super::{
 use crate::{own_pages, problem::Problem};
 
 /// The policy of every page: style sheet and script of this host, drawings within the page, forms to this host.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; \
-                      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+                                 img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+/// Fields of a request that pages depend on: what the visitor speaks, and cookies for language, cart and session.
+pub(super) const VARY: &str = "accept-language, cookie";
 
 /// What every page shows around its content.
 pub(super) struct Frame {
@@ -68,20 +70,25 @@ struct ProblemPage<'a> {
     request_id: &'a str,
 }
 
-/// A page of its template.
+/// The bytes of a page, for more than one answer.
+pub(super) fn rendered(page: &impl Template) -> Result<Vec<u8>, Refusal> {
+    let text = page.render().inspect_err(not_rendered);
+    text.map(String::into_bytes).map_err(|_| Refusal::broken())
+}
+
+fn not_rendered(error: &askama::Error) {
+    tracing::error!(%error, "page of the storefront not rendered");
+}
+
+/// A page of its template, for this answer alone.
 pub(super) fn html(status: StatusCode, page: &impl Template) -> Response {
-    match page.render() {
+    match page.render().inspect_err(not_rendered) {
         Ok(page) => {
             let mut response = own_pages::page(status, page, POLICY);
-            // Pages differ by what the visitor speaks and has in the cart.
-            let differs_by = HeaderValue::from_static("accept-language, cookie");
-            response.headers_mut().insert(header::VARY, differs_by);
+            response.headers_mut().insert(header::VARY, HeaderValue::from_static(VARY));
             response
         }
-        Err(error) => {
-            tracing::error!(error = %error, "page of the storefront not rendered");
-            Problem::logged().into_response()
-        }
+        Err(_) => Problem::logged().into_response(),
     }
 }
 

@@ -3,7 +3,8 @@
 //! Guarantees: pages ask the public API alone, within the process and with the merchant's publishable key, so they can
 //! do nothing that another storefront could not, and meet the same limits ([`public_api`]). They work without script,
 //! load nothing from other hosts, and their policy forbids all but one style sheet and one script of this host. A form
-//! of another site does nothing. No page holds a key, the number of a card, or the token of a session or an order.
+//! of another site does nothing. No page holds a key, the number of a card, or the token of a session or an order. No
+//! cache may store a page, but for pages of the catalog to visitors without cart and session ([`catalog_page`]).
 //!
 //! Holds no state: what belongs to a visitor is in the API's carts, sessions and orders, named by cookies. The pages
 //! are no part of the API and not in its document. A guide is docs/STOREFRONT.md.
@@ -13,6 +14,7 @@ mod account_form;
 mod assets;
 mod cart;
 mod catalog;
+mod catalog_page;
 mod checkout;
 mod checkout_form;
 mod cookies;
@@ -52,7 +54,7 @@ use crate::{
 
 /// The pages; `api` is the whole API without them. `/` belongs to them: programs get the entry points of the API there.
 pub(crate) fn routes(api: Router, config: StorefrontConfig) -> Router<ApiState> {
-    let storefront = Arc::new(Storefront { config, api });
+    let storefront = Arc::new(Storefront::new(config, api));
     Router::new()
         .route("/", get(catalog::home))
         .route("/c/{category}", get(catalog::category))

@@ -13,6 +13,7 @@ use axum::{
     response::Response,
 };
 use base::TraceContext;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -52,7 +53,7 @@ pub(super) struct OwnHeaders<'a> {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) headers: HeaderMap,
-    body: Value,
+    body: Bytes,
 }
 
 /// The problem that the API answered with.
@@ -120,7 +121,12 @@ impl PublicApi {
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Refusal> {
-        self.send(Method::GET, path, None, HeaderMap::new()).await?.read()
+        self.ask(path).await?.read()
+    }
+
+    /// The answer to a read, for a page that may be there already: its body is not looked at.
+    pub(super) async fn ask(&self, path: &str) -> Result<Answer, Refusal> {
+        self.send(Method::GET, path, None, HeaderMap::new()).await
     }
 
     /// Sends a request with a JSON body, where there is one, and further headers.
@@ -133,14 +139,14 @@ impl PublicApi {
     ) -> Result<Answer, Refusal> {
         let response = self.open(method, path, body, more).await;
         let (parts, body) = response.into_parts();
-        let bytes = to_bytes(body, ANSWER_BYTES_MAX).await.map_err(|error| {
+        let body = to_bytes(body, ANSWER_BYTES_MAX).await.map_err(|error| {
             tracing::error!(error = %error, "answer of the API to the storefront not read");
             Refusal::broken()
         })?;
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         if parts.status.is_success() {
             return Ok(Answer { headers: parts.headers, body });
         }
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
         Err(Refusal::of(&parts.headers, parts.status, body))
     }
 
@@ -173,11 +179,16 @@ impl PublicApi {
 impl Answer {
     /// The body as the type of the operation.
     pub(super) fn read<T: DeserializeOwned>(self) -> Result<T, Refusal> {
-        T::deserialize(self.body).map_err(|error| {
+        serde_json::from_slice(&self.body).map_err(|error| {
             // The text may hold personal data; its category does not.
             tracing::error!(category = ?error.classify(), "answer of the API and type of the storefront disagree");
             Refusal::broken()
         })
+    }
+
+    /// Bytes that stand for the content: the `ETag`, or the body of an answer without one.
+    pub(super) fn validator(&self) -> &[u8] {
+        self.headers.get(header::ETAG).map_or(&self.body[..], HeaderValue::as_bytes)
     }
 
     /// The text of a header; empty where there is none.
@@ -204,7 +215,7 @@ impl Refusal {
     }
 
     /// An answer that cannot be read.
-    fn broken() -> Self {
+    pub(super) fn broken() -> Self {
         Self {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             code: String::new(),
@@ -219,6 +230,11 @@ impl Refusal {
     /// Something that is not there.
     pub(super) fn not_found() -> Self {
         Self { status: StatusCode::NOT_FOUND, code: "not_found".to_owned(), ..Self::broken() }
+    }
+
+    /// Whether the API cannot answer as its store is away.
+    pub(super) fn is_outage(&self) -> bool {
+        self.code == "temporarily_unavailable"
     }
 
     /// Whether a request of the same order or cart has no answer yet.

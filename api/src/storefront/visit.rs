@@ -1,10 +1,12 @@
 //! A visit: the visitor of one request, in which language, with which cookies, and the API on this visitor's behalf.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::{Router, extract::FromRequestParts, response::Response};
 use base::Ambient;
 use http::{HeaderMap, HeaderName, HeaderValue, header, request};
+use secrecy::ExposeSecret;
+use store::domain::MerchantId;
 use url::form_urlencoded;
 
 use super::{
@@ -13,6 +15,7 @@ use super::{
     texts::{Language, Texts},
 };
 use crate::{
+    auth,
     config::StorefrontConfig,
     problem::{Kind, Problem},
     state::ApiState,
@@ -30,9 +33,23 @@ pub(super) struct Storefront {
     pub(super) config: StorefrontConfig,
     /// The API that pages ask: within the process, with all its limits.
     pub(super) api: Router,
+    merchant: OnceLock<MerchantId>,
 }
 
 impl Storefront {
+    pub(super) fn new(config: StorefrontConfig, api: Router) -> Self {
+        Self { config, api, merchant: OnceLock::new() }
+    }
+
+    /// The merchant of its key, which never changes; `None` before the API has let a request with the key through.
+    pub(super) fn merchant(&self, state: &ApiState) -> Option<MerchantId> {
+        if let Some(known) = self.merchant.get() {
+            return Some(*known);
+        }
+        let key = auth::remembered(self.config.key.expose_secret(), state)?;
+        Some(*self.merchant.get_or_init(|| key.merchant))
+    }
+
     /// Whether requests to this host are for the storefront.
     pub(super) fn is_at(&self, headers: &HeaderMap) -> bool {
         let Some(own) = &self.config.host else { return true };
@@ -101,6 +118,19 @@ impl FromRequestParts<ApiState> for Visit {
 impl Visit {
     pub(super) fn texts(&self) -> &'static Texts {
         self.language.texts()
+    }
+
+    /// The visit to a page at its own address, with the parameters that it knows; empty ones count as none. All else
+    /// that was sent in the address is in no link of the page.
+    pub(super) fn at(self, path: &str, parameters: &[(&str, &str)]) -> Self {
+        let kept = parameters.iter().filter(|(_, value)| !value.is_empty());
+        let query = kept.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self { path: path.to_owned(), query, ..self }
+    }
+
+    /// Whether a page of the catalog is the same for this visitor as for others of the language, and sets no cookie.
+    pub(super) fn can_share_pages(&self) -> bool {
+        !self.is_signed_in && self.cart.is_none() && self.chosen.is_none()
     }
 
     /// A parameter of the address; empty where there is none.
