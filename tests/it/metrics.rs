@@ -188,6 +188,25 @@ async fn one_order_shows_in_the_figures_of_every_part() {
     assert!(dev.stop().await.success());
 }
 
+#[tokio::test]
+async fn answers_and_pages_that_are_sent_again_are_counted_as_hits() {
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path()).await;
+    for (hits, misses) in [(0.0, 3.0), (3.0, 3.0)] {
+        let page = http().get(format!("{}/", dev.ready.url)).header("accept", "text/html").send().await;
+        let page = page.expect("answers").error_for_status().expect("a page");
+        assert!(page.text().await.expect("text").contains("<html"));
+        // The page, and the two answers that it is made of.
+        let expected = [
+            (r#"orderworks_cache_requests_total{cache="page",result="local_hit"}"#, hits),
+            (r#"orderworks_cache_requests_total{cache="page",result="miss"}"#, misses),
+            (r#"orderworks_cache_requests_total{cache="page",result="stale"}"#, 0.0),
+        ];
+        showing(&dev.ready.url, &expected).await;
+    }
+    assert!(dev.stop().await.success());
+}
+
 /// Requests by route, method and status.
 fn request_series(text: &str) -> Vec<&str> {
     text.lines().filter(|line| line.starts_with("orderworks_http_requests_total{")).collect()

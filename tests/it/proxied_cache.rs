@@ -107,6 +107,24 @@ async fn an_answer_is_for_the_key_and_the_origin_that_asked() {
     dev.stop().await;
 }
 
+/// Pages of the storefront depend on cookies, which are no part of what the proxy stores answers under.
+#[tokio::test]
+async fn pages_pass_through() {
+    let data = tempfile::tempdir().expect("a folder");
+    let Some((dev, proxy)) = shop(&data, "60").await else { return };
+    for path in ["/", "/p/CUP-ENAMEL"] {
+        for language in ["en", "de", "en"] {
+            let fields = [("accept", "text/html"), ("accept-language", language)];
+            let page = read(&proxy, path, &dev.ready.publishable_key, &fields).await;
+            assert_eq!((page.status, page.is_stored()), (StatusCode::OK, false), "{path}");
+            assert!(page.field("cache-control").starts_with("public, max-age=60"), "{:?}", page.headers);
+            assert!(page.field("vary").ends_with("accept-language, cookie"), "{:?}", page.headers);
+            assert!(page.body.contains(&format!("<html lang=\"{language}\">")), "{path}: {}", page.body);
+        }
+    }
+    dev.stop().await;
+}
+
 /// The proxy stores an answer under its URL with origin and key at the end: none of them passes for a part of the URL.
 #[tokio::test]
 async fn no_request_is_taken_for_another() {

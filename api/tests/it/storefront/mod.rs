@@ -2,6 +2,7 @@
 
 mod accounts;
 mod buying;
+mod cached_pages;
 mod pages;
 mod protection;
 mod reservations;
@@ -13,6 +14,9 @@ use reqwest::{Method, header::HeaderMap, redirect::Policy};
 use url::form_urlencoded;
 
 use crate::util::{TestApi, config};
+
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; \
+                      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// Settings of a storefront; the harness puts the key of its merchant in.
 fn pages_of_shop() -> StorefrontConfig {
@@ -162,4 +166,20 @@ impl Page {
     fn expect_text(&self, text: &str) {
         assert!(self.text.contains(text), "{text} is not in {}", self.text);
     }
+}
+
+/// What holds for every page.
+#[track_caller]
+fn expect_policy(path: &str, page: &Page) {
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8", "{path}");
+    assert_eq!(page.header("content-security-policy"), POLICY, "{path}");
+    assert_eq!(page.header("x-frame-options"), "DENY", "{path}");
+    assert_eq!(page.header("referrer-policy"), "same-origin", "{path}");
+    for banned in
+        ["style=", "onclick", "javascript:", "http-equiv", "src=\"http", "href=\"http", "owk_", "ows_"]
+    {
+        assert!(!page.text.contains(banned), "{path}: {banned}: {}", page.text);
+    }
+    assert_eq!(page.text.matches("<script").count(), 1, "{path}: its own file alone");
+    assert_eq!(page.text.matches("<h1").count(), 1, "{path}");
 }
