@@ -1,5 +1,5 @@
 //! Cached reads of several API processes that share a Redis: of a rush on a value that has expired one read goes to the
-//! store, in all of them together; without the Redis, one of each process. A write shows in all of them.
+//! store, in all of them together; without the Redis, one of each process. A write shows in all of them within a second.
 
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,11 @@ const AT_ONCE: usize = 400;
 const AGE: Duration = Duration::from_secs(15);
 /// Age of a value in memory while invalidations of other processes are not received.
 const AGE_ALONE: Duration = Duration::from_secs(1);
-/// A write that shows within this time in another process was told to it: the value would have lived on.
-const TOLD_WITHIN: Duration = Duration::from_secs(5);
+/// A write shows in all processes within this time, as docs/CACHE.md promises. What is cached lives far longer, so that
+/// a value which is gone in time was invalidated and has not expired.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+/// What a write of the product changes: itself, a list with it, the categories.
+const CHANGED: [&str; 3] = [PRODUCT, "/v1/products?limit=1", "/v1/categories"];
 
 struct Api {
     role: Role,
@@ -59,22 +62,32 @@ async fn rush(apis: &[Api], clients: &[Client]) -> Vec<u64> {
     loads(apis).await.iter().zip(before).map(|(after, before)| after - before).collect()
 }
 
-/// Each process writes once, and all of them show it long before the former value would have expired.
+/// Each process writes once, and all of them show it in time: in the product, in a list and in the categories.
 async fn a_write_shows_everywhere(clients: &[Client]) {
     for (n, writer) in clients.iter().enumerate() {
-        join_all(clients.iter().map(|client| client.get(PRODUCT))).await;
-        let name = format!("name {n}");
-        let body = json!({ "name": name, "category": "things", "price_minor": 1250, "currency": "EUR" });
+        for path in CHANGED {
+            join_all(clients.iter().map(|client| client.get(path))).await;
+        }
+        let mark = format!("written-{n}");
+        let body = json!({ "name": mark, "category": mark, "price_minor": 1250, "currency": "EUR" });
         let (status, answer) = writer.send(Method::PUT, PRODUCT, Some(&body)).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
         let written_at = Instant::now();
-        let shown = clients.iter().map(|client| {
-            let name = &name;
-            async move { while client.get(PRODUCT).await["name"] != **name {} }
-        });
-        tokio::time::timeout(PATIENCE, join_all(shown)).await.expect("all show it");
-        assert!(written_at.elapsed() < TOLD_WITHIN, "shown after {:?}", written_at.elapsed());
+        let shown = clients.iter().map(|client| shows(client, &mark, written_at));
+        let shown = tokio::time::timeout(PATIENCE, join_all(shown)).await.expect("all show it");
+        assert!(
+            shown.iter().all(|after| *after <= TOLD_WITHIN),
+            "of {CHANGED:?} the last one after {shown:?}"
+        );
     }
+}
+
+/// Reads until the process shows the write everywhere; returns the time that took.
+async fn shows(client: &Client, mark: &str, written_at: Instant) -> Duration {
+    for path in CHANGED {
+        while !client.get(path).await.to_string().contains(mark) {}
+    }
+    written_at.elapsed()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,6 +108,7 @@ async fn a_rush_on_an_expired_product_loads_it_once_for_all_processes() {
         ("ORDERWORKS_REDIS_PREFIX", prefix.as_str()),
         ("ORDERWORKS_REDIS_COMMAND_TIMEOUT_MS", "3000"),
         ("ORDERWORKS_CACHE_PRODUCT_MS", age.as_str()),
+        ("ORDERWORKS_CACHE_LIST_MS", age.as_str()),
         ("ORDERWORKS_SERVER_CONNECTIONS_PER_ADDRESS_MAX", "1000"),
     ];
     let apis = join_all((0..PROCESSES).map(|_| Api::start(&stage, &settings))).await;

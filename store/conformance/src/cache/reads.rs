@@ -19,6 +19,10 @@ use tokio::{
 
 use super::{Caches, PRODUCTS};
 
+/// An invalidation is in force in all processes within this time, as `docs/CACHE.md` promises; values of these cases
+/// live far longer.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+
 /// Reads `id`; a load returns `found`.
 async fn read(cache: &dyn Cache, namespace: &Namespace, id: &str, found: Option<u32>) -> Option<u32> {
     fetch(cache, namespace, id, move || async move { Ok::<_, Infallible>(found) }).await.expect("reads")
@@ -119,23 +123,20 @@ pub async fn a_read_after_an_invalidation_sees_no_older_load(caches: Caches) {
     assert_eq!(read(&*caches.here, &PRODUCTS, "changed", Some(3)).await, Some(3));
 }
 
-/// Soon, also where the value was read just before.
+/// Within the promised second, also where the value was read just before.
 pub async fn an_invalidation_is_seen_by_other_processes(caches: Caches) {
     let Some(there) = &caches.there else { return };
     for (round, id) in (0..10).zip(["a", "b"].iter().cycle()) {
         read(&**there, &PRODUCTS, id, Some(round)).await;
-        caches.here.invalidate(&[PRODUCTS.key(id)]).await;
-        until("the other process loads afresh", || async {
-            read(&**there, &PRODUCTS, id, Some(round + 100)).await == Some(round + 100)
-        })
-        .await;
-        caches.here.invalidate(&[PRODUCTS.key(id)]).await;
-        until("and again", || async { read(&**there, &PRODUCTS, id, None).await.is_none() }).await;
-        caches.here.invalidate(&[PRODUCTS.key(id)]).await;
-        until("back at the start", || async {
-            read(&**there, &PRODUCTS, id, Some(round)).await == Some(round)
-        })
-        .await;
+        for found in [Some(round + 100), None, Some(round)] {
+            caches.here.invalidate(&[PRODUCTS.key(id)]).await;
+            let began = Instant::now();
+            until("the other process loads afresh", || async {
+                read(&**there, &PRODUCTS, id, found).await == found
+            })
+            .await;
+            assert!(began.elapsed() <= TOLD_WITHIN, "{found:?} after {:?}", began.elapsed());
+        }
     }
 }
 
