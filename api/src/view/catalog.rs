@@ -58,7 +58,7 @@ pub(crate) struct CategoryView {
     object: &'static str,
     /// Its identifier in requests.
     slug: String,
-    /// Number of products.
+    /// Number of products; a list of categories counts up to 1,000 of each.
     products: u64,
 }
 

@@ -139,6 +139,9 @@ pub struct PriceFacet {
     pub highest_minor: i64,
 }
 
+/// Products counted of a category by [`Catalog::categories`], at most: every first load of a page lists the categories.
+pub const CATEGORY_PRODUCTS_MAX: u32 = 1_000;
+
 /// A category with the number of its products.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Category {
@@ -197,6 +200,6 @@ pub trait Catalog: Send + Sync + 'static {
     /// Counts of the products that the filter finds.
     async fn facets(&self, merchant: MerchantId, filter: &ProductFilter) -> Result<ProductFacets>;
 
-    /// All categories (at most 1000), by slug.
+    /// All categories (at most 1000), by slug; of each, products are counted up to [`CATEGORY_PRODUCTS_MAX`].
     async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>>;
 }

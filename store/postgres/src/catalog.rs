@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use base::{Timestamp, TraceContext, postgres::Query};
 use store::{
     catalog::{
-        Catalog, Category, InventoryPut, Product, ProductCursor, ProductData, ProductFacets, ProductFilter,
-        ProductSort,
+        CATEGORY_PRODUCTS_MAX, Catalog, Category, InventoryPut, Product, ProductCursor, ProductData,
+        ProductFacets, ProductFilter, ProductSort,
     },
     domain::{MerchantId, Page, PageRequest},
     error::Result,
@@ -25,9 +25,17 @@ macro_rules! columns {
 }
 
 pub(super) const ONE: &str = select!(" FROM products WHERE merchant_id = $1 AND sku = $2");
+// Each category is found after the one before it, by the index: no statement reads all products of a merchant.
 pub(super) const CATEGORIES: &str = "
-    SELECT category, count(*) AS products FROM products WHERE merchant_id = $1
-    GROUP BY category ORDER BY category LIMIT 1000";
+    WITH RECURSIVE slugs (category, position) AS (
+        SELECT (SELECT category FROM products WHERE merchant_id = $1 ORDER BY category LIMIT 1), 1
+        UNION ALL
+        SELECT (SELECT category FROM products WHERE merchant_id = $1 AND category > slugs.category
+            ORDER BY category LIMIT 1), position + 1
+        FROM slugs WHERE category IS NOT NULL AND position < 1000)
+    SELECT category, (SELECT count(*) FROM (
+        SELECT 1 FROM products WHERE merchant_id = $1 AND category = slugs.category LIMIT $2) AS counted) AS products
+    FROM slugs WHERE category IS NOT NULL ORDER BY category";
 const LOCKED: &str = select!(" FROM products WHERE merchant_id = $1 AND sku = $2 FOR NO KEY UPDATE");
 const FORMER_WORDS: &str =
     "SELECT search_words FROM products WHERE merchant_id = $1 AND sku = $2 FOR NO KEY UPDATE";
@@ -98,7 +106,7 @@ impl Catalog for PostgresOrders {
     }
 
     async fn categories(&self, merchant: MerchantId) -> Result<Vec<Category>> {
-        let query = || sqlx::query(CATEGORIES).bind(merchant.0);
+        let query = || sqlx::query(CATEGORIES).bind(merchant.0).bind(i64::from(CATEGORY_PRODUCTS_MAX));
         Ok(self.router.rows(merchant, ReadMode::Replica, query, rows::category).await?)
     }
 }

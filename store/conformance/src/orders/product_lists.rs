@@ -5,8 +5,8 @@ use std::sync::Arc;
 use store::{
     OrderStore,
     catalog::{
-        Category, FACET_CATEGORIES_MAX, PriceFacet, PriceFilter, ProductCursor, ProductData, ProductFilter,
-        ProductSort,
+        CATEGORY_PRODUCTS_MAX, Category, FACET_CATEGORIES_MAX, PriceFacet, PriceFilter, ProductCursor,
+        ProductData, ProductFilter, ProductSort,
     },
     domain::{AMOUNT_MINOR_MAX, PageRequest},
     rules::search::CANDIDATES_MAX,
@@ -96,6 +96,9 @@ pub async fn a_frequent_word_finds_the_same_as_a_rare_one(store: Arc<dyn OrderSt
         assert_eq!(all.len(), count, "{sort:?}");
         assert_eq!(all, pages(&world, &ProductFilter { price, ..ProductFilter::default() }, sort, 100).await);
     }
+    let things = Category { slug: "things".to_owned(), products: CATEGORY_PRODUCTS_MAX.into() };
+    let categories = world.store.categories(world.merchant).await.expect("reads");
+    assert_eq!(categories, [things], "of so many products of a category not all are counted");
 }
 
 pub async fn products_are_filtered(store: Arc<dyn OrderStore>) {

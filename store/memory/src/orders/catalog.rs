@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use base::{Ambient, Timestamp, TraceContext};
 use store::{
     catalog::{
-        Catalog, Category, FACET_PRODUCTS_MAX, InventoryPut, Product, ProductCursor, ProductData,
-        ProductFacets, ProductFilter, ProductSort,
+        CATEGORY_PRODUCTS_MAX, Catalog, Category, FACET_PRODUCTS_MAX, InventoryPut, Product, ProductCursor,
+        ProductData, ProductFacets, ProductFilter, ProductSort,
     },
     domain::{MerchantId, Page, PageRequest},
     error::StoreError,
@@ -76,7 +76,10 @@ impl Catalog for MemoryOrders {
             for ((_, _), row) in state.products.iter().filter(|((of, _), _)| *of == merchant) {
                 *counts.entry(&row.product.category).or_default() += 1;
             }
-            let category = |(slug, products): (&str, u64)| Category { slug: slug.to_owned(), products };
+            let category = |(slug, products): (&str, u64)| Category {
+                slug: slug.to_owned(),
+                products: products.min(CATEGORY_PRODUCTS_MAX.into()),
+            };
             counts.into_iter().take(1000).map(category).collect()
         };
         self.held.read("categories", count).await

@@ -4,6 +4,7 @@ mod flow;
 mod keys;
 mod place_order;
 mod plans;
+mod product_plans;
 mod relays;
 mod words;
 
