@@ -1,4 +1,4 @@
-//! Demo shop of `orderworks dev`: one merchant, two keys, 24 products in 4 categories.
+//! Demo shop of `orderworks dev`: one merchant, two keys, 26 products in 4 categories and 3 currencies.
 //!
 //! Guarantees: seeding again overwrites no change of a user. The keys stay the same across restarts; they are kept in a
 //! file that only its owner may read, because the store has hashes only.
@@ -149,8 +149,8 @@ async fn fill(store: &dyn OrderStore, merchant: MerchantId, new: bool, now: Time
     if !new && store.product(merchant, last).await?.is_some() {
         return Ok(());
     }
-    let currency: Currency = "EUR".parse()?;
-    for (sku, name, category, price_minor) in PRODUCTS {
+    for (sku, name, category, price_minor, currency) in PRODUCTS {
+        let currency: Currency = currency.parse()?;
         let product = ProductData {
             sku: sku.into(),
             name: name.into(),
@@ -213,32 +213,35 @@ fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Sku, name, category, price in minor units.
-const PRODUCTS: [(&str, &str, &str, i64); 24] = [
-    ("CUP-ENAMEL", "Enamel cup", "kitchen", 1_250),
-    ("POT-CAST-24", "Cast-iron pot, 24 cm", "kitchen", 8_900),
-    ("KNIFE-CHEF", "Chef's knife", "kitchen", 6_450),
-    ("BOARD-OAK", "Oak cutting board", "kitchen", 3_900),
-    ("KETTLE-1L", "Whistling kettle, 1 l", "kitchen", 4_200),
-    ("TOWEL-LINEN", "Linen tea towel", "kitchen", 1_490),
-    ("BLANKET-WOOL", "Wool blanket", "home", 7_900),
-    ("LAMP-DESK", "Brass desk lamp", "home", 11_900),
-    ("VASE-STONE", "Stoneware vase", "home", 3_450),
-    ("CANDLE-PINE", "Pine candle", "home", 1_850),
-    ("RUG-JUTE", "Jute rug", "home", 12_900),
-    ("CUSHION-45", "Cushion, 45 cm", "home", 2_990),
-    ("TEE-BLACK-M", "T-shirt, black, M", "clothing", 2_490),
-    ("TEE-WHITE-M", "T-shirt, white, M", "clothing", 2_490),
-    ("SWEATER-NAVY", "Fisherman's sweater, navy", "clothing", 9_900),
-    ("BEANIE-GREY", "Wool beanie, grey", "clothing", 2_700),
-    ("SOCKS-3", "Merino socks, three pairs", "clothing", 3_300),
-    ("RAINCOAT-L", "Raincoat, L", "clothing", 13_900),
-    ("NOTEBOOK-A5", "Notebook, A5, dotted", "paper", 1_190),
-    ("PEN-BRASS", "Brass pen", "paper", 4_900),
-    ("CARDS-10", "Ten letterpress cards", "paper", 1_990),
-    ("PLANNER", "Undated planner", "paper", 2_690),
-    ("PENCILS-12", "Twelve pencils", "paper", 990),
-    ("WRAP-5", "Wrapping paper, five sheets", "paper", 850),
+/// Sku, name, category, price in minor units, currency: two have no decimals, and three. The last one stays the last, as
+/// it tells that the shop is filled.
+const PRODUCTS: [(&str, &str, &str, i64, &str); 26] = [
+    ("CUP-ENAMEL", "Enamel cup", "kitchen", 1_250, "EUR"),
+    ("POT-CAST-24", "Cast-iron pot, 24 cm", "kitchen", 8_900, "EUR"),
+    ("KNIFE-CHEF", "Chef's knife", "kitchen", 6_450, "EUR"),
+    ("BOARD-OAK", "Oak cutting board", "kitchen", 3_900, "EUR"),
+    ("KETTLE-1L", "Whistling kettle, 1 l", "kitchen", 4_200, "EUR"),
+    ("TOWEL-LINEN", "Linen tea towel", "kitchen", 1_490, "EUR"),
+    ("BOWL-MATCHA", "Matcha bowl, sold in yen", "kitchen", 4_800, "JPY"),
+    ("POT-DALLAH", "Brass coffee pot, sold in dinars", "kitchen", 24_750, "KWD"),
+    ("BLANKET-WOOL", "Wool blanket", "home", 7_900, "EUR"),
+    ("LAMP-DESK", "Brass desk lamp", "home", 11_900, "EUR"),
+    ("VASE-STONE", "Stoneware vase", "home", 3_450, "EUR"),
+    ("CANDLE-PINE", "Pine candle", "home", 1_850, "EUR"),
+    ("RUG-JUTE", "Jute rug", "home", 12_900, "EUR"),
+    ("CUSHION-45", "Cushion, 45 cm", "home", 2_990, "EUR"),
+    ("TEE-BLACK-M", "T-shirt, black, M", "clothing", 2_490, "EUR"),
+    ("TEE-WHITE-M", "T-shirt, white, M", "clothing", 2_490, "EUR"),
+    ("SWEATER-NAVY", "Fisherman's sweater, navy", "clothing", 9_900, "EUR"),
+    ("BEANIE-GREY", "Wool beanie, grey", "clothing", 2_700, "EUR"),
+    ("SOCKS-3", "Merino socks, three pairs", "clothing", 3_300, "EUR"),
+    ("RAINCOAT-L", "Raincoat, L", "clothing", 13_900, "EUR"),
+    ("NOTEBOOK-A5", "Notebook, A5, dotted", "paper", 1_190, "EUR"),
+    ("PEN-BRASS", "Brass pen", "paper", 4_900, "EUR"),
+    ("CARDS-10", "Ten letterpress cards", "paper", 1_990, "EUR"),
+    ("PLANNER", "Undated planner", "paper", 2_690, "EUR"),
+    ("PENCILS-12", "Twelve pencils", "paper", 990, "EUR"),
+    ("WRAP-5", "Wrapping paper, five sheets", "paper", 850, "EUR"),
 ];
 
 #[cfg(test)]

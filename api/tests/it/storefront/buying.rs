@@ -5,7 +5,7 @@ use futures::future::join_all;
 use serde_json::json;
 use store::{checkout::HookOtherwise, domain::AdjustmentKind};
 
-use super::{Browser, filled_in, open, pages_of_shop};
+use super::{Browser, filled_in, open, pages_of_shop, priced};
 use crate::{
     hooks::{ShopServer, adjustments, reaching_this_machine},
     util::{Answer, TestApi},
@@ -225,6 +225,30 @@ async fn what_is_wrong_is_marked_and_the_rest_stays() {
     }
     browser.pay(&form).await.expect_status(422).expect_text("id=\"country-wrong\"");
     assert!(orders(&shop).await.list().is_empty());
+}
+
+#[tokio::test]
+async fn amounts_have_the_decimals_of_their_currency_from_the_cart_to_the_order() {
+    let shop = open().await;
+    for (sku, currency, english, german) in [
+        ("bowl", "JPY", "¥2,500", "2.500\u{a0}¥"),
+        ("cup", "EUR", "€25.00", "25,00\u{a0}€"),
+        ("jug", "KWD", "KWD\u{a0}2.500", "2,500\u{a0}KWD"),
+    ] {
+        priced(&shop, sku, sku, 1_250, currency).await;
+        let mut browser = Browser::new(&shop);
+        browser.add(sku, "2").await;
+        browser.get("/cart").await.expect_text(english);
+        let page = browser.get("/checkout").await.expect_status(200);
+        page.expect_text(&format!("Pay {english}"));
+        assert_eq!(page.hidden("expected"), "2500", "{currency}: in minor units");
+        let order = browser.pay(&filled_in(&page, "pm_card_visa")).await.leads_to().to_owned();
+        browser.get(&order).await.expect_status(200).expect_text(english);
+        browser.get(&format!("{order}?lang=de")).await.expect_status(200).expect_text(german);
+        let stored = shop.get(&format!("/v1/orders/{}", order.trim_start_matches("/o/"))).send().await;
+        let stored = stored.expect_status(200).json;
+        assert_eq!((&stored["total_minor"], &stored["currency"]), (&json!(2_500), &json!(currency)));
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use api::{ApiConfig, ServerLimits, StorefrontConfig};
 use reqwest::{Method, header::HeaderMap, redirect::Policy};
+use serde_json::json;
 use url::form_urlencoded;
 
 use crate::util::{TestApi, config};
@@ -36,6 +37,15 @@ async fn open() -> TestApi {
 async fn open_with(storefront: StorefrontConfig) -> TestApi {
     let config = ApiConfig { storefront: Some(storefront), ..config() };
     TestApi::open_with(config, ServerLimits::default()).await
+}
+
+/// Creates a product of which three can be ordered.
+async fn priced(shop: &TestApi, sku: &str, name: &str, price_minor: i64, currency: &str) {
+    let product =
+        json!({"name": name, "category": "table", "price_minor": price_minor, "currency": currency});
+    shop.put(&format!("/v1/products/{sku}"), &product).send().await.expect_status(201);
+    let stock = json!({"on_hand": 3});
+    shop.put(&format!("/v1/inventory/{sku}"), &stock).send().await.expect_status(200);
 }
 
 /// A browser without script. It keeps cookies and follows no redirect by itself.

@@ -2,21 +2,12 @@
 
 use api::{ApiConfig, DocsConfig, DocsKeys, ServerLimits, StorefrontConfig};
 use reqwest::Method;
-use serde_json::json;
 
-use super::{Browser, Page, expect_policy, open, open_with, pages_of_shop};
+use super::{Browser, Page, expect_policy, open, open_with, pages_of_shop, priced};
 use crate::util::{TestApi, config};
 
 /// Bytes of a page with its style sheet and script at most.
 const PAGE_BYTES_MAX: usize = 60 * 1024;
-
-async fn priced(shop: &TestApi, sku: &str, name: &str, price_minor: i64, currency: &str) {
-    let product =
-        json!({"name": name, "category": "table", "price_minor": price_minor, "currency": currency});
-    shop.put(&format!("/v1/products/{sku}"), &product).send().await.expect_status(201);
-    let stock = json!({"on_hand": 3});
-    shop.put(&format!("/v1/inventory/{sku}"), &stock).send().await.expect_status(200);
-}
 
 /// A page of a visitor with a cart, or one that is none of the catalog.
 #[track_caller]
