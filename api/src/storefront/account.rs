@@ -1,7 +1,7 @@
-//! Accounts: signing in and out, and the customer's orders.
+//! Accounts: signing in and out, the customer's orders, and where else the customer is signed in.
 //!
 //! Guarantees: the session's token is in a cookie that no script reads. A customer who signs in takes the guest's cart
-//! along. What was typed as a password is in no page.
+//! along. What was typed as a password is in no page. What customers do with their data is in [`super::own_data`].
 
 use axum::response::Response;
 use http::{HeaderMap, Method, StatusCode};
@@ -14,10 +14,10 @@ use super::{
     html::{Frame, finish, go_to, html},
     money::money,
     order::status,
-    pages::{AccountPage, FormPage, OrderLink},
+    pages::{AccountPage, FormPage, OrderLink, SignIn},
     public_api::{Answer, Refusal},
     texts::filled,
-    views::{Account, Cart, List, NewSession, Order},
+    views::{Account, Cart, List, LiveSession, NewSession, Order, Sessions},
     visit::{Visit, is_id, query},
 };
 
@@ -40,6 +40,7 @@ pub(super) async fn show(visit: Visit) -> Response {
         }
         let path = format!("/v1/customers/current/orders?{}", query(&asked));
         let orders: List<Order> = visit.api.get(&path).await?;
+        let sessions: Sessions = visit.api.get("/v1/sessions").await?;
         let last = orders.data.last().filter(|_| orders.has_more);
         let more = last.map(|order| format!("/account?after={}", order.id));
         let t = visit.texts();
@@ -48,15 +49,25 @@ pub(super) async fn show(visit: Visit) -> Response {
             who: filled(t.signed_in_as, account.email),
             more: more.unwrap_or_default(),
             orders: orders.data.into_iter().map(|order| link(&visit, order)).collect(),
+            sessions: sessions.data.iter().map(|session| sign_in_of(&visit, session)).collect(),
         };
         Ok(html(StatusCode::OK, &page))
     };
     finish(&visit, answered.await)
 }
 
+fn sign_in_of(visit: &Visit, session: &LiveSession) -> SignIn {
+    let text = filled(visit.texts().session, date(&session.opened_at));
+    SignIn { text: filled(&text, date(&session.used_at)), is_current: session.current }
+}
+
+fn date(time: &str) -> String {
+    time.chars().take(DATE_CHARS).collect()
+}
+
 fn link(visit: &Visit, order: Order) -> OrderLink {
     OrderLink {
-        date: order.created_at.chars().take(DATE_CHARS).collect(),
+        date: date(&order.created_at),
         total: money(order.total_minor, &order.currency, visit.language),
         status: status(&order.status, visit.texts()),
         id: order.id,
@@ -113,13 +124,17 @@ pub(super) async fn sign_out(visit: Visit, _: FormFields) -> Response {
         if visit.is_signed_in {
             visit.api.send(Method::DELETE, "/v1/sessions/current", None, HeaderMap::new()).await?;
         }
-        let mut response = go_to("/");
-        for cookie in [Cookie::Session, Cookie::Cart, Cookie::Orders] {
-            visit.clear(&mut response, cookie);
-        }
-        Ok(response)
+        Ok(signed_out(&visit, go_to("/")))
     };
     finish(&visit, answered.await)
+}
+
+/// The answer to a visitor who is a customer no longer: the browser forgets what was the customer's.
+pub(super) fn signed_out(visit: &Visit, mut response: Response) -> Response {
+    for cookie in [Cookie::Session, Cookie::Cart, Cookie::Orders] {
+        visit.clear(&mut response, cookie);
+    }
+    response
 }
 
 /// Where signing in leads: to the checkout or, as for any other text, to the account.
@@ -127,7 +142,7 @@ fn target(text: &str) -> &'static str {
     if text == CHECKOUT { CHECKOUT } else { "" }
 }
 
-fn sign_in_page(visit: &Visit, to: &'static str) -> FormPage {
+pub(super) fn sign_in_page(visit: &Visit, to: &'static str) -> FormPage {
     let t = visit.texts();
     let fields = vec![
         field(["email", "email", "username"], t.email),

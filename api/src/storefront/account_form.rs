@@ -15,7 +15,12 @@ pub(super) fn form_page(
     fields: Vec<Field>,
 ) -> FormPage {
     let (frame, note, links) = (Frame::new(visit, title), String::new(), Vec::new());
-    FormPage { frame, action, fields, note, is_note_bad: false, to: "", links }
+    FormPage { frame, action, fields, tick: "", is_ticked: false, note, is_note_bad: false, to: "", links }
+}
+
+/// The page with a note above its form.
+pub(super) fn noted(page: FormPage, note: &str, is_note_bad: bool) -> FormPage {
+    FormPage { note: note.to_owned(), is_note_bad, ..page }
 }
 
 /// A field by its name, its kind, and what browsers fill in.

@@ -23,6 +23,7 @@ mod html;
 mod lines;
 mod money;
 mod order;
+mod own_data;
 mod pages;
 mod picture;
 mod public_api;
@@ -68,6 +69,9 @@ pub(crate) fn routes(api: Router, config: StorefrontConfig) -> Router<ApiState> 
         .route("/o/{order}/events", get(order::events))
         .route("/o/{order}/retry", post(order::retry))
         .route("/account", get(account::show))
+        .route("/account/export", get(own_data::download))
+        .route("/account/sessions/end", post(own_data::sign_out_everywhere))
+        .route("/account/delete", get(own_data::delete_form).post(own_data::delete))
         .route("/account/register", get(registration::register_form).post(registration::register))
         .route("/account/verify", get(registration::verify_form).post(registration::verify))
         .route("/account/forgot", get(registration::forgot_form).post(registration::forgot))

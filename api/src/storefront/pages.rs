@@ -175,17 +175,25 @@ pub(super) struct OrderLink {
     pub(super) status: &'static str,
 }
 
+/// A sign-in of the customer, in words.
+pub(super) struct SignIn {
+    pub(super) text: String,
+    /// Whether it is that of this browser.
+    pub(super) is_current: bool,
+}
+
 #[derive(Template)]
 #[template(path = "storefront/account.html")]
 pub(super) struct AccountPage {
     pub(super) frame: Frame,
     pub(super) who: String,
     pub(super) orders: Vec<OrderLink>,
+    pub(super) sessions: Vec<SignIn>,
     /// Address of the next page; empty where there is none.
     pub(super) more: String,
 }
 
-/// One form, with a note above it and links below: signing in, registering, verifying, a new password.
+/// One form, with a note above it and links below: signing in, registering, verifying, a new password, deletion.
 #[derive(Template)]
 #[template(path = "storefront/form.html")]
 pub(super) struct FormPage {
@@ -193,6 +201,9 @@ pub(super) struct FormPage {
     /// Path that takes the form.
     pub(super) action: &'static str,
     pub(super) fields: Vec<Field>,
+    /// Label of a box to tick; empty where there is none.
+    pub(super) tick: &'static str,
+    pub(super) is_ticked: bool,
     /// Empty where there is none.
     pub(super) note: String,
     pub(super) is_note_bad: bool,

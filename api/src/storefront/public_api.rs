@@ -137,20 +137,19 @@ impl PublicApi {
         body: Option<&Value>,
         more: HeaderMap,
     ) -> Result<Answer, Refusal> {
-        let response = self.open(method, path, body, more).await;
-        let (parts, body) = response.into_parts();
-        let body = to_bytes(body, ANSWER_BYTES_MAX).await.map_err(|error| {
-            tracing::error!(error = %error, "answer of the API to the storefront not read");
-            Refusal::broken()
-        })?;
-        if parts.status.is_success() {
-            return Ok(Answer { headers: parts.headers, body });
-        }
-        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Err(Refusal::of(&parts.headers, parts.status, body))
+        read(self.open(method, path, body, more).await).await
     }
 
-    /// The same without reading the answer, for streams.
+    /// An answer to pass on to the browser as it is, however long.
+    pub(super) async fn pass_on(&self, path: &str) -> Result<Response, Refusal> {
+        let response = self.open(Method::GET, path, None, HeaderMap::new()).await;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(read(response).await.err().unwrap_or_else(Refusal::broken))
+    }
+
+    /// The same as [`PublicApi::send`] without reading the answer, for streams.
     pub(super) async fn open(
         &self,
         method: Method,
@@ -174,6 +173,19 @@ impl PublicApi {
         let Ok(response) = self.api.clone().oneshot(request).await;
         response
     }
+}
+
+async fn read(response: Response) -> Result<Answer, Refusal> {
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, ANSWER_BYTES_MAX).await.map_err(|error| {
+        tracing::error!(error = %error, "answer of the API to the storefront not read");
+        Refusal::broken()
+    })?;
+    if parts.status.is_success() {
+        return Ok(Answer { headers: parts.headers, body });
+    }
+    let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    Err(Refusal::of(&parts.headers, parts.status, body))
 }
 
 impl Answer {

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    account_form::{as_sent, field, form_page},
+    account_form::{as_sent, field, form_page, noted},
     form::FormFields,
     html::{finish, go_to, html},
     pages::{Field, FormPage},
@@ -96,10 +96,6 @@ fn signed_in_or(
         }
         Err(refusal) => Err(refusal),
     }
-}
-
-fn noted(page: FormPage, note: &str, is_note_bad: bool) -> FormPage {
-    FormPage { note: note.to_owned(), is_note_bad, ..page }
 }
 
 fn register_page(visit: &Visit) -> FormPage {

@@ -100,6 +100,19 @@ pub(super) struct Account {
     pub(super) name: String,
 }
 
+/// The customer's sign-ins.
+#[derive(Debug, Deserialize)]
+pub(super) struct Sessions {
+    pub(super) data: Vec<LiveSession>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct LiveSession {
+    pub(super) current: bool,
+    pub(super) opened_at: String,
+    pub(super) used_at: String,
+}
+
 // Without Debug: the token is secret.
 #[derive(Deserialize)]
 pub(super) struct NewSession {

@@ -1,14 +1,33 @@
-//! Accounts on pages: registering, signing in and out, the cart that comes along, own orders.
+//! Accounts on pages: registering, signing in and out, the cart that comes along, own orders, own data and its end.
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Browser, filled_in, open};
-use crate::customers::{mailed, registered};
+use crate::{
+    customers::{mailed, registered},
+    util::TestApi,
+};
 
 const PASSWORD: &str = "canary correct horse";
 const CREDENTIALS: [(&str, &str); 2] = [("email", "ada@example.com"), ("password", PASSWORD)];
+
+/// A browser in which a customer is signed in, who has just registered.
+async fn signed_in(shop: &TestApi) -> Browser<'_> {
+    registered(shop, &json!({"email": "ada@example.com", "name": "Ada Lovelace", "password": PASSWORD}))
+        .await;
+    let mut browser = Browser::new(shop);
+    assert_eq!(browser.post("/sign-in", &CREDENTIALS).await.leads_to(), "/account");
+    browser
+}
+
+/// The id of an order that this browser places.
+async fn ordered(browser: &mut Browser<'_>) -> String {
+    browser.add("mug", "1").await;
+    let form = browser.checkout().await;
+    browser.pay(&form).await.leads_to().trim_start_matches("/o/").to_owned()
+}
 
 #[tokio::test]
 async fn a_visitor_opens_an_account() {
@@ -100,4 +119,83 @@ async fn a_forgotten_password_is_replaced_by_the_link_of_a_mail() {
     assert_eq!(browser.post("/account/reset", &right).await.leads_to(), "/sign-in");
     browser.post("/sign-in", &CREDENTIALS).await.expect_status(401);
     assert_eq!(browser.post("/sign-in", &[CREDENTIALS[0], ("password", new)]).await.leads_to(), "/account");
+}
+
+#[tokio::test]
+async fn a_customer_downloads_the_own_data() {
+    let shop = open().await;
+    shop.stock("mug", 10).await;
+    let mut browser = signed_in(&shop).await;
+    let order = ordered(&mut browser).await;
+    browser.get("/account").await.expect_text("href=\"/account/export\"");
+    let file = browser.get("/account/export").await.expect_status(200);
+    assert_eq!(file.header("content-disposition"), "attachment; filename=\"customer-export.json\"");
+    assert_eq!((file.header("content-type"), file.header("cache-control")), ("application/json", "no-store"));
+    let export: Value = serde_json::from_str(&file.text).expect("JSON");
+    assert_eq!(
+        (&export["customer"]["email"], &export["orders"][0]["id"]),
+        (&json!("ada@example.com"), &json!(order))
+    );
+    assert_eq!(export["orders"][0]["shipping_address"]["city"], "London");
+    assert_eq!(Browser::new(&shop).get("/account/export").await.leads_to(), "/sign-in");
+}
+
+#[tokio::test]
+async fn a_customer_signs_out_on_all_devices_at_once() {
+    let shop = open().await;
+    let mut browser = signed_in(&shop).await;
+    let mut device = Browser::new(&shop);
+    device.post("/sign-in", &CREDENTIALS).await;
+    let account = browser.get("/account").await.expect_status(200);
+    let counted = ["Signed in on ", "this browser"].map(|text| account.text.matches(text).count());
+    assert_eq!(counted, [2, 1], "{}", account.text);
+    assert_eq!(browser.post("/account/sessions/end", &[]).await.leads_to(), "/");
+    assert!(!browser.cookies.contains_key("orderworks_session"));
+    assert_eq!(device.get("/account").await.leads_to(), "/account", "and its cookie is taken");
+    assert_eq!(device.get("/account").await.leads_to(), "/sign-in");
+    assert_eq!(device.get("/account/delete").await.leads_to(), "/sign-in");
+    assert_eq!(device.post("/account/delete", &[CREDENTIALS[1]]).await.leads_to(), "/sign-in");
+    device.post("/sign-in", &CREDENTIALS).await;
+    device.get("/account").await.expect_status(200);
+}
+
+#[tokio::test]
+async fn an_account_is_deleted_with_its_password_alone() {
+    let shop = open().await;
+    shop.stock("mug", 10).await;
+    let mut browser = signed_in(&shop).await;
+    let order = ordered(&mut browser).await;
+    browser.get("/account/delete").await.expect_status(200).expect_text("cannot be brought back");
+    let erase = ("erase", "yes");
+    for (password, status) in [("another pass of words", 401), ("", 422)] {
+        let refused = browser.post("/account/delete", &[("password", password), erase]).await;
+        let refused = refused.expect_status(status);
+        refused.expect_text("This is not the password of the account.");
+        refused.expect_text("value=\"yes\" checked");
+        assert!(password.is_empty() || !refused.text.contains(password), "a password is in no page");
+    }
+    let refused = browser.post("/account/delete", &[CREDENTIALS[1], erase]).await.expect_status(409);
+    refused.expect_text("Some orders are not completed yet");
+    browser.get("/account").await.expect_status(200);
+
+    let deleted = browser.post("/account/delete", &[CREDENTIALS[1]]).await.expect_status(200);
+    deleted.expect_text("Your account is deleted.");
+    assert!(!deleted.text.contains("href=\"/account\""), "{}", deleted.text);
+    assert!(!browser.cookies.contains_key("orderworks_session"));
+    browser.post("/sign-in", &CREDENTIALS).await.expect_status(401);
+    let kept = shop.get(&format!("/v1/orders/{order}")).send().await.expect_status(200).json;
+    assert_eq!(kept["customer"]["name"], "Ada Lovelace", "the shop's order stays");
+}
+
+#[tokio::test]
+async fn a_customer_erases_the_own_name_from_orders_that_have_ended() {
+    let shop = open().await;
+    shop.stock("mug", 10).await;
+    let mut browser = signed_in(&shop).await;
+    let order = format!("/v1/orders/{}", ordered(&mut browser).await);
+    shop.post(&format!("{order}/cancel"), &json!({})).send().await.expect_status(200);
+    let form = [CREDENTIALS[1], ("erase", "yes")];
+    browser.post("/account/delete", &form).await.expect_status(200).expect_text("Your account is deleted.");
+    let kept = shop.get(&order).send().await.expect_status(200).json;
+    assert_eq!((&kept["customer"], &kept["total_minor"]), (&json!(null), &json!(250)));
 }

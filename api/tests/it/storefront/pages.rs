@@ -151,7 +151,16 @@ async fn a_form_of_another_site_does_nothing() {
     for (header, value) in
         [("sec-fetch-site", "cross-site"), ("origin", "https://evil.example"), ("x-none", "1")]
     {
-        for path in ["/checkout", "/cart", "/cart/items", "/sign-in", "/sign-out", "/account/register"] {
+        for path in [
+            "/checkout",
+            "/cart",
+            "/cart/items",
+            "/sign-in",
+            "/sign-out",
+            "/account/register",
+            "/account/sessions/end",
+            "/account/delete",
+        ] {
             let request =
                 browser.request(Method::POST, path).header(header, value).body("sku=mug&quantity=5");
             let page = browser.page(request).await.expect_status(403);
