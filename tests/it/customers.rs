@@ -54,6 +54,18 @@ pub(crate) async fn token_of(folder: &Path) -> String {
     mail[at..at + 47].to_owned()
 }
 
+/// Registers a customer of the demo shop and signs in; returns the token of the session.
+pub(crate) async fn signed_in(dev: &Dev, email: &str, password: &str) -> String {
+    let shop = dev.storefront();
+    let ada = json!({ "email": email, "name": "Ada Lovelace", "password": password });
+    expect(&shop, Method::POST, "/v1/customers", &[], ada).await;
+    let proven = json!({ "token": token_of(&dev.ready.mail_folder).await, "password": password });
+    expect(&shop, Method::POST, "/v1/customers/verify", &[], proven).await;
+    let credentials = json!({ "email": email, "password": password });
+    let session = expect(&shop, Method::POST, "/v1/sessions", &[], credentials).await;
+    text(&session, "token").to_owned()
+}
+
 #[tokio::test]
 async fn a_customers_cart_and_session_survive_restarts_and_become_one_order() {
     let data = tempfile::tempdir().expect("a folder");

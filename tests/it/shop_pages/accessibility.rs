@@ -1,14 +1,17 @@
-//! Every page of the storefront by the rules of axe-core, in both themes, at the width of a desk and of a phone; what a
-//! page transfers, and how soon its largest part is painted by a slow processor; and pictures of some pages.
+//! Every page of the storefront by the rules of axe-core, in both themes, at the width of a desk and of a phone, and in
+//! each language; what a page transfers, and how soon its largest part is painted by a slow processor; and pictures of
+//! some pages.
 
 use std::{path::Path, time::Instant};
 
+use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use super::Shopper;
 use crate::{
     admission::merchant_of,
-    util::{Browser, Dev, PATIENCE, alone, run_json},
+    customers::signed_in,
+    util::{Browser, Dev, PATIENCE, alone, order, run_json},
 };
 
 /// Widths in pixels, and themes.
@@ -19,8 +22,31 @@ const THEMES: [&str; 2] = ["light", "dark"];
 const PAGE_BYTES_MAX: f64 = 60.0 * 1024.0;
 /// Milliseconds until the largest part of a page is painted, on a processor slowed down to a quarter.
 const PAINT_MS_MAX: f64 = 1_000.0;
-/// Visits of which the quickest counts: other processes of the machine take their part.
-const VISITS: u32 = 5;
+/// Visits of a browser that has kept nothing of former ones. Half of them may be slower than the limit: other processes
+/// of the machine take their part.
+const VISITS: usize = 5;
+/// Pages that need neither a cart nor a session.
+const OPEN_PAGES: [&str; 12] = [
+    "/",
+    "/c/kitchen",
+    "/search?q=cup",
+    "/search?q=nothing",
+    "/p/CUP-ENAMEL",
+    "/cart",
+    "/sign-in",
+    "/account/register",
+    "/account/verify",
+    "/account/forgot",
+    "/account/reset",
+    "/p/none",
+];
+/// Pages of a customer who is signed in.
+const OWN_PAGES: [&str; 2] = ["/account", "/account/delete"];
+/// Pages whose largest part has to be painted soon, with a product in the cart.
+const PAINTED_PAGES: [&str; 7] =
+    ["/", "/c/kitchen", "/search?q=cup", "/p/CUP-ENAMEL", "/cart", "/checkout", "/sign-in"];
+const EMAIL: &str = "ada@example.com";
+const PASSWORD: &str = "canary correct horse";
 /// Pictures: path, width and theme, and the name of the file.
 const PICTURES: [(&str, u32, &str, &str); 4] = [
     ("/", PHONE, "light", "storefront-home-phone"),
@@ -65,9 +91,7 @@ async fn every_page_of_the_storefront_passes_axe_and_is_small() {
     let data = tempfile::tempdir().expect("a folder");
     let dev = Dev::start(data.path()).await;
     let shopper = Shopper::new(&browser, &dev);
-    let pages = ["/", "/?lang=ja", "/?lang=de", "/c/kitchen?lang=en", "/search?q=cup", "/search?q=nothing"];
-    let others = ["/p/CUP-ENAMEL", "/cart", "/sign-in", "/account/register", "/account/verify", "/p/none"];
-    for path in pages.into_iter().chain(others) {
+    for path in OPEN_PAGES {
         shopper.visit(path).await;
         check(&browser, path).await;
     }
@@ -83,12 +107,54 @@ async fn every_page_of_the_storefront_passes_axe_and_is_small() {
     browser.until_shown("Please check the marked fields.").await;
     check(&browser, "/checkout with a mistake").await;
     browser.run("document.getElementById('country').value = 'GB'", json!([])).await;
-    let order = shopper.order().await;
+    let declined = shopper.order().await;
     browser.until_shown("The payment was declined.").await;
-    check(&browser, &order).await;
+    check(&browser, &declined).await;
+    let fulfilled = check_account(&shopper, &dev).await;
+    check_languages(&shopper, &fulfilled).await;
     check_waiting_rooms(&shopper, data.path()).await;
     browser.close().await;
     assert!(dev.stop().await.success());
+}
+
+/// What only a customer sees, and the page of an order that is on its way; returns its path.
+async fn check_account(shopper: &Shopper<'_>, dev: &Dev) -> String {
+    let session = signed_in(dev, EMAIL, PASSWORD).await;
+    let (shop, keyed) =
+        (dev.storefront(), [("orderworks-session", &*session), ("idempotency-key", "account")]);
+    let body = order("CUP-ENAMEL", 1, "pm_card_visa");
+    let (status, placed) = shop.send_with(Method::POST, "/v1/orders", &keyed, Some(&body)).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{placed}");
+    let id = placed["id"].as_str().expect("an id");
+    assert_eq!(dev.merchant().ended(id).await["status"], "fulfilled");
+    shopper.visit("/sign-in").await;
+    for (field, value) in [("#email", EMAIL), ("#password", PASSWORD)] {
+        shopper.browser.fill(field, value).await;
+    }
+    shopper.browser.click("main form button").await;
+    shopper.until_at("/account").await;
+    let fulfilled = format!("/o/{id}");
+    for path in OWN_PAGES.into_iter().chain([fulfilled.as_str()]) {
+        shopper.visit(path).await;
+        // Under a name of its own, so that it is none of the pictures.
+        check(shopper.browser, &format!("signed in: {path}")).await;
+    }
+    fulfilled
+}
+
+/// All pages once more in the other languages, with a product in the cart and a customer who is signed in.
+async fn check_languages(shopper: &Shopper<'_>, fulfilled: &str) {
+    shopper.to_checkout("CUP-ENAMEL").await;
+    for language in ["de", "ja"] {
+        shopper.visit(&format!("/?lang={language}")).await;
+        for path in OPEN_PAGES.into_iter().chain(OWN_PAGES).chain(["/checkout", fulfilled]) {
+            shopper.visit(path).await;
+            let shown = shopper.browser.text("return document.documentElement.lang", json!([])).await;
+            assert_eq!(shown, language, "{path}");
+            check(shopper.browser, &format!("{language}: {path}")).await;
+        }
+    }
+    shopper.visit("/?lang=en").await;
 }
 
 /// The waiting room of the storefront, and that of the API for shops of others.
@@ -121,20 +187,20 @@ async fn the_largest_part_of_a_page_is_painted_within_a_second_by_a_slow_process
     let dev = Dev::start(data.path()).await;
     let shopper = Shopper::new(&browser, &dev);
     browser.show_as(PHONE, "light").await;
+    shopper.to_checkout("CUP-ENAMEL").await;
     browser.devtools("Emulation.setCPUThrottlingRate", json!({ "rate": 4 })).await;
-    // Each visit is as the first one: nothing is there already.
     browser.devtools("Network.enable", json!({})).await;
     browser.devtools("Network.setCacheDisabled", json!({ "cacheDisabled": true })).await;
-    for path in ["/", "/p/CUP-ENAMEL", "/cart"] {
-        let mut quickest = f64::INFINITY;
+    for path in PAINTED_PAGES {
+        let mut times = Vec::new();
         for _ in 0..VISITS {
             shopper.visit(path).await;
             browser.run(WATCH_PAINT, json!([])).await;
             browser.until("painted", "return window.painted > 0", json!([])).await;
-            let painted = browser.run("return window.painted", json!([])).await.as_f64().expect("a number");
-            quickest = quickest.min(painted);
+            times.push(browser.run("return window.painted", json!([])).await.as_f64().expect("a number"));
         }
-        assert!(quickest <= PAINT_MS_MAX, "{path}: {quickest} ms");
+        times.sort_by(f64::total_cmp);
+        assert!(times[VISITS / 2] <= PAINT_MS_MAX, "{path}: {times:?} ms");
     }
     browser.close().await;
     assert!(dev.stop().await.success());
