@@ -2,6 +2,7 @@
 //! rooms that outlast a kill.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     time::{Duration, Instant},
 };
@@ -21,8 +22,9 @@ const AGE: [(&str, &str); 2] =
 /// Orders of the load run, and those of them that are told an estimate at least.
 const LOAD: usize = 600;
 const TOLD_MIN: usize = 300;
-/// Shoppers who wait at one process, and the memory they may take.
+/// Shoppers who wait at one process, those of them who ask again, and the memory they may take.
 const SHOPPERS: usize = 50_000;
+const ASKING_AGAIN: usize = 5_000;
 const SHOPPERS_KIB_MAX: u64 = 100 * 1024;
 
 /// Sends new orders until one is answered with this status; returns that answer.
@@ -168,6 +170,14 @@ async fn visit(client: &Client, headers: &[(&str, &str)]) -> Value {
     visit
 }
 
+/// The visit of one of many shoppers, at an address of its own; with the place of before, where there is one.
+async fn shopper(client: &Client, n: usize, place: Option<&str>) -> (usize, Value) {
+    let from = format!("10.{}.{}.{}", n >> 16, (n >> 8) & 255, n & 255);
+    let place = place.map(|place| ("orderworks-place", place));
+    let headers: Vec<_> = std::iter::once(("x-forwarded-for", from.as_str())).chain(place).collect();
+    (n, visit(client, &headers).await)
+}
+
 /// Waits until the waiting room has this status for a place.
 async fn until_visited(client: &Client, place: &str, status: &str) {
     let began = Instant::now();
@@ -234,18 +244,18 @@ async fn fifty_thousand_shoppers_wait_in_little_memory() {
     run_json(data.path(), &["merchant", "sale", &merchant, "on", "--per-minute", "1"]).await;
     until_visited(&storefront, "none", "waiting").await;
     let before = resident_kib(dev.process());
-    let come = |n: usize| {
-        let storefront = &storefront;
-        async move {
-            let from = format!("10.{}.{}.{}", n >> 16, (n >> 8) & 255, n & 255);
-            visit(storefront, &[("x-forwarded-for", from.as_str())]).await["ahead"].as_u64()
-        }
-    };
-    let mut ahead: Vec<_> = stream::iter((0..SHOPPERS).map(come)).buffer_unordered(32).collect().await;
-    ahead.sort_unstable();
-    ahead.dedup();
-    let most = ahead.last().copied().flatten().expect("waits");
+    let come = (0..SHOPPERS).map(|n| shopper(&storefront, n, None));
+    let came: Vec<_> = stream::iter(come).buffer_unordered(32).collect().await;
+    let most = came.iter().filter_map(|(_, visit)| visit["ahead"].as_u64()).max().expect("waits");
     assert!(most >= u64::try_from(SHOPPERS).expect("fits") - 100, "{most}");
+    let some = came.iter().step_by(SHOPPERS / ASKING_AGAIN);
+    let ask = some.map(|(n, visit)| shopper(&storefront, *n, visit["place"].as_str()));
+    let ask: Vec<_> = ask.collect();
+    let asked: BTreeMap<_, _> = stream::iter(ask).buffer_unordered(32).collect().await;
+    assert_eq!(asked.len(), ASKING_AGAIN);
+    let kept =
+        |(n, visit): &&(usize, Value)| asked.get(n).is_some_and(|again| again["place"] == visit["place"]);
+    assert_eq!(came.iter().filter(kept).count(), ASKING_AGAIN, "places are kept");
     let taken = resident_kib(dev.process()).saturating_sub(before);
     assert!(taken <= SHOPPERS_KIB_MAX, "{taken} KiB");
     assert!(dev.stop().await.success());
