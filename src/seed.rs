@@ -213,8 +213,8 @@ fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Sku, name, category, price in minor units, currency: two have no decimals, and three. The last one stays the last, as
-/// it tells that the shop is filled.
+/// Sku, name, category, price in minor units, currency: one has no decimals, one has three. The last product stays the
+/// last, as it tells that the shop is filled.
 const PRODUCTS: [(&str, &str, &str, i64, &str); 26] = [
     ("CUP-ENAMEL", "Enamel cup", "kitchen", 1_250, "EUR"),
     ("POT-CAST-24", "Cast-iron pot, 24 cm", "kitchen", 8_900, "EUR"),

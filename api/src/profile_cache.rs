@@ -88,7 +88,8 @@ mod tests {
     use super::*;
 
     const URL: &str = "ORDERWORKS_TEST_REDIS_URL";
-    /// A deletion shows in all processes within this time, as `docs/CACHE.md` promises; a profile lives for ten seconds.
+    /// A deletion shows in all processes within this time, as `docs/CACHE.md` promises; a profile lives for ten
+    /// seconds.
     const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
     async fn account(orders: &SqliteOrders, ambient: &Ambient) -> (MerchantId, CustomerId) {

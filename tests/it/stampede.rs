@@ -1,5 +1,6 @@
 //! Cached reads of several API processes that share a Redis: of a rush on a value that has expired one read goes to the
-//! store, in all of them together; without the Redis, one of each process. A write shows in all of them within a second.
+//! store, in all of them together; without the Redis, one of each process. A write shows in all of them within a
+//! second.
 
 use std::time::{Duration, Instant};
 

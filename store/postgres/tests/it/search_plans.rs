@@ -14,7 +14,7 @@ use super::needs_postgres;
 use crate::util::postgres::{migrated, open, pool};
 
 /// Each product has a word that all have, one that ten have, one of its own and its number, and of each the rest from
-/// each letter on: about twenty rows, as products have them. Rows of words are neither logged nor indexed one by one, as
+/// each letter on: about twenty rows, as products have them. Rows of words are neither logged nor indexed one by one:
 /// that would take minutes.
 const FILL: &str = "
     INSERT INTO merchants (id, name, created_at) VALUES ('00000000-0000-7000-8000-000000000001', 'Shop', now());

@@ -1,6 +1,6 @@
 //! Query plans that the migrations rely on, in a file that was never analyzed, as those of the program are: the planner
-//! then knows nothing of what is in it. A statement that starts to scan a table fails here, not in production. Lists and
-//! searches of products are in `product_plans`.
+//! then knows nothing of what is in it. A statement that starts to scan a table fails here, not in production. Lists
+//! and searches of products are in `product_plans`.
 
 use std::collections::BTreeSet;
 
