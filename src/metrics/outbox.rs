@@ -11,8 +11,12 @@ use super::{
     metric::{Metric, Sample, gauge},
 };
 
-pub(super) const PENDING: Metric =
-    gauge("orderworks_outbox_pending", &[], "Messages of the outbox that no relay has published yet");
+pub(super) const PENDING: Metric = gauge(
+    "orderworks_outbox_pending",
+    &[],
+    "Messages of the outbox that no relay has published yet, counted up to 250,000 in each database; the age of the \
+     oldest one tells at any depth how far the relays are behind",
+);
 pub(super) const OLDEST_AGE: Metric = gauge(
     "orderworks_outbox_oldest_age_seconds",
     &[],

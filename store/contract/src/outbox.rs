@@ -42,6 +42,9 @@ impl Position {
 
 /// Relay name in the lease of a message that is set aside; no relay has it.
 pub const SET_ASIDE: &str = "set aside";
+/// Messages that [`Outbox::backlog`] counts in each database. It bounds what a look costs however far the relays are
+/// behind; by how much they are, the age of the oldest message tells at any depth.
+pub const BACKLOG_COUNTED_MAX: u64 = 250_000;
 
 /// A claimed message.
 #[derive(Debug, Clone, PartialEq)]
@@ -150,11 +153,11 @@ pub enum Submitted {
 /// Lag of the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Backlog {
-    /// Messages not yet sent.
+    /// Messages not yet sent; at least as many, where it is no less than what was counted up to.
     pub messages: u64,
-    /// When the oldest of them was written.
+    /// When the oldest of all of them was written.
     pub oldest_at: Option<Timestamp>,
-    /// Of the messages, those that are set aside.
+    /// Messages that are set aside, counted as far.
     pub set_aside: u64,
 }
 
@@ -188,8 +191,13 @@ pub trait Outbox: Send + Sync + 'static {
     /// Changes when messages may have arrived. A hint: spurious changes happen, and polling makes up for a missed one.
     fn arrivals(&self) -> watch::Receiver<u64>;
 
-    /// Number and age of unsent messages.
-    async fn backlog(&self) -> Result<Backlog>;
+    /// Number and age of unsent messages, counted up to [`BACKLOG_COUNTED_MAX`] in each database.
+    async fn backlog(&self) -> Result<Backlog> {
+        self.backlog_up_to(BACKLOG_COUNTED_MAX).await
+    }
+
+    /// [`Outbox::backlog`], counted up to `most` in each database.
+    async fn backlog_up_to(&self, most: u64) -> Result<Backlog>;
 
     /// A merchant's events, newest first.
     async fn events(&self, merchant: MerchantId, page: PageRequest<EventId>) -> Result<Page<Event>>;

@@ -226,7 +226,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0024_cart_reservations.down",
             "0024_cart_reservations.up",
             "0025_adjustments.down",
-            "0025_adjustments.up"
+            "0025_adjustments.up",
+            "0026_set_aside.down",
+            "0026_set_aside.up"
         ]
     )
 }

@@ -64,7 +64,7 @@ const SET: &str = "UPDATE outbox_unsent SET relay = $2, leased_until = $3 WHERE 
 pub(super) const LIST: &str = "
     SELECT u.id, u.at, o.merchant_id, o.kind, o.order_id, o.sequence, o.data::text AS data, o.trace
     FROM outbox_unsent AS u LEFT JOIN outbox AS o ON o.id = u.id
-    WHERE u.relay = $1 ORDER BY u.position LIMIT $2";
+    WHERE u.set_aside ORDER BY u.position LIMIT $1";
 // By position, not by id: ids of one millisecond have no order, positions have the order of a subject's commits.
 pub(super) const EVENTS: &str = select!(
     " FROM outbox WHERE merchant_id = $1 AND sequence IS NOT NULL AND position < $2 ORDER BY position DESC LIMIT $3"
@@ -74,10 +74,12 @@ pub(super) const KNOWN: &str = "SELECT 1 FROM outbox WHERE id = $1";
 pub(super) const BY_ID: &str = select!(" FROM outbox WHERE id = $1 AND sequence IS NOT NULL");
 pub(super) const ORDER_EVENTS: &str =
     select!(" FROM outbox WHERE order_id = $1 AND sequence > $2 AND id >= $3 ORDER BY sequence LIMIT 1000");
+// In the order of an index: a walk over the table passes over the room of all that was sent, too.
 pub(super) const BACKLOG: &str = "
-    SELECT count(*) AS messages, count(*) FILTER (WHERE relay = $1) AS set_aside,
-        (SELECT at FROM outbox_unsent ORDER BY position LIMIT 1) AS oldest_at
-    FROM outbox_unsent";
+    SELECT (SELECT count(*) FROM (SELECT FROM outbox_unsent ORDER BY position LIMIT $1) AS counted) AS messages,
+        (SELECT at FROM outbox_unsent ORDER BY position LIMIT 1) AS oldest_at,
+        (SELECT count(*) FROM (
+            SELECT FROM outbox_unsent WHERE set_aside ORDER BY position LIMIT $1) AS counted) AS set_aside";
 
 #[async_trait]
 impl Outbox for PostgresOrders {
@@ -133,7 +135,7 @@ impl Outbox for PostgresOrders {
 
     async fn list_set_aside(&self, limit: u32) -> Result<Vec<SetAside>> {
         let read = |database: Database| async move {
-            let query = sqlx::query(LIST).bind(SET_ASIDE).bind(i64::from(limit));
+            let query = sqlx::query(LIST).bind(i64::from(limit));
             Ok(database.rows(query).await?.iter().map(rows::set_aside).collect::<Vec<_>>())
         };
         Ok(self.router.pages(read).await?.into_iter().flatten().take(limit as usize).collect())
@@ -143,8 +145,9 @@ impl Outbox for PostgresOrders {
         self.router.arrivals()
     }
 
-    async fn backlog(&self) -> Result<Backlog> {
-        let backlogs = self.router.pages(|database| async move { backlog(&database).await }).await?;
+    async fn backlog_up_to(&self, most: u64) -> Result<Backlog> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let backlogs = self.router.pages(|database| async move { backlog(&database, most).await }).await?;
         Ok(Backlog {
             messages: backlogs.iter().map(|backlog| backlog.messages).sum(),
             oldest_at: backlogs.iter().filter_map(|backlog| backlog.oldest_at).min(),
@@ -195,8 +198,8 @@ async fn events(
     Ok(Page::from_overfetched(events, page.limit))
 }
 
-async fn backlog(database: &Database) -> fault::Result<Backlog> {
-    let row = database.row(sqlx::query(BACKLOG).bind(SET_ASIDE)).await?;
+async fn backlog(database: &Database, most: i64) -> fault::Result<Backlog> {
+    let row = database.row(sqlx::query(BACKLOG).bind(most)).await?;
     let row = row.ok_or_else(|| PostgresFault::Corrupt("a SELECT of sums returned no row".to_owned()))?;
     Ok(Backlog {
         messages: row.number("messages")?,

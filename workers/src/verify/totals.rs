@@ -1,6 +1,9 @@
 //! Checks that are about no single order: stock, and the outbox as a whole.
 
-use store::{audit::StockCount, outbox::SetAside};
+use store::{
+    audit::StockCount,
+    outbox::{BACKLOG_COUNTED_MAX, SetAside},
+};
 
 use super::{Audit, Code, Repair, VerifyError, Violation};
 
@@ -39,8 +42,10 @@ impl Audit<'_> {
         let backlog = self.of.orders.backlog().await?;
         let Some(oldest) = backlog.oldest_at.filter(|oldest| *oldest < self.before) else { return Ok(()) };
         let (messages, aside) = (backlog.messages, backlog.set_aside);
-        let found =
-            format!("{messages} messages unsent, {aside} of them set aside, the oldest since {oldest}");
+        let at_least = if messages < BACKLOG_COUNTED_MAX { "" } else { "at least " };
+        let found = format!(
+            "{at_least}{messages} messages unsent, {aside} of them set aside, the oldest since {oldest}"
+        );
         let repair = Repair::Manual("see that a relay runs, reaches the queue and reads its messages");
         self.report(Violation::new(Code::OutboxStalled, Vec::new(), found, repair)).await
     }

@@ -136,6 +136,10 @@ pub async fn the_backlog_counts_what_is_unsent(store: Arc<dyn OrderStore>) {
     let second = world.placed(&[("mug", 1)]).await;
     let oldest_at = Some(first.created_at);
     assert_eq!(world.backlog().await, Backlog { messages: 2, oldest_at, set_aside: 0 });
+    let up_to = async |most| world.store.backlog_up_to(most).await.expect("reads");
+    for most in [0, 1, 2, u64::MAX] {
+        assert_eq!(up_to(most).await, Backlog { messages: most.min(2), oldest_at, set_aside: 0 }, "{most}");
+    }
     let messages = world.claim("a", 1).await;
     assert_eq!(world.backlog().await, Backlog { messages: 2, oldest_at, set_aside: 0 }, "taken is not sent");
     world.sent(&messages).await;
@@ -160,6 +164,7 @@ pub async fn a_message_set_aside_holds_up_its_subject_only(store: Arc<dyn OrderS
         world.time.pass(LEASE);
     }
     assert_eq!(world.backlog().await.set_aside, 1);
+    assert_eq!(world.store.backlog_up_to(0).await.expect("reads").set_aside, 0, "counted as far as all");
     let listed = world.store.list_set_aside(10).await.expect("lists");
     let [one] = &listed[..] else { panic!("{listed:?}") };
     let told = world.events(first.id).await;

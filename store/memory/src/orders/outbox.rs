@@ -114,13 +114,13 @@ impl Outbox for MemoryOrders {
         self.held.touch(OrdersState::subscribe)
     }
 
-    async fn backlog(&self) -> Result<Backlog, StoreError> {
+    async fn backlog_up_to(&self, most: u64) -> Result<Backlog, StoreError> {
         let count = |state: &OrdersState| {
             let oldest = state.unsent.first().and_then(|position| state.row(*position));
             Backlog {
-                messages: state.unsent.len() as u64,
+                messages: most.min(state.unsent.len() as u64),
                 oldest_at: oldest.map(|row| row.at),
-                set_aside: aside(state).count() as u64,
+                set_aside: most.min(aside(state).count() as u64),
             }
         };
         self.held.read("backlog", count).await

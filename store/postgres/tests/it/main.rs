@@ -15,6 +15,7 @@ mod plans;
 mod races;
 mod replicas;
 mod search_plans;
+mod set_aside;
 mod shards;
 mod shop;
 mod unreadable;

@@ -49,10 +49,12 @@ const POSITION: &str = "SELECT position FROM outbox WHERE id = ?1 AND merchant_i
 pub(super) const ORDER_EVENTS: &str =
     "SELECT * FROM outbox WHERE order_id = ?1 AND sequence > ?2 ORDER BY sequence LIMIT 1000";
 pub(super) const BACKLOG: &str = "
-    SELECT (SELECT count(*) FROM outbox INDEXED BY outbox_unsent WHERE sent_at IS NULL) AS messages,
+    SELECT (SELECT count(*) FROM (
+            SELECT 1 FROM outbox INDEXED BY outbox_unsent WHERE sent_at IS NULL LIMIT ?2) AS counted) AS messages,
         (SELECT at FROM outbox INDEXED BY outbox_unsent WHERE sent_at IS NULL ORDER BY position LIMIT 1) AS oldest_at,
-        (SELECT count(*) FROM outbox INDEXED BY outbox_held
-            WHERE sent_at IS NULL AND relay IS NOT NULL AND relay = ?1) AS set_aside";
+        (SELECT count(*) FROM (
+            SELECT 1 FROM outbox INDEXED BY outbox_held
+            WHERE sent_at IS NULL AND relay IS NOT NULL AND relay = ?1 LIMIT ?2) AS counted) AS set_aside";
 
 #[async_trait]
 impl Outbox for SqliteOrders {
@@ -100,8 +102,8 @@ impl Outbox for SqliteOrders {
         self.arrivals.subscribe()
     }
 
-    async fn backlog(&self) -> Result<Backlog> {
-        let query = sqlx::query(BACKLOG).bind(SET_ASIDE);
+    async fn backlog_up_to(&self, most: u64) -> Result<Backlog> {
+        let query = sqlx::query(BACKLOG).bind(SET_ASIDE).bind(i64::try_from(most).unwrap_or(i64::MAX));
         let row = query.fetch_one(self.database.readers()).await.map_err(SqliteFault::from)?;
         Ok(Backlog {
             messages: row.number("messages")?,
