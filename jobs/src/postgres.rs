@@ -55,7 +55,9 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0013_order.down",
             "0013_order.up",
             "0014_listing.down",
-            "0014_listing.up"
+            "0014_listing.up",
+            "0015_delayed.down",
+            "0015_delayed.up"
         ]
     );
     migrations.create_schema("jobs");

@@ -108,7 +108,9 @@ pub trait Consume: EngineInfo {
 /// The contract of inspection and control, for commands and consoles.
 #[async_trait]
 pub trait Admin: EngineInfo {
-    /// Numbers of jobs in a queue, by state; without those of [`Admin::short_delays`].
+    /// Numbers of jobs in a queue, by state; without those of [`Admin::short_delays`]. Over a broker, ready jobs that
+    /// wait for their turn in a fair queue are counted up to
+    /// [`FAIR_BACKLOG_MAX`](crate::job_store::FAIR_BACKLOG_MAX) of each priority.
     async fn depth(&self, queue: &str) -> Result<Depth, EngineError>;
 
     /// [`Admin::depth`] for those who need no larger number of delayed and of dead jobs than `most`: an engine that has

@@ -18,6 +18,9 @@ use crate::{
 
 /// Most jobs of one call of [`FairBacklog::hold`].
 pub const HELD_AT_ONCE_MAX: usize = 500;
+/// Jobs of each priority of a queue that are counted for its depth: it bounds what a look costs. The scaling rule asks
+/// for a worker more each minute while jobs are late, whatever the depth, and reaches its most far below this one.
+pub const FAIR_BACKLOG_MAX: u32 = 250_000;
 /// Keys deleted by one claim: more than one call of [`FairBacklog::hold`] adds, so that they do not pile up.
 pub(super) const BEHIND_MAX: i64 = 1000;
 
@@ -34,9 +37,10 @@ pub struct FairQueue {
 /// The backlog of a queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Backlog {
-    /// Number of jobs, of all priorities.
+    /// Number of jobs of all priorities, each counted up to a limit.
     pub jobs: u64,
-    /// Time since when the first of them waits.
+    /// Time since when the first of those that were counted waits. A job that was held before all others of its key has
+    /// a turn before them, so hardly one beyond the limit waits for longer.
     pub oldest: Option<Timestamp>,
 }
 
@@ -66,8 +70,8 @@ pub trait FairBacklog: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<ScheduledJob>, EngineError>;
 
-    /// Size and age of the backlog of a queue.
-    async fn backlog(&self, queue: &str) -> Result<Backlog, EngineError>;
+    /// Size and age of the backlog of a queue, by the jobs that have the first turns, up to `most` of each priority.
+    async fn backlog(&self, queue: &str, most: u32) -> Result<Backlog, EngineError>;
 
     /// The keys with most jobs among the [`FAIR_COUNTED_MAX`](crate::engine::FAIR_COUNTED_MAX) that have the first
     /// turns, those with most first, at most `most`; claimed jobs count until they are removed.

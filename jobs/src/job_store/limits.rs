@@ -32,6 +32,8 @@ pub const PARKED_MAX: u32 = 10_000;
 pub const LIMITS_EXPIRED_MAX: u32 = 10_000;
 /// Most keys listed by one call of [`SharedLimits::limits_in_use`].
 pub const LIMITS_LISTED_MAX: u32 = 1000;
+/// Parked jobs of a key that [`SharedLimits::limits_in_use`] counts: those that were parked first.
+pub const PARKED_COUNTED_MAX: u32 = 1000;
 /// Least and longest validity of a block of starts, between which it is a quarter of the period: shorter than a call to
 /// the store it would end before its first use; a longer one keeps starts from others.
 const BLOCK_VALID: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
@@ -124,7 +126,7 @@ pub struct LimitInUse {
     pub holders: u64,
     /// Starts that count now, used or not.
     pub starts: u64,
-    /// Jobs that wait for a slot or a start.
+    /// Jobs that wait for a slot or a start, counted up to [`PARKED_COUNTED_MAX`].
     pub parked: u64,
     /// Time at which the first of them was parked, by the store's clock.
     pub oldest_parked_at: Option<Timestamp>,
@@ -165,7 +167,8 @@ pub trait SharedLimits: Send + Sync + 'static {
     /// Takes the rows of the jobs that wait longest, `most` at most, and returns the jobs in this order.
     async fn unpark(&self, limit: &str, key: &str, most: u32) -> Result<Vec<JobId>, EngineError>;
 
-    /// Keys in use, by name and key.
+    /// Keys in use, by name and key. A page costs the same whatever other keys are in use; rows that have ended are
+    /// passed over until they are deleted.
     async fn limits_in_use(&self, filter: &LimitFilter) -> Result<Vec<LimitInUse>, EngineError>;
 
     /// Deletes what has ended, [`LIMITS_EXPIRED_MAX`] rows of each kind at most; returns how many. Nothing of it counts

@@ -34,11 +34,12 @@ use base::{Ambient, ErrorClass, Timestamp};
 pub use self::postgres::PostgresJobStore;
 pub use self::{
     dead::{DeadJob, DeadJobs, DeadMessage, DeadPage},
-    fair::{Backlog, FairBacklog, FairQueue, HELD_AT_ONCE_MAX},
+    fair::{Backlog, FAIR_BACKLOG_MAX, FairBacklog, FairQueue, HELD_AT_ONCE_MAX},
     keys::{KEYS_EXPIRED_MAX, KeyRequest, Reservation, UniqueKeys},
     limits::{
         GrantedStarts, LIMIT_KEYS_MAX, LIMITS_EXPIRED_MAX, LIMITS_LISTED_MAX, LeaseWant, LeasedSlots,
-        LimitFilter, LimitInUse, PARKED_MAX, ParkedJob, SharedLimits, StartsWant, UnusedStarts,
+        LimitFilter, LimitInUse, PARKED_COUNTED_MAX, PARKED_MAX, ParkedJob, SharedLimits, StartsWant,
+        UnusedStarts,
     },
     operations::{OPERATIONS_ENDED_MAX, OPERATIONS_OPEN_MAX, OperationRow, OperationState, Operations},
     order::{LINED_UP_AT_ONCE_MAX, OrderKeys},

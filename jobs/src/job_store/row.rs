@@ -169,9 +169,9 @@ where
     }
 }
 
-/// Limit of a statement that counts up to `most`, far enough from the largest number for others to be added.
+/// Limit of a statement that counts up to `most`.
 pub(super) fn counted(most: u64) -> i64 {
-    i64::try_from(most).unwrap_or(i64::MAX).min(i64::MAX / 2)
+    i64::try_from(most).unwrap_or(i64::MAX)
 }
 
 /// Size of a queue; the empty name stands for all processes.

@@ -179,8 +179,8 @@ pub async fn a_turn_is_waited_for_like_a_time(h: &impl StoreHarness) {
     let found = store.find(held[0]).await.expect("finds").expect("there");
     assert!(found.fair && found.due_at == noon() && key_of(&found) == "a");
     let backlog = Backlog { jobs: 4, oldest: Some(noon()) };
-    assert_eq!(store.backlog(QUEUE).await.expect("counts"), backlog);
-    assert_eq!(store.backlog("letters").await.expect("counts"), Backlog::default());
+    assert_eq!(store.backlog(QUEUE, 10).await.expect("counts"), backlog);
+    assert_eq!(store.backlog("letters", 10).await.expect("counts"), Backlog::default());
     let more = super::schedule(&*store, &[job(), job()]).await;
     for (most, counted) in [(0, 0), (2, 2), (3, 3), (u64::MAX, 3)] {
         assert_eq!(store.scheduled_count(QUEUE, most).await.expect("counts"), counted, "up to {most}");
@@ -195,6 +195,32 @@ pub async fn a_turn_is_waited_for_like_a_time(h: &impl StoreHarness) {
     assert_eq!(ids(&claim_at(&*store, now, 100).await), held[1..3], "one is claimed by its id");
     assert_eq!(store.purge(QUEUE, now, &[]).await.expect("purges"), 4);
     assert_eq!(store.fair_queues().await.expect("reads")[0].waits, [false; 3]);
+}
+
+/// Each priority is counted up to the limit, by the jobs that have the first turns.
+pub async fn each_priority_is_counted_up_to_the_limit(h: &impl StoreHarness) {
+    let store = fair_store(h, &Weights::equal()).await;
+    let held = [(Priority::Default, 2), (Priority::Default, 3), (Priority::Bulk, 5), (Priority::Bulk, 6)];
+    let jobs = held.map(|(priority, at)| {
+        let plain = of_key("a");
+        let envelope = Envelope { priority, ..plain.envelope };
+        ScheduledJob { envelope, due_at: noon() + seconds(at), ..plain }
+    });
+    hold(&*store, &jobs).await;
+    let oldest = Some(noon() + seconds(2));
+    for (most, backlog) in [
+        (0, Backlog::default()),
+        (1, Backlog { jobs: 2, oldest }),
+        (2, Backlog { jobs: 4, oldest }),
+        (u32::MAX, Backlog { jobs: 4, oldest }),
+    ] {
+        assert_eq!(store.backlog(QUEUE, most).await.expect("counts"), backlog, "up to {most}");
+    }
+    let urgent = of_key("b");
+    let envelope = Envelope { priority: Priority::Critical, ..urgent.envelope };
+    hold(&*store, &[ScheduledJob { envelope, due_at: noon() + seconds(1), ..urgent }]).await;
+    let backlog = Backlog { jobs: 3, oldest: Some(noon() + seconds(1)) };
+    assert_eq!(store.backlog(QUEUE, 1).await.expect("counts"), backlog);
 }
 
 /// A job that is held goes from its time to its turn, and back when it is scheduled again.

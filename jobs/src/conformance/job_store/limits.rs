@@ -17,8 +17,8 @@ use super::{StoreHarness, seconds};
 use crate::{
     envelope::JobId,
     job_store::{
-        GrantedStarts, JobStore, LIMITS_LISTED_MAX, LeaseWant, LeasedSlots, LimitFilter, LimitInUse,
-        ParkedJob, StartsWant, UnusedStarts,
+        GrantedStarts, JobStore, LIMIT_KEYS_MAX, LIMITS_LISTED_MAX, LeaseWant, LeasedSlots, LimitFilter,
+        LimitInUse, PARKED_COUNTED_MAX, ParkedJob, StartsWant, UnusedStarts,
     },
 };
 
@@ -259,6 +259,36 @@ pub async fn limits_in_use_are_listed(h: &impl StoreHarness) {
 
     let only = LimitFilter { limit: Some(LIMIT.to_owned()), most: 2, ..LimitFilter::default() };
     assert_eq!(second.limits_in_use(&only).await.expect("lists"), page[1..3]);
-    let after = Some((LIMIT.to_owned(), "b".to_owned()));
-    assert_eq!(second.limits_in_use(&LimitFilter { after, ..only }).await.expect("lists"), page[3..]);
+    for (name, key, expected) in [
+        ("rails", "b", &page[1..3]),
+        (LIMIT, "", &page[1..3]),
+        (LIMIT, "B", &page[2..4]),
+        (LIMIT, "b", &page[3..]),
+        (LIMIT, "k", &page[5..]),
+        ("\u{ff}", "", &page[5..]),
+    ] {
+        let after = Some((name.to_owned(), key.to_owned()));
+        let listed = second.limits_in_use(&LimitFilter { after, ..only.clone() }).await.expect("lists");
+        assert_eq!(listed, expected, "after {name} {key:?}");
+    }
+    let mut listed: Vec<LimitInUse> = Vec::new();
+    for used in &page {
+        let after = listed.last().map(|last| (last.limit.clone(), last.key.clone()));
+        let next = LimitFilter { after, most: 1, ..LimitFilter::default() };
+        listed.extend(second.limits_in_use(&next).await.expect("lists"));
+        assert_eq!(listed.last(), Some(used), "pages of one follow each other");
+    }
+    assert_eq!(listed, page);
+}
+
+/// Of a key with very many parked jobs those that were parked first are counted.
+pub async fn parked_jobs_are_counted_up_to_a_limit(h: &impl StoreHarness) {
+    let store = h.store();
+    let jobs: Vec<_> = (0..PARKED_COUNTED_MAX + 5).map(|_| parked("k", fresh(), LONG)).collect();
+    for jobs in jobs.chunks(LIMIT_KEYS_MAX) {
+        store.park(jobs.to_vec()).await.expect("parks");
+    }
+    store.park(vec![parked("l", fresh(), LONG)]).await.expect("parks");
+    let counts: Vec<u64> = in_use(&*store).await.iter().map(|used| used.parked).collect();
+    assert_eq!(counts, [u64::from(PARKED_COUNTED_MAX), 1]);
 }

@@ -79,7 +79,8 @@ macro_rules! job_store_conformance_tests {
             defects: a_renamed_column_is_a_defect;
             fair: shares_keep_within_a_job_of_their_weights, a_newcomer_begins_with_the_next_turn,
                 a_key_keeps_its_order, a_claim_on_a_turn_ends, priorities_wait_apart,
-                a_turn_is_waited_for_like_a_time, a_job_changes_how_it_waits, a_batch_may_hold_a_job_twice,
+                a_turn_is_waited_for_like_a_time, each_priority_is_counted_up_to_the_limit,
+                a_job_changes_how_it_waits, a_batch_may_hold_a_job_twice,
                 processes_never_share_a_turn, the_longest_backlogs_are_told_by_key,
                 an_unreadable_turn_is_set_aside;
             keys: a_key_has_one_holder, a_batch_may_name_a_key_twice, racing_reservations_have_one_winner,
@@ -90,7 +91,7 @@ macro_rules! job_store_conformance_tests {
             limits: slots_are_shared_by_holders, racing_holders_never_exceed_the_limit,
                 a_lease_ends_unless_it_is_renewed, no_window_has_more_starts_than_the_limit,
                 returned_starts_are_granted_again, parked_jobs_leave_in_order, ended_rows_of_limits_expire,
-                limits_in_use_are_listed;
+                limits_in_use_are_listed, parked_jobs_are_counted_up_to_a_limit;
             notes: the_last_note_of_a_consumer_counts, a_note_names_its_jobs,
                 what_a_queue_has_reached_never_falls, notes_expire;
             operations: an_operation_reads_back_whole, operations_are_listed_newest_first,

@@ -88,8 +88,26 @@ pub(super) const FORGET_BEHIND: &str = "
       LIMIT $4 FOR UPDATE SKIP LOCKED) AS behind
     WHERE k.queue = $1 AND k.priority = $2 AND k.key = behind.key";
 
-pub(super) const BACKLOG: &str =
-    "SELECT count(*), min(due_at) FROM jobs.scheduled WHERE queue = $1 AND tag IS NOT NULL";
+/// Jobs of a priority that have the first turns.
+macro_rules! first {
+    ($priority:literal) => {
+        concat!(
+            "(SELECT due_at FROM jobs.scheduled WHERE queue = $1 AND priority = ",
+            $priority,
+            " AND tag IS NOT NULL ORDER BY tag, id LIMIT $2)"
+        )
+    };
+}
+
+pub(super) const BACKLOG: &str = concat!(
+    "SELECT count(*), min(due_at) FROM (",
+    first!(0),
+    " UNION ALL ",
+    first!(1),
+    " UNION ALL ",
+    first!(2),
+    ") AS first"
+);
 
 /// Of each job the key as its envelope has it, escaped as in JSON; the payload, which may have a field of that name, is
 /// the last field. An envelope that is damaged counts as one without a key rather than failing the statement.
@@ -194,8 +212,8 @@ impl FairBacklog for PostgresJobStore {
         Ok(jobs)
     }
 
-    async fn backlog(&self, queue: &str) -> Result<Backlog, EngineError> {
-        let rows = self.rows(|| sqlx::query(BACKLOG).bind(queue)).await?;
+    async fn backlog(&self, queue: &str, most: u32) -> Result<Backlog, EngineError> {
+        let rows = self.rows(|| sqlx::query(BACKLOG).bind(queue).bind(i64::from(most))).await?;
         let Some(row) = rows.first() else { return Ok(Backlog::default()) };
         let jobs = u64::try_from(row.get::<i64, _>(0)).unwrap_or(0);
         Ok(Backlog { jobs, oldest: row.get::<Option<i64>, _>(1).map(time) })

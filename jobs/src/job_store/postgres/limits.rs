@@ -11,23 +11,27 @@ use async_trait::async_trait;
 use base::{ids::Uuid, time::ceil_span_ms};
 use sqlx::{Row, postgres::PgRow};
 
-use super::PostgresJobStore;
+use super::{
+    PostgresJobStore,
+    limits_in_use::{clock_table, page_of},
+};
 use crate::{
     engine::EngineError,
     envelope::JobId,
     job_store::{
         GrantedStarts, LIMITS_EXPIRED_MAX, LIMITS_LISTED_MAX, LeaseWant, LeasedSlots, LimitFilter,
-        LimitInUse, PARKED_MAX, ParkedJob, SharedLimits, StartsWant, UnusedStarts, draw_claim,
+        LimitInUse, PARKED_COUNTED_MAX, PARKED_MAX, ParkedJob, SharedLimits, StartsWant, UnusedStarts,
+        draw_claim,
         limits::{count, span, valid_for},
         row::in_use,
     },
     postgres::{PostgresFault, column, text},
 };
 
-/// The server's time, rounded down to the millisecond.
+/// The head of a statement that reads the clock.
 macro_rules! clock {
     () => {
-        "WITH clock AS MATERIALIZED (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS ms)"
+        concat!("WITH ", clock_table!())
     };
 }
 
@@ -140,31 +144,6 @@ pub(super) const UNPARK: &str = concat!(
     SELECT job FROM taken ORDER BY parked_at, job"
 );
 
-const IN_USE: &str = concat!(
-    clock!(),
-    ", used AS MATERIALIZED (
-      SELECT limit_name, limit_key FROM jobs.limit_leases, clock WHERE expires_at > ms
-      UNION SELECT limit_name, limit_key FROM jobs.limit_blocks, clock WHERE counts_until > ms
-      UNION SELECT limit_name, limit_key FROM jobs.limit_parked, clock WHERE ends_at > ms),
-    page AS MATERIALIZED (
-      SELECT limit_name, limit_key FROM used
-      WHERE ($1::text IS NULL OR limit_name = $1) AND (limit_name, limit_key) > ($2::text, $3::text)
-      ORDER BY limit_name, limit_key LIMIT $4)
-    SELECT page.limit_name, page.limit_key, leases.leased, leases.holders, blocks.starts, line.parked,
-      line.oldest_parked_at
-    FROM page CROSS JOIN clock,
-      LATERAL (SELECT coalesce(sum(slots), 0)::bigint AS leased, count(*) AS holders FROM jobs.limit_leases AS lease
-        WHERE lease.limit_name = page.limit_name AND lease.limit_key = page.limit_key
-          AND lease.expires_at > clock.ms) AS leases,
-      LATERAL (SELECT coalesce(sum(starts), 0)::bigint AS starts FROM jobs.limit_blocks AS block
-        WHERE block.limit_name = page.limit_name AND block.limit_key = page.limit_key
-          AND block.counts_until > clock.ms) AS blocks,
-      LATERAL (SELECT count(*) AS parked, min(parked_at) AS oldest_parked_at FROM jobs.limit_parked AS parked
-        WHERE parked.limit_name = page.limit_name AND parked.limit_key = page.limit_key
-          AND parked.ends_at > clock.ms) AS line
-    ORDER BY page.limit_name, page.limit_key"
-);
-
 /// Of leases, blocks and parked jobs. Skips locked rows, which are in use; those that it has locked
 /// stay where they lie, so that their place is their key.
 pub(super) const EXPIRE: [&str; 3] = [
@@ -266,9 +245,12 @@ impl SharedLimits for PostgresJobStore {
     }
 
     async fn limits_in_use(&self, filter: &LimitFilter) -> Result<Vec<LimitInUse>, EngineError> {
-        let (name, key) = filter.after.clone().unwrap_or_default();
+        let Some((statement, name, key)) = page_of(filter) else { return Ok(Vec::new()) };
         let most = i64::from(filter.most.min(LIMITS_LISTED_MAX));
-        let list = || sqlx::query(IN_USE).bind(&filter.limit).bind(text(&name)).bind(text(&key)).bind(most);
+        let list = || {
+            let list = sqlx::query(statement).bind(text(&name)).bind(text(&key));
+            list.bind(most).bind(i64::from(PARKED_COUNTED_MAX))
+        };
         Ok(self.rows(list).await?.iter().map(in_use).collect())
     }
 

@@ -9,6 +9,7 @@ mod dead;
 mod fair;
 mod keys;
 mod limits;
+mod limits_in_use;
 mod notes;
 mod operations;
 mod order;

@@ -64,13 +64,12 @@ const LIST: &str = concat!("SELECT ", columns!(), " FROM jobs.scheduled WHERE ")
 
 pub(super) const FIND: &str = concat!("SELECT ", columns!(), " FROM jobs.scheduled WHERE id = $1");
 
-// A difference, because both indexes tell their count, and no index tells that of the rest. A range of one queue, not
-// an equality: the order is then that of one index only, and the planner reads no other one until it has enough.
+// A range of one queue, not an equality: the order is then that of one index only, and the planner reads no other one
+// until it has enough.
 pub(super) const COUNT: &str = "
-    SELECT (SELECT count(*) FROM (
-        SELECT FROM jobs.scheduled WHERE queue >= $1 AND queue <= $1 ORDER BY queue, id
-        LIMIT $2 + (SELECT count(*) FROM jobs.scheduled WHERE queue = $1 AND tag IS NOT NULL)) AS counted)
-      - (SELECT count(*) FROM jobs.scheduled WHERE queue = $1 AND tag IS NOT NULL)";
+    SELECT count(*) FROM (
+        SELECT FROM jobs.scheduled WHERE queue >= $1 AND queue <= $1 AND tag IS NULL ORDER BY queue, id
+        LIMIT $2) AS counted";
 
 pub(super) const PURGE: &str = "DELETE FROM jobs.scheduled WHERE queue = $1";
 

@@ -5,7 +5,7 @@ use base::{
     testing::scratch::{self, Scratch},
 };
 
-use super::{control, dead, fair, keys, limits, notes, order, reports, schedule};
+use super::{control, dead, fair, keys, limits, limits_in_use, notes, order, reports, schedule};
 use crate::{
     JobId, Timestamp,
     engine::{DeadFilter, JobFilter, JobState},
@@ -67,10 +67,10 @@ async fn no_statement_scans_a_large_table() {
         (schedule::CLAIM_ONE, &format!("100, 200, 1, {ID}"), "scheduled_pkey"),
         (schedule::UNSCHEDULE, &format!("{IDS}, '{{1,2}}'"), "scheduled_pkey"),
         (schedule::FIND, ID, "scheduled_pkey"),
-        (schedule::COUNT, "'queue 1', 10000", "scheduled_queue"),
+        (schedule::COUNT, "'queue 1', 10000", "scheduled_queue_delayed"),
         (schedule::PURGE, "'queue 1'", "scheduled_queue"),
         (fair::CLAIM_NEXT, "100000, 200000, 1, 'queue 1', 1, 64", "scheduled_fair"),
-        (fair::BACKLOG, "'queue 1'", "scheduled_fair"),
+        (fair::BACKLOG, "'queue 1', 250000", "scheduled_fair"),
         (fair::WAITING_KEYS, "'queue 1', 1000, 10", "scheduled_fair"),
         (fair::FORGET_BEHIND, "'queue 1', 1, 100, 1000", "fair_keys"),
         (order::POSITIONS, IDS, "order_keys_job"),
@@ -105,6 +105,12 @@ async fn no_statement_scans_a_large_table() {
             "limit_blocks_pkey",
         ),
         (limits::UNPARK, "'limit 1', 'key 1', 3", "limit_parked_line"),
+        (limits_in_use::IN_USE, "'limit 1', 'key 1', 100, 1000", "limit_leases_pkey"),
+        (limits_in_use::IN_USE, "'', '', 100, 1000", "limit_blocks_pkey"),
+        (limits_in_use::IN_USE, "'', '', 100, 1000", "limit_parked_line"),
+        (limits_in_use::IN_USE_OF, "'limit 1', '', 100, 1000", "limit_leases_pkey"),
+        (limits_in_use::IN_USE_OF, "'limit 1', '', 100, 1000", "limit_blocks_pkey"),
+        (limits_in_use::IN_USE_OF, "'limit 1', 'key 1', 100, 1000", "limit_parked_line"),
         (limits::EXPIRE[1], "500", "limit_blocks_expiry"),
         (limits::EXPIRE[2], "500", "limit_parked_expiry"),
     ];
@@ -140,6 +146,14 @@ async fn no_page_of_a_list_passes_over_other_jobs() {
         let [scheduled, dead] = ["scheduled", "dead_jobs"].map(|table| format!(" {table}_{index} on "));
         plans::uses_index(&database, schedule::list(filter).sql().as_str(), &values, &scheduled).await;
         plans::uses_index(&database, dead::list(filter, after, 50).sql().as_str(), &values, &dead).await;
+    }
+    let delayed = [
+        (&all, format!("{ID}, 50"), " scheduled_delayed on "),
+        (&queue, format!("'queue 1', {ID}, 'queue 1', 50"), " scheduled_queue_delayed on "),
+    ];
+    for (filter, values, index) in delayed {
+        let page = schedule::list(&JobFilter { state: Some(JobState::Delayed), ..filter.clone() });
+        plans::uses_index(&database, page.sql().as_str(), &values, index).await;
     }
     let waiting = schedule::list(&JobFilter { state: Some(JobState::Ready), ..all });
     let values = format!("{ID}, 50");

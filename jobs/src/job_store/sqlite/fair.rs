@@ -75,6 +75,27 @@ const FORGET_BEHIND: &str = "DELETE FROM fair_keys WHERE rowid IN (
     SELECT rowid FROM fair_keys WHERE queue = ?1 AND priority = ?2 AND next_tag <= (
       SELECT tag FROM fair_times WHERE queue = ?1 AND priority = ?2) LIMIT ?3)";
 
+/// Jobs of a priority that have the first turns.
+macro_rules! first {
+    ($priority:literal) => {
+        concat!(
+            "SELECT due_at FROM (SELECT due_at FROM scheduled INDEXED BY scheduled_fair WHERE queue = ?1 AND priority = ",
+            $priority,
+            " AND tag IS NOT NULL ORDER BY tag, id LIMIT ?2)"
+        )
+    };
+}
+
+const BACKLOG: &str = concat!(
+    "SELECT count(*), min(due_at) FROM (",
+    first!(0),
+    " UNION ALL ",
+    first!(1),
+    " UNION ALL ",
+    first!(2),
+    ")"
+);
+
 const WEIGHTS: &str = "SELECT key, weight FROM fair_weights WHERE queue = ?1";
 
 /// A row that cannot be read counts as one without a key.
@@ -168,9 +189,8 @@ impl FairBacklog for SqliteJobStore {
         Ok(jobs)
     }
 
-    async fn backlog(&self, queue: &str) -> Result<Backlog, EngineError> {
-        let count = "SELECT count(*), min(due_at) FROM scheduled WHERE queue = ?1 AND tag IS NOT NULL";
-        let row = sqlx::query(count).bind(queue).fetch_one(self.database.readers()).await;
+    async fn backlog(&self, queue: &str, most: u32) -> Result<Backlog, EngineError> {
+        let row = sqlx::query(BACKLOG).bind(queue).bind(most).fetch_one(self.database.readers()).await;
         let row = row.map_err(engine_error)?;
         let jobs = u64::try_from(row.get::<i64, _>(0)).unwrap_or(0);
         Ok(Backlog { jobs, oldest: row.get::<Option<i64>, _>(1).map(time) })

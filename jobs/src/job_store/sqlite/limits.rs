@@ -13,7 +13,8 @@ use crate::{
     envelope::JobId,
     job_store::{
         GrantedStarts, LIMITS_EXPIRED_MAX, LIMITS_LISTED_MAX, LeaseWant, LeasedSlots, LimitFilter,
-        LimitInUse, PARKED_MAX, ParkedJob, SharedLimits, StartsWant, UnusedStarts, draw_claim,
+        LimitInUse, PARKED_COUNTED_MAX, PARKED_MAX, ParkedJob, SharedLimits, StartsWant, UnusedStarts,
+        draw_claim,
         limits::{count, span, valid_for},
         row::in_use,
     },
@@ -41,24 +42,39 @@ const PARK: &str = "INSERT OR REPLACE INTO limit_parked (job, limit_name, limit_
       SELECT 1 FROM limit_parked WHERE limit_name = ?2 AND limit_key = ?3 LIMIT ?6))";
 const NEXT: &str = "SELECT job FROM limit_parked WHERE limit_name = ?1 AND limit_key = ?2 AND ends_at > ?3
     ORDER BY parked_at, job LIMIT ?4";
-const IN_USE: &str = "
-    SELECT limit_name, limit_key,
+/// The first keys in use of a table whose rows count until the time in this column.
+macro_rules! first_keys_of {
+    ($table:literal, $until:literal) => {
+        concat!(
+            "SELECT * FROM (SELECT DISTINCT limit_name, limit_key FROM ",
+            $table,
+            " WHERE (limit_name, limit_key) > (?3, ?4) AND (?2 IS NULL OR limit_name = ?2) AND ",
+            $until,
+            " > ?1 ORDER BY limit_name, limit_key LIMIT ?5)"
+        )
+    };
+}
+
+const IN_USE: &str = concat!(
+    "SELECT limit_name, limit_key,
       (SELECT coalesce(sum(slots), 0) FROM limit_leases AS l WHERE l.limit_name = used.limit_name
         AND l.limit_key = used.limit_key AND l.expires_at > ?1) AS leased,
       (SELECT count(*) FROM limit_leases AS l WHERE l.limit_name = used.limit_name
         AND l.limit_key = used.limit_key AND l.expires_at > ?1) AS holders,
       (SELECT coalesce(sum(starts), 0) FROM limit_blocks AS b WHERE b.limit_name = used.limit_name
         AND b.limit_key = used.limit_key AND b.counts_until > ?1) AS starts,
-      (SELECT count(*) FROM limit_parked AS p WHERE p.limit_name = used.limit_name
-        AND p.limit_key = used.limit_key AND p.ends_at > ?1) AS parked,
+      (SELECT count(*) FROM (SELECT 1 FROM limit_parked AS p WHERE p.limit_name = used.limit_name
+        AND p.limit_key = used.limit_key AND p.ends_at > ?1 LIMIT ?6) AS counted) AS parked,
       (SELECT min(parked_at) FROM limit_parked AS p WHERE p.limit_name = used.limit_name
         AND p.limit_key = used.limit_key AND p.ends_at > ?1) AS oldest_parked_at
-    FROM (
-      SELECT limit_name, limit_key FROM limit_leases WHERE expires_at > ?1
-      UNION SELECT limit_name, limit_key FROM limit_blocks WHERE counts_until > ?1
-      UNION SELECT limit_name, limit_key FROM limit_parked WHERE ends_at > ?1) AS used
-    WHERE (?2 IS NULL OR limit_name = ?2) AND (limit_name, limit_key) > (?3, ?4)
-    ORDER BY limit_name, limit_key LIMIT ?5";
+    FROM (",
+    first_keys_of!("limit_leases", "expires_at"),
+    " UNION ",
+    first_keys_of!("limit_blocks", "counts_until"),
+    " UNION ",
+    first_keys_of!("limit_parked", "ends_at"),
+    ") AS used ORDER BY limit_name, limit_key LIMIT ?5"
+);
 /// Of leases, blocks and parked jobs.
 const EXPIRE: [&str; 3] = [
     "DELETE FROM limit_leases WHERE (limit_name, limit_key, holder) IN (
@@ -160,7 +176,8 @@ impl SharedLimits for SqliteJobStore {
     async fn limits_in_use(&self, filter: &LimitFilter) -> Result<Vec<LimitInUse>, EngineError> {
         let (name, key) = filter.after.clone().unwrap_or_default();
         let list = sqlx::query(IN_USE).bind(self.ambient.now().as_millisecond()).bind(&filter.limit);
-        let list = list.bind(name).bind(key).bind(filter.most.min(LIMITS_LISTED_MAX));
+        let list =
+            list.bind(name).bind(key).bind(filter.most.min(LIMITS_LISTED_MAX)).bind(PARKED_COUNTED_MAX);
         let rows = list.fetch_all(self.database.readers()).await.map_err(engine_error)?;
         Ok(rows.iter().map(in_use).collect())
     }

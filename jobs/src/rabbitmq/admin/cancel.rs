@@ -36,7 +36,7 @@ impl RabbitClient {
 
     async fn any_waits(&self) -> Result<bool, EngineError> {
         for queue in self.store.queues().await? {
-            if self.ready_count(&queue).await? > 0 {
+            if self.has_ready(&queue).await? {
                 return Ok(true);
             }
         }

@@ -8,7 +8,7 @@ use crate::{
     engine::{EngineError, InspectedJob, JobFilter, JobState},
     envelope::{Envelope, JobId},
     job::Priority,
-    job_store::{Backlog, ConsumerNote, ScheduledJob},
+    job_store::{Backlog, ConsumerNote, FAIR_BACKLOG_MAX, ScheduledJob},
     rabbitmq::{
         client::RabbitClient,
         consume::consumer::Command,
@@ -40,14 +40,18 @@ impl RabbitClient {
         Ok(sum)
     }
 
-    /// Ready jobs of a queue, in the broker and in the backlog.
-    pub(super) async fn ready_count(&self, queue: &str) -> Result<u64, EngineError> {
-        Ok(self.ready_and_backlog(queue).await?.0)
+    /// Whether a queue has ready jobs, in the broker or in the backlog.
+    pub(super) async fn has_ready(&self, queue: &str) -> Result<bool, EngineError> {
+        Ok(self.ready_up_to(queue, 1).await?.0 > 0)
     }
 
-    /// The same, with the backlog that it includes.
+    /// Ready jobs of a queue, with the backlog that they include, which is counted up to [`FAIR_BACKLOG_MAX`].
     pub(super) async fn ready_and_backlog(&self, queue: &str) -> Result<(u64, Backlog), EngineError> {
-        let backlog = self.store.backlog(queue).await?;
+        self.ready_up_to(queue, FAIR_BACKLOG_MAX).await
+    }
+
+    async fn ready_up_to(&self, queue: &str, most: u32) -> Result<(u64, Backlog), EngineError> {
+        let backlog = self.store.backlog(queue, most).await?;
         let in_broker = self.count(&Priority::ALL.map(|class| work_queue(queue, class))).await?;
         Ok((backlog.jobs + in_broker, backlog))
     }
@@ -101,9 +105,10 @@ impl RabbitClient {
     /// which consumers have reached.
     pub(in crate::rabbitmq) async fn observe(&self, queue: &str) -> Result<(), EngineError> {
         let now = self.ambient.now();
-        let reached = match self.ready_count(queue).await? {
-            0 => Some(now),
-            _ => self.reached(queue, &self.notes_of_others(queue).await?),
+        let reached = if self.has_ready(queue).await? {
+            self.reached(queue, &self.notes_of_others(queue).await?)
+        } else {
+            Some(now)
         };
         match reached {
             Some(at) => self.store.raise_reached(queue, at).await,
