@@ -1,10 +1,10 @@
 """Cost of the pages of the operations console over a job store that holds a great deal.
 
-A database of its own gets attempts of thirty days and delayed and dead jobs, and one order by the API. Then the console
-of the release build runs over it, alone, and every page is asked for as a page, as JSON and as CSV, with filters that
-change from round to round. At last ten tabs renew themselves for a minute, as the script of the console does, and the
-processor time of console and PostgreSQL is taken. An answer other than 200 fails the run, and with it every statement
-that the console's own bound of 500 ms ends.
+A database of its own gets attempts of thirty days, delayed and dead jobs, a fair queue and an outbox that wait, keys of
+limits and operations, and one order by the API. Then the console of the release build runs over it, alone, and every
+page is asked for as a page, as JSON and as CSV, with filters that change from round to round. At last ten tabs renew
+themselves for a minute, as the script of the console does, and the processor time of console and PostgreSQL is taken.
+An answer other than 200 fails the run, and with it every statement that the console's own bound of 500 ms ends.
 
 It needs PostgreSQL on this machine, whose processor time it reads, and a virtual host of RabbitMQ; `ops/bench console`
 starts it. Next: `deployment.py` (what runs), `tables.sql` and `day.sql` (what is stored), `report.py`.
@@ -29,6 +29,7 @@ ROUNDS = 50
 RENEW_EVERY = 5
 # The last one has no worker here, so it has no page either.
 QUEUES = ("payments", "fulfilment", "email", "webhooks", "housekeeping")
+LIMITS = ("endpoint", "mail_domain", "provider")
 KINDS = ("deliver_webhook", "send_email", "charge_payment", "fulfil_order", "send_verification", "refund_payment")
 ERRORS = ("503", "429", "timed out", "TLS", "no such error")
 REASONS = ("exhausted", "crashed", "unknown_kind", "undecodable")
@@ -50,6 +51,7 @@ def pages(database, order, begin):
     delayed = sample(database, begin, "id", "jobs.scheduled", "id")
     dead = sample(database, begin, "id", "jobs.dead_jobs", "id")
     ended = sample(database, begin, "job", "jobs.attempts", "started_at")
+    operations = database.rows(f"SELECT 'op_' || id FROM jobs.operations ORDER BY id DESC LIMIT {ROUNDS}")
     # Of lengths without a common factor: every queue comes with every kind, most of which it does not have.
     queues, kinds, states = ("", *QUEUES), ("", *KINDS), ("", "delayed", "dead", "ready", "running")
     of = lambda all, n: all[n % len(all)]  # noqa: E731
@@ -62,6 +64,7 @@ def pages(database, order, begin):
         "jobs by kind": lambda n: f"/jobs?queue={of(queues[:5], n)}&kind={of(KINDS, n)}",
         "jobs by error": lambda n: f"/jobs?state=dead&error={urllib.parse.quote(of(ERRORS, n))}",
         "jobs by text": lambda n: f"/jobs?q=ord_0&key=nothing&after={of(dead, n)}",
+        "jobs, fair queue": lambda n: f"/jobs?state={of(('ready', 'delayed'), n)}&queue={of(('webhooks', ''), n // 2)}",
         "job, dead": lambda n: f"/jobs/{of(dead, n)}",
         "job, delayed": lambda n: f"/jobs/{of(delayed, n)}",
         "job, ended": lambda n: f"/jobs/{of(ended, n)}",
@@ -71,7 +74,11 @@ def pages(database, order, begin):
         "workers": lambda n: "/workers",
         "schedules": lambda n: "/schedules",
         "limits": lambda n: "/limits",
+        "limits, deep": lambda n: f"/limits?after_limit={of(LIMITS, n)}&after_key=key+{20 * n}",
+        "limits by name": lambda n: f"/limits?name={of((*LIMITS, 'none'), n)}",
         "operations": lambda n: "/operations",
+        "operations, deep": lambda n: f"/operations?after={of(operations, n)}",
+        "operation": lambda n: f"/operations/{of(operations, n)}",
         "audit": lambda n: f"/audit?who={of(('', 'bench'), n)}",
     }
 

@@ -1,8 +1,8 @@
 """The database, the data folder and the processes over which the pages of the console are measured.
 
 Guarantees: all of them are gone when their context ends. The order is placed at a real API, and the queues are
-declared by a real worker; the rest of the job store is filled by `tables.sql` and `day.sql`, as no process could in a
-short time. Next: `../shared/bench_servers.py`.
+declared by a real worker; the rest of job store and outbox is filled by `tables.sql` and `day.sql`, as no process could
+in a short time. Next: `../shared/bench_servers.py`.
 """
 
 import json
@@ -51,7 +51,7 @@ def place_order(program):
 
 
 def fill(database, program, attempts, jobs):
-    """Fills the job store; returns the order and the time from which on there are jobs."""
+    """Fills job store and outbox; returns the order and the time from which on there are jobs."""
     program.command("migrate")
     order = place_order(program)
     health = free_address()
