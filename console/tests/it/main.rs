@@ -5,6 +5,7 @@
 mod access;
 mod actions;
 mod altered;
+mod given_up;
 mod job;
 mod orders;
 mod outage;
