@@ -1,60 +1,142 @@
 //! Access: roles and actions, forms of other sites, sessions and links.
 
-use console::{ConsoleConfig, access::Role};
+use std::{collections::BTreeSet, time::Duration};
+
+use console::{
+    ConsoleConfig,
+    access::Role::{self, Admin, Operator},
+};
 use http::{Method, StatusCode};
 
-use crate::util::{Deployment, QUEUE, SCHEDULE, Visit, secret_of};
+use crate::{
+    given_up::GivenUp,
+    util::{Deployment, QUEUE, SCHEDULE, Visit, secret_of},
+};
 
 /// Pages that every role sees.
 const PAGES: [&str; 9] =
     ["/", "/queues", "/jobs", "/dead", "/workers", "/schedules", "/limits", "/operations", "/audit"];
 
-#[tokio::test]
-async fn each_role_sees_pages_and_previews_what_it_may() {
-    use Role::{Admin, Operator, Viewer};
-    let shop = Deployment::open().await;
-    let (dead, delayed) = (shop.dead.to_string(), shop.delayed.to_string());
-    let actions = [
-        (Operator, "jobs", "redrive", ""),
-        (Operator, "jobs", "retry", ""),
-        (Operator, "job", "cancel", delayed.as_str()),
-        (Operator, "job", "redrive", dead.as_str()),
-        (Operator, "queues", "pause", QUEUE),
-        (Operator, "schedules", "run", SCHEDULE),
-        (Operator, "schedules", "pause", SCHEDULE),
-        (Admin, "jobs", "delete", ""),
-        (Admin, "job", "delete", dead.as_str()),
-        (Admin, "queues", "purge", QUEUE),
-    ];
-    for role in [Viewer, Operator, Admin] {
-        for page in PAGES {
-            assert_eq!(shop.get(role, page).await.status, StatusCode::OK, "{role:?} {page}");
+/// Each change that can be asked for: the role that it needs, items, verb, and which item where one is chosen.
+const ACTIONS: [(Role, &str, &str, &str); 16] = [
+    (Operator, "job", "retry", "dead"),
+    (Operator, "job", "redrive", "dead"),
+    (Operator, "job", "cancel", "delayed"),
+    (Admin, "job", "delete", "dead"),
+    (Operator, "jobs", "retry", ""),
+    (Operator, "jobs", "redrive", ""),
+    (Operator, "jobs", "cancel", ""),
+    (Admin, "jobs", "delete", ""),
+    (Operator, "queues", "pause", QUEUE),
+    (Operator, "queues", "resume", QUEUE),
+    (Admin, "queues", "purge", QUEUE),
+    (Operator, "schedules", "run", SCHEDULE),
+    (Operator, "schedules", "pause", SCHEDULE),
+    (Operator, "schedules", "resume", SCHEDULE),
+    (Operator, "webhooks", "retry", ""),
+    (Operator, "mails", "retry", ""),
+];
+
+/// Where the console lists the verbs that forms may name.
+const FORMS: &str = include_str!("../../src/routes/operation_form.rs");
+
+impl GivenUp {
+    /// The form of an action. Queue and schedule are paused before it if it is to end that, and only then.
+    async fn form(&self, items: &str, verb: &str, item: &str) -> [(&'static str, String); 4] {
+        let (parts, is_paused) = (&self.shop.parts, verb == "resume");
+        parts.engine.set_paused(QUEUE, is_paused).await.expect("sets");
+        if is_paused {
+            parts.store.pause_schedule(SCHEDULE).await.expect("pauses");
+        } else {
+            let next = parts.ambient.now() + Duration::from_hours(1);
+            parts.store.resume_schedule(SCHEDULE, Some(next)).await.expect("resumes");
         }
-        for (needed, items, verb, id) in actions {
-            let form = [("items", items), ("verb", verb), ("id", id), ("why", "a test")];
-            let reply = shop.post(role, "/operations", &form).await;
-            let expected = if role >= needed { StatusCode::SEE_OTHER } else { StatusCode::FORBIDDEN };
-            assert_eq!(reply.status, expected, "{role:?} {verb} {items}: {}", reply.body);
-        }
+        let id = match item {
+            "dead" => self.shop.dead.to_string(),
+            "delayed" => self.shop.delayed.to_string(),
+            other => other.to_owned(),
+        };
+        [("items", items.to_owned()), ("verb", verb.to_owned()), ("id", id), ("why", "a test".to_owned())]
+    }
+
+    /// The status of a request for an action, and the path of its operation.
+    async fn asked(&self, role: Role, (items, verb, item): (&str, &str, &str)) -> (StatusCode, String) {
+        let form = self.form(items, verb, item).await;
+        let form = form.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let reply = self.post(role, "/operations", &form).await;
+        (reply.status, reply.location())
+    }
+
+    async fn status(&self, role: Role, path: &str) -> StatusCode {
+        self.post(role, path, &[]).await.status
     }
 }
 
 #[tokio::test]
+async fn each_role_sees_pages_and_previews_what_it_may() {
+    let all = GivenUp::open().await;
+    for role in Role::ALL {
+        for page in PAGES {
+            assert_eq!(all.get(role, page).await.status, StatusCode::OK, "{role:?} {page}");
+        }
+        for (needed, items, verb, item) in ACTIONS {
+            let (status, _) = all.asked(role, (items, verb, item)).await;
+            let expected = if role >= needed { StatusCode::SEE_OTHER } else { StatusCode::FORBIDDEN };
+            assert_eq!(status, expected, "{role:?} {verb} {items}");
+        }
+    }
+}
+
+/// A new kind of items, or a new verb of forms, needs a row in [`ACTIONS`].
+#[tokio::test]
+async fn every_change_that_the_console_takes_is_tried_by_every_role() {
+    let all = GivenUp::open().await;
+    let list = FORMS.split_once("const VERBS: ").and_then(|(_, rest)| rest.split_once("];"));
+    let list = list.expect("the list of verbs").0;
+    let name = |rest: &str| rest.split(',').next().map(str::to_lowercase);
+    let verbs: Vec<String> = list.split("Verb::").skip(1).filter_map(name).collect();
+    assert!(verbs.len() > 1, "{list}");
+    let mut taken = BTreeSet::new();
+    for items in all.items() {
+        for verb in &verbs {
+            for item in ["", "dead", "delayed", QUEUE, SCHEDULE] {
+                let (status, _) = all.asked(Admin, (items, verb, item)).await;
+                if status == StatusCode::SEE_OTHER {
+                    taken.insert((items, verb.as_str()));
+                }
+            }
+        }
+    }
+    let tried: BTreeSet<_> = ACTIONS.iter().map(|(_, items, verb, _)| (*items, *verb)).collect();
+    assert_eq!(taken, tried);
+}
+
+#[tokio::test]
 async fn a_preview_is_confirmed_and_discarded_by_those_who_may_do_it() {
-    let shop = Deployment::open().await;
-    let pause = [("items", "queues"), ("verb", "pause"), ("id", QUEUE), ("why", "a test")];
-    let purge = [("items", "queues"), ("verb", "purge"), ("id", QUEUE), ("why", "a test")];
-    let (pause, purge) =
-        (shop.previewed(Role::Operator, &pause).await, shop.previewed(Role::Admin, &purge).await);
-    let confirm =
-        async |role, operation: &str| shop.post(role, &format!("{operation}/confirm"), &[]).await.status;
-    assert_eq!(confirm(Role::Viewer, &pause).await, StatusCode::FORBIDDEN);
-    assert_eq!(confirm(Role::Operator, &purge).await, StatusCode::FORBIDDEN);
-    let discard = shop.post(Role::Viewer, &format!("{pause}/cancel"), &[]).await;
-    assert_eq!(discard.status, StatusCode::FORBIDDEN);
-    assert_eq!(shop.parts.engine.depth(QUEUE).await.expect("depth").ready, 1, "nothing has changed");
-    assert_eq!(confirm(Role::Operator, &pause).await, StatusCode::SEE_OTHER);
-    assert_eq!(confirm(Role::Admin, &purge).await, StatusCode::SEE_OTHER);
+    for (needed, items, verb, item) in ACTIONS {
+        let (all, what) = (GivenUp::open().await, format!("{verb} {items}"));
+        let (status, operation) = all.asked(needed, (items, verb, item)).await;
+        assert_eq!(status, StatusCode::SEE_OTHER, "{what}");
+        let (_, other) = all.asked(needed, (items, verb, item)).await;
+        for role in Role::ALL.into_iter().filter(|role| *role < needed) {
+            let status = all.status(role, &format!("{operation}/confirm")).await;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{role:?} confirms {what}");
+        }
+        let discarded = all.status(Role::Viewer, &format!("{other}/cancel")).await;
+        assert_eq!(discarded, StatusCode::FORBIDDEN, "{what}");
+        for preview in [&operation, &other] {
+            let page = all.get(Role::Viewer, preview).await.body;
+            assert!(page.contains("Nothing is changed yet"), "{what}: {page}");
+        }
+        let confirmed = all.status(needed, &format!("{operation}/confirm")).await;
+        assert_eq!(confirmed, StatusCode::SEE_OTHER, "{what}");
+        let page = all.get(Role::Viewer, &operation).await.body;
+        let is_done = page.contains(" done, 0 skipped, 0 failed") && !page.contains("0 done");
+        assert!(is_done && !page.contains("Nothing is changed yet"), "{what}: {page}");
+        // What deletes for good may be left undone by those who may not do it.
+        let discarded = all.status(Operator, &format!("{other}/cancel")).await;
+        assert_eq!(discarded, StatusCode::SEE_OTHER, "{what}");
+    }
 }
 
 #[tokio::test]

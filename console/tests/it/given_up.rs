@@ -38,6 +38,8 @@ const BUTTONS: [(&str, &str); 2] =
 pub(crate) struct GivenUp {
     pub(crate) shop: Deployment,
     console: Console,
+    /// Names of the kinds of items that it has.
+    items: Vec<&'static str>,
     delivery: JobId,
     mail: JobId,
 }
@@ -64,10 +66,11 @@ impl GivenUp {
         });
         parts.records.append(ended.into()).await.expect("records");
         let parts = with_ended_items(parts);
+        let items = parts.items.iter().map(|items| items.name()).collect();
         let token = |role: Role| AccessToken::new(role.as_str(), role, &secret_of(role).into());
         let tokens = Role::ALL.map(|role| token(role).expect("a usable token")).into();
         let console = Console::new(parts, ConsoleConfig { tokens, ..ConsoleConfig::default() });
-        Self { shop, console, delivery, mail }
+        Self { shop, console, items, delivery, mail }
     }
 
     pub(crate) async fn get(&self, role: Role, path: &str) -> Reply {
@@ -76,6 +79,11 @@ impl GivenUp {
 
     pub(crate) async fn post(&self, role: Role, path: &str, form: &[(&str, &str)]) -> Reply {
         self.send(Visit::of(role).request(Method::POST, path, form)).await
+    }
+
+    /// Names of the kinds of items.
+    pub(crate) fn items(&self) -> Vec<&'static str> {
+        self.items.clone()
     }
 
     async fn send(&self, request: Request<Body>) -> Reply {
