@@ -14,6 +14,7 @@ mod exposure;
 mod fair_share;
 mod faults;
 mod hostile;
+mod job_traces;
 mod kill;
 mod kubernetes;
 mod merchants;
