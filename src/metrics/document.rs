@@ -1,6 +1,10 @@
 //! The page of all metrics, in step with their declarations.
 
-use std::{collections::HashSet, fs};
+use std::{
+    collections::{BTreeSet, HashSet},
+    ffi::OsStr,
+    fs,
+};
 
 use super::{
     admission, buffers, cache, card_testing, exposition, hooks, http, mails,
@@ -9,6 +13,9 @@ use super::{
 };
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
+/// The declarations, a file for each area, and this one.
+const AREAS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/metrics");
+const SOURCE: &str = include_str!("document.rs");
 /// Above it the page is written by hand.
 const MARK: &str = "\n## All metrics\n\n";
 const ALL_ROLES: &str = "all";
@@ -112,6 +119,30 @@ fn the_page_lists_every_metric_as_it_is_declared() {
         "docs/METRICS.md differs from the declarations: run UPDATE_METRICS=1 cargo test -p orderworks --bin orderworks \
          metrics::document to write it"
     );
+}
+
+/// Names of the metrics that a source declares, with its module.
+fn declared(module: &str, source: &str) -> Vec<String> {
+    let name = |line: &str| {
+        let line = line.strip_prefix("pub(super) ").unwrap_or(line);
+        let (name, _) = line.strip_prefix("const ")?.split_once(": Metric =")?;
+        Some(format!("{module}::{name}"))
+    };
+    source.lines().filter_map(name).collect()
+}
+
+#[test]
+fn every_declaration_is_in_the_list() {
+    let mut all = BTreeSet::new();
+    for file in fs::read_dir(AREAS).expect("the folder") {
+        let path = file.expect("a file").path();
+        let module = path.file_stem().and_then(OsStr::to_str).expect("a name");
+        all.extend(declared(module, &fs::read_to_string(&path).expect("a source")));
+    }
+    let name = |line: &str| Some(line.strip_prefix("    (&")?.split_once(',')?.0.to_owned());
+    let listed: BTreeSet<String> = SOURCE.lines().filter_map(name).collect();
+    assert_eq!(listed.len(), METRICS.len(), "the list is read as it is written");
+    assert_eq!(all, listed, "declared, and listed in METRICS with the roles that show it");
 }
 
 #[test]

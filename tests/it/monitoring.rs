@@ -2,7 +2,7 @@
 //! orders go through, exemplars that it has stored, and the targets of the container stacks.
 //!
 //! Guarantees: a query that Prometheus refuses fails the test, and one without a number in its answer, but for those of
-//! [`MAY_BE_EMPTY`]. Whether an answer is the right one is tested where the metrics are, see `metrics.rs`; alert rules
+//! [`MAY_BE_EMPTY`]. Whether an answer is the right one is tested where the metrics are, see `metrics`; alert rules
 //! are tested by `ops/prometheus/run`.
 
 use std::{
