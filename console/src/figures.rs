@@ -132,7 +132,7 @@ async fn ask(parts: &ConsoleParts, at: Timestamp) -> Result<Figures, ConsoleErro
 
 /// The backlog of the outbox. Without an answer pages show all else, and say so.
 async fn ask_outbox(parts: &ConsoleParts) -> Option<Backlog> {
-    let error = match timeout(OUTBOX_MAX, parts.orders.backlog()).await {
+    let error = match timeout(OUTBOX_MAX, parts.orders.backlog_up_to(COUNT_SHOWN_MAX)).await {
         Ok(Ok(backlog)) => return Some(backlog),
         Ok(Err(error)) => describe(&error),
         Err(_) => format!("no answer within {} s", OUTBOX_MAX.as_secs()),
