@@ -27,6 +27,7 @@ mod outages;
 mod paused;
 mod proxied;
 mod proxied_cache;
+mod proxied_framing;
 mod rabbitmq;
 mod rate_limits;
 mod redis;
