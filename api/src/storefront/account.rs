@@ -1,7 +1,8 @@
 //! Accounts: signing in and out, the customer's orders, and where else the customer is signed in.
 //!
-//! Guarantees: the session's token is in a cookie that no script reads. A customer who signs in takes the guest's cart
-//! along. What was typed as a password is in no page. What customers do with their data is in [`super::own_data`].
+//! Guarantees: the session's token is in a cookie that no script reads. A customer who signs in gets a new session,
+//! which replaces and ends the one in the browser, and takes the guest's cart along. What was typed as a password is in
+//! no page. What customers do with their data is in [`super::own_data`].
 
 use axum::response::Response;
 use http::{HeaderMap, Method, StatusCode};
@@ -100,7 +101,11 @@ pub(super) async fn sign_in(visit: Visit, fields: FormFields) -> Response {
 }
 
 /// Keeps the session in the browser, and takes the guest's cart along. A cart that cannot be merged stays a guest's.
+/// The session that the browser came with ends: others may know it.
 async fn begin(visit: &Visit, to: &str, session: NewSession) -> Result<Response, Refusal> {
+    if visit.is_signed_in {
+        visit.api.send(Method::DELETE, "/v1/sessions/current", None, HeaderMap::new()).await?;
+    }
     let mut response = go_to(if to.is_empty() { "/account" } else { "/checkout" });
     visit.set(&mut response, Cookie::Session, &session.token);
     let body = match &visit.cart {

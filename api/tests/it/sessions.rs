@@ -85,6 +85,27 @@ async fn sessions_of_another_customer_cannot_be_ended() {
 }
 
 #[tokio::test]
+async fn signing_in_over_a_planted_session_opens_another() {
+    let shop = TestApi::open().await;
+    ada(&shop).await;
+    let eve = json!({"email": "eve@example.com", "name": "Eve", "password": PASSWORD});
+    registered(&shop, &eve).await;
+    let of_eve = sign_in(&shop, "eve@example.com", PASSWORD).send().await.expect_status(201).json;
+    let made_up = json!({"id": "ses_x", "token": format!("ows_{}", "A".repeat(43))});
+    let current = |session: &Value| call(&shop, Method::GET, "/v1/customers/current", session).send();
+    for planted in [&of_eve, &made_up] {
+        let token = planted["token"].as_str().expect("a token");
+        let opened = sign_in(&shop, EMAIL, PASSWORD).header("orderworks-session", token).send().await;
+        let opened = opened.expect_status(201).json;
+        assert!(opened["token"] != planted["token"] && opened["id"] != planted["id"], "{opened}");
+        assert_eq!(current(&opened).await.expect_status(200).json["email"], EMAIL);
+    }
+    assert_eq!(current(&of_eve).await.expect_status(200).json["email"], "eve@example.com");
+    assert_eq!(list(&shop, &of_eve).await.expect_status(200).list().len(), 1);
+    current(&made_up).await.expect_problem(401, "session_invalid");
+}
+
+#[tokio::test]
 async fn a_session_is_nothing_to_another_merchant() {
     let shop = TestApi::open().await;
     ada(&shop).await;

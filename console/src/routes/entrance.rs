@@ -54,6 +54,7 @@ async fn sign_in_page() -> Result<Response, ConsoleError> {
 
 async fn sign_in(
     State(Console(console)): State<Console>,
+    headers: HeaderMap,
     form: Result<Form<SignIn>, FormRejection>,
 ) -> Result<Response, ConsoleError> {
     let Form(SignIn { token }) = form.map_err(|rejection| ConsoleError::Input(rejection.body_text()))?;
@@ -61,7 +62,7 @@ async fn sign_in(
         tracing::warn!("console sign-in refused");
         return entrance_page("There is no such token.");
     };
-    Ok(signed_in(&console, bearer, "/"))
+    Ok(signed_in(&console, &headers, bearer, "/"))
 }
 
 /// The link that `orderworks dev` prints. A second visit with a session goes on to the overview.
@@ -72,7 +73,7 @@ async fn sign_in_once(
 ) -> Result<Response, ConsoleError> {
     let live = "/?live=on";
     if let Some(bearer) = console.access.redeem(&code) {
-        return Ok(signed_in(&console, bearer, live));
+        return Ok(signed_in(&console, &headers, bearer, live));
     }
     let known = session(&console, &headers).and_then(|session| console.access.by_session(session));
     match known {
@@ -133,7 +134,11 @@ fn entrance_page(trouble: &str) -> Result<Response, ConsoleError> {
     html(&page, &Frame { stylesheet: STYLESHEET, ..Frame::default() })
 }
 
-fn signed_in(console: &ConsoleState, bearer: Bearer, next: &str) -> Response {
+/// Begins a session. The one that the browser came with ends: others may know it.
+fn signed_in(console: &ConsoleState, headers: &HeaderMap, bearer: Bearer, next: &str) -> Response {
+    if let Some(former) = session(console, headers) {
+        console.access.close_session(former);
+    }
     tracing::info!(who = bearer.name, role = bearer.role.as_str(), "console sign-in");
     let cookie = cookie(console, &console.access.open_session(bearer), SESSION_VALID_FOR.as_secs());
     with_cookie(Redirect::to(next).into_response(), &cookie)

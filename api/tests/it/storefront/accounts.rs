@@ -86,6 +86,29 @@ async fn a_customer_orders_with_the_cart_that_was_filled_before() {
 }
 
 #[tokio::test]
+async fn signing_in_over_a_planted_session_ends_it() {
+    let shop = open().await;
+    for (email, name) in [("ada@example.com", "Ada Lovelace"), ("eve@example.com", "Eve")] {
+        registered(&shop, &json!({"email": email, "name": name, "password": PASSWORD})).await;
+    }
+    let mut eve = Browser::new(&shop);
+    let of_eve = [("email", "eve@example.com"), CREDENTIALS[1]];
+    assert_eq!(eve.post("/sign-in", &of_eve).await.leads_to(), "/account");
+    let planted = eve.cookies["orderworks_session"].clone();
+
+    let mut ada = eve.clone();
+    let wrong = [CREDENTIALS[0], ("password", "another pass of words")];
+    ada.post("/sign-in", &wrong).await.expect_status(401);
+    ada.get("/account").await.expect_text("You are signed in as eve@example.com.");
+    assert_eq!(ada.post("/sign-in", &CREDENTIALS).await.leads_to(), "/account");
+    assert_ne!(ada.cookies["orderworks_session"], planted);
+    ada.get("/account").await.expect_text("You are signed in as ada@example.com.");
+    // The browser forgets a session that has ended.
+    assert_eq!(eve.get("/account").await.leads_to(), "/account");
+    assert!(!eve.cookies.contains_key("orderworks_session"), "the planted one names no account");
+}
+
+#[tokio::test]
 async fn a_session_that_has_ended_makes_a_guest_again() {
     let shop = open().await;
     shop.stock("mug", 10).await;
