@@ -96,6 +96,24 @@ fn key_hash(headers: &HeaderMap) -> Option<KeyHash> {
 mod tests {
     use super::*;
 
+    /// Digests are all that is compared with what is cached and stored. They end at their first byte, wherever a guess
+    /// differs from the key: the time of a comparison does not tell how much of a guess is right.
+    #[test]
+    fn digests_do_not_tell_how_much_of_a_guess_is_right() {
+        let hash = |key: &[u8]| {
+            let value = HeaderValue::from_bytes(&[&b"Bearer "[..], key].concat()).expect("a header value");
+            key_hash(&HeaderMap::from_iter([(header::AUTHORIZATION, value)])).expect("is hashed")
+        };
+        let (key, first) = (b"owk_sec_0123456789abcdef0123456789abcdef01234567", "owk_sec_".len());
+        for at in first..key.len() {
+            let mut differing = key.to_vec();
+            differing[at] ^= 1;
+            for guess in [&differing[..], &key[..at]] {
+                assert_ne!(hash(guess)[0], hash(key)[0], "right up to character {at}");
+            }
+        }
+    }
+
     #[test]
     fn only_one_well_formed_bearer_token_is_hashed() {
         let hash = |value: &str| {

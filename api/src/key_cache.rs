@@ -22,7 +22,8 @@ const CACHE_KEYS_MAX: usize = 10_000;
 /// Concurrent notes of uses.
 const WRITES_MAX: usize = 2;
 
-/// Recently found keys. Looked up by hash, so the timing of a comparison tells nothing about a key.
+/// Recently found keys, by their hashes: there is no text of a key to compare with, so the time of a comparison tells
+/// nothing about a key.
 #[derive(Default)]
 pub(crate) struct KeyCache(Mutex<HashMap<KeyHash, (KeyRecord, Timestamp)>>);
 

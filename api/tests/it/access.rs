@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::util::{Call, TestApi, order_body};
 
@@ -84,6 +85,33 @@ async fn every_operation_needs_a_key_and_every_bad_key_looks_the_same() {
         }
         answers.dedup();
         assert_eq!(answers.len(), 1, "{method} {path}");
+    }
+}
+
+/// Without the text of a key, here or in the stores, there is nothing that a guess could be compared with byte by byte;
+/// `auth::tests` shows that digests do not tell how much of a guess is right.
+#[tokio::test]
+async fn a_key_is_known_by_its_digest_alone() {
+    let shop = TestApi::open().await;
+    for key in [&shop.own.public, &shop.own.secret] {
+        // Known from the store, then from the cache.
+        for _ in 0..2 {
+            shop.call(Method::GET, "/v1/products").key(key).send().await.expect_status(200);
+        }
+        for at in [8, key.len() / 2, key.len() - 1] {
+            let other = if key.as_bytes()[at] == b'0' { "1" } else { "0" };
+            let guess = format!("{}{other}{}", &key[..at], &key[at + 1..]);
+            let refused = shop.call(Method::GET, "/v1/products").key(&guess).send().await;
+            refused.expect_problem(401, "unauthorized");
+        }
+    }
+    let files = std::fs::read_dir(shop.folder.path()).expect("a folder");
+    let files = files.map(|file| std::fs::read(file.expect("a file").path()).expect("reads"));
+    let stored: Vec<u8> = files.flatten().collect();
+    let holds = |bytes: &[u8]| stored.windows(bytes.len()).any(|window| window == bytes);
+    for key in [&shop.own.public, &shop.own.secret] {
+        let digest: [u8; 32] = Sha256::digest(key).into();
+        assert!(holds(&digest) && !holds(&key.as_bytes()[8..]), "{key}");
     }
 }
 
