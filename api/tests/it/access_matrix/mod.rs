@@ -11,7 +11,9 @@ use base::Ambient;
 use reqwest::Method;
 use serde_json::{Value, json};
 use store::{
+    checkout::CheckoutSettings,
     domain::PaymentId,
+    merchants::Merchants,
     orders::{CaptureFacts, Orders},
 };
 
@@ -75,6 +77,11 @@ impl Scene {
             ("/v1/inventory/mug", json!({"on_hand": 10_000})),
         ] {
             shop.put(path, &body).key(&shop.other.secret).send().await;
+        }
+        // Before anything is ordered: for a moment a process goes by what it has read.
+        let settings = CheckoutSettings { reserve_minutes: Some(15), ..CheckoutSettings::default() };
+        for merchant in [&shop.own, &shop.other] {
+            shop.orders.set_checkout_settings(merchant.id, &settings).await.expect("sets");
         }
         let (public, secret) = (shop.own.public.clone(), shop.own.secret.clone());
         let (other_public, other_secret) = (shop.other.public.clone(), shop.other.secret.clone());

@@ -3,6 +3,7 @@
 mod accounts;
 mod buying;
 mod cached_pages;
+mod foreign;
 mod pages;
 mod protection;
 mod reservations;

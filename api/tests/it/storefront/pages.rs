@@ -155,9 +155,13 @@ async fn a_form_of_another_site_does_nothing() {
             "/checkout",
             "/cart",
             "/cart/items",
+            "/o/ord_1/retry",
             "/sign-in",
             "/sign-out",
             "/account/register",
+            "/account/verify",
+            "/account/forgot",
+            "/account/reset",
             "/account/sessions/end",
             "/account/delete",
         ] {
