@@ -1,6 +1,7 @@
-//! Rejected bodies of orders: all faults at once, and nothing written.
+//! Rejected bodies of orders: all faults at once, and nothing written. Text that looks like statements stays text.
 
 use serde_json::{Value, json};
+use url::form_urlencoded::byte_serialize;
 
 use crate::util::{TestApi, order_body};
 
@@ -232,4 +233,39 @@ async fn card_numbers_are_refused_wherever_they_stand() {
     let mut body = with("/items/0/sku", json!("4006381333931"));
     body["reference"] = json!("order-1732412345678");
     shop.place("k", &body).send().await.expect_status(202);
+}
+
+/// SQL and patterns, wherever text is taken: it is stored, read and searched as the text that it is.
+#[tokio::test]
+async fn statements_in_text_stay_text() {
+    let shop = TestApi::open().await;
+    shop.stock("mug", 100).await;
+    let texts =
+        ["'; DROP TABLE orders; --", "\" OR \"\" = \"", "x') UNION SELECT * FROM api_keys --", "100%_\\ cup"];
+    for (number, text) in texts.into_iter().enumerate() {
+        let (sku, encoded) = (format!("cup-{number}"), byte_serialize(text.as_bytes()).collect::<String>());
+        let product = json!({"name": text, "category": "cups", "price_minor": 250, "currency": "EUR"});
+        let put = shop.put(&format!("/v1/products/{sku}"), &product).send().await.expect_status(201);
+        assert_eq!(put.json["name"], text);
+        let found = shop.get(&format!("/v1/products?q={encoded}")).send().await.expect_status(200);
+        assert!(found.list().iter().any(|product| product["sku"] == *sku), "{text}: {}", found.text);
+
+        let mut body = with("/reference", json!(text));
+        body["customer"]["name"] = json!(text);
+        let order = shop.place(&format!("k{number}"), &body).send().await.expect_status(202).json;
+        let path = format!("/v1/orders/{}", order["id"].as_str().expect("an id"));
+        let read = shop.get(&path).send().await.expect_status(200).json;
+        assert_eq!((&read["reference"], &read["customer"]["name"]), (&json!(text), &json!(text)));
+
+        for list in ["products?category", "orders?status", "orders?starting_after"] {
+            let answer = shop.get(&format!("/v1/{list}={encoded}")).send().await;
+            let is_none = answer.status == 422 || answer.status == 200 && answer.list().is_empty();
+            assert!(is_none, "{list}: {text}: {}", answer.text);
+        }
+        let path = encoded.replace('+', "%20");
+        for thing in ["products", "orders", "carts"] {
+            shop.get(&format!("/v1/{thing}/{path}")).send().await.expect_problem(404, "not_found");
+        }
+    }
+    assert_eq!(shop.traces().await.0, 4);
 }

@@ -268,9 +268,10 @@ async fn a_forgotten_password_is_reset_by_mail() {
     assert_eq!(short.faults(), ["/password wrong_length"]);
     let elsewhere = reset(&shop, token.expose(), "quite another horse").key(&shop.other.public);
     elsewhere.send().await.expect_problem(422, "token_invalid");
-    sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_status(201);
+    let session = self::token(&sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_status(201));
     let done = reset(&shop, token.expose(), "quite another horse").send().await.expect_status(204);
     assert_eq!(done.text, "");
+    is_signed_in(&shop, &session, &shop.own.public).await.expect_problem(401, "session_invalid");
     sign_in(&shop, "ada@example.com", PASSWORD).send().await.expect_problem(401, "wrong_credentials");
     sign_in(&shop, "ada@example.com", "quite another horse").send().await.expect_status(201);
     for bad in [token.expose(), "", "owv_", "nonsense"] {
