@@ -106,7 +106,7 @@ const UNCLEAR: [(&str, &str, &str); 8] = [
     (
         "a web socket of an unknown version",
         "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 777\r\n\
-         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+         sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==",
         PLAIN,
     ),
 ];

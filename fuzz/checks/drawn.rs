@@ -1,0 +1,20 @@
+//! Drawn runs of a check on stable: inputs from a description of their format, other ones in each run. One that fails is
+//! made as small as it can be, and told.
+//!
+//! `PROPTEST_CASES` in the environment is the number of inputs, 256 without it. Keeps no files; what is worth keeping
+//! becomes an entry of the corpus.
+
+use proptest::{
+    strategy::Strategy,
+    test_runner::{Config, TestRunner},
+};
+
+/// Calls the check with inputs of this description.
+pub(crate) fn each<S: Strategy>(inputs: &S, check: impl Fn(S::Value)) {
+    let config = Config { failure_persistence: None, ..Config::default() };
+    let ended = TestRunner::new(config).run(inputs, |input| {
+        check(input);
+        Ok(())
+    });
+    assert_eq!(ended.err().map(|failure| failure.to_string()), None);
+}
