@@ -1,5 +1,5 @@
-//! Drawn runs of a check on stable: inputs from a description of their format, other ones in each run. One that fails is
-//! made as small as it can be, and told.
+//! Drawn runs of a check on stable: inputs from a description of their format, other ones in each run. One that fails
+//! is made as small as it can be, and told.
 //!
 //! `PROPTEST_CASES` in the environment is the number of inputs, 256 without it. Keeps no files; what is worth keeping
 //! becomes an entry of the corpus.
