@@ -19,7 +19,7 @@ fn text<'a>(answer: &'a Value, pointer: &str) -> &'a str {
 }
 
 /// Registers a product with stock, as a merchant's first request.
-async fn stocked(merchant: &Client, sku: &str) {
+pub(crate) async fn stocked(merchant: &Client, sku: &str) {
     let product = json!({ "name": sku, "category": "things", "price_minor": 1250, "currency": "EUR" });
     let (status, body) = merchant.send(Method::PUT, &format!("/v1/products/{sku}"), Some(&product)).await;
     assert!(status.is_success(), "{body}");
