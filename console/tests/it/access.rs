@@ -200,13 +200,13 @@ async fn a_browser_signs_in_with_a_token_and_out_again() {
 async fn a_planted_session_ends_when_its_browser_signs_in() {
     let shop = Deployment::open().await;
     let sign_in = async |role: Role, cookie: &str| {
-        let visit = Visit::nobody().with("sec-fetch-site", "same-origin").with("cookie", cookie);
+        let visit = Visit::signed_out().with("sec-fetch-site", "same-origin").with("cookie", cookie);
         let secret = secret_of(role);
         let entered = shop.send(visit.request(Method::POST, "/sign-in", &[("token", secret.as_str())])).await;
         entered.header("set-cookie").split(';').next().expect("a pair").to_owned()
     };
     let overview = async |cookie: &str| {
-        shop.send(Visit::nobody().with("cookie", cookie).request(Method::GET, "/", &[])).await
+        shop.send(Visit::signed_out().with("cookie", cookie).request(Method::GET, "/", &[])).await
     };
     let planted = sign_in(Role::Viewer, "").await;
     assert_eq!(overview(&planted).await.status, StatusCode::OK);
@@ -216,7 +216,7 @@ async fn a_planted_session_ends_when_its_browser_signs_in() {
     assert!(page.status == StatusCode::OK && page.body.contains("admin (admin)"), "{}", page.body);
     assert_eq!(overview(&planted).await.status, StatusCode::SEE_OTHER);
 
-    let link = Visit::nobody().with("cookie", &own).request(Method::GET, &shop.sign_in_path(), &[]);
+    let link = Visit::signed_out().with("cookie", &own).request(Method::GET, &shop.sign_in_path(), &[]);
     assert!(shop.send(link).await.header("set-cookie").contains("HttpOnly"));
     assert_eq!(overview(&own).await.status, StatusCode::SEE_OTHER, "the link of dev is a sign-in, too");
 }
