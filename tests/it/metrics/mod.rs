@@ -18,7 +18,8 @@ use crate::util::{
 const TOKENS: (&str, &str) =
     ("ORDERWORKS_CONSOLE_TOKENS", "{ ada = \"viewer:0123456789abcdef0123456789abcdef\" }");
 /// Metrics that a role shows only once something has happened to it, or with servers that its deployment has not.
-const MAY_BE_MISSING: [(&str, &str); 3] = [
+const MAY_BE_MISSING: [(&str, &str); 4] = [
+    ("api", "orderworks_hook_call_seconds"),
     ("api", "orderworks_replica_lag_seconds"),
     // Housekeeping has its times.
     ("scheduler", "orderworks_job_duration_seconds"),
