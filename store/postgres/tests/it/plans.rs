@@ -236,8 +236,8 @@ const HOLD: &str = "uuid, text[], bigint[], text, timestamptz";
 const RECORDS: &str = "uuid[], uuid[], bigint";
 const RECORDS_OF: &str = "ids(19000, 19127), ids(18000, 18127), 1001";
 
-/// Statements that may read a whole table: they list the waiting rooms, or read a merchant's endpoints, which are a third
-/// of their table here.
+/// Statements that may read a whole table: they list the waiting rooms, or read a merchant's endpoints, which are a
+/// third of their table here.
 const READ_WHOLE: [&str; 3] = ["admission::ROOMS", "webhooks::ENABLED", "audit::ENDPOINTS"];
 /// Statements that name a row by its id and so read one month.
 const BY_ID: [&str; 11] = [
