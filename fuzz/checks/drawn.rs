@@ -1,8 +1,8 @@
-//! Drawn runs of a check on stable: inputs from a description of their format, other ones in each run. One that fails
-//! is made as small as it can be, and told.
+//! Drawn runs of a check on stable: inputs from a description of their format, the same ones in each run. One that
+//! fails is made as small as it can be, and told.
 //!
-//! `PROPTEST_CASES` in the environment is the number of inputs, 256 without it. Keeps no files; what is worth keeping
-//! becomes an entry of the corpus.
+//! `PROPTEST_RNG_SEED` in the environment draws others, `PROPTEST_CASES` is their number, 256 without it. Keeps no
+//! files; what is worth keeping becomes an entry of the corpus.
 
 use proptest::{
     strategy::Strategy,
