@@ -72,7 +72,7 @@ async fn a_visitor_over_a_limit_gets_a_page_and_others_are_served() {
 #[tokio::test]
 async fn an_order_that_is_refused_while_orders_wait_is_told_so_and_can_be_placed_later() {
     let (shop, clock) = shop_with(ApiConfig { storefront: Some(pages_of_shop()), ..config() }).await;
-    shop.order("told-by-nobody").await;
+    shop.order("not-relayed").await;
     clock.advance(ORDER_AGE + Duration::from_secs(1));
     until_answered(&shop, 503).await;
     let mut browser = Browser::new(&shop);
