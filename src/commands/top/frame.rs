@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base::Timestamp;
 use jobs::inspection::WorkerStatus;
+use store::outbox::BACKLOG_COUNTED_MAX;
 
 use super::{
     look::{QueueSnapshot, RUNNING_MAX, Snapshot},
@@ -116,7 +117,8 @@ fn facts(look: &Snapshot) -> String {
         || "outbox unknown".to_owned(),
         |outbox| {
             let oldest = outbox.oldest_at.map_or_else(|| "-".to_owned(), |oldest| age(*at, oldest));
-            format!("outbox {}, oldest {oldest}, set aside {}", outbox.messages, outbox.set_aside)
+            let more = if outbox.messages < BACKLOG_COUNTED_MAX { "" } else { "+" };
+            format!("outbox {}{more}, oldest {oldest}, set aside {}", outbox.messages, outbox.set_aside)
         },
     );
     let mut names: Vec<_> =
