@@ -19,6 +19,7 @@ const TOKENS: (&str, &str) =
     ("ORDERWORKS_CONSOLE_TOKENS", "{ ada = \"viewer:0123456789abcdef0123456789abcdef\" }");
 /// Metrics that a role shows only once something has happened to it, or with servers that its deployment has not.
 const MAY_BE_MISSING: [(&str, &str); 4] = [
+    // The merchant has no hooks.
     ("api", "orderworks_hook_call_seconds"),
     ("api", "orderworks_replica_lag_seconds"),
     // Housekeeping has its times.
