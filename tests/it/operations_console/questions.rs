@@ -226,9 +226,11 @@ async fn about_jobs_and_orders(browser: &Browser, base: &str, night: &Night) -> 
 
 /// The question about a worker that was killed, while others live.
 async fn about_a_lost_worker(browser: &Browser, base: &str, worker: &str) -> Vec<usize> {
-    comes(browser, base, "/workers", "Lost within an hour").await;
-    let way = Way::begin(browser, base).await.open("workers").await;
+    // The table is always there. Only a page that renews itself shows a row that comes.
+    browser.visit(&format!("{base}/workers?live=on")).await;
     browser.until("told when the lost worker was seen", LOST, json!([worker])).await;
+    let way = Way::begin(browser, base).await.open("workers").await;
+    browser.until("told without renewal", LOST, json!([worker])).await;
     way.shows(STEPS_MAX, &["Lost within an hour", worker, "Last seen"]).await;
     vec![20]
 }
