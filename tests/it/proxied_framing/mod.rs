@@ -222,7 +222,7 @@ async fn no_request_is_smuggled_through_the_proxy() {
 
 /// Each attack asks for a product of its own, first while no answer is stored, then with one.
 #[tokio::test]
-async fn no_request_is_smuggled_past_the_proxys_cache() {
+async fn no_request_is_smuggled_past_the_cache_of_the_proxy() {
     let data = tempfile::tempdir().expect("a folder");
     let Some(shop) = ProxiedShop::open(&data).await else { return };
     let mut went_on = 0;
