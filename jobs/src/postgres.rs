@@ -56,8 +56,8 @@ pub fn migrations() -> sqlx::migrate::Migrator {
             "0013_order.up",
             "0014_listing.down",
             "0014_listing.up",
-            "0015_delayed.down",
-            "0015_delayed.up"
+            "0015_states.down",
+            "0015_states.up"
         ]
     );
     migrations.create_schema("jobs");

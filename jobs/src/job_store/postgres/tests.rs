@@ -155,7 +155,12 @@ async fn no_page_of_a_list_passes_over_other_jobs() {
         let page = schedule::list(&JobFilter { state: Some(JobState::Delayed), ..filter.clone() });
         plans::uses_index(&database, page.sql().as_str(), &values, index).await;
     }
-    let waiting = schedule::list(&JobFilter { state: Some(JobState::Ready), ..all });
-    let values = format!("{ID}, 50");
-    plans::uses_index(&database, waiting.sql().as_str(), &values, "scheduled_waiting").await;
+    let waiting = [
+        (&all, format!("{ID}, 50"), " scheduled_waiting on "),
+        (&queue, format!("'queue 1', {ID}, 'queue 1', 50"), " scheduled_queue_waiting on "),
+    ];
+    for (filter, values, index) in waiting {
+        let page = schedule::list(&JobFilter { state: Some(JobState::Ready), ..filter.clone() });
+        plans::uses_index(&database, page.sql().as_str(), &values, index).await;
+    }
 }

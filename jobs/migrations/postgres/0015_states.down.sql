@@ -2,4 +2,4 @@
 --
 -- Locks: ACCESS EXCLUSIVE on `scheduled`, for a change of the catalog.
 
-DROP INDEX jobs.scheduled_queue_delayed, jobs.scheduled_delayed;
+DROP INDEX jobs.scheduled_queue_waiting, jobs.scheduled_queue_delayed, jobs.scheduled_delayed;
