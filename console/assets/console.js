@@ -1,8 +1,8 @@
-// Renews a live page in place every five seconds while its tab is visible: focus, scroll position and typed text stay.
-// Without script the page loads again instead.
+// Renews a live page in place, as often as it says, while its tab is visible: focus, scroll position and typed text
+// stay. Without script the page loads again instead.
 "use strict";
 
-const RENEW_EVERY_MS = 5000;
+const RENEW_EVERY_MS = Number(document.body.dataset.renewSeconds) * 1000;
 const main = document.getElementById("main");
 let isAsking = false;
 

@@ -104,15 +104,15 @@ impl Asked {
     }
 
     fn page(&self, page: &Page) -> Result<Response, ConsoleError> {
-        let is_live = has(&self.uri, "live=on");
+        let (is_live, every) = (has(&self.uri, "live=on"), renewed_every(self.uri.path()));
         let mut frame = frame(&self.visitor, self.uri.path());
         frame.exports = self.exports(page);
         (frame.live_href, frame.live_text) = if is_live {
-            (self.address(""), "Stop renewing")
+            (self.address(""), "Stop renewing".to_owned())
         } else {
-            (self.address("live=on"), "Renew every 5 s")
+            (self.address("live=on"), format!("Renew every {every} s"))
         };
-        frame.is_live = is_live;
+        frame.renew_seconds = is_live.then_some(every);
         let mut response = html(page, &frame)?;
         if is_live {
             // All other pages run no script at all.
@@ -156,6 +156,12 @@ impl Asked {
     }
 }
 
+/// Seconds between the renewals of the page at this path. Lists renew less often: each tab reads its own from the
+/// stores, while the other pages show one thing, or the figures that all of them share.
+fn renewed_every(path: &str) -> u32 {
+    if ["/jobs", "/dead", "/schedules", "/limits", "/operations", "/audit"].contains(&path) { 15 } else { 5 }
+}
+
 /// The frame of a page at this path.
 pub(crate) fn frame(visitor: &Visitor, path: &str) -> Frame {
     let is_at = |href: &str| path == href || href != "/" && path.starts_with(&format!("{href}/"));
@@ -172,7 +178,7 @@ pub(crate) fn frame(visitor: &Visitor, path: &str) -> Frame {
         role: visitor.role.as_str(),
         navigation: NAVIGATION.map(link).into(),
         live_href: path.to_owned(),
-        live_text: "Reload",
+        live_text: "Reload".to_owned(),
         ..Frame::default()
     }
 }

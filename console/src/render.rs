@@ -23,8 +23,8 @@ pub(crate) const SCRIPT: &str = concat!("/assets/console.js?v=", env!("CARGO_PKG
 pub(crate) struct Frame {
     pub(crate) stylesheet: &'static str,
     pub(crate) script: &'static str,
-    /// Whether the page renews itself, by the script or, without one, by loading again.
-    pub(crate) is_live: bool,
+    /// Seconds after which the page renews itself, by the script or, without one, by loading again.
+    pub(crate) renew_seconds: Option<u32>,
     pub(crate) is_signed_in: bool,
     /// Name and role of the visitor.
     pub(crate) who: String,
@@ -34,7 +34,7 @@ pub(crate) struct Frame {
     pub(crate) exports: Vec<Link>,
     /// Link that begins or ends the renewal of the page.
     pub(crate) live_href: String,
-    pub(crate) live_text: &'static str,
+    pub(crate) live_text: String,
 }
 
 #[derive(Template)]

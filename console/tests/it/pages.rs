@@ -253,10 +253,15 @@ async fn a_live_page_renews_itself_with_script_and_without() {
     let shop = Deployment::open().await;
     let still = shop.get(Role::Viewer, "/").await.body;
     assert!(!still.contains("refresh") && !still.contains("<script"), "{still}");
-    let live = shop.get(Role::Viewer, "/?live=on").await;
-    let without = "<noscript><meta http-equiv=\"refresh\" content=\"5\"></noscript>";
-    assert!(live.body.contains(SCRIPT) && live.body.contains(without), "{}", live.body);
-    assert_eq!(live.header("refresh"), "", "the script alone renews where there is one");
+    for (path, seconds) in [("/", 5), ("/queues/email", 5), ("/jobs", 15), ("/dead", 15)] {
+        let live = shop.get(Role::Viewer, &format!("{path}?live=on")).await;
+        let without = format!("<noscript><meta http-equiv=\"refresh\" content=\"{seconds}\"></noscript>");
+        let with = format!("<body data-renew-seconds=\"{seconds}\">");
+        for part in [SCRIPT, &without, &with] {
+            assert!(live.body.contains(part), "{path}: {part}: {}", live.body);
+        }
+        assert_eq!(live.header("refresh"), "", "the script alone renews where there is one");
+    }
     let script = shop.get(Role::Viewer, "/assets/console.js").await;
     assert_eq!(script.header("content-type"), "text/javascript; charset=utf-8");
     assert!(script.body.contains("document.hidden"), "{}", script.body);

@@ -25,7 +25,7 @@ pub struct QueueStatus {
     /// Jobs that its listed processes run at a time, all together.
     pub slots: u32,
     /// Of a [fair](crate::engine::QueueSpec::fair()) queue, the keys with most jobs waiting for their turn, at most
-    /// five.
+    /// five; none in [`queues_up_to`].
     pub fair: Option<Vec<FairKey>>,
 }
 
@@ -85,20 +85,31 @@ pub async fn queues(
     notes: &[WorkerNote],
     now: Timestamp,
 ) -> Result<Vec<QueueStatus>, EngineError> {
-    queues_up_to(engine, notes, now, u64::MAX).await
+    statuses(engine, notes, now, u64::MAX, FAIR_KEYS_TOLD).await
 }
 
-/// [`queues`] with delayed and dead jobs counted up to `most`, as by [`Admin::depth_up_to`].
+/// [`queues`] with delayed and dead jobs counted up to `most`, as by [`Admin::depth_up_to`], and without the keys of
+/// fair queues: these are counted from the jobs themselves, which costs more than everything else together.
 pub async fn queues_up_to(
     engine: &dyn Admin,
     notes: &[WorkerNote],
     now: Timestamp,
     most: u64,
 ) -> Result<Vec<QueueStatus>, EngineError> {
+    statuses(engine, notes, now, most, 0).await
+}
+
+async fn statuses(
+    engine: &dyn Admin,
+    notes: &[WorkerNote],
+    now: Timestamp,
+    most: u64,
+    keys_max: u32,
+) -> Result<Vec<QueueStatus>, EngineError> {
     let mut depths = Vec::new();
     for queue in engine.queues().await? {
         match engine.depth_up_to(&queue, most).await {
-            Ok(depth) => depths.push((depth, engine.fair_keys(&queue, FAIR_KEYS_TOLD).await?)),
+            Ok(depth) => depths.push((depth, engine.fair_keys(&queue, keys_max).await?)),
             Err(EngineError::NoSuchQueue(_)) => {}
             Err(error) => return Err(error),
         }
