@@ -235,14 +235,22 @@ impl Stack {
         }
     }
 
-    /// The console shows the worker processes to the bearer of the token in the environment file.
-    async fn shows_workers(&self) {
+    /// Waits until the console shows a worker process to the bearer of the token in the environment file: a process
+    /// notes itself every few seconds only, and the console looks once in two.
+    async fn until_it_shows_workers(&self) {
         let address = &self.listeners[&listener("console", 0, CONSOLE_PORT)];
-        let request = http().get(format!("http://{address}/api/v1/workers")).bearer_auth(PASSWORD);
-        let answer = request.send().await.expect("answers");
-        assert_eq!(answer.status(), StatusCode::OK);
-        let shown: Value = answer.json().await.expect("JSON");
-        assert!(shown["data"].as_array().is_some_and(|workers| !workers.is_empty()), "{shown}");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let request = http().get(format!("http://{address}/api/v1/workers")).bearer_auth(PASSWORD);
+            let answer = request.send().await.expect("answers");
+            assert_eq!(answer.status(), StatusCode::OK);
+            let shown: Value = answer.json().await.expect("JSON");
+            if shown["data"].as_array().is_some_and(|workers| !workers.is_empty()) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "no worker: {shown}");
+            sleep(Duration::from_millis(100)).await;
+        }
     }
 }
 
@@ -294,7 +302,7 @@ async fn sells(files: &[&str]) {
         assert!(Instant::now() < deadline, "no mail");
         sleep(Duration::from_millis(100)).await;
     }
-    stack.shows_workers().await;
+    stack.until_it_shows_workers().await;
     for role in roles {
         role.stop().await;
     }
