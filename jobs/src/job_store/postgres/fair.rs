@@ -110,8 +110,8 @@ pub(super) const BACKLOG: &str = concat!(
 );
 
 /// Of each job the key as its envelope has it, escaped as in JSON; the payload, which may have a field of that name, is
-/// the last field. An envelope that is damaged counts as one without a key rather than failing the statement. The
-/// console asks every few seconds, so a regular expression is left to the envelopes that have an escape.
+/// the last field. An envelope that is damaged counts as one without a key rather than failing the statement. `top`
+/// asks every few seconds, so a regular expression is left to the envelopes that have an escape.
 pub(super) const WAITING_KEYS: &str = r#"
     SELECT CASE
         WHEN strpos(head, '\') = 0 THEN split_part(split_part(head, '"fair_key":"', 2), '"', 1)
