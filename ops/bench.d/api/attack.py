@@ -11,7 +11,6 @@ import hashlib
 import itertools
 import json
 import random
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -128,27 +127,6 @@ def shop_honestly(address, key, count, seconds, seed):
         return [orders.result() for orders in waiting]
 
 
-class Attack:
-    """An attack that runs beside the shoppers; its answers by status."""
-
-    def __init__(self, told, address, key, count, seconds, seed):
-        self.statuses = collections.Counter()
-        targets = attempts(address, key, seed)
-        self.answers = load.open_model(told.vegeta, count // seconds, seconds, targets)
-        self.thread = threading.Thread(target=self.run)
-
-    def run(self):
-        self.statuses.update(answer["code"] for answer in self.answers)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.thread.join()
-        assert self.statuses, "no attempt was sent"
-
-
 def phase(told, deployment, address, sizes, seed, attacked):
     """Orders of shoppers, and the statuses of the attempts beside them."""
     shop = Shop(address, deployment.merchant())
@@ -156,9 +134,11 @@ def phase(told, deployment, address, sizes, seed, attacked):
     shoppers = lambda: shop_honestly(address, shop.publishable, sizes["shoppers"], sizes["seconds"], seed)  # noqa: E731
     statuses = collections.Counter()
     if attacked:
-        with Attack(told, address, shop.publishable, sizes["attempts"], sizes["seconds"], seed) as attack:
+        rate, cards = sizes["attempts"] // sizes["seconds"], attempts(address, shop.publishable, seed)
+        with load.Beside(load.open_model(told.vegeta, rate, sizes["seconds"], cards)) as attack:
             orders = shoppers()
         statuses = attack.statuses
+        assert statuses, "no attempt was sent"
     else:
         orders = shoppers()
     assert shop.until_done(), "orders do not end"

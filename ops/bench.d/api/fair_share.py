@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import itertools
 import json
-import threading
 import time
 
 import load
@@ -62,26 +61,6 @@ def targets(address, keys, name):
         yield load.target("POST", f"http://{address}/v1/orders", headers, order(SKU))
 
 
-class Flood:
-    """A flood that runs beside the quiet merchant's orders; its answers by status."""
-
-    def __init__(self, program, rate, length, orders):
-        self.statuses = collections.Counter()
-        self.answers = load.open_model(program, rate, length, orders)
-        self.thread = threading.Thread(target=self.run)
-
-    def run(self):
-        self.statuses.update(answer["code"] for answer in self.answers)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.thread.join()
-        assert self.statuses[202], f"no order of the flood was accepted: {dict(self.statuses)}"
-
-
 class Bench:
     """Both merchants at one API process, and what was found about them."""
 
@@ -103,7 +82,7 @@ class Bench:
 
     def flood(self, length):
         orders = targets(self.address, self.keys, f"loud-{next(self.names)}")
-        return Flood(self.told.vegeta, self.rate, length, orders)
+        return load.Beside(load.open_model(self.told.vegeta, self.rate, length, orders))
 
     def few_orders(self, length):
         """The answers to the quiet merchant."""
@@ -130,6 +109,7 @@ class Bench:
                 statuses = beside.enter_context(self.flood(LEAD + length)).statuses
                 time.sleep(LEAD)
             answers = self.few_orders(length)
+        assert not is_flooded or statuses[202], f"no order of the flood was accepted: {dict(statuses)}"
         lasted = time.time() - began
         accepted = [json.loads(answer["text"])["id"] for answer in answers if answer["code"] == 202]
         webhooks = self.until_quiet(len(accepted) + statuses[202])

@@ -4,6 +4,7 @@ Both are programs of others, apart from what is measured; `ops/services install 
 """
 
 import base64
+import collections
 import json
 import re
 import subprocess
@@ -63,6 +64,24 @@ def open_model(program, rate, seconds, targets):
         for process in (attack, encode):
             process.kill()
             process.wait()
+
+
+class Beside:
+    """A load of `open_model` that runs beside what its context does; its answers by status."""
+
+    def __init__(self, answers):
+        self.answers, self.statuses = answers, collections.Counter()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        self.statuses.update(answer["code"] for answer in self.answers)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.thread.join()
 
 
 def feed(pipe, targets):
